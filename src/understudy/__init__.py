@@ -1,0 +1,1 @@
+"""Turn an expensive text generator into a small, fast model for one task, and prove it."""
