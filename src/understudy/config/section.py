@@ -1,9 +1,23 @@
 """What every part of a recipe has in common."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator
 
 
 class Section(BaseModel):
     """A part of a recipe: closed (unknown keys are errors) and frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+
+def variant_by_key(*keys: str) -> Discriminator:
+    """Tells the variants of a union apart by which of `keys` a section has, raw or built."""
+
+    def tag(section: object) -> str | None:
+        has = section.__contains__ if isinstance(section, dict) else lambda key: hasattr(section, key)
+        return next((key for key in keys if has(key)), None)
+
+    return Discriminator(
+        tag,
+        custom_error_type="no_variant",
+        custom_error_message=f"needs one of the keys {', '.join(keys)}",
+    )

@@ -1,0 +1,91 @@
+"""Which teacher and which student: a variant is named by its key (`model`, `scratch`, `prune`)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, Tag
+
+from understudy.config.section import Section, variant_by_key
+from understudy.config.training import Training
+
+
+class Scratch(Section):
+    """A network built from a few sizes, its tokenizer trained on the task's texts."""
+
+    architecture: Literal["bart", "t5", "gpt2", "llama"] = "bart"
+    width: PositiveInt
+    encoder_layers: NonNegativeInt = 0
+    """0 for the decoder-only architectures gpt2 and llama."""
+    decoder_layers: PositiveInt
+    heads: PositiveInt = 4
+    feed_forward: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class Prune(Section):
+    """The teacher with fewer layers: a count keeps the first, the last and an even spread, a list keeps just these."""
+
+    from_: Annotated[Literal["teacher"], Field(alias="from")] = "teacher"
+    encoder_layers: PositiveInt | tuple[int, ...] | None = None
+    """None keeps all."""
+    decoder_layers: PositiveInt | tuple[int, ...] | None = None
+
+
+class Teacher(Section):
+    """What every teacher has."""
+
+    labels: Literal["all", "labeled"] = "all"
+    """Whether the teacher may learn from the labels that are withheld from the student."""
+    finetune: Training | None = None
+    """None: the teacher is used as it is."""
+
+
+class PretrainedTeacher(Teacher):
+    """A checkpoint by hub name or local path, encoder-decoder or decoder-only."""
+
+    model: str
+
+
+class ScratchTeacher(Teacher):
+    """A teacher trained from nothing on the task."""
+
+    scratch: Scratch
+    pieces: PositiveInt = 4000
+    """Pieces of the tokenizer trained on the task's texts."""
+    finetune: Training = Training(learning_rate=7e-4)
+
+
+class Student(Section):
+    """What every student has."""
+
+    finetune: Training = Training()
+    """How the baseline learns: the same student on gold alone, against which the distilled one is measured."""
+
+
+class PretrainedStudent(Student):
+    """A smaller checkpoint by hub name or local path."""
+
+    model: str
+
+
+class ScratchStudent(Student):
+    """A student built from a few sizes, with the teacher's tokenizer."""
+
+    scratch: Scratch
+
+
+class PrunedStudent(Student):
+    """The teacher with fewer layers."""
+
+    prune: Prune
+
+
+AnyTeacher = Annotated[
+    Annotated[PretrainedTeacher, Tag("model")] | Annotated[ScratchTeacher, Tag("scratch")],
+    variant_by_key("model", "scratch"),
+]
+AnyStudent = Annotated[
+    Annotated[PretrainedStudent, Tag("model")]
+    | Annotated[ScratchStudent, Tag("scratch")]
+    | Annotated[PrunedStudent, Tag("prune")],
+    variant_by_key("model", "scratch", "prune"),
+]

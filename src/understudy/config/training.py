@@ -1,0 +1,50 @@
+"""Settings of optimisation and of what is minimised."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from understudy.config.section import Section
+
+Precision = Literal["auto", "float32", "bf16"]
+
+
+class CrossEntropy(Section):
+    """Learn the target's text (Kim & Rush 2016, section 3.2). Works across vocabularies."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ForwardKL(Section):
+    """Match the teacher's token distributions (Hinton et al. 2015). Needs the teacher's vocabulary."""
+
+    kind: Literal["forward_kl"] = "forward_kl"
+    temperature: PositiveFloat = 1.0
+
+
+AnyObjective = Annotated[CrossEntropy | ForwardKL, Field(discriminator="kind")]
+
+
+class Training(Section):
+    """One training: how many passes, how large a step, how fast, when to stop."""
+
+    learning_rate: PositiveFloat = 5e-4
+    """Peak of the schedule. The right value depends on the model: 5e-4 suits small students, 5e-5 large teachers."""
+    epochs: PositiveInt = 10
+    """Passes over the inputs."""
+    batch_tokens: PositiveInt = 8192
+    """Padded tokens of one micro-batch, source and target together."""
+    accumulate: PositiveInt = 1
+    """Micro-batches per optimizer step."""
+    targets_per_source: PositiveInt = 1
+    """Targets of one source that share an encoder pass."""
+    warmup_steps: NonNegativeInt = 100
+    schedule: Literal["linear", "constant"] = "linear"
+    """After warm-up: down to zero at the last step, or level."""
+    weight_decay: NonNegativeFloat = 0.01
+    max_grad_norm: PositiveFloat = 1.0
+    evaluate_every: PositiveInt = 1
+    """Epochs between two looks at dev."""
+    patience: PositiveInt | None = None
+    """Looks at dev without improvement after which training stops; none: never."""
