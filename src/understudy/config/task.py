@@ -8,6 +8,11 @@ from pydantic import PositiveInt, Tag
 from understudy.config.section import Section, variant_by_key
 
 
+MetricName = Literal[
+    "bleu", "chrf", "rouge", "rouge1", "rouge2", "rougeL", "distinct_1", "distinct_2", "slot_error_rate", "nll"
+]
+
+
 class Splits(Section):
     """One file per split: JSONL, JSONL.gz, CSV, TSV or Parquet."""
 
@@ -23,7 +28,7 @@ class Kd4gen(Section):
     kd4gen: Path
 
 
-class Columns(Section):
+class Fields(Section):
     """The names under which the files hold what we call id, source and target."""
 
     id: str = "id"
@@ -49,8 +54,8 @@ class Task(Section):
 
     prompt: str = "{source}"
     """What the models read; {source} stands for the input."""
-    metrics: tuple[str, ...] = ("bleu", "chrf", "rouge", "nll", "distinct_2")
-    primary_metric: str = "bleu"
+    metrics: tuple[MetricName, ...] = ("bleu", "chrf", "rouge", "nll", "distinct_2")
+    primary_metric: MetricName = "bleu"
     """Chooses checkpoints and speaks in the verdict."""
     max_source_tokens: PositiveInt = 256
     max_target_tokens: PositiveInt = 64
@@ -67,7 +72,7 @@ class FilesTask(Task):
         Annotated[Splits, Tag("labeled")] | Annotated[Kd4gen, Tag("kd4gen")],
         variant_by_key("labeled", "kd4gen"),
     ]
-    columns: Columns = Columns()
+    fields: Fields = Fields()
     labeled_inputs: PositiveInt | None = None
     """Keep the labels of so many train inputs, drawn by the seed; the rest becomes unlabelled."""
 
@@ -76,7 +81,7 @@ class ForecastTask(Task):
     """The embedded task that needs no download."""
 
     forecast: Forecast
-    metrics: tuple[str, ...] = ("bleu", "chrf", "rouge", "slot_error_rate", "nll", "distinct_2")
+    metrics: tuple[MetricName, ...] = ("bleu", "chrf", "rouge", "slot_error_rate", "nll", "distinct_2")
 
 
 AnyTask = Annotated[

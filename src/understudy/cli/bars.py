@@ -1,0 +1,107 @@
+"""Progress for people: bars with rate and time left on a terminal, a line now and then in a log."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from understudy.progress import Advance, Progress, Silence
+
+LINE_EVERY_S = 30.0
+"""In a log, where nobody watches a bar."""
+
+
+def progress_for(stream: TextIO, *, quiet: bool) -> AbstractContextManager[Progress]:
+    """The right progress for a stream: none, bars or lines."""
+    if quiet:
+        return _unwatched(Silence())
+    return _bars(stream) if stream.isatty() else _unwatched(Lines(stream))
+
+
+@contextmanager
+def _unwatched(progress: Progress) -> Iterator[Progress]:
+    yield progress
+
+
+@contextmanager
+def _bars(stream: TextIO) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with RichProgress(*columns, console=Console(file=stream)) as bars:
+        yield Bars(bars)
+
+
+class Rate(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: Task) -> Text:
+        """How fast a task goes."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:8.2f} {task.fields['unit']}/s" if speed else "")
+
+
+class Bars:
+    """A bar per piece of work."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self.bars = bars
+
+    @contextmanager
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Draws a bar until the work is done."""
+        task = self.bars.add_task(title, total=total, unit=unit, note="")
+
+        def advance(amount: float, note: str = "") -> None:
+            self.bars.update(task, advance=amount, **({"note": note} if note else {}))
+
+        yield advance
+        self.bars.update(task, total=total or 1, completed=total or 1)
+
+    def say(self, sentence: str) -> None:
+        """Prints above the bars."""
+        self.bars.console.print(sentence)
+
+
+class Lines:
+    """A line when work begins and ends, and at most every half minute between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    @contextmanager
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Tells of one piece of work."""
+        started = told = time.monotonic()
+        done = resumed = 0.0
+        last = ""
+
+        def advance(amount: float, note: str = "") -> None:
+            nonlocal done, told, last, resumed
+            now = time.monotonic()
+            resumed += amount if not done and now - started < 1 and amount > 1 else 0  # found, not made now
+            done, last = done + amount, note or last
+            if total and now - told > LINE_EVERY_S and done > resumed:
+                rate = (done - resumed) / (now - started)
+                left = (total - done) / rate
+                self.say(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s, {left:.0f} s left {last}")
+                told = now
+
+        yield advance
+        self.say(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
+
+    def say(self, sentence: str) -> None:
+        """Prints a line."""
+        print(sentence, file=self.stream, flush=True)  # noqa: T201 - this room speaks

@@ -1,0 +1,65 @@
+"""What commands print: results, scores, pseudo-targets, the meaning of a method."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from understudy.config.presets import PRESETS
+from understudy.errors import unknown_name
+from understudy.pool.pool import PoolStatistics
+from understudy.pool.show import ShownRow
+from understudy.records import Score
+from understudy.report.facts import Facts
+from understudy.report.verdict import five_numbers, verdict
+
+
+def explained(method: str) -> str:
+    """What a preset means: in words, its source, and the settings it stands for."""
+    if method not in PRESETS:
+        raise unknown_name("method", method, PRESETS)
+    preset = PRESETS[method]
+    settings = yaml.safe_dump(preset.defaults(), sort_keys=False, default_flow_style=None)
+    return f"{method}: {preset.meaning}\nSource: {preset.source}\n\n{settings}"
+
+
+def print_result(folder: Path, facts: Facts) -> None:
+    """The verdict, five numbers, and where the report lies."""
+    console = Console(highlight=False)
+    console.print(f"\n{escape(verdict(facts))}\n")
+    for label, value in five_numbers(facts):
+        console.print(f"  {label:<24} [bold]{escape(value)}[/bold]")
+    console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
+
+
+def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:
+    """Systems by metrics with intervals, and below the signatures."""
+    table = Table("system", *(score.metric for score in next(iter(scores.values()))))
+    for name, of_system in scores.items():
+        table.add_row(name, *(f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]".replace("[", r"\[") for s in of_system))
+    console = Console(highlight=False)
+    console.print(table)
+    for score in next(iter(scores.values())):
+        console.print(escape(score.signature), style="dim", soft_wrap=True)
+
+
+def print_pool(statistics: PoolStatistics, rows: Sequence[ShownRow]) -> None:
+    """What a pool holds, and some of it."""
+    console = Console(highlight=False)
+    facts: Mapping[str, Any] = statistics
+    console.print(
+        f"{facts['texts']} texts for {facts['inputs']} inputs, {facts['per_input']:.1f} each; "
+        f"{facts['duplicates']:.1%} repeat another text of their input"
+        + ("" if facts["unfinished"] is None else f"; {facts['unfinished']:.1%} unfinished")
+    )
+    for row in rows:
+        score = "" if row.logprob_per_token is None else f"{row.logprob_per_token:.2f} nats/token, "
+        where = f"{row.generator}, round {row.round}"
+        console.print(
+            f"\n[bold]{escape(row.input_id)}[/bold] [dim]{score}{row.tokens} tokens, x{row.copies}, {where}[/dim]"
+        )
+        console.print(f"  [dim]{escape(row.source)}[/dim]\n  {escape(row.text)}", soft_wrap=True)

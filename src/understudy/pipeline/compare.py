@@ -1,0 +1,50 @@
+"""Any system beside a run's own: outputs that other tools wrote, scored by the run's metrics."""
+
+from pathlib import Path
+
+from understudy.errors import unknown_name
+from understudy.evaluation.bootstrap import resample_weights, score
+from understudy.evaluation.metrics import tally
+from understudy.evaluation.predictions import read_outputs
+from understudy.pipeline.data import read_data
+from understudy.pipeline.measure import NLL, SCORED, checker_of, tally_of
+from understudy.pipeline.open import open_run
+from understudy.records import Score
+
+ANSWERS = "answers_"
+
+
+def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dict[str, list[Score]]:
+    """The scores of a run's systems on a split, and of another system's outputs if there are any.
+
+    Args:
+        folder: of a finished run.
+        split: dev or test.
+        outputs: a file as `evaluation.predictions.read_outputs` reads it; its system is named by the file.
+
+    Raises:
+        ConfigError: for an unknown split.
+        EvaluationError: if the outputs do not fit the split.
+        StoreError: if there is no finished run.
+    """
+    if split not in SCORED:
+        raise unknown_name("split", split, SCORED)
+    opened = open_run(folder)
+    task, recipe = opened.recipe.task, opened.recipe
+    examples = getattr(read_data(opened.stages["data"]), split)
+    weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
+    fields = {"task": recipe.name, "data": opened.stages["data"].key[:8], "split": split}
+    decoding = {"decoding": recipe.evaluation.decoding.kind}
+    answers = {name.removeprefix(ANSWERS): own for name, own in opened.stages.items() if name.startswith(ANSWERS)}
+    metrics = [metric for metric in task.metrics if not (outputs and metric == NLL)]  # texts alone have no likelihood
+    scores = {
+        name: [score(tally_of(stage, m, split, task, fields | decoding), weights_RN) for m in metrics]
+        for name, stage in answers.items()
+    }
+    if outputs:
+        predictions = read_outputs(outputs, examples)
+        checker = checker_of(task)
+        scores[outputs.stem] = [
+            score(tally(m, predictions, checker=checker, fields=fields), weights_RN) for m in metrics
+        ]
+    return scores

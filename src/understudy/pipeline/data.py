@@ -1,0 +1,82 @@
+"""The first stage: the task's splits, checked, as the rest of the run reads them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from understudy.config.recipe import Recipe
+from understudy.config.task import FilesTask, ForecastTask, Splits
+from understudy.pipeline.bench import Bench
+from understudy.records import Example, TaskData
+from understudy.store import Finished
+from understudy.store.disk import checksum, write_text
+from understudy.tasks.files import Fields, load_files
+from understudy.tasks.forecast import forecast_task
+from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
+from understudy.tasks.kd4gen import load_kd4gen
+
+SPLITS = tuple(field.name for field in fields(TaskData))
+
+
+def make_data(bench: Bench) -> Finished:
+    """The stage that holds the splits."""
+    recipe = bench.recipe
+
+    def work(folder: Path) -> Mapping[str, object]:
+        data, facts = _load(recipe)
+        match recipe.task.leaks:
+            case "refuse":
+                refuse_leaks(data)
+            case "drop_from_train":
+                data = drop_leaks(data)
+            case "allow":
+                pass
+        for split in SPLITS:
+            write_text(folder / f"{split}.jsonl", _lines(getattr(data, split)))
+        return {"splits": describe(data), **facts}
+
+    return bench.store.stage("data", settings=_settings(recipe), inputs={}, work=work)
+
+
+def read_data(stage: Finished) -> TaskData:
+    """The splits of a finished data stage."""
+    return TaskData(**{split: _examples(stage.folder / f"{split}.jsonl") for split in SPLITS})
+
+
+def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:
+    task = recipe.task
+    if isinstance(task, ForecastTask):
+        return forecast_task(**task.forecast.model_dump(), seed=recipe.seed), {}
+    if isinstance(task.files, Splits):
+        paths = {name: path for name, path in task.files if path is not None}
+        names = Fields(**task.fields.model_dump())
+        loaded = load_files(**paths, fields=names, labeled_inputs=task.labeled_inputs, seed=recipe.seed)
+    else:
+        loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=task.labeled_inputs, seed=recipe.seed)
+    return loaded.data, dict(loaded.facts)
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """What the splits depend on: for files their contents, not their places."""
+    task = recipe.task
+    plain: dict[str, object] = {"leaks": task.leaks, "seed": recipe.seed}
+    if isinstance(task, FilesTask):
+        # A missing file has no content to hash; loading it says so in its own words.
+        contents = {name: checksum(path) for name, path in task.files if path is not None and path.is_file()}
+        return plain | {
+            "files": contents,
+            "fields": task.fields.model_dump(),
+            "labeled_inputs": task.labeled_inputs,
+        }
+    return plain | {"forecast": task.forecast.model_dump()}
+
+
+def _lines(examples: Iterable[Example]) -> str:
+    return "".join(json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
+
+
+def _examples(path: Path) -> tuple[Example, ...]:
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return tuple(Example(row["id"], row["source"], tuple(row["targets"])) for row in rows)

@@ -1,0 +1,84 @@
+"""From splits and pool to what a training teaches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from understudy.config.recipe import Distil, InputKind, Shares
+from understudy.config.training import Training
+from understudy.pipeline.networks import Readers
+from understudy.pipeline.readers import Reader
+from understudy.pool.pool import PseudoTargetPool
+from understudy.records import Example, Generator, TaskData
+from understudy.training.mixture import Mixture
+from understudy.training.texts import Targets, Texts
+
+GOLD_ALONE = Shares(gold=1.0)
+
+
+def gold_mixture(examples: Sequence[Example], reader: Reader, *, targets_per_source: int) -> Mixture:
+    """Labelled examples alone: an epoch is every target once."""
+    sources = Texts.of(reader.sources(examples))
+    gold = _gold(examples, reader)
+    return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
+
+
+def distillation_mixture(
+    data: TaskData,
+    readers: Readers,
+    pool: PseudoTargetPool | None,
+    *,
+    distil: Distil,
+    inputs: Sequence[InputKind],
+    training: Training,
+) -> Mixture:
+    """Gold, the teacher's pool and the student's own texts, in the recipe's shares.
+
+    Sources are the labelled examples, then the unlabelled; `inputs` says which of them pseudo-targets are for.
+    """
+    examples = (*data.labeled, *data.unlabeled)
+    labeled = len(data.labeled)
+    parts = {"labeled": np.arange(labeled), "unlabeled": np.arange(labeled, len(examples))}
+    targets: dict[Generator, Targets] = {"gold": _gold(examples, readers.student)}
+    if pool is not None:
+        targets["teacher"] = _teacher_targets(examples, readers, pool)
+    rounds = distil.student_text.rounds_per_epoch if distil.targets.student else 1
+    return Mixture(
+        sources=Texts.of(readers.student.sources(examples)),
+        targets=targets,
+        shares=distil.targets.model_dump(),
+        inputs=np.concatenate([parts[kind] for kind in ("labeled", "unlabeled") if kind in inputs]),
+        targets_per_source=training.targets_per_source,
+        rounds_per_epoch=rounds,
+        student_from_round=round(distil.student_text.start * training.epochs * rounds),
+        teacher_sources=_teacher_sources(examples, readers),
+    )
+
+
+def pool_inputs(data: TaskData, inputs: Sequence[InputKind]) -> list[Example]:
+    """The examples the teacher writes for, labelled ones first."""
+    splits = {"labeled": data.labeled, "unlabeled": data.unlabeled}
+    return [example for kind in ("labeled", "unlabeled") if kind in inputs for example in splits[kind]]
+
+
+def _gold(examples: Sequence[Example], reader: Reader) -> Targets:
+    rows = iter(reader.targets([text for example in examples for text in example.targets]))
+    return Targets.of([[next(rows) for _ in example.targets] for example in examples])
+
+
+def _teacher_targets(examples: Sequence[Example], readers: Readers, pool: PseudoTargetPool) -> Targets:
+    """The pool's texts by source: as the teacher's token ids where the student shares them, else read anew."""
+    if readers.same_tokens:
+        cuts = pool.offsets
+        rows = [pool.token_ids[cuts[i] : cuts[i + 1]] for i in range(len(pool))]
+    else:
+        rows = [np.array(row) for row in readers.student.targets(pool.texts)]
+    of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
+    for name, row in zip(pool.input_ids, rows, strict=True):
+        of_input[name].append(row.tolist())
+    return Targets.of([of_input[example.id] for example in examples])
+
+
+def _teacher_sources(examples: Sequence[Example], readers: Readers) -> Texts | None:
+    same = readers.same_tokens and readers.teacher.is_encoder_decoder == readers.student.is_encoder_decoder
+    return None if same else Texts.of(readers.teacher.sources(examples))

@@ -1,0 +1,185 @@
+"""Scoring: dev while a network learns, dev and test once it has learned, and what it costs to run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from understudy.config.task import ForecastTask, MetricName, Task
+from understudy.errors import ConfigError
+from understudy.evaluation.efficiency import Workload, measure_all
+from understudy.evaluation.likelihood import likelihood_tally
+from understudy.evaluation.metrics import METRICS, tally
+from understudy.evaluation.predictions import read_predictions, write_predictions
+from understudy.evaluation.slots import Checker
+from understudy.evaluation.tally import FloatArray, Tally, ratio
+from understudy.generation import open_engine
+from understudy.models.checkpoint import load_network
+from understudy.models.forward import target_logits
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.networks import NETWORK
+from understudy.pipeline.readers import Reader
+from understudy.records import Efficiency, Example, Prediction, TaskData
+from understudy.store import Finished
+from understudy.store.disk import write_json
+from understudy.tasks import CHECKERS
+
+NLL = "nll"
+SCORED = ("dev", "test")
+
+
+def dev_scorer(
+    bench: Bench, reader: Reader, dev: Sequence[Example]
+) -> tuple[Callable[[PreTrainedModel], dict[str, float]], bool]:
+    """A function that scores a network on dev by the primary metric, and whether higher is better."""
+    recipe = bench.recipe
+    metric, examples = recipe.task.primary_metric, dev[: recipe.evaluation.dev_inputs]
+    if metric == NLL:
+        return (lambda network: {NLL: likelihood(network, reader, examples).value()}), False
+    checker = checker_of(recipe.task)
+    write = partial(
+        predict,
+        reader=reader,
+        examples=examples,
+        engine=recipe.engine,
+        decoding=recipe.evaluation.dev_decoding,
+        max_tokens=recipe.task.max_target_tokens,
+    )
+    return (lambda network: {metric: tally(metric, write(network), checker=checker).value()}), METRICS[
+        metric
+    ].higher_is_better
+
+
+def predict(
+    network: PreTrainedModel, *, reader: Reader, examples: Sequence[Example], engine: str, **how: object
+) -> list[Prediction]:
+    """What the network writes for each example; `how` goes to the engine."""
+    with open_engine(engine, network, reader.tokenizer) as opened:
+        written = opened.generate(reader.sources(examples), **how)
+    return [
+        Prediction(example.id, example.source, example.targets, reader.text(texts[0].token_ids).strip())
+        for example, texts in zip(examples, written, strict=True)
+    ]
+
+
+def likelihood(network: PreTrainedModel, reader: Reader, examples: Sequence[Example]) -> Tally:
+    """The network's negative log-likelihood of gold; an example's references are one row together."""
+    owners = [i for i, example in enumerate(examples) for _ in example.targets]
+    sources = reader.sources(examples)
+    network.eval()
+    with torch.no_grad():
+        pairs = likelihood_tally(
+            partial(target_logits, network),
+            ids=[examples[i].id for i in owners],
+            sources=[sources[i] for i in owners],
+            targets=reader.targets([text for example in examples for text in example.targets]),
+        )
+    rows_ND = np.zeros((len(examples), pairs.rows_ND.shape[1]))
+    np.add.at(rows_ND, owners, pairs.rows_ND)
+    return replace(pairs, ids=tuple(example.id for example in examples), rows_ND=rows_ND)
+
+
+def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data: TaskData) -> Finished:
+    """The stage of what a system writes for dev and test, and how likely it finds their gold."""
+    recipe = bench.recipe
+    settings = {
+        "evaluation": recipe.evaluation.model_dump(include={"decoding"}),
+        "engine": recipe.engine,
+        "nll": NLL in recipe.task.metrics,
+        "max_tokens": recipe.task.max_target_tokens,
+        "prompt": recipe.task.prompt,
+    }
+
+    def work(folder: Path) -> Mapping[str, object]:
+        network = load_network(str(system.folder / NETWORK))
+        signatures = {}
+        for split in SCORED:
+            examples = getattr(data, split)
+            predictions = predict(
+                network,
+                reader=reader,
+                examples=examples,
+                engine=recipe.engine,
+                decoding=recipe.evaluation.decoding,
+                max_tokens=recipe.task.max_target_tokens,
+            )
+            write_predictions(folder / f"{split}.jsonl", predictions)
+            if NLL in recipe.task.metrics:
+                likely = likelihood(network, reader, examples)
+                np.save(folder / f"{split}-nll.npy", likely.rows_ND)
+                signatures[split] = likely.signature
+        return {"signatures": signatures}
+
+    with bench.progress.work(f"{name} answers dev and test", None, "split"):
+        return bench.store.stage(f"answers_{name}", settings=settings, inputs={"system": system}, work=work)
+
+
+def answers_of(stage: Finished, split: str) -> list[Prediction]:
+    """What the system wrote for a split."""
+    return read_predictions(stage.folder / f"{split}.jsonl")
+
+
+def tally_of(stage: Finished, metric: MetricName, split: str, task: Task, fields: Mapping[str, str]) -> Tally:
+    """A system's statistics under a metric, from what its answers stage holds."""
+    predictions = answers_of(stage, split)
+    if metric != NLL:
+        return tally(metric, predictions, checker=checker_of(task), fields=fields)
+    rows_ND: FloatArray = np.load(stage.folder / f"{split}-nll.npy")
+    signatures = stage.manifest.facts["signatures"]
+    assert isinstance(signatures, Mapping)  # noqa: S101 - make_answers wrote it
+    ids = tuple(prediction.id for prediction in predictions)
+    return Tally(NLL, ids, rows_ND, ratio, str(signatures[split]), higher_is_better=False)
+
+
+def make_efficiency(
+    bench: Bench, systems: Mapping[str, Finished], readers: Mapping[str, Reader], data: TaskData
+) -> Finished:
+    """The stage of what the systems cost to run, measured in turn on the task's real inputs."""
+    recipe = bench.recipe
+    chosen = data.test[: max(recipe.evaluation.latency_inputs, recipe.evaluation.batch_inputs * 4)]
+
+    def work(folder: Path) -> Mapping[str, object]:
+        measured: dict[str, Efficiency] = {}
+        for kind in {reader.is_encoder_decoder for reader in readers.values()}:
+            names = [name for name in systems if readers[name].is_encoder_decoder == kind]
+            workload = Workload(
+                sources=tuple(tuple(row) for row in readers[names[0]].sources(chosen)),
+                decoding=recipe.evaluation.decoding,
+                max_tokens=recipe.task.max_target_tokens,
+                engine=recipe.engine,
+                batch_size=recipe.evaluation.batch_inputs,
+                latency_inputs=recipe.evaluation.latency_inputs,
+                threads=torch.get_num_threads(),
+                device="cuda" if torch.cuda.is_available() else "cpu",
+            )
+            measured |= measure_all({name: systems[name].folder / NETWORK for name in names}, workload)
+        facts = {name: asdict(own) for name, own in measured.items()}
+        write_json(folder / "efficiency.json", facts)
+        return facts
+
+    settings = {
+        "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs"}),
+        "engine": recipe.engine,
+        "max_tokens": recipe.task.max_target_tokens,
+    }
+    with bench.progress.work("latency, throughput, memory", None, "system"):
+        return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
+
+
+def checker_of(task: Task) -> Checker | None:
+    """The task's checker of facts, where it has one.
+
+    Raises:
+        ConfigError: if the metrics ask for one and there is none.
+    """
+    checker = CHECKERS["forecast"] if isinstance(task, ForecastTask) else None
+    if checker is None and "slot_error_rate" in task.metrics:
+        raise ConfigError(
+            "task.metrics asks for slot_error_rate, which needs a checker of facts, and only task.forecast has one; "
+            "take it out of task.metrics"
+        )
+    return checker

@@ -1,0 +1,137 @@
+"""Which networks a run works with: tokenizers, the teacher's and the student's weights before training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.config.networks import PretrainedStudent, PrunedStudent, Scratch, ScratchStudent, ScratchTeacher
+from understudy.models.checkpoint import load_network
+from understudy.models.prune import prune, spread
+from understudy.models.scratch import build_network
+from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.data import read_data
+from understudy.pipeline.readers import Reader, reader_of
+from understudy.store import Finished
+from understudy.store.disk import checksums
+
+ENCODER_DECODER = {"bart": True, "t5": True, "gpt2": False, "llama": False}
+NETWORK = "network"
+"""Folder of a stage that holds a network with its tokenizer, in the Hugging Face layout."""
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How teacher and student read the task."""
+
+    teacher: Reader
+    student: Reader
+
+    @property
+    def same_tokens(self) -> bool:
+        """Whether the teacher's token ids are the student's."""
+        return bool(self.teacher.tokenizer.get_vocab() == self.student.tokenizer.get_vocab())
+
+
+def make_tokenizer(bench: Bench, data: Finished) -> Finished | None:
+    """The stage that trains the task's tokenizer; None for a pretrained teacher, which has one."""
+    teacher = bench.recipe.teacher
+    if not isinstance(teacher, ScratchTeacher):
+        return None
+
+    def work(folder: Path) -> Mapping[str, object]:
+        # Dev and test stay unseen: a tokenizer that knows their words would be a small leak.
+        task = read_data(data)
+        prompt = bench.recipe.task.prompt
+        visible = (*task.labeled, *task.unlabeled, *(task.withheld if teacher.labels == "all" else ()))
+        sources = (prompt.replace("{source}", example.source) for example in visible)
+        targets = (target for example in visible for target in example.targets)
+        tokenizer = train_tokenizer([*sources, *targets], pieces=teacher.pieces)
+        tokenizer.save_pretrained(folder / NETWORK)
+        return {"pieces": len(tokenizer)}
+
+    settings = {"pieces": teacher.pieces, "labels": teacher.labels, "prompt": bench.recipe.task.prompt}
+    return bench.store.stage("tokenizer", settings=settings, inputs={"data": data}, work=work)
+
+
+def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
+    """How both networks read, after the one check that needs no weights: do they share the tokens they must share?
+
+    Raises:
+        VocabularyError: if the objective compares distributions and the tokens differ.
+    """
+    recipe = bench.recipe
+    if isinstance(recipe.teacher, ScratchTeacher):
+        assert tokenizer is not None  # noqa: S101 - make_tokenizer made it
+        own, is_encoder_decoder = load_tokenizer(str(tokenizer.folder / NETWORK)), _has_encoder(recipe.teacher.scratch)
+    else:
+        own, is_encoder_decoder = load_tokenizer(recipe.teacher.model), _pretrained_has_encoder(recipe.teacher.model)
+    teacher = reader_of(recipe.task, own, is_encoder_decoder=is_encoder_decoder)
+    match recipe.student:
+        case PretrainedStudent(model=name):
+            student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=_pretrained_has_encoder(name))
+        case ScratchStudent(scratch=scratch):
+            student = reader_of(recipe.task, own, is_encoder_decoder=_has_encoder(scratch))
+        case PrunedStudent():
+            student = teacher
+    if recipe.needs_teacher_logits:
+        refuse_different_tokens(teacher.tokenizer, student.tokenizer)
+    return Readers(teacher, student)
+
+
+def starting_teacher(bench: Bench, reader: Reader) -> PreTrainedModel:
+    """The teacher before it is fine-tuned."""
+    teacher = bench.recipe.teacher
+    if isinstance(teacher, ScratchTeacher):
+        return _built(bench, teacher.scratch, reader)
+    return load_network(teacher.model)
+
+
+def starting_student(bench: Bench, reader: Reader, teacher: Finished) -> PreTrainedModel:
+    """The student before it learns anything."""
+    match bench.recipe.student:
+        case PretrainedStudent(model=name):
+            return load_network(name)
+        case ScratchStudent(scratch=scratch):
+            return _built(bench, scratch, reader)
+        case PrunedStudent(prune=asked):
+            whole = load_network(str(teacher.folder / NETWORK))
+            return prune(
+                whole,
+                encoder_layers=_kept(asked.encoder_layers, whole, "encoder_layers"),
+                decoder_layers=_kept(asked.decoder_layers, whole, "decoder_layers"),
+            )
+
+
+def identity(name_or_path: str) -> object:
+    """What a pretrained checkpoint is known by: a local one by its contents, one of the hub by its name."""
+    folder = Path(name_or_path)
+    return checksums(folder) if folder.is_dir() else name_or_path
+
+
+def _built(bench: Bench, scratch: Scratch, reader: Reader) -> PreTrainedModel:
+    longest = reader.max_source_tokens + reader.max_target_tokens
+    sizes = scratch.model_dump(exclude={"architecture"})
+    return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=bench.recipe.seed)
+
+
+def _kept(asked: int | Sequence[int] | None, whole: PreTrainedModel, side: str) -> Sequence[int] | None:
+    if isinstance(asked, int):
+        total = getattr(whole.config, side, None) or whole.config.num_hidden_layers
+        return spread(total, asked)
+    return asked
+
+
+def _has_encoder(scratch: Scratch) -> bool:
+    return ENCODER_DECODER[scratch.architecture]
+
+
+def _pretrained_has_encoder(name_or_path: str) -> bool:
+    return bool(AutoConfig.from_pretrained(name_or_path).is_encoder_decoder)
+
+
+def tokenizer_of(stage: Finished) -> PreTrainedTokenizerBase:
+    """The tokenizer a stage's network was saved with."""
+    return load_tokenizer(str(stage.folder / NETWORK))

@@ -1,0 +1,55 @@
+"""A finished run, found again by its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from understudy.config.read import read_recipe
+from understudy.config.recipe import Recipe
+from understudy.errors import PoolError, StoreError
+from understudy.pipeline.bench import STORE
+from understudy.pipeline.data import read_data
+from understudy.pipeline.networks import tokenizer_of
+from understudy.pipeline.proof import facts_of
+from understudy.pipeline.run import STAGES, Run
+from understudy.pipeline.teach import STUDENT_TEXT
+from understudy.pool.pool import PseudoTargetPool
+from understudy.store import Finished
+from understudy.store.disk import read_json
+from understudy.store.stages import open_stage
+
+
+@dataclass(frozen=True)
+class OpenedRun(Run):
+    """A finished run with the recipe it was asked for."""
+
+    recipe: Recipe
+
+
+def open_run(folder: Path) -> OpenedRun:
+    """The run in a folder.
+
+    Raises:
+        StoreError: if the folder holds no finished run, or one of its stages is gone.
+    """
+    if not (folder / STAGES).is_file():
+        raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
+    names = cast(dict[str, str], read_json(folder / STAGES))
+    stages: dict[str, Finished] = {name: open_stage(folder.parent / STORE / own) for name, own in names.items()}
+    recipe = read_recipe(folder / "recipe.yaml")
+    return OpenedRun(folder, facts_of(stages["proof"], list(stages.values())), stages, recipe)
+
+
+def open_pool(folder: Path, *, student: bool) -> tuple[PseudoTargetPool, dict[str, str], int | None]:
+    """A run's pool (the student's texts if so asked), the sources of its inputs, and the id that ends a text."""
+    opened = open_run(folder)
+    method = opened.recipe.distil.method
+    place = opened.stages[method].folder / STUDENT_TEXT if student else None
+    if place is None and "pool" in opened.stages:
+        place = opened.stages["pool"].folder
+    if place is None or not place.is_dir():
+        who = "student" if student else "teacher"
+        raise PoolError(f"the {who} wrote no texts in {folder}: method {method} has no share for them")
+    data = read_data(opened.stages["data"])
+    sources = {example.id: example.source for example in (*data.labeled, *data.unlabeled)}
+    return PseudoTargetPool.open(place), sources, tokenizer_of(opened.stages[method]).eos_token_id

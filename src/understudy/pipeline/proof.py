@@ -1,0 +1,219 @@
+"""From answers to proof: scores with intervals, the share of the gap closed, and the facts a report tells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+from understudy.config.read import to_yaml
+from understudy.config.recipe import Recipe
+from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
+from understudy.evaluation.examples import best_and_worst
+from understudy.evaluation.tally import IntArray, Tally
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.data import read_data
+from understudy.pipeline.measure import answers_of, tally_of
+from understudy.pipeline.teach import STUDENT_TEXT
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.show import show_rows
+from understudy.report.facts import (
+    FINE_TUNED,
+    TEACHER,
+    CurvePoint,
+    ExampleFacts,
+    Facts,
+    Interval,
+    PoolFacts,
+    System,
+)
+from understudy.store import Finished
+from understudy.store.disk import read_json, write_json
+
+SHOWN = 12
+"""Examples of each kind, and pseudo-targets, that the report shows."""
+FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The stages a proof is drawn from."""
+
+    data: Finished
+    pool: Finished | None
+    learned: Mapping[str, Finished]
+    """System -> the stage it learned in."""
+    answers: Mapping[str, Finished]
+    """System -> the stage of what it wrote."""
+    efficiency: Finished
+
+
+def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finished:
+    """The stage that holds the facts of the report."""
+
+    def work(folder: Path) -> Mapping[str, object]:
+        write_json(folder / FACTS, _facts(bench.recipe, evidence, eos_id))
+        return {}
+
+    inputs = {**evidence.answers, "efficiency": evidence.efficiency}
+    settings = {"recipe": to_yaml(bench.recipe)}
+    with bench.progress.work("scores and intervals", None, "metric"):
+        return bench.store.stage("proof", settings=settings, inputs=inputs, work=work)
+
+
+def facts_of(proof: Finished, stages: Sequence[Finished]) -> Facts:
+    """The facts of a finished proof, with what the run's stages cost."""
+    facts = cast(Facts, read_json(proof.folder / FACTS))
+    facts["stages"] = [
+        {"name": s.manifest.stage, "key": s.key, "seconds": s.manifest.seconds, "reused": s.reused} for s in stages
+    ]
+    return facts
+
+
+def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
+    method, answers = recipe.distil.method, evidence.answers
+    fields = {"task": recipe.name, "data": evidence.data.key[:8], "decoding": recipe.evaluation.decoding.kind}
+    tallies = {
+        split: {
+            name: {m: tally_of(stage, m, split, recipe.task, {**fields, "split": split}) for m in recipe.task.metrics}
+            for name, stage in answers.items()
+        }
+        for split in ("dev", "test")
+    }
+    test = tallies["test"]
+    examples = len(test[TEACHER][recipe.task.primary_metric].ids)
+    weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
+    costs = evidence.efficiency.manifest.facts
+    return {
+        "task": recipe.name,
+        "primary_metric": recipe.task.primary_metric,
+        "systems": [_system(name, test[name], weights_RN, cast(Mapping[str, Any], costs[name])) for name in answers],
+        "gap_closed": {metric: _gap(test, metric, method, weights_RN) for metric in recipe.task.metrics},
+        "method": method,
+        "run": recipe.name,
+        "seed": recipe.seed,
+        "split": "test",
+        "recipe": to_yaml(recipe),
+        "differences": {metric: _lead(test, metric, method, weights_RN) for metric in recipe.task.metrics},
+        "dev": {name: {m: own.value() for m, own in of.items()} for name, of in tallies["dev"].items()},
+        "curves": {name: _curve(stage, recipe.task.primary_metric) for name, stage in evidence.learned.items()},
+        "pool": _pool_facts(recipe, evidence, eos_id),
+        "examples": _examples(recipe, answers),
+        "data": _counts(evidence.data),
+        "how": str(cast(Mapping[str, Any], costs[method])["how"]),
+        "notes": _notes(recipe, evidence.learned),
+        "versions": dict(evidence.efficiency.manifest.versions),
+    }
+
+
+def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost: Mapping[str, Any]) -> System:
+    scores = {metric: score(own, weights_RN) for metric, own in tallies.items()}
+    return {
+        "name": name,
+        "parameters": cost["parameters"],
+        "disk_bytes": cost["disk_bytes"],
+        "scores": {
+            metric: {
+                "value": own.value,
+                "low": own.low,
+                "high": own.high,
+                "signature": own.signature,
+                "higher_is_better": own.higher_is_better,
+            }
+            for metric, own in scores.items()
+        },
+        "latency_ms": {"p50": cost["latency_p50_ms"], "p95": cost["latency_p95_ms"]},
+        "throughput_per_s": cost["throughput_per_s"],
+        "peak_memory_bytes": cost["peak_memory_bytes"],
+    }
+
+
+def _gap(test: Mapping[str, Mapping[str, Tally]], metric: str, method: str, weights_RN: IntArray) -> Interval:
+    gap = gap_closed(
+        test[TEACHER][metric],
+        fine_tuned=test[FINE_TUNED][metric],
+        distilled=test[method][metric],
+        weights_RN=weights_RN,
+    )
+    fact: Interval = {"value": gap.value, "low": gap.low, "high": gap.high}
+    if gap.note:
+        fact["note"] = gap.note
+    return fact
+
+
+def _lead(test: Mapping[str, Mapping[str, Tally]], metric: str, method: str, weights_RN: IntArray) -> Interval:
+    lead = advantage(test[method][metric], test[FINE_TUNED][metric], weights_RN)
+    return {"value": lead.value, "low": lead.low, "high": lead.high}
+
+
+def _curve(stage: Finished, metric: str) -> list[CurvePoint]:
+    rounds_per_epoch = cast(int, stage.manifest.facts.get("rounds_per_epoch", 1))
+    history = cast(Sequence[Mapping[str, float]], stage.manifest.facts.get("history", ()))
+    return [
+        {
+            "step": int(row["step"]),
+            "epoch": row["round"] / rounds_per_epoch,
+            "seconds": row["seconds"],
+            "train_loss": row["train_loss"] if row["step"] else None,
+            "dev": {metric: row[metric]},
+        }
+        for row in history
+    ]
+
+
+def _pool_facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> PoolFacts:
+    """What the teacher wrote, and how many texts the student added."""
+    if evidence.pool is None:
+        return {}
+    pool = PseudoTargetPool.open(evidence.pool.folder)
+    statistics = pool.statistics(eos_id=eos_id)
+    data = read_data(evidence.data)
+    sources = {example.id: example.source for example in (*data.labeled, *data.unlabeled)}
+    own = evidence.learned[recipe.distil.method].folder / STUDENT_TEXT
+    if own.is_dir():
+        statistics["generators"]["student"] = len(PseudoTargetPool.open(own))
+    samples = [asdict(row) for row in show_rows(pool, sources, limit=SHOWN, seed=recipe.seed)]
+    return cast(PoolFacts, {**statistics, "samples": samples})
+
+
+def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFacts]:
+    """Where the distilled student does best and worst beside the teacher, and some drawn at random."""
+    predictions = {name: answers_of(stage, "test") for name, stage in answers.items()}
+    best, worst = best_and_worst(predictions, system=recipe.distil.method, against=TEACHER, k=SHOWN)
+    anywhere = Random(recipe.seed).sample(range(len(predictions[TEACHER])), min(SHOWN, len(predictions[TEACHER])))
+    shown: list[ExampleFacts] = [
+        {
+            "id": row.id,
+            "source": row.source,
+            "references": list(row.references),
+            "texts": dict(row.texts),
+            "scores": dict(row.scores),
+            "tag": tag,
+        }
+        for tag, rows in (("best", best), ("worst", worst))
+        for row in rows
+    ]
+    for index in sorted(anywhere):
+        row = predictions[TEACHER][index]
+        texts = {name: own[index].text for name, own in predictions.items()}
+        shown.append(
+            {"id": row.id, "source": row.source, "references": list(row.references), "texts": texts, "tag": "random"}
+        )
+    return shown
+
+
+def _counts(data: Finished) -> dict[str, int]:
+    splits = cast(Mapping[str, Mapping[str, float]], data.manifest.facts["splits"])
+    return {name: int(split["inputs"]) for name, split in splits.items()}
+
+
+def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    notes = []
+    for name, stage in learned.items():
+        history = cast(Sequence[Mapping[str, float]], stage.manifest.facts.get("history", ()))
+        if history and stage.manifest.facts["best_step"] == history[-1]["step"] and len(history) > 1:
+            notes.append(f"{name} was best on dev at its last look: longer training may still improve it.")
+    if recipe.task.leaks == "allow":
+        notes.append("Inputs of dev or test may have been learned from: the recipe allows leaks.")
+    return notes

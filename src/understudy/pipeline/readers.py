@@ -1,0 +1,103 @@
+"""How a network of the run reads the task: its tokenizer, the prompt, the limits."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from understudy.config.task import Task
+from understudy.errors import DataError
+from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.records import Example, TaskData
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns the task's texts into the token ids of one network, and back."""
+
+    tokenizer: PreTrainedTokenizerBase
+    is_encoder_decoder: bool
+    prompt: str
+    max_source_tokens: int
+    max_target_tokens: int
+
+    def sources(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids of the prompted sources, of any length."""
+        texts = [self.prompt.replace("{source}", example.source) for example in examples]
+        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder, max_tokens=None)
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of target texts, of any length."""
+        return encode_targets(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder, max_tokens=None)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of what the network wrote."""
+        return decode(self.tokenizer, token_ids)
+
+    @property
+    def pad(self) -> int:
+        """Fills up batches; masked everywhere, so any id will do for a tokenizer without one."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+
+def reader_of(task: Task, tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> Reader:
+    """The reader of a network under a task's prompt and limits."""
+    if "{source}" not in task.prompt:
+        raise DataError(
+            f"task.prompt is {task.prompt!r}, which never shows the input; write {{source}} where it belongs"
+        )
+    return Reader(tokenizer, is_encoder_decoder, task.prompt, task.max_source_tokens, task.max_target_tokens)
+
+
+def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[TaskData, dict[str, int]]:
+    """The task as both networks can read it whole: nothing is ever cut.
+
+    Args:
+        data: the task.
+        readers: of the teacher and the student.
+        policy: what becomes of training examples over a limit: "refuse" or "drop". Dev and test inputs over the
+            limit are always refused: a score leaves nobody out.
+
+    Returns:
+        The task and how many examples of each training split were dropped.
+
+    Raises:
+        DataError: naming the first example over a limit, the limit, and the ways out.
+    """
+    dropped: dict[str, int] = {}
+    for reader in readers:
+        for split in ("dev", "test"):
+            _refuse(split, "source", getattr(data, split), reader, _long_sources(getattr(data, split), reader))
+        for split in ("labeled", "unlabeled", "withheld"):
+            examples: Sequence[Example] = getattr(data, split)
+            long_sources, long_targets = _long_sources(examples, reader), _long_targets(examples, reader)
+            if policy == "refuse":
+                _refuse(split, "source", examples, reader, long_sources)
+                _refuse(split, "target", examples, reader, long_targets)
+            out = {*long_sources, *long_targets}
+            dropped[split] = dropped.get(split, 0) + len(out)
+            data = replace(data, **{split: tuple(e for i, e in enumerate(examples) if i not in out)})
+    return data, dropped
+
+
+def _long_sources(examples: Sequence[Example], reader: Reader) -> list[int]:
+    return too_long(reader.sources(examples), max_tokens=reader.max_source_tokens)
+
+
+def _long_targets(examples: Sequence[Example], reader: Reader) -> list[int]:
+    owners = [i for i, example in enumerate(examples) for _ in example.targets]
+    rows = reader.targets([text for example in examples for text in example.targets])
+    return sorted({owners[row] for row in too_long(rows, max_tokens=reader.max_target_tokens)})
+
+
+def _refuse(split: str, side: str, examples: Sequence[Example], reader: Reader, indices: Sequence[int]) -> None:
+    if not indices:
+        return
+    first = examples[indices[0]]
+    limit = reader.max_source_tokens if side == "source" else reader.max_target_tokens
+    longest = max(len(row) for row in (reader.sources([first]) if side == "source" else reader.targets(first.targets)))
+    remedy = "" if split in {"dev", "test"} else ", or set task.long_sources=drop to leave such training examples out"
+    raise DataError(
+        f"the {side} of {split} example {first.id!r} has {longest} tokens and task.max_{side}_tokens is {limit}: its "
+        f"end would be cut, as would that of {len(indices) - 1} more in {split}. Raise task.max_{side}_tokens{remedy}"
+    )

@@ -1,0 +1,104 @@
+"""A run: the stages in their order, from a recipe to a proven student."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.config.read import to_yaml
+from understudy.config.recipe import Recipe
+from understudy.pipeline.bench import STORE, Bench, fast_precision
+from understudy.pipeline.data import make_data, read_data
+from understudy.pipeline.measure import checker_of, make_answers, make_efficiency
+from understudy.pipeline.networks import NETWORK, make_readers, make_tokenizer
+from understudy.pipeline.proof import Evidence, facts_of, make_proof
+from understudy.pipeline.readers import fitting
+from understudy.pipeline.teach import limits, make_baseline, make_last_lesson, make_student, make_teacher
+from understudy.pipeline.writing import make_pool
+from understudy.progress import Progress, Silence
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts
+from understudy.report.page import write_report
+from understudy.store import Finished, Store
+from understudy.store.disk import write_json, write_text
+
+STAGES = "stages.json"
+QUIET = Silence()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    facts: Facts
+    stages: Mapping[str, Finished]
+
+
+def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
+    """Does what a recipe asks; what was done before, by any run in `out`, is not done again.
+
+    Args:
+        recipe: what to do.
+        out: holds the runs' folders and, in `store`, their stages.
+        progress: hears about long work.
+
+    Returns:
+        The run's folder with `report.html`, `report.json`, the recipe, and a link to each stage.
+
+    Raises:
+        UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
+    """
+    bench = Bench(recipe, Store(out / STORE), progress, fast_precision(recipe.precision))
+    checker_of(recipe.task)
+    stages: dict[str, Finished] = {"data": make_data(bench)}
+    tokenizer = make_tokenizer(bench, stages["data"])
+    if tokenizer:
+        stages["tokenizer"] = tokenizer
+    readers = make_readers(bench, tokenizer)
+    data, dropped = fitting(
+        read_data(stages["data"]), (readers.teacher, readers.student), policy=recipe.task.long_sources
+    )
+    for split, count in dropped.items():
+        if count:
+            progress.say(f"{count} {split} examples are over the length limits and take no part")
+
+    begun = dict(stages)
+    stages["teacher"] = make_teacher(bench, data, readers, begun)
+    if _needs_pool(recipe):
+        stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"], limits(recipe))
+    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], begun)
+    method = recipe.distil.method
+    taught = begun | {name: stages[name] for name in ("teacher", "pool") if name in stages}
+    stages[method] = make_student(bench, data, readers, taught)
+    if recipe.distil.final_finetune is not None:
+        last = make_last_lesson(bench, data, readers, stages[method], recipe.distil.final_finetune)
+        stages[f"{method}_gold"] = last
+    shipped = {TEACHER: stages["teacher"], FINE_TUNED: stages[FINE_TUNED], method: list(stages.values())[-1]}
+    own_readers = {TEACHER: readers.teacher, FINE_TUNED: readers.student, method: readers.student}
+    answers = {name: make_answers(bench, name, stage, own_readers[name], data) for name, stage in shipped.items()}
+    stages |= {f"answers_{name}": stage for name, stage in answers.items()}
+    stages["efficiency"] = make_efficiency(bench, shipped, own_readers, data)
+    learned = {name: stages[name] for name in (TEACHER, FINE_TUNED, method)}
+    evidence = Evidence(stages["data"], stages.get("pool"), learned, answers, stages["efficiency"])
+    stages["proof"] = make_proof(bench, evidence, eos_id=readers.teacher.tokenizer.eos_token_id)
+    folder = _deliver(recipe, out, stages, shipped[method])
+    facts = facts_of(stages["proof"], list(stages.values()))
+    write_report(facts, folder)
+    return Run(folder, facts, stages)
+
+
+def _needs_pool(recipe: Recipe) -> bool:
+    return recipe.distil.targets.teacher > 0
+
+
+def _deliver(recipe: Recipe, out: Path, stages: Mapping[str, Finished], student: Finished) -> Path:
+    """The run's folder: the recipe with all defaults, the receipt, and links that `ls` shows."""
+    folder = out / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.yaml", to_yaml(recipe))
+    write_json(folder / STAGES, {name: stage.folder.name for name, stage in stages.items()})
+    for name, target in {**{n: s.folder for n, s in stages.items()}, "student": student.folder / NETWORK}.items():
+        link = folder / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(target, folder), target_is_directory=True)
+    return folder

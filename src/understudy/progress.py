@@ -1,0 +1,37 @@
+"""How long work tells that it goes on, without knowing who listens.
+
+The command line draws bars; a library user hears nothing unless they ask.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Told that `amount` more of the work is done; `note` is a few words on how it stands."""
+
+    def __call__(self, amount: float, note: str = "") -> None:
+        """So much more is done."""
+
+
+class Progress(Protocol):
+    """Hears about long work."""
+
+    def work(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Advance]:
+        """Opens a piece of work of `total` units; None where nobody can know."""
+
+    def say(self, sentence: str) -> None:
+        """Hears something worth a line."""
+
+
+class Silence:
+    """Nobody listens."""
+
+    @contextmanager
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:  # noqa: ARG002 - a Progress
+        """Opens a piece of work nobody watches."""
+        yield lambda amount, note="": None  # noqa: ARG005 - an Advance
+
+    def say(self, sentence: str) -> None:
+        """Lets the sentence go."""

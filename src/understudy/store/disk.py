@@ -1,0 +1,107 @@
+"""Writing that survives a kill: a temporary name, fsync, rename.
+
+Knows files and folders; no stages, no formats beyond JSON.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from understudy.errors import StoreError
+
+BLOCK = 1 << 20
+MEGABYTE = 1e6
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as JSON, whole or not at all; the same value gives the same bytes."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """The object in a JSON file.
+
+    Raises:
+        StoreError: if the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; was the run finished, and is this its folder?") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is not JSON ({error}); delete its folder to make it anew") from None
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} holds {type(value).__name__} instead of an object; delete its folder to make it anew")
+    return value
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Gives a finished folder its name, after its files have reached the disk."""
+    for path in sorted(partial.rglob("*")):
+        if path.is_file():
+            _sync(path)
+    _sync(partial)
+    partial.rename(final)
+    _sync(final.parent)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Path inside the folder -> sha256, for every file in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): checksum(path) for path in files}
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def room_on(folder: Path) -> Iterator[None]:
+    """Turns a full disk, whoever noticed it, into a sentence.
+
+    Raises:
+        StoreError: when anything inside failed for want of space.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        free = shutil.disk_usage(folder).free / MEGABYTE
+        raise StoreError(
+            f"the disk is full: {free:.0f} MB are left for {folder}. Free some space and give the same command "
+            "again; what was finished is kept and is not made anew"
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    # safetensors and CTranslate2 report the system's error in words only.
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "os error 28" in str(error).lower()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

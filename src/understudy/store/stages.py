@@ -1,0 +1,129 @@
+"""Stages: work that is done once, named by what determines its result.
+
+    key = hash(stage, settings that change the result, keys of the stages it reads, format)
+
+A stage works in `<stage>-<key>.partial`, where it may leave what lets it go on after a kill; when it is done, its
+manifest is written and the folder gets its final name. An equal key means reuse, across runs and studies.
+"""
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import StoreError
+from understudy.records import Manifest
+from understudy.store.disk import checksums, publish, read_json, room_on, write_json
+
+FORMAT = 1
+"""Raised whenever a stage's files change their meaning, so that old ones are not reused."""
+MANIFEST = "manifest.json"
+LIBRARIES = ("understudy", "torch", "transformers", "ctranslate2")
+
+Work = Callable[[Path], Mapping[str, object]]
+"""Fills the folder it is given, which may hold the remains of a killed attempt; returns the stage's facts."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that is done."""
+
+    folder: Path
+    manifest: Manifest
+    reused: bool
+
+    @property
+    def key(self) -> str:
+        """What the stage's result is determined by, hashed."""
+        return self.manifest.key
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of finished stages, shared by runs."""
+
+    root: Path
+
+    def stage(
+        self, name: str, *, settings: Mapping[str, object], inputs: Mapping[str, Finished], work: Work
+    ) -> Finished:
+        """The finished stage: found, or made now.
+
+        Args:
+            name: of the stage; part of its folder's name.
+            settings: plain data, everything that changes the result and is not in `inputs`.
+            inputs: the stages this one reads.
+            work: makes it. Called at most once, and not at all where the stage is found.
+
+        Raises:
+            StoreError: if another process is making this very stage, the disk is full, or files of the found
+                stage are missing.
+        """
+        keys = {label: stage.key for label, stage in inputs.items()}
+        key = content_key({"stage": name, "settings": settings, "inputs": keys, "format": FORMAT})
+        final = self.root / f"{name}-{key}"
+        if final.exists():
+            return open_stage(final)
+        partial = self.root / f"{name}-{key}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        with _alone(self.root / f".{name}-{key}.lock"), room_on(self.root):
+            if final.exists():  # finished by another process while this one waited for nothing
+                return open_stage(final)
+            started = time.monotonic()
+            facts = work(partial)
+            manifest = Manifest(
+                stage=name,
+                key=key,
+                settings=settings,
+                inputs=keys,
+                files=checksums(partial),
+                facts=facts,
+                seconds=round(time.monotonic() - started, 3),
+                versions={library: version(library) for library in LIBRARIES},
+            )
+            write_json(partial / MANIFEST, asdict(manifest))
+            publish(partial, final)
+        return Finished(final, manifest, reused=False)
+
+
+def open_stage(folder: Path) -> Finished:
+    """A stage somebody finished.
+
+    Raises:
+        StoreError: if the folder holds no manifest, or files it names are gone.
+    """
+    plain: dict[str, Any] = read_json(folder / MANIFEST)
+    manifest = Manifest(**plain)
+    gone = [name for name in manifest.files if not (folder / name).is_file()]
+    if gone:
+        raise StoreError(
+            f"{folder} lacks {len(gone)} of its {len(manifest.files)} files (first: {gone[0]}); "
+            "delete the folder and give the same command again to make it anew"
+        )
+    return Finished(folder, manifest, reused=True)
+
+
+def content_key(value: object) -> str:
+    """Sixteen hexadecimal digits that are equal for equal plain data."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when the process dies
+        except BlockingIOError:
+            raise StoreError(
+                f"another process is making {path.name.strip('.').removesuffix('.lock')} in {path.parent}; "
+                "wait for it and give the same command again, or name another folder with --out"
+            ) from None
+        yield
+        path.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""What lets a training go on after a kill: weights, optimizer, and where it stood.
+
+No random state: dropout is seeded by the step, the plan by the round.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from understudy.store.disk import publish, read_json, write_json
+
+STATE = "standing.json"
+
+
+@dataclass
+class Standing:
+    """How far a training has come. Saved whole with every checkpoint."""
+
+    round: int = 0
+    batch: int = 0
+    """Micro-batches done in this round."""
+    batches: int = 0
+    """Micro-batches this round has."""
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_step: int = 0
+    disappointments: int = 0
+    """Looks at dev since the best one."""
+    finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One row per look at dev."""
+    loss_sum: float = 0.0
+    """Since the last look at dev, in nats."""
+    positions: int = 0
+
+    @property
+    def loss(self) -> float:
+        """Mean since the last look at dev, in nats per target position."""
+        return self.loss_sum / max(1, self.positions)
+
+    def row(self) -> dict[str, float]:
+        """What history keeps beside the dev scores."""
+        return {"step": self.step, "round": self.round, "seconds": round(self.seconds, 2), "train_loss": self.loss}
+
+
+def save(accelerator: Accelerator, folder: Path, standing: Standing) -> None:
+    """Writes a checkpoint whole, then forgets the ones before it and the weights no checkpoint calls best."""
+    name = f"checkpoint-{standing.step:08d}-{standing.round:06d}-{len(standing.history):06d}"
+    if (folder / name).exists():
+        return
+    partial = folder / f"{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    accelerator.save_state(str(partial))
+    if accelerator.is_main_process:
+        write_json(partial / STATE, asdict(standing))
+        publish(partial, folder / name)
+        for older in folder.glob("checkpoint-*"):
+            if older.name != name:
+                shutil.rmtree(older)
+        for weights in folder.glob("best-*"):
+            if weights != best_folder(folder, standing):
+                shutil.rmtree(weights)
+    accelerator.wait_for_everyone()
+
+
+def resume(accelerator: Accelerator, folder: Path) -> Standing:
+    """Loads the last whole checkpoint, if there is one."""
+    whole = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
+    if not whole:
+        return Standing()
+    accelerator.load_state(str(whole[-1]))
+    return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
+
+
+def best_folder(folder: Path, standing: Standing) -> Path:
+    """Where the weights lie that dev liked best."""
+    return folder / f"best-{standing.best_step:08d}"

@@ -1,0 +1,63 @@
+"""The student writes the texts it is taught on, a round at a time.
+
+One large batch on a fast engine at the start of a round instead of a few texts before every step: with one round
+per step this is the paper's method, with fewer the texts age by up to a round. What was written is kept as a shard
+of the pool, so that a resumed round teaches the same texts and anybody can look at them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.config.decoding import Decoding
+from understudy.generation import open_engine
+from understudy.models.text import decode
+from understudy.pool.rows import rows_of
+from understudy.pool.shards import read_shard, write_shard
+from understudy.training.mixture import Lesson
+from understudy.training.texts import Texts
+
+
+@dataclass(frozen=True)
+class StudentWriter:
+    """Writes the student's texts of a round; callable as the loop's `write_texts`."""
+
+    sources: Texts
+    input_ids: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase
+    engine: str
+    decoding: Decoding
+    max_tokens: int
+    seed: int
+    provenance: Mapping[str, str]
+    folder: Path
+
+    def __call__(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
+        """The texts of the round's student lessons, in their order."""
+        path = self.folder / f"round-{number:05d}.parquet"
+        if not path.exists():
+            self._write(student, lessons, number, path)
+        token_ids = read_shard(path).table["token_ids"].to_pylist()
+        return Texts.of(token_ids)
+
+    def _write(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int, path: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        per_source = len(lessons[0].rows)
+        with open_engine(self.engine, student, self.tokenizer) as engine:
+            written = engine.generate(
+                [self.sources[lesson.source].tolist() for lesson in lessons],
+                self.decoding,
+                per_source=per_source,
+                max_tokens=self.max_tokens,
+                seed=self.seed + number,
+            )
+        rows = rows_of(
+            [self.input_ids[lesson.source] for lesson in lessons],
+            written,
+            generator="student",
+            round_number=number,
+            decode=lambda token_ids: decode(self.tokenizer, token_ids),
+        )
+        write_shard(path, rows, dict(self.provenance))

@@ -1,0 +1,59 @@
+"""Token ids of many texts in two arrays, and the tables of targets a student is taught on.
+
+Texts are tokenised once, before the loop; nothing here knows a tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as token ids: text i is `flat[offsets[i] : offsets[i + 1]]`."""
+
+    flat: NDArray[np.int32]
+    offsets: Ints
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> Self:
+        """Packs lists of token ids."""
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        flat = np.fromiter((token for text in texts for token in text), np.int32, int(lengths.sum()))
+        return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        return self.flat[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each text."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The target texts of each source: those of source s are rows `first[s] : first[s + 1]` of `texts`."""
+
+    texts: Texts
+    first: Ints
+
+    @classmethod
+    def of(cls, targets: Sequence[Sequence[Sequence[int]]]) -> Self:
+        """Packs, for each source in turn, the token ids of its targets; none for a source without."""
+        counts = np.fromiter(map(len, targets), np.int64, len(targets))
+        texts = Texts.of([text for of_source in targets for text in of_source])
+        return cls(texts, np.concatenate([[0], np.cumsum(counts)]))
+
+    @property
+    def counts(self) -> Ints:
+        """Targets of each source."""
+        return np.diff(self.first)
