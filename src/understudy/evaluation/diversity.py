@@ -1,0 +1,40 @@
+"""Diversity of what a system writes: the share of n-grams that are distinct. Reads no references.
+
+Axes: N examples, D statistics.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from understudy.evaluation.tally import FloatArray
+from understudy.records import Prediction
+
+
+def distinct_rows(predictions: Sequence[Prediction], *, order: int) -> FloatArray:
+    """An example's share of the corpus's distinct n-grams, times 100, and its n-grams, (N, 2).
+
+    Distinct-n is the number of different n-grams over the number of all n-grams, which is no sum over
+    examples: a resample repeats some and so holds fewer different n-grams than any real corpus of its
+    size; its plain bootstrap interval lies below the value. These rows are the delete-one linearisation:
+    an example is credited with the n-grams nobody else wrote, and with an equal part of the rest. The sum
+    is exact, leaving out one example is exact, and resampling gives the jackknife's variance.
+
+    Args:
+        predictions: texts are tokenised as for BLEU (13a), case is kept.
+        order: n.
+
+    Source: Li et al. 2016, §5.4 (arXiv:1510.03055); Efron & Stein 1981 for the variance.
+    """
+    tokenize = Tokenizer13a()
+    ngrams = [_ngrams(tokenize(prediction.text).split(), order) for prediction in predictions]
+    writers = Counter(ngram for own in ngrams for ngram in set(own))
+    alone_N = np.array([sum(writers[ngram] == 1 for ngram in set(own)) for own in ngrams], dtype=np.float64)
+    shared = (len(writers) - alone_N.sum()) / len(predictions)
+    return np.stack([100 * (alone_N + shared), [len(own) for own in ngrams]], axis=1)
+
+
+def _ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
+    return [tuple(tokens[start : start + order]) for start in range(len(tokens) - order + 1)]

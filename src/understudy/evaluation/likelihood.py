@@ -1,0 +1,123 @@
+"""How probable a student finds the gold targets, token by token, as a tally like any other metric.
+
+The model is a function from a batch to logits; which model, and on which device, the caller has decided.
+Axes: B examples, S source positions, T target positions, V vocabulary, N target tokens of a batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import EvaluationError
+from understudy.evaluation.metrics import NOTHING
+from understudy.evaluation.tally import FloatArray, Tally, ratio
+
+
+class TargetLogits(Protocol):
+    """Logits at the true positions of the target mask, row by row; each predicts the token at its position."""
+
+    def __call__(
+        self,
+        *,
+        source_ids_SL: Tensor,
+        source_mask_SL: Tensor,
+        source_of_B: Tensor,
+        target_ids_BT: Tensor,
+        target_mask_BT: Tensor,
+    ) -> Tensor:
+        """Logits, (N, V)."""
+
+
+def likelihood_tally(
+    target_logits: TargetLogits,
+    *,
+    ids: Sequence[str],
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    batch_size: int = 16,
+    device: str = "cpu",
+    fields: Mapping[str, str] = NOTHING,
+) -> Tally:
+    """The mean negative log-likelihood of gold tokens in nats per token; lower is better.
+
+    Its rows are an example's nats and its tokens, so long targets weigh more, as they do in perplexity.
+
+    Args:
+        target_logits: a model in evaluation mode, bound to its `target_logits` function.
+        ids: names of the examples.
+        sources: token ids of each source, as the model reads them.
+        targets: token ids of each target, none of them empty; the end-of-sequence id is scored if it is there.
+        batch_size: examples of similar length per call; changes speed and memory, not the value.
+        device: where the batches go.
+        fields: what the caller knows and the signature should say.
+
+    Raises:
+        EvaluationError: if there are no examples, the three lists differ in length, or a target is empty.
+    """
+    _require_targets(ids, sources, targets)
+    rows_ND = np.empty((len(targets), 2))
+    order = sorted(range(len(targets)), key=lambda index: (len(targets[index]), len(sources[index])))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        rows_ND[chosen] = _batch_rows(
+            target_logits, [sources[index] for index in chosen], [targets[index] for index in chosen], device
+        )
+    said = {**fields, "n": len(ids), "tokens": int(rows_ND[:, 1].sum()), "unit": "nats/token"}
+    signature = "|".join(["nll", *(f"{key}:{value}" for key, value in said.items())])
+    return Tally(
+        metric="nll",
+        ids=tuple(ids),
+        rows_ND=rows_ND,
+        formula=ratio,
+        signature=f"{signature}|understudy:{version('understudy')}",
+        higher_is_better=False,
+    )
+
+
+def _batch_rows(
+    target_logits: TargetLogits, sources: list[Sequence[int]], targets: list[Sequence[int]], device: str
+) -> FloatArray:
+    source_ids_SL, source_mask_SL = _padded(sources, device)
+    target_ids_BT, target_mask_BT = _padded(targets, device)
+    with torch.inference_mode():
+        logits_NV = target_logits(
+            source_ids_SL=source_ids_SL,
+            source_mask_SL=source_mask_SL,
+            source_of_B=torch.arange(len(targets), device=device),
+            target_ids_BT=target_ids_BT,
+            target_mask_BT=target_mask_BT,
+        )
+        # In float32: near -10, bfloat16 rounds a log-probability to steps of 1/16.
+        nats_N = F.cross_entropy(logits_NV.float(), target_ids_BT[target_mask_BT], reduction="none")
+    lengths_B = [len(target) for target in targets]
+    starts_B = np.cumsum([0, *lengths_B[:-1]])
+    nats_B = np.add.reduceat(nats_N.double().cpu().numpy(), starts_B)
+    return np.stack([nats_B, np.array(lengths_B, dtype=np.float64)], axis=1)
+
+
+def _padded(sequences: list[Sequence[int]], device: str) -> tuple[Tensor, Tensor]:
+    """Ids with zeros behind, and the mask that is true at real positions."""
+    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
+    mask_BT = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
+    ids_BT = torch.zeros(mask_BT.shape, dtype=torch.long)
+    ids_BT[mask_BT] = torch.tensor([token for sequence in sequences for token in sequence])
+    return ids_BT.to(device), mask_BT.to(device)
+
+
+def _require_targets(ids: Sequence[str], sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:
+    if not len(ids) == len(sources) == len(targets) > 0:
+        raise EvaluationError(
+            f"nll needs one id, one source and one target per example, got {len(ids)}, {len(sources)} and "
+            f"{len(targets)}; give three lists of one length, at least 1"
+        )
+    empty = [name for name, target in zip(ids, targets, strict=True) if not target]
+    if empty:
+        raise EvaluationError(
+            f"nll scores target tokens, and {len(empty)} of {len(ids)} targets have none (first: {empty[0]!r}); "
+            "end targets with the end-of-sequence token, or leave these examples out"
+        )

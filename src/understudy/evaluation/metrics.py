@@ -1,0 +1,109 @@
+"""The metrics by name, and the one way from predictions to a tally.
+
+The mathematics stands in `overlap`, `diversity` and `slots`. A prediction is scored even if it is empty.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from types import MappingProxyType
+
+from understudy.errors import EvaluationError, unknown_name
+from understudy.evaluation.diversity import distinct_rows
+from understudy.evaluation.overlap import bleu, bleu_rows, chrf, chrf_rows, rouge_rows
+from understudy.evaluation.slots import Checker, slot_rows
+from understudy.evaluation.tally import FloatArray, Formula, Tally, ratio
+from understudy.records import Prediction
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric is a function from predictions to rows and a formula on the sum of the rows."""
+
+    rows: Callable[..., FloatArray]
+    formula: Formula
+    settings: Mapping[str, str]
+    """What its signature says beside the counts: whatever changes the value."""
+    higher_is_better: bool = True
+    needs_references: bool = True
+    needs_checker: bool = False
+
+
+SACREBLEU = {"sacrebleu": version("sacrebleu")}
+BLEU_SETTINGS = {"case": "mixed", "tok": "13a", "smooth": "exp", **SACREBLEU}
+CHRF_SETTINGS = {"case": "mixed", "nc": "6", "nw": "0", "space": "no", **SACREBLEU}
+ROUGE_SETTINGS = {"f": "1", "stem": "porter", "rouge-score": version("rouge-score")}
+DISTINCT_SETTINGS = {"case": "mixed", "tok": "13a", **SACREBLEU}
+
+METRICS: Mapping[str, Metric] = {
+    "bleu": Metric(bleu_rows, bleu, BLEU_SETTINGS),
+    "chrf": Metric(chrf_rows, chrf, CHRF_SETTINGS),
+    "rouge": Metric(partial(rouge_rows, kinds=("rouge1", "rouge2", "rougeL")), ratio, ROUGE_SETTINGS),
+    "rouge1": Metric(partial(rouge_rows, kinds=("rouge1",)), ratio, ROUGE_SETTINGS),
+    "rouge2": Metric(partial(rouge_rows, kinds=("rouge2",)), ratio, ROUGE_SETTINGS),
+    "rougeL": Metric(partial(rouge_rows, kinds=("rougeL",)), ratio, ROUGE_SETTINGS),
+    "distinct_1": Metric(partial(distinct_rows, order=1), ratio, DISTINCT_SETTINGS, needs_references=False),
+    "distinct_2": Metric(partial(distinct_rows, order=2), ratio, DISTINCT_SETTINGS, needs_references=False),
+    "slot_error_rate": Metric(slot_rows, ratio, {}, higher_is_better=False, needs_references=False, needs_checker=True),
+}
+
+
+def tally(
+    name: str,
+    predictions: Sequence[Prediction],
+    *,
+    checker: Checker | None = None,
+    fields: Mapping[str, str] = NOTHING,
+) -> Tally:
+    """One system's predictions under one metric; all scores in percent.
+
+    Args:
+        name: a key of `METRICS`.
+        predictions: of one system; empty texts are scored like any other.
+        checker: the task's function from source and text to slot errors, for `slot_error_rate`.
+        fields: what the caller knows and the signature should say: data hash, split, decoding.
+
+    Raises:
+        ConfigError: if the metric is unknown.
+        EvaluationError: if there are no predictions, or none of what the metric compares them with.
+    """
+    if name not in METRICS:
+        raise unknown_name("metric", name, METRICS)
+    metric = METRICS[name]
+    if not predictions:
+        raise EvaluationError(f"{name} was asked for no predictions at all; give it at least one")
+    if metric.needs_references:
+        _require_references(name, predictions)
+    if metric.needs_checker and checker is None:
+        raise EvaluationError(f"{name} needs the task's checker of facts and this task has none; leave the metric out")
+    rows = partial(metric.rows, checker=checker) if metric.needs_checker else metric.rows
+    return Tally(
+        metric=name,
+        ids=tuple(prediction.id for prediction in predictions),
+        rows_ND=rows(predictions),
+        formula=metric.formula,
+        signature=_signature(name, metric, predictions, fields),
+        higher_is_better=metric.higher_is_better,
+    )
+
+
+def _require_references(name: str, predictions: Sequence[Prediction]) -> None:
+    without = [prediction.id for prediction in predictions if not prediction.references]
+    if without:
+        raise EvaluationError(
+            f"{name} compares with references, and {len(without)} of {len(predictions)} predictions have none "
+            f"(first: {without[0]!r}); give their examples targets, or choose a metric that reads none"
+        )
+
+
+def _signature(name: str, metric: Metric, predictions: Sequence[Prediction], fields: Mapping[str, str]) -> str:
+    counts = {"n": str(len(predictions))}
+    if metric.needs_references:
+        references = [len(prediction.references) for prediction in predictions]
+        few, many = min(references), max(references)
+        counts["refs"] = str(few) if few == many else f"{few}-{many}"
+    said = {**fields, **counts, **metric.settings, "understudy": version("understudy")}
+    return "|".join([name, *(f"{key}:{value}" for key, value in said.items())])

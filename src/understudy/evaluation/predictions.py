@@ -1,0 +1,112 @@
+"""Predictions on disk: our own as JSON lines, and the outputs other tools wrote for the same examples.
+
+Which file belongs to which run is the store's knowledge; here a path is an argument.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from understudy.errors import EvaluationError
+from understudy.records import Example, Prediction
+
+FIELDS = {"id": str, "source": str, "references": list, "text": str}
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """One prediction per line: id, source, references, text."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for prediction in predictions:
+            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """What `write_predictions` wrote.
+
+    Raises:
+        EvaluationError: if a line is no JSON object with id, source, references and text.
+    """
+    return [
+        Prediction(str(row["id"]), str(row["source"]), _texts(row["references"]), str(row["text"]))
+        for row in _rows(path, tuple(FIELDS))
+    ]
+
+
+def read_outputs(path: Path, examples: Sequence[Example]) -> list[Prediction]:
+    """What another tool wrote for these examples, in their order.
+
+    Args:
+        path: `*.jsonl` with an `id` and a `text` on each line, in any order; any other name is plain text,
+            one output per line in the order of the examples, an empty line being an empty output.
+        examples: the split the outputs belong to.
+
+    Raises:
+        EvaluationError: if there is no such file, outputs are missing or too many, or one belongs to no example.
+    """
+    if not path.is_file():
+        raise EvaluationError(f"asked for the outputs in {path}, found no such file; give *.jsonl or plain text")
+    texts = _texts_by_id(path, examples) if path.suffix == ".jsonl" else _texts_by_line(path, examples)
+    return [
+        Prediction(example.id, example.source, example.targets, text)
+        for example, text in zip(examples, texts, strict=True)
+    ]
+
+
+def _texts_by_line(path: Path, examples: Sequence[Example]) -> list[str]:
+    # Not splitlines: it also breaks at the rarer separators that may stand inside a text.
+    with path.open(encoding="utf-8") as file:
+        texts = [line.removesuffix("\n") for line in file]
+    if len(texts) != len(examples):
+        raise EvaluationError(
+            f"{path} should hold one output per example in the order of the split: expected {len(examples)} lines, "
+            f"found {len(texts)}; write one line per example (an empty one for an empty output), or JSON lines "
+            "with id and text"
+        )
+    return texts
+
+
+def _texts_by_id(path: Path, examples: Sequence[Example]) -> list[str]:
+    rows = [(str(row["id"]), str(row["text"])) for row in _rows(path, ("id", "text"))]
+    known = [example.id for example in examples]
+    counts = Counter(name for name, _ in rows)
+    expected = set(known)
+    problems = {
+        "without an output": [name for name in known if name not in counts],
+        "that are not in the split": [name for name in counts if name not in expected],
+        "with several outputs": [name for name, count in counts.items() if count > 1],
+    }
+    found = [f"{len(ids)} ids {what} (first: {ids[0]!r})" for what, ids in problems.items() if ids]
+    if found:
+        raise EvaluationError(
+            f"{path} should hold one output for each of {len(known)} examples: found {'; '.join(found)}; "
+            "write each id of the split once"
+        )
+    texts = dict(rows)
+    return [texts[name] for name in known]
+
+
+def _rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, object]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise EvaluationError(
+                    f"{path}, line {number}: expected a JSON object with {', '.join(fields)}, found "
+                    f"{line[:40]!r} ({error.msg}); write one object per line"
+                ) from None
+            wrong = [
+                field for field in fields if not isinstance(row, dict) or not isinstance(row.get(field), FIELDS[field])
+            ]
+            if wrong:
+                raise EvaluationError(
+                    f"{path}, line {number}: expected {', '.join(f'{f} ({FIELDS[f].__name__})' for f in fields)}, "
+                    f"found no such {', '.join(wrong)} in {line.strip()[:80]!r}; add it"
+                )
+            yield row
+
+
+def _texts(references: object) -> tuple[str, ...]:
+    return tuple(map(str, references)) if isinstance(references, list) else ()

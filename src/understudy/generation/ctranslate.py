@@ -1,0 +1,153 @@
+"""The fast engine: the network converted to CTranslate2, on CPU and CUDA.
+
+Conversion is `convert`. CTranslate2 reads and writes tokens by name; here they become ids again.
+
+Greedy and beam search write what `hf` writes, with one exception: k_beams without a length penalty ends
+as soon as the best text is sure, so that the others may be worse than those of `hf`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import ctranslate2
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.config.decoding import Beam, Decoding, KBeams, Sampling
+from understudy.generation.convert import convert
+from understudy.generation.engine import Advance, refuse_impossible
+from understudy.records import Generated
+
+Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
+Pending: TypeAlias = ctranslate2.AsyncTranslationResult | ctranslate2.AsyncGenerationResult
+
+_TOKEN_BUDGET = 8_192
+
+
+class CTranslate2Engine:
+    """Draws texts with a copy of the network, frozen when the engine was made."""
+
+    name = "ctranslate2"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Convert the network.
+
+        Args:
+            model: of a family that `convert.supported` knows.
+            tokenizer: the network's own.
+            folder: for the converted files, as long as the engine lives.
+            threads: CPU threads; None: the library's choice.
+        """
+        self._folder = str(folder)
+        self._tokens = convert(model, tokenizer, folder)
+        self._ids = {token: index for index, token in enumerate(self._tokens)}
+        self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._device = "cuda" if model.device.type == "cuda" else "cpu"
+        dtype = str(model.dtype).removeprefix("torch.")
+        known = ctranslate2.get_supported_compute_types(self._device)
+        self._compute_type = dtype if dtype in known else "float32"
+        self._threads = threads or 0
+        self._runner = self._open()
+
+    def generate(
+        self,
+        sources: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        per_source: int = 1,
+        max_tokens: int,
+        seed: int = 0,
+        progress: Advance | None = None,
+    ) -> list[tuple[Generated, ...]]:
+        """As the protocol says; the threads may be any number without a change of the texts."""
+        refuse_impossible(decoding, per_source=per_source)
+        runner = self._runner
+        if isinstance(decoding, Sampling):
+            # A seed does not reach the threads of a living translator, only those of a new one.
+            ctranslate2.set_random_seed(seed % 2**32)
+            runner = self._open()
+        length_penalty = decoding.length_penalty if isinstance(decoding, Beam | KBeams) else 0.0
+        texts: list[tuple[Generated, ...]] = [()] * len(sources)
+        for index, waiting in self._started(runner, sources, decoding, per_source, max_tokens):
+            result = waiting.result()
+            written = result.hypotheses if self._encoder_decoder else result.sequences
+            rows = [tuple(self._ids[token] for token in tokens) for tokens in written]
+            texts[index] = tuple(
+                Generated(row, score * len(row) ** length_penalty)
+                for row, score in zip(rows, result.scores, strict=True)
+            )
+            if progress:
+                progress(1)
+        return texts
+
+    def _open(self) -> Runner:
+        kind = ctranslate2.Translator if self._encoder_decoder else ctranslate2.Generator
+        return kind(self._folder, self._device, compute_type=self._compute_type, intra_threads=self._threads)
+
+    def _started(
+        self,
+        runner: Runner,
+        sources: Sequence[Sequence[int]],
+        decoding: Decoding,
+        per_source: int,
+        max_tokens: int,
+    ) -> list[tuple[int, Pending]]:
+        """The index of every source with its result to come; asynchronous, to hear of the progress."""
+        settings = {
+            **_drawing(decoding, vocabulary=len(self._tokens)),
+            "num_hypotheses": per_source,
+            "return_scores": True,
+            "return_end_token": True,
+            "max_batch_size": _TOKEN_BUDGET,
+            "batch_type": "tokens",
+            "asynchronous": True,
+        }
+        if self._encoder_decoder:
+            draw = runner.translate_batch
+            settings |= {"max_decoding_length": max_tokens, "min_decoding_length": 0, "max_input_length": 0}
+        else:
+            draw = runner.generate_batch
+            settings |= {"max_length": max_tokens, "min_length": 0, "include_prompt_in_result": False}
+        started: list[tuple[int, Pending]] = []
+        for group in self._groups(sources, decoding):
+            tokens = [[self._tokens[token_id] for token_id in sources[index]] for index in group]
+            started += zip(group, draw(tokens, **settings), strict=True)
+        return started
+
+    def _groups(self, sources: Sequence[Sequence[int]], decoding: Decoding) -> list[list[int]]:
+        """Indices of the sources that go into one call: all, because draws change where calls are split.
+
+        But beams of decoder-only networks go astray where prompts of different lengths share a batch
+        (measured with CTranslate2 4.8.5), so each call has prompts of one length.
+        """
+        if True or self._encoder_decoder or not isinstance(decoding, Beam | KBeams):
+            return [list(range(len(sources)))] if sources else []
+        alike: dict[int, list[int]] = {}
+        for index, source in enumerate(sources):
+            alike.setdefault(len(source), []).append(index)
+        return list(alike.values())
+
+
+def _drawing(decoding: Decoding, *, vocabulary: int) -> dict[str, float]:
+    """The library's words for a decoding. Its scores are log-probabilities of the uncut distribution."""
+    match decoding:
+        case Beam() | KBeams():
+            return {"beam_size": decoding.beams, "length_penalty": decoding.length_penalty}
+        case Sampling():
+            return {
+                "beam_size": 1,
+                "length_penalty": 0,
+                # The library refuses more candidates than there are tokens; 0 is all of them.
+                "sampling_topk": decoding.top_k if decoding.top_k < vocabulary else 0,
+                "sampling_topp": decoding.top_p,
+                "sampling_temperature": decoding.temperature,
+            }
+        case _:
+            return {"beam_size": 1, "length_penalty": 0}

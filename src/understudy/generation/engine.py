@@ -1,0 +1,87 @@
+"""What an engine is: sources in, texts out, in the order of the sources.
+
+The protocol, the refusals all engines share and the batches they plan. The engines themselves are
+`hf` and `ctranslate`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from understudy.config.decoding import Decoding, KBeams, Sampling
+from understudy.errors import GenerationError
+from understudy.records import Generated
+
+Advance = Callable[[int], None]
+"""Told how many more sources are done."""
+
+
+class Engine(Protocol):
+    """Draws texts from one network."""
+
+    name: str
+
+    def generate(
+        self,
+        sources: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        per_source: int = 1,
+        max_tokens: int,
+        seed: int = 0,
+        progress: Advance | None = None,
+    ) -> list[tuple[Generated, ...]]:
+        """Texts for each source.
+
+        Args:
+            sources: token ids as the network reads them, special tokens included, none empty.
+            decoding: how to draw.
+            per_source: how many texts for each source; more than 1 only with sampling and k_beams.
+            max_tokens: the longest text in tokens, its end-of-sequence id included.
+            seed: of the draws. Equal seed, sources and settings give equal texts; other sources in
+                the same call, or in another order, may change the draws.
+            progress: told how many more sources are done.
+
+        Returns:
+            For each source, in order, `per_source` texts; those of a beam search best first.
+
+        Raises:
+            GenerationError: for more texts per source than the decoding can give.
+        """
+
+
+def refuse_impossible(decoding: Decoding, *, per_source: int) -> None:
+    """Let pass only a number of texts that the decoding can give.
+
+    Raises:
+        GenerationError: if it cannot.
+    """
+    if per_source < 1:
+        raise GenerationError(f"{per_source} texts per source were asked for; ask for at least 1")
+    if isinstance(decoding, KBeams):
+        if per_source > decoding.beams:
+            raise GenerationError(
+                f"k_beams with {decoding.beams} beams holds {decoding.beams} texts per source, {per_source} were "
+                f"asked for; set decoding.beams to at least {per_source}"
+            )
+    elif per_source > 1 and not isinstance(decoding, Sampling):
+        raise GenerationError(
+            f"{decoding.kind} gives one text per source, {per_source} were asked for; use decoding k_beams or sampling"
+        )
+
+
+def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, token_budget: int) -> list[list[int]]:
+    """Indices of sources, long ones first, in batches of at most `token_budget` padded tokens.
+
+    Args:
+        sources: token ids.
+        rows_per_source: beams or samples that run side by side for each.
+        token_budget: rows times longest source; a batch holds at least one source.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(sources)), key=lambda index: -len(sources[index])):
+        # The first of a batch is its longest.
+        if batches and (len(batches[-1]) + 1) * rows_per_source * len(sources[batches[-1][0]]) <= token_budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

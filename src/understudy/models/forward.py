@@ -1,0 +1,121 @@
+"""Logits of target tokens: what the teacher and the student say at every position of a target.
+
+Several targets share a source, which is encoded once; only true positions are projected to the
+vocabulary. Knows networks and tensors: no text, no objectives, no decoding.
+Axes: S sources, L source positions, B targets, T target positions, W positions of a source and its
+target in one row, N true positions of the target mask in row-major order, H hidden width, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+
+def encode(model: PreTrainedModel, source_ids_SL: Tensor, source_mask_SL: Tensor) -> Tensor:
+    """The encoder's last hidden states of an encoder-decoder.
+
+    Args:
+        model: an encoder-decoder.
+        source_ids_SL: token ids, int64, S sources of L positions.
+        source_mask_SL: true where a source has a token.
+
+    Returns:
+        States SLH; what they hold at padding means nothing.
+    """
+    states_SLH: Tensor = model.get_encoder()(input_ids=source_ids_SL, attention_mask=source_mask_SL).last_hidden_state
+    return states_SLH
+
+
+def target_logits(
+    model: PreTrainedModel,
+    *,
+    source_ids_SL: Tensor,
+    source_mask_SL: Tensor,
+    source_of_B: Tensor,
+    target_ids_BT: Tensor,
+    target_mask_BT: Tensor,
+) -> Tensor:
+    """Logits that predict each true target token from its source and the tokens before it.
+
+    Padding stands at the right of sources and targets. Dropout acts as the mode of `model` says.
+
+    Args:
+        model: encoder-decoder or decoder-only, as its config says. For decoder-only, source and target
+            form one row, and the source's last token predicts the first token of the target.
+        source_ids_SL: token ids, int64, S sources of L positions.
+        source_mask_SL: bool, true where a source has a token.
+        source_of_B: int64, the source of each of the B targets.
+        target_ids_BT: token ids, int64, with the end-of-sequence id and without a start token.
+        target_mask_BT: bool, true at the N positions to predict.
+
+    Returns:
+        Logits NV in the model's type, row-major: row n predicts `target_ids_BT[target_mask_BT][n]`.
+    """
+    if model.config.is_encoder_decoder:
+        encoded_BLH = encode(model, source_ids_SL, source_mask_SL)[source_of_B]
+        return _decoder_logits(model, encoded_BLH, source_mask_SL[source_of_B], target_ids_BT, target_mask_BT)
+    lengths_B = source_mask_SL.sum(dim=1)[source_of_B]
+    return _row_logits(model, source_ids_SL[source_of_B], lengths_B, target_ids_BT, target_mask_BT)
+
+
+def _decoder_logits(
+    model: PreTrainedModel,
+    encoded_BLH: Tensor,
+    source_mask_BL: Tensor,
+    target_ids_BT: Tensor,
+    target_mask_BT: Tensor,
+) -> Tensor:
+    """Encoder-decoder: the decoder reads the start token and all target tokens but the last."""
+    start_B1 = target_ids_BT.new_full((len(target_ids_BT), 1), model.config.decoder_start_token_id)
+    with _projecting(model, lambda hidden_BTH: hidden_BTH[target_mask_BT]):
+        logits_NV: Tensor = model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BLH),
+            attention_mask=source_mask_BL,
+            decoder_input_ids=torch.cat([start_B1, target_ids_BT[:, :-1]], dim=1),
+            use_cache=False,
+        ).logits
+    return logits_NV
+
+
+def _row_logits(
+    model: PreTrainedModel,
+    source_ids_BL: Tensor,
+    lengths_B: Tensor,
+    target_ids_BT: Tensor,
+    target_mask_BT: Tensor,
+) -> Tensor:
+    """Decoder-only: source and target in one row without padding between them."""
+    row_N, position_N = target_mask_BT.nonzero(as_tuple=True)
+    position_N = lengths_B[row_N] + position_N - 1
+    rows_BW = _joined(source_ids_BL, lengths_B, target_ids_BT, width=int(position_N.max()) + 1)
+    with _projecting(model, lambda hidden_BWH: hidden_BWH[row_N, position_N]):
+        # All padding stands at the right, where the causal mask hides it from every true position.
+        logits_NV: Tensor = model(input_ids=rows_BW, attention_mask=torch.ones_like(rows_BW), use_cache=False).logits
+    return logits_NV
+
+
+@contextmanager
+def _projecting(model: PreTrainedModel, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within, the projection to the vocabulary sees only the selected hidden states, NH."""
+
+    def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (select(inputs[0]),)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(before)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _joined(source_ids_BL: Tensor, lengths_B: Tensor, target_ids_BT: Tensor, *, width: int) -> Tensor:
+    """Rows BW of source and target without padding between them, cut at the last position that predicts."""
+    both_BU = torch.cat([source_ids_BL, target_ids_BT], dim=1)
+    position_W = torch.arange(width, device=both_BU.device)
+    in_target_BW = position_W - lengths_B[:, None]
+    index_BW = torch.where(in_target_BW < 0, position_W, in_target_BW + source_ids_BL.shape[1])
+    return both_BU.gather(1, index_BW.clamp(max=both_BU.shape[1] - 1))

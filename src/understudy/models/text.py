@@ -1,0 +1,124 @@
+"""Texts as a network reads and writes them: token ids of sources and targets, and back to text.
+
+An encoder-decoder's source and target carry the special tokens its family was trained with (BART
+opens both with its bos, T5 and our own tokenizer do not). A decoder-only network reads one row:
+
+    [bos, if the family opens with it]  source  separator  target  eos
+
+The separator tells where the target starts, as an encoder-decoder's start token does.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from understudy.errors import DataError, ModelError
+
+
+def encode_sources(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    is_encoder_decoder: bool,
+    max_tokens: int | None,
+) -> list[list[int]]:
+    """Token ids of each source, special tokens included.
+
+    Args:
+        tokenizer: the network's own.
+        texts: the sources, prompt applied.
+        is_encoder_decoder: of the network that reads them.
+        max_tokens: the longest allowed; None: any length, for a caller that drops with `too_long`.
+
+    Raises:
+        DataError: if a source is longer than `max_tokens`: its end would be lost.
+        ModelError: if a decoder-only network's tokenizer has no token to separate source and target.
+    """
+    if is_encoder_decoder:
+        rows = _encode(tokenizer, texts, special=True)
+    else:
+        opening = _opening(tokenizer)
+        separator = _separator(tokenizer)
+        rows = [[*opening, *row, separator] for row in _encode(tokenizer, texts, special=False)]
+    _refuse_too_long("source", texts, rows, max_tokens=max_tokens)
+    return rows
+
+
+def encode_targets(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    is_encoder_decoder: bool,
+    max_tokens: int | None,
+) -> list[list[int]]:
+    """Token ids of each target: no start token, the end-of-sequence id last.
+
+    Arguments and errors are those of `encode_sources`.
+    """
+    end = _end(tokenizer)
+    rows = [
+        row if row and row[-1] == end else [*row, end]
+        for row in _encode(tokenizer, texts, special=is_encoder_decoder, as_target=True)
+    ]
+    _refuse_too_long("target", texts, rows, max_tokens=max_tokens)
+    return rows
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """The text of these ids, special tokens left out and nothing tidied."""
+    text: str = tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def too_long(rows: Iterable[Sequence[int]], *, max_tokens: int) -> list[int]:
+    """Which rows hold more than `max_tokens` token ids."""
+    return [index for index, row in enumerate(rows) if len(row) > max_tokens]
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool, as_target: bool = False
+) -> list[list[int]]:
+    if not texts:
+        return []
+    # Two tables in one tokenizer (Marian's): the target's is asked for by name.
+    given = {"text_target" if as_target else "text": list(texts)}
+    rows: list[list[int]] = tokenizer(**given, add_special_tokens=special, return_attention_mask=False, verbose=False)[
+        "input_ids"
+    ]
+    return rows
+
+
+def _opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The bos token, if the family puts it before every text (Llama, OPT)."""
+    start = tokenizer.bos_token_id
+    first = tokenizer("a")["input_ids"][0]
+    return [start] if start is not None and first == start else []
+
+
+def _separator(tokenizer: PreTrainedTokenizerBase) -> int:
+    for token_id in (tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return int(token_id)
+    raise ModelError(
+        "a decoder-only network needs a token between source and target, but its tokenizer has no sep, bos or "
+        "eos token; set tokenizer.sep_token"
+    )
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int:
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "a target ends with the end-of-sequence token, but the tokenizer has none; set tokenizer.eos_token"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _refuse_too_long(what: str, texts: Sequence[str], rows: Sequence[Sequence[int]], *, max_tokens: int | None) -> None:
+    if max_tokens is None or not (indices := too_long(rows, max_tokens=max_tokens)):
+        return
+    first = indices[0]
+    raise DataError(
+        f"{what} {first} ({texts[first][:40]!r}...) has {len(rows[first])} tokens and the limit is {max_tokens}: "
+        f"its end would be lost, as would that of {len(indices) - 1} more; raise task.max_{what}_tokens to "
+        f"{max(map(len, rows))}, or set task.long_sources: drop"
+    )

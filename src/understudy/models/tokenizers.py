@@ -1,0 +1,111 @@
+"""Tokenizers: train one on a task's own text, load one, and prove that two are the same.
+
+How texts become sources and targets is `text`.
+"""
+
+import string
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from understudy.errors import ModelError, VocabularyError
+
+SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+_SPACE = "▁"
+
+
+def train_tokenizer(texts: Iterable[str], *, pieces: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """A subword tokenizer of these texts: byte-pair encoding over words that carry their space.
+
+    Decoding gives back any NFC-normalised text without outer spaces whose characters are ASCII or
+    occur in `texts`. Every digit is a piece of its own, so that numbers can be copied. A text that
+    spells a special token (`</s>` in HTML, say) stays text.
+
+    Not a unigram model, because the library trains that with a different result each time.
+
+    Args:
+        texts: all the text the tokenizer may see, sources and targets.
+        pieces: the largest size of the vocabulary, special tokens and characters included. Fewer
+            where the texts hold no more pairs that occur twice.
+        max_length: recorded as the tokenizer's `model_max_length`.
+
+    Raises:
+        ModelError: if the characters alone are more than `pieces`.
+
+    Source: Sennrich et al. 2016, §3.2 (arXiv:1508.07909).
+    """
+    core = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
+    core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(_SPACE), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    core.decoder = decoders.Metaspace(_SPACE)
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=[*string.digits, *string.ascii_letters, *string.punctuation, "\n", _SPACE],
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    if core.get_vocab_size() > pieces:
+        raise ModelError(
+            f"a tokenizer of {pieces} pieces was asked for, but the texts hold {core.get_vocab_size()} "
+            "different characters and special tokens, each a piece of its own; ask for more pieces, or "
+            "clean the texts of rare characters"
+        )
+    end = SPECIAL_TOKENS["eos_token"]
+    core.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, core.token_to_id(end))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
+        **SPECIAL_TOKENS,
+    )
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, by hub name or local folder.
+
+    Raises:
+        ModelError: if there is none, or it cannot be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"cannot load a tokenizer from {name_or_path!r}: {_first_line(error)}; give a name on the hub, or a "
+            "folder that holds tokenizer.json and tokenizer_config.json"
+        ) from error
+
+
+def refuse_different_tokens(
+    teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Let pass only two tokenizers with one map from token to id.
+
+    Embeddings padded to different sizes are no matter of the tokenizers and do not matter here.
+
+    Raises:
+        VocabularyError: with the number of tokens that differ and a few of them.
+    """
+    teacher, student = teacher_tokenizer.get_vocab(), student_tokenizer.get_vocab()
+    different = sorted(token for token in teacher.keys() | student.keys() if teacher.get(token) != student.get(token))
+    if different:
+        shown = ", ".join(
+            f"{token!r} (teacher {teacher.get(token, 'none')}, student {student.get(token, 'none')})"
+            for token in different[:3]
+        )
+        raise VocabularyError(
+            f"the objective compares distributions over one vocabulary, but {len(different)} of "
+            f"{len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; "
+            "use objective 'cross_entropy', or a student with the teacher's tokenizer"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,31 @@
+"""From what an engine wrote to rows of the pool."""
+
+from collections.abc import Callable, Sequence
+
+from understudy.pool.pool import mark_copies
+from understudy.records import Generated, Generator, PseudoTarget
+
+
+def rows_of(
+    input_ids: Sequence[str],
+    written: Sequence[Sequence[Generated]],
+    *,
+    generator: Generator,
+    round_number: int,
+    decode: Callable[[Sequence[int]], str],
+) -> list[PseudoTarget]:
+    """The texts of several inputs as rows, input by input, each told how many of its input's texts equal it.
+
+    Args:
+        input_ids: one per entry of `written`.
+        written: for each input, the texts an engine wrote for it.
+        generator: whose engine it was.
+        round_number: of the generator; 0 for the teacher, which writes once.
+        decode: token ids -> text.
+    """
+    rows = [
+        PseudoTarget(name, generator, round_number, sample, text.token_ids, decode(text.token_ids), text.logprob)
+        for name, texts in zip(input_ids, written, strict=True)
+        for sample, text in enumerate(texts)
+    ]
+    return mark_copies(rows)

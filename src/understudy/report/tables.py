@@ -1,0 +1,171 @@
+"""The tables of a report: systems, gap, stages, pool. Made once, shown as HTML by the page or as Markdown.
+
+A cell is a value with an optional detail, such as its interval; all text, nothing escaped yet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from understudy.report.facts import (
+    FINE_TUNED,
+    NOTHING,
+    TEACHER,
+    Facts,
+    Interval,
+    ScoreFacts,
+    System,
+    metrics_of,
+    score_of,
+    system_named,
+)
+from understudy.report.wording import (
+    UNKNOWN,
+    brackets,
+    data_size,
+    duration,
+    fixed,
+    metric_label,
+    parameters,
+    percent,
+    places_of,
+    rounded,
+    signed,
+    system_label,
+    whole,
+)
+
+
+class Cell(NamedTuple):
+    """A value and what is said below it in small print."""
+
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A head and rows; the first cell of a row names it."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def systems_table(facts: Facts) -> Table:
+    """Quality and cost of each system, one row per system."""
+    metrics = metrics_of(facts)
+    costs = ("Parameters", "On disk", "Latency p50", "Latency p95", "Throughput", "Peak memory")
+    return Table(
+        ("System", *(metric_label(metric) for metric in metrics), *costs),
+        tuple(
+            (
+                Cell(system_label(system["name"])),
+                *(_score(score_of(system, metric), places_of(facts, metric)) for metric in metrics),
+                *_costs(system),
+            )
+            for system in facts["systems"]
+        ),
+    )
+
+
+def gap_table(facts: Facts) -> Table:
+    """Where the distilled student stands between the fine-tuned one and the teacher, one row per metric."""
+    names = (FINE_TUNED, facts["method"], TEACHER)
+    return Table(
+        ("Metric", *map(system_label, names), "Advantage over fine-tuned", "Gap closed"),
+        tuple(
+            (
+                Cell(metric_label(metric)),
+                *(
+                    Cell(_score(score_of(system_named(facts, name), metric), places_of(facts, metric)).value)
+                    for name in names
+                ),
+                _advantage(facts.get("differences", {}).get(metric, NOTHING), places_of(facts, metric)),
+                _gap(facts["gap_closed"][metric]),
+            )
+            for metric in metrics_of(facts)
+            if metric in facts["gap_closed"]
+        ),
+    )
+
+
+def stages_table(facts: Facts) -> Table:
+    """What each stage of the run cost, and the key under which its result is kept."""
+    stages = facts.get("stages", [])
+    spent = sum(stage["seconds"] for stage in stages if not stage["reused"])
+    rows = [
+        (
+            Cell(stage["name"]),
+            Cell(duration(stage["seconds"])),
+            Cell("reused from an earlier run" if stage["reused"] else "made in this run"),
+            Cell(stage["key"]),
+        )
+        for stage in stages
+    ]
+    total = (Cell("spent in this run"), Cell(duration(spent)), Cell(""), Cell(""))
+    return Table(("Stage", "Time", "Result", "Key"), (*rows, total) if rows else ())
+
+
+def data_table(facts: Facts) -> Table:
+    """How many examples each split has."""
+    return _pairs("Split", "Examples", [(name, whole(size)) for name, size in facts.get("data", {}).items()])
+
+
+def pool_table(facts: Facts) -> Table:
+    """What the pool of pseudo-targets holds, as far as it was counted."""
+    pool = facts.get("pool", {})
+    lengths = pool.get("lengths")
+    rows = [
+        ("Texts", whole(pool.get("texts"))),
+        ("Inputs", whole(pool.get("inputs"))),
+        ("Texts per input", rounded(pool.get("per_input"))),
+        ("Repeat another text of their input", percent(pool.get("duplicates"), 1)),
+        ("Distinct among all texts", percent(pool.get("distinct"), 1)),
+        ("Cut by the length limit", percent(pool.get("unfinished"), 2)),
+        ("Log-probability per token, nats", fixed(pool.get("logprob_per_token"), 2)),
+        ("Tokens per text, mean", rounded(lengths and lengths["mean"])),
+    ]
+    return _pairs("Pseudo-targets", "", [(name, value) for name, value in rows if value != UNKNOWN])
+
+
+def markdown_table(facts: Facts) -> str:
+    """Systems and gap as two GitHub-flavoured Markdown tables, for a document of results."""
+    return "\n".join(_markdown(table) for table in (systems_table(facts), gap_table(facts)) if table.rows)
+
+
+def _costs(system: System) -> tuple[Cell, ...]:
+    return (
+        Cell(parameters(system["parameters"])),
+        Cell(data_size(system["disk_bytes"])),
+        Cell(rounded(system["latency_ms"]["p50"], "ms")),
+        Cell(rounded(system["latency_ms"]["p95"], "ms")),
+        Cell(rounded(system["throughput_per_s"], "/s")),
+        Cell(data_size(system["peak_memory_bytes"])),
+    )
+
+
+def _score(score: ScoreFacts | None, places: int) -> Cell:
+    return Cell(fixed(score["value"], places), brackets(score, places=places)) if score else Cell(UNKNOWN)
+
+
+def _advantage(difference: Interval, places: int) -> Cell:
+    return Cell(signed(difference["value"], places), brackets(difference, places=places))
+
+
+def _gap(gap: Interval) -> Cell:
+    interval = brackets(gap, scale=100, places=0)
+    return Cell(percent(gap["value"]), " ".join(filter(None, (interval, gap.get("note")))))
+
+
+def _pairs(name: str, value: str, rows: Sequence[tuple[str, str]]) -> Table:
+    return Table((name, value), tuple((Cell(first), Cell(second)) for first, second in rows))
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.head, ("---", *("---:" for _ in table.head[1:]))]
+    lines += [tuple(" ".join(filter(None, cell)) for cell in row) for row in table.rows]
+    return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

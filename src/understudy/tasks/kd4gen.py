@@ -1,0 +1,86 @@
+"""The one-file format of the KD4Gen code (Calderon et al. 2023): a JSON object of splits, each with parallel lists.
+
+{"train": {"text": [...], "target": [...]}, "dev": {...}, "test": {...}, "unlabeled": {"text": [...]}}
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from understudy.errors import DataError
+from understudy.tasks.files import Fields, Loaded, assemble, read_split
+from understudy.tasks.readers import Record
+
+SPLITS = {
+    "train": "labeled",
+    "dev": "dev",
+    "validation": "dev",
+    "test": "test",
+    "unlabeled": "unlabeled",
+}
+"""A split's name in the file -> its name here."""
+
+
+def load_kd4gen(path: Path, *, labeled_inputs: int | None = None, seed: int = 0) -> Loaded:
+    """Read a task from one KD4Gen file.
+
+    Args:
+        path: the JSON file; `test` and one of `train` and `unlabeled` must be in it.
+        labeled_inputs: as in `load_files`.
+        seed: as in `load_files`.
+
+    Returns:
+        The splits, with counts of what was merged and dropped.
+
+    Raises:
+        DataError: if the file or one of its records cannot be used.
+    """
+    content = parsed(path)
+    unknown = [name for name in content if name not in SPLITS]
+    if unknown:
+        raise DataError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
+    if "dev" in content and "validation" in content:
+        raise DataError(f"{path}: has both 'dev' and 'validation'; keep one of them")
+    if "test" not in content or not {"train", "unlabeled"} & set(content):
+        raise DataError(f"{path}: found splits {list(content)}; 'test' and one of 'train', 'unlabeled' are needed")
+    fields = Fields(source="text", id=None)
+    splits = {
+        SPLITS[name]: read_split(
+            columns(path, name, content[name]),
+            split=SPLITS[name],
+            fields=fields,
+            labelled=name != "unlabeled",
+            origin=f"{path} split {name!r}",
+        )
+        for name in content
+    }
+    return assemble(splits, labeled_inputs=labeled_inputs, seed=seed)
+
+
+def parsed(path: Path) -> dict[str, object]:
+    """The file's JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; paths are relative to the folder the command runs in") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} line {error.lineno}: malformed JSON ({error.msg}); write the file again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: found a JSON {type(content).__name__}, not an object of splits")
+    return content
+
+
+def columns(path: Path, name: str, split: object) -> Iterator[Record]:
+    """The records of one split."""
+    if not isinstance(split, dict) or not all(isinstance(column, list) for column in split.values()):
+        raise DataError(f'{path} split {name!r}: not an object of lists; write {{"text": [...], "target": [...]}}')
+    lengths = {column: len(values) for column, values in split.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{length} under {column!r}" for column, length in lengths.items())
+        raise DataError(f"{path} split {name!r}: found {found}; its lists must be of one length")
+    for number, values in enumerate(zip(*split.values(), strict=True), start=1):
+        yield Record(number, f"{path} split {name!r} item {number}", dict(zip(split, values, strict=True)))

@@ -1,0 +1,133 @@
+"""What every engine promises, asked of each."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
+from understudy.errors import GenerationError
+from understudy.generation import Engine, open_engine
+
+Sources = Callable[[PreTrainedModel], list[list[int]]]
+LogProb = Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]
+
+
+@pytest.fixture(params=["hf", "ctranslate2"])
+def engine(
+    request: pytest.FixtureRequest, trained: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Engine]:
+    """Each engine with the trained network."""
+    with open_engine(request.param, trained, tokenizer, threads=1) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("decoding", "per_source"),
+    [
+        (Greedy(), 1),
+        (Beam(beams=3), 1),
+        (KBeams(beams=4, length_penalty=0.5), 4),
+        (Sampling(), 3),
+        (Sampling(temperature=3.0, top_k=5, top_p=0.7), 3),
+    ],
+    ids=str,
+)
+def test_logprob_is_the_models_own(
+    decoding: Decoding,
+    per_source: int,
+    *,
+    engine: Engine,
+    trained: PreTrainedModel,
+    sources: Sources,
+    logprob: LogProb,
+) -> None:
+    """The log-probability is that of the whole text at temperature 1, however it was drawn."""
+    texts = engine.generate(sources(trained), decoding, per_source=per_source, max_tokens=9)
+    for source, row in zip(sources(trained), texts, strict=True):
+        assert len(row) == per_source
+        for text in row:
+            assert text.logprob == pytest.approx(logprob(trained, source, text.token_ids), abs=1e-4)
+
+
+def test_greedy_takes_the_most_probable_token(
+    engine: Engine, trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A loop that runs the whole network for each token, without cache or batch, writes the same."""
+    expected = []
+    for source in sources(trained):
+        ids = [trained.config.decoder_start_token_id]
+        while len(ids) < 10 and ids[-1] != tokenizer.eos_token_id:
+            logits = trained(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([ids])).logits
+            ids.append(int(logits[0, -1].argmax()))
+        expected.append(tuple(ids[1:]))
+
+    texts = engine.generate(sources(trained), Greedy(), max_tokens=9)
+
+    assert [row[0].token_ids for row in texts] == expected
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Sampling(temperature=1.0, top_k=0, top_p=1.0),
+        Sampling(temperature=2.0, top_k=0, top_p=0.5),
+        Sampling(temperature=1.5, top_k=4, top_p=0.8),
+    ],
+    ids=str,
+)
+def test_draws_follow_the_cut_distribution(
+    decoding: Sampling, *, engine: Engine, trained: PreTrainedModel, sources: Sources
+) -> None:
+    """First tokens are distributed as temperature, then top_k, then top_p leave the network's distribution."""
+    source = sources(trained)[0]
+    start = torch.tensor([[trained.config.decoder_start_token_id]])
+    with torch.no_grad():
+        logits = trained(input_ids=torch.tensor([source]), decoder_input_ids=start).logits[0, -1]
+    p, order = (logits / decoding.temperature).softmax(-1).sort(descending=True)
+    p[decoding.top_k or len(p) :] = 0
+    p /= p.sum()
+    p[1:][p.cumsum(0)[:-1] >= decoding.top_p] = 0
+    expected = dict(zip(order.tolist(), (p / p.sum()).tolist(), strict=True))
+
+    draws = 4000
+    (texts,) = engine.generate([source], decoding, per_source=draws, max_tokens=1)
+    counts = Counter(text.token_ids[0] for text in texts)
+
+    assert sum(abs(counts[token] / draws - share) for token, share in expected.items()) / 2 < 0.06
+    assert all(expected[token] > 0 for token in counts)
+
+
+def test_results_stand_in_the_order_of_the_sources(engine: Engine, trained: PreTrainedModel, sources: Sources) -> None:
+    """Batches are sorted inside; outside, reversed sources give reversed texts, and all are reported."""
+    told: list[int] = []
+    forward = engine.generate(sources(trained), Greedy(), max_tokens=5, progress=told.append)
+    backward = engine.generate(sources(trained)[::-1], Greedy(), max_tokens=5)
+
+    assert [row[0].token_ids for row in backward[::-1]] == [row[0].token_ids for row in forward]
+    assert sum(told) == len(forward)
+
+
+def test_no_sources_no_texts(engine: Engine) -> None:
+    """Nothing is asked, nothing is written, with every decoding."""
+    assert engine.generate([], Greedy(), max_tokens=5) == []
+    assert engine.generate([], Sampling(), max_tokens=5) == []
+
+
+@pytest.mark.parametrize(
+    ("decoding", "per_source", "message"),
+    [
+        (Greedy(), 2, "greedy gives one text per source, 2 were asked for; use decoding k_beams or sampling"),
+        (Beam(beams=4), 2, "beam gives one text per source, 2 were asked for"),
+        (KBeams(beams=2), 3, "holds 2 texts per source, 3 were asked for; set decoding.beams to at least 3"),
+        (Sampling(), 0, "0 texts per source were asked for; ask for at least 1"),
+    ],
+)
+def test_more_texts_than_a_decoding_gives_are_refused(
+    decoding: Decoding, per_source: int, message: str, *, engine: Engine
+) -> None:
+    """The message says what was asked and which decoding or number would do."""
+    with pytest.raises(GenerationError, match=message):
+        engine.generate([[5, 2]], decoding, per_source=per_source, max_tokens=5)

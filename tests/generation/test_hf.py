@@ -1,0 +1,79 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.config.decoding import Beam, Greedy, KBeams, Sampling
+from understudy.generation.hf import HuggingFaceEngine
+
+Network = Callable[[str], PreTrainedModel]
+Sources = Callable[[PreTrainedModel], list[list[int]]]
+LogProb = Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama", "t5"])
+def test_padding_changes_nothing(
+    family: str, *, network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase, logprob: LogProb
+) -> None:
+    """Short prompts beside long ones write what they write alone, and know their log-probability."""
+    model = network(family)
+    engine = HuggingFaceEngine(model, tokenizer)
+    for decoding in (Greedy(), Beam(beams=3)):
+        together = engine.generate(sources(model), decoding, max_tokens=6)
+        for source, (text,) in zip(sources(model), together, strict=True):
+            ((alone,),) = engine.generate([source], decoding, max_tokens=6)
+            assert text.token_ids == alone.token_ids
+            assert text.logprob == pytest.approx(logprob(model, source, text.token_ids), abs=1e-4)
+
+
+def test_equal_seeds_draw_equal_texts(
+    trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The seed alone decides, and torch's own generator goes on as if nothing had been drawn."""
+    engine = HuggingFaceEngine(trained, tokenizer)
+
+    def draw(seed: int) -> list[tuple[int, ...]]:
+        rows = engine.generate(sources(trained), Sampling(), per_source=2, max_tokens=9, seed=seed)
+        return [text.token_ids for row in rows for text in row]
+
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first = draw(7)
+
+    assert torch.equal(torch.rand(3), expected)
+    assert draw(7) == first != draw(8)
+
+
+def test_the_checkpoints_own_settings_are_set_aside(
+    trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Forced tokens and penalties of a checkpoint neither bend the text nor are lost."""
+    engine = HuggingFaceEngine(trained, tokenizer)
+    decodings = (Greedy(), KBeams(beams=2), Sampling())
+    expected = [engine.generate(sources(trained), decoding, max_tokens=6) for decoding in decodings]
+    own, trained.generation_config = (
+        trained.generation_config,
+        GenerationConfig(forced_bos_token_id=7, min_length=6, repetition_penalty=5.0, do_sample=True, top_k=3),
+    )
+    try:
+        bent = [engine.generate(sources(trained), decoding, max_tokens=6) for decoding in decodings]
+        assert trained.generation_config.forced_bos_token_id == 7
+    finally:
+        trained.generation_config = own
+
+    assert bent == expected
+
+
+def test_dropout_rests_while_text_is_drawn(
+    network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A network in training mode writes as in eval mode, and is in training mode afterwards."""
+    model = network("bart")
+    engine = HuggingFaceEngine(model, tokenizer)
+    expected = engine.generate(sources(model), Greedy(), max_tokens=6)
+    model.train()
+
+    assert engine.generate(sources(model), Greedy(), max_tokens=6) == expected
+    assert model.training

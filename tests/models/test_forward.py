@@ -1,0 +1,171 @@
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from understudy.models.forward import encode, target_logits
+
+V, H = 23, 8
+SOURCES = [[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]]
+TARGETS = [[4, 5, 2], [6, 2], [7, 8, 9, 10, 2], [2], [11, 12, 2]]
+SOURCE_OF = [0, 2, 2, 1, 0]
+
+
+def bart() -> PreTrainedModel:
+    """BART with a bias on its logits."""
+    model = BartForConditionalGeneration(
+        BartConfig(
+            vocab_size=V, d_model=H, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=16,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, init_std=0.5,
+        )
+    )  # fmt: skip
+    torch.nn.init.normal_(model.final_logits_bias)
+    return model
+
+
+def t5() -> PreTrainedModel:
+    """T5, whose decoder starts with its padding id."""
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=V, d_model=H, d_kv=4, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    )
+
+
+def gpt2() -> PreTrainedModel:
+    """GPT-2 with just enough positions for the longest row."""
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=V,
+            n_embd=H,
+            n_layer=2,
+            n_head=2,
+            n_positions=10,
+            initializer_range=0.5,
+            bos_token_id=2,
+            eos_token_id=2,
+        )
+    )
+
+
+def opt() -> PreTrainedModel:
+    """OPT with just enough positions, and embeddings narrower than its states."""
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=V, hidden_size=H, num_hidden_layers=2, ffn_dim=16, num_attention_heads=2,
+            max_position_embeddings=10, word_embed_proj_dim=4, pad_token_id=1, init_std=0.5,
+        )
+    )  # fmt: skip
+
+
+def llama() -> PreTrainedModel:
+    """Llama with grouped queries."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=V, hidden_size=H, num_hidden_layers=2, intermediate_size=16, num_attention_heads=4,
+            num_key_value_heads=2, pad_token_id=0, initializer_range=0.5,
+        )
+    )  # fmt: skip
+
+
+FAMILIES = {"bart": bart, "t5": t5, "gpt2": gpt2, "opt": opt, "llama": llama}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """Each family in turn, with random weights, in eval mode."""
+    torch.manual_seed(0)
+    return FAMILIES[request.param]().eval()
+
+
+def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and their mask; the padding is a real token, so that leaks would show."""
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [3] * (width - len(row)) for row in rows])
+    return ids, torch.arange(width) < torch.tensor([[len(row)] for row in rows])
+
+
+def batched(model: PreTrainedModel, sources: list[list[int]], source_of: list[int]) -> Tensor:
+    """All targets at once, by the function under test."""
+    source_ids, source_mask = padded(sources)
+    target_ids, target_mask = padded(TARGETS)
+    return target_logits(
+        model,
+        source_ids_SL=source_ids,
+        source_mask_SL=source_mask,
+        source_of_B=torch.tensor(source_of),
+        target_ids_BT=target_ids,
+        target_mask_BT=target_mask,
+    )
+
+
+def alone(model: PreTrainedModel, source: list[int], target: list[int]) -> Tensor:
+    """One source and one target without padding, every position projected."""
+    if model.config.is_encoder_decoder:
+        inputs = [model.config.decoder_start_token_id, *target[:-1]]
+        logits: Tensor = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([inputs])).logits
+        return logits[0]
+    logits = model(input_ids=torch.tensor([source + target[:-1]])).logits
+    return logits[0, len(source) - 1 :]
+
+
+def test_agrees_with_one_example_at_a_time(model: PreTrainedModel) -> None:
+    """Padding, shared sources and selected positions change no logit."""
+    expected = torch.cat([alone(model, SOURCES[s], target) for s, target in zip(SOURCE_OF, TARGETS, strict=True)])
+
+    torch.testing.assert_close(batched(model, SOURCES, SOURCE_OF), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shared_sources_give_the_gradient_of_separate_examples(model: PreTrainedModel) -> None:
+    """Several targets of one source and as many copies of it have one summed gradient."""
+
+    def gradient(logits_NV: Tensor) -> Tensor:
+        labels_N = torch.tensor([token for target in TARGETS for token in target])
+        loss = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="sum")
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+    shared = gradient(batched(model, SOURCES, SOURCE_OF))
+    separate = gradient(batched(model, [SOURCES[s] for s in SOURCE_OF], list(range(len(TARGETS)))))
+
+    assert (shared - separate).norm() < 1e-5 * separate.norm()
+
+
+def test_projects_only_true_positions(model: PreTrainedModel) -> None:
+    """The largest tensor, logits, has a row for each true position and no more."""
+    seen: list[torch.Size] = []
+    handle = model.get_output_embeddings().register_forward_hook(lambda *call: seen.append(call[2].shape))
+    batched(model, SOURCES, SOURCE_OF)
+    handle.remove()
+
+    assert seen == [(sum(map(len, TARGETS)), V)]
+
+
+def test_leaves_the_model_as_it_was(model: PreTrainedModel) -> None:
+    """After the call, and after a failed one, the model projects every position again."""
+    batched(model, SOURCES, SOURCE_OF)
+    with pytest.raises(IndexError):
+        batched(model, SOURCES, [99] * len(SOURCE_OF))
+
+    assert alone(model, SOURCES[0], TARGETS[0]).shape == (len(TARGETS[0]), V)
+
+
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_encode_is_the_encoder(family: str) -> None:
+    """The states are those the whole model would compute and report."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    ids, mask = padded(SOURCES)
+    expected = model(input_ids=ids, attention_mask=mask, decoder_input_ids=ids).encoder_last_hidden_state
+
+    torch.testing.assert_close(encode(model, ids, mask), expected)

@@ -1,0 +1,58 @@
+import re
+from xml.etree import ElementTree as ET
+
+from understudy.report.facts import Facts
+from understudy.report.figures import pool_figures, result_figures
+
+
+def test_equal_facts_give_equal_figures(facts: Facts) -> None:
+    """No date and no random id is in the drawing."""
+    assert pool_figures(facts) == pool_figures(facts)
+
+
+def test_every_figure_is_a_titled_element_with_its_own_ids(facts: Facts) -> None:
+    """Figures stand on one page: an id of one must not be found in another."""
+    drawings = result_figures(facts) | pool_figures(facts)
+    ids = [found for drawing in drawings.values() for found in re.findall(r'\bid="([^"]+)"', drawing)]
+
+    assert len(drawings) == 5
+    assert len(ids) == len(set(ids))
+    for caption, drawing in drawings.items():
+        root = ET.fromstring(drawing)  # noqa: S314 - our own text
+        assert (root.tag, root.get("aria-label")) == ("{http://www.w3.org/2000/svg}svg", caption)
+        assert root[0].text == caption
+        used = set(re.findall(r'(?:href="|url\()#([^")]+)', drawing))
+        assert used <= set(ids)
+
+
+def test_text_stays_text(facts: Facts) -> None:
+    """Names are written with the reader's own font and can be searched."""
+    (quality, *_) = result_figures(facts).values()
+
+    assert all(f">{name}</text>" in quality for name in ("Teacher", "Fine-tuned student", "Joint teaching"))
+
+
+def test_hostile_names_are_escaped(facts: Facts) -> None:
+    """A system's name cannot leave its text element, press the axes flat, or be read as a formula."""
+    facts["systems"][2]["name"] = facts["method"] = "</text><script>alert($1$ $)</script>" + 9 * " and on"
+
+    assert "<script" not in "".join(result_figures(facts).values())
+
+
+def test_what_was_not_measured_is_not_drawn(facts: Facts) -> None:
+    """No latency, no curves and no pool leave no empty axes behind."""
+    for system in facts["systems"]:
+        system["latency_ms"] = {"p50": None, "p95": None}
+    del facts["curves"], facts["pool"]
+
+    assert result_figures(facts) == pool_figures(facts) == {}
+
+
+def test_a_curve_with_gaps_and_without_seconds_is_drawn_over_steps(facts: Facts) -> None:
+    """A loss that was not finite is left out; the rest of the curve stays."""
+    facts["curves"] = {"joint_teaching": [{"step": 1, "train_loss": None}, {"step": 2, "train_loss": 1.0}]}
+    figures = result_figures(facts)
+
+    assert "Training loss" in figures
+    assert ">steps</text>" in figures["Training loss"]
+    assert "BLEU on dev during training" not in figures

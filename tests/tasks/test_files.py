@@ -1,0 +1,164 @@
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from understudy.errors import DataError
+from understudy.records import Example
+from understudy.tasks.files import Fields, load_files, read_examples
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes rows as JSON lines."""
+
+    def write_rows(name: str, *rows: Mapping[str, object]) -> Path:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write_rows
+
+
+def pairs(*names: str) -> list[dict[str, object]]:
+    """Rows whose target is their source in capitals."""
+    return [{"source": name, "target": name.upper()} for name in names]
+
+
+def test_one_or_several_targets_are_read_from_either_field(write: Write) -> None:
+    """A text, a list under `target` and a list under `targets` all become targets."""
+    path = write(
+        "dev",
+        {"source": "a", "target": "1"},
+        {"source": "b", "target": ["1", "2"]},
+        {"source": "c", "targets": ["1", "2"], "target": None},
+    )
+
+    assert [example.targets for example in read_examples(path, split="dev", labelled=True)] == [
+        ("1",),
+        ("1", "2"),
+        ("1", "2"),
+    ]
+
+
+def test_ids_are_kept_or_made_from_split_and_line(write: Write) -> None:
+    """Numbers are ids too; a record without one is named after its line."""
+    path = write("x", {"id": 7, "source": "a"}, {"id": "k", "source": "b"}, {"source": "c"})
+
+    assert [example.id for example in read_examples(path, split="unlabeled", labelled=False)] == [
+        "7",
+        "k",
+        "unlabeled-3",
+    ]
+
+
+def test_fields_are_found_under_their_own_names(write: Write) -> None:
+    """A file of another corpus is read without rewriting it; id None makes ids."""
+    path = write("x", {"id": "same", "document": "a", "summary": "1"}, {"id": "same", "document": "b", "summary": "2"})
+    fields = Fields(source="document", target="summary", id=None)
+
+    assert read_examples(path, split="train", labelled=True, fields=fields) == (
+        Example("train-1", "a", ("1",)),
+        Example("train-2", "b", ("2",)),
+    )
+
+
+def test_records_of_equal_source_become_one_example(write: Write) -> None:
+    """The first id and the order stay, a repeated target is kept once, and both are counted."""
+    rows = ("a", "1"), ("b", "1"), ("a", "2"), ("a", "1")
+    path = write("labeled", *({"source": source, "target": target} for source, target in rows))
+    loaded = load_files(labeled=path, test=write("test", *pairs("t")))
+
+    assert loaded.data.labeled == (Example("labeled-1", "a", ("1", "2")), Example("labeled-2", "b", ("1",)))
+    assert loaded.facts == {"merged": 2, "repeated": 1, "shared": 0}
+
+
+def test_targets_of_unlabelled_inputs_are_not_read(write: Write) -> None:
+    """Even a broken target does no harm where no label may be seen."""
+    path = write("unlabeled", {"source": "a", "target": 5})
+
+    assert read_examples(path, split="unlabeled", labelled=False) == (Example("unlabeled-1", "a"),)
+
+
+def test_labels_are_withheld_by_seed(write: Write) -> None:
+    """Labelled and withheld examples partition the file; the withheld stand unlabelled under the same ids."""
+    labeled, test = write("labeled", *pairs(*"abcdefghij")), write("test", *pairs("t"))
+    everything = load_files(labeled=labeled, test=test).data.labeled
+    data = load_files(labeled=labeled, test=test, labeled_inputs=4, seed=1).data
+
+    assert len(data.labeled) == 4
+    assert sorted(data.labeled + data.withheld, key=everything.index) == list(everything)
+    assert data.unlabeled == tuple(Example(example.id, example.source) for example in data.withheld)
+    assert data == load_files(labeled=labeled, test=test, labeled_inputs=4, seed=1).data
+    assert data != load_files(labeled=labeled, test=test, labeled_inputs=4, seed=2).data
+
+
+def test_more_labelled_inputs_add_to_fewer(write: Write) -> None:
+    """Curves over the number of labels grow one set."""
+    labeled, test = write("labeled", *pairs(*"abcdefghij")), write("test", *pairs("t"))
+    few, many = (load_files(labeled=labeled, test=test, labeled_inputs=count, seed=3).data.labeled for count in (3, 6))
+
+    assert set(few) < set(many)
+
+
+def test_an_unlabelled_input_that_is_labelled_or_comes_twice_is_dropped_and_counted(write: Write) -> None:
+    """White space and case do not make another input."""
+    unlabeled = write("unlabeled", {"source": " A"}, {"source": "u"}, {"source": "U "})
+    loaded = load_files(labeled=write("labeled", *pairs("a")), unlabeled=unlabeled, test=write("test", *pairs("t")))
+
+    assert loaded.data.unlabeled == (Example("unlabeled-2", "u"),)
+    assert loaded.facts["shared"] == 2
+
+
+REFUSED = {
+    "no source": ({"sorce": "a", "target": "b"}, r"line 2: no 'source', found: sorce, target; did you mean 'sorce'\?"),
+    "no near name": ({"x": "a"}, r"line 2: no 'source', found: x; task\.fields\.source names the field"),
+    "no target": ({"source": "a"}, r"line 2: no 'target', found: source; .*task\.fields\.target names the field"),
+    "empty source": ({"source": " ", "target": "b"}, r"line 2: 'source' is empty; fill it in or remove"),
+    "empty target": ({"source": "a", "target": "\n"}, r"line 2: 'target' is empty; fill it in or remove"),
+    "empty list": ({"source": "a", "target": []}, r"line 2: 'target' is an empty list; give a target"),
+    "number": ({"source": "a", "target": 3}, r"line 2: 'target' is 3, a int; it must be a text"),
+    "number in list": ({"source": "a", "targets": ["b", 3]}, r"line 2: 'targets' is 3, a int; it must be a text"),
+    "both": ({"source": "a", "target": "b", "targets": ["c"]}, r"line 2: has both 'target' and 'targets'; keep one"),
+    "list as id": ({"id": [], "source": "a", "target": "b"}, r"line 2: 'id' is \[\]; an id is a text or a whole"),
+    "id used before": ({"id": "1", "source": "a", "target": "b"}, r"line 2: id '1' was used for another source before"),
+}
+
+
+@pytest.mark.parametrize(("row", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_record_that_is_no_example_is_refused(write: Write, row: Mapping[str, object], message: str) -> None:
+    """The message names the file, the line, what was found there and the remedy."""
+    path = write("train", {"id": "1", "source": "first", "target": "first"}, row)
+
+    with pytest.raises(DataError, match=r"train\.jsonl " + message):
+        read_examples(path, split="labeled", labelled=True)
+
+
+def test_an_empty_file_is_refused(write: Write) -> None:
+    """A split that was named must hold something."""
+    with pytest.raises(DataError, match=r"dev\.jsonl: holds no records; dev needs at least one"):
+        read_examples(write("dev"), split="dev", labelled=True)
+
+
+def test_a_task_without_inputs_is_refused(write: Write) -> None:
+    """Labelled or unlabelled inputs must be named."""
+    with pytest.raises(DataError, match="got neither labeled nor unlabeled; name one"):
+        load_files(test=write("test", *pairs("t")))
+
+
+def test_one_id_for_two_sources_of_different_splits_is_refused(write: Write) -> None:
+    """Pseudo-targets find their input by its id."""
+    labeled, test = write("labeled", {"id": 1, **pairs("a")[0]}), write("test", {"id": 1, **pairs("t")[0]})
+
+    with pytest.raises(DataError, match=r"id '1' names one source in labeled and another in test; make ids unique"):
+        load_files(labeled=labeled, test=test)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_more_labels_than_there_are_cannot_be_kept(write: Write, count: int) -> None:
+    """The message says how many there are."""
+    with pytest.raises(DataError, match=f"asks for {count} labelled inputs, found 2 different .*ask for 1 to 2"):
+        load_files(labeled=write("labeled", *pairs("a", "b")), test=write("test", *pairs("t")), labeled_inputs=count)

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from understudy.errors import DataError
+from understudy.records import Example
+from understudy.tasks.kd4gen import load_kd4gen
+
+TRAIN = {"text": ["a", "b"], "target": ["A", "B"]}
+TEST = {"text": ["t"], "target": ["T"]}
+
+
+def written(tmp_path: Path, content: object) -> Path:
+    """The path of a JSON file, or of one with this very text."""
+    path = tmp_path / "data.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("dev", ["dev", "validation"])
+def test_its_splits_become_ours(tmp_path: Path, dev: str) -> None:
+    """`train` is labelled, `validation` is dev, and unlabelled inputs need no targets."""
+    path = written(
+        tmp_path,
+        {"train": TRAIN, dev: TEST, "test": {"text": ["x"], "target": [["X", "Y"]]}, "unlabeled": {"text": ["u"]}},
+    )
+    data = load_kd4gen(path).data
+
+    assert data.labeled == (Example("labeled-1", "a", ("A",)), Example("labeled-2", "b", ("B",)))
+    assert data.unlabeled == (Example("unlabeled-1", "u"),)
+    assert data.dev == (Example("dev-1", "t", ("T",)),)
+    assert data.test == (Example("test-1", "x", ("X", "Y")),)
+
+
+def test_labels_are_withheld_as_from_files(tmp_path: Path) -> None:
+    """One labelled input stays, the other becomes unlabelled."""
+    data = load_kd4gen(written(tmp_path, {"train": TRAIN, "test": TEST}), labeled_inputs=1).data
+
+    assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 1, 1)
+
+
+REFUSED = {
+    "lengths": (
+        {"train": {"text": ["a", "b"], "target": ["A"]}, "test": TEST},
+        r"'train': found 2 under 'text', 1 under 'target'; its lists must be of one length",
+    ),
+    "no lists": ({"train": ["a"], "test": TEST}, r"split 'train': not an object of lists; write"),
+    "no test": ({"train": TRAIN}, r"found splits \['train'\]; 'test' and one of 'train', 'unlabeled' are needed"),
+    "unknown split": ({"trian": TRAIN, "test": TEST}, r"unknown split 'trian'; known: train, dev"),
+    "two devs": (
+        {"train": TRAIN, "test": TEST, "dev": TEST, "validation": TEST},
+        r"both 'dev' and 'validation'; keep one",
+    ),
+    "empty text": ({"train": {"text": [""], "target": ["A"]}, "test": TEST}, r"split 'train' item 1: 'text' is empty"),
+    "empty split": ({"train": {"text": [], "target": []}, "test": TEST}, r"split 'train': holds no records"),
+    "no text": (
+        {"train": {"source": ["a"], "target": ["A"]}, "test": TEST},
+        r"item 1: no 'text', found: source, target",
+    ),
+    "list": ([], r"found a JSON list, not an object of splits"),
+    "malformed": ("{", r"data\.json line 1: malformed JSON .*write the file again"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    """The message names the file, the split, the finding and the remedy."""
+    with pytest.raises(DataError, match=message):
+        load_kd4gen(written(tmp_path, content))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """The message says against which folder paths are read."""
+    with pytest.raises(DataError, match=r"data\.json: no such file; paths are relative to"):
+        load_kd4gen(tmp_path / "data.json")
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    """The message names the byte and its place."""
+    path = tmp_path / "data.json"
+    path.write_bytes(b'{"\xfc')
+
+    with pytest.raises(DataError, match=r"data\.json: byte 0xfc at 2 is not UTF-8; save"):
+        load_kd4gen(path)
