@@ -7,11 +7,16 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from safetensors.torch import load_model, save_model
+from torch import nn
 
 from understudy.store.disk import publish, read_json, write_json
 
 STATE = "standing.json"
+WEIGHTS = "weights.safetensors"
+OPTIMIZER = "optimizer.pt"
 
 
 @dataclass
@@ -46,32 +51,35 @@ class Standing:
         return {"step": self.step, "round": self.round, "seconds": round(self.seconds, 2), "train_loss": self.loss}
 
 
-def save(accelerator: Accelerator, folder: Path, standing: Standing) -> None:
+def save(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, standing: Standing
+) -> None:
     """Writes a checkpoint whole, then forgets the ones before it and the weights no checkpoint calls best."""
     name = f"checkpoint-{standing.step:08d}-{standing.round:06d}-{len(standing.history):06d}"
     if (folder / name).exists():
         return
     partial = folder / f"{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    accelerator.save_state(str(partial))
-    if accelerator.is_main_process:
-        write_json(partial / STATE, asdict(standing))
-        publish(partial, folder / name)
-        for older in folder.glob("checkpoint-*"):
-            if older.name != name:
-                shutil.rmtree(older)
-        for weights in folder.glob("best-*"):
-            if weights != best_folder(folder, standing):
-                shutil.rmtree(weights)
-    accelerator.wait_for_everyone()
+    partial.mkdir()
+    save_model(accelerator.unwrap_model(model), str(partial / WEIGHTS))  # tied weights once
+    torch.save(optimizer.state_dict(), partial / OPTIMIZER)
+    write_json(partial / STATE, asdict(standing))
+    publish(partial, folder / name)
+    for older in folder.glob("checkpoint-*"):
+        if older.name != name:
+            shutil.rmtree(older)
+    for weights in folder.glob("best-*"):
+        if weights != best_folder(folder, standing):
+            shutil.rmtree(weights)
 
 
-def resume(accelerator: Accelerator, folder: Path) -> Standing:
+def resume(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> Standing:
     """Loads the last whole checkpoint, if there is one."""
     whole = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not whole:
         return Standing()
-    accelerator.load_state(str(whole[-1]))
+    load_model(accelerator.unwrap_model(model), str(whole[-1] / WEIGHTS))
+    optimizer.load_state_dict(torch.load(whole[-1] / OPTIMIZER, map_location=accelerator.device, weights_only=True))
     return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
 
 

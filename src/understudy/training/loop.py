@@ -22,12 +22,11 @@ from understudy.objectives import Objective
 from understudy.progress import Advance
 from understudy.records import Generator
 from understudy.training.batches import collate, plan_batches, positions
-from understudy.training.checkpoints import Standing, best_folder, resume, save
+from understudy.training.checkpoints import WEIGHTS, Standing, best_folder, resume, save
 from understudy.training.mixture import Lesson, Mixture, plan_round
 from understudy.training.texts import Texts
 
 SAVE_EVERY_S = 60.0
-WEIGHTS = "weights.safetensors"
 PRIME = 1_000_003
 
 WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Texts]
@@ -123,7 +122,7 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     lecture = Lecture(accelerator, model, optimizer, _listener(goal, accelerator), goal, settings, pad)
-    standing = resume(accelerator, folder)
+    standing = resume(accelerator, model, optimizer, folder)
     rounds = settings.epochs * mixture.rounds_per_epoch
     started = saved = time.monotonic()
     before = standing.seconds
@@ -144,13 +143,13 @@ def train(
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = before + time.monotonic() - started
             if time.monotonic() - saved > SAVE_EVERY_S:
-                save(accelerator, folder, standing)
+                save(accelerator, model, optimizer, folder, standing)
                 saved = time.monotonic()
         standing.round, standing.batch = standing.round + 1, 0
         if standing.round % (mixture.rounds_per_epoch * settings.evaluate_every) == 0 or standing.round == rounds:
             _look_at_dev(lecture, network, standing, folder)
             advance(0, f"dev {goal.metric} {standing.history[-1][goal.metric]:.2f}")
-            save(accelerator, folder, standing)
+            save(accelerator, model, optimizer, folder, standing)
     load_model(network, str(best_folder(folder, standing) / WEIGHTS))
     return standing
 
