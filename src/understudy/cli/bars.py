@@ -65,7 +65,9 @@ class Bars:
         task = self.bars.add_task(title, total=total, unit=unit, note="")
 
         def advance(amount: float, note: str = "") -> None:
-            self.bars.update(task, advance=amount, **({"note": note} if note else {}))
+            self.bars.update(task, advance=amount)
+            if note:
+                self.bars.update(task, note=note)
 
         yield advance
         self.bars.update(task, total=total or 1, completed=total or 1)
@@ -104,4 +106,4 @@ class Lines:
 
     def say(self, sentence: str) -> None:
         """Prints a line."""
-        print(sentence, file=self.stream, flush=True)  # noqa: T201 - this room speaks
+        print(sentence, file=self.stream, flush=True)

@@ -48,4 +48,7 @@ class Sampling(Section):
     """Only the most probable tokens that together hold this probability can be drawn; 1: all."""
 
 
+EngineName = Literal["auto", "hf", "ctranslate2"]
+"""What writes text: auto is ctranslate2 where it supports the architecture, else hf."""
+
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]

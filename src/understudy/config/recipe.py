@@ -4,13 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
+from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeams, Sampling
 from understudy.config.networks import AnyStudent, AnyTeacher
 from understudy.config.section import Section
 from understudy.config.task import AnyTask
 from understudy.config.training import AnyObjective, CrossEntropy, Precision, Training
 
-EngineName = Literal["auto", "hf", "ctranslate2"]
 InputKind = Literal["labeled", "unlabeled"]
 
 
@@ -99,6 +98,8 @@ class Evaluation(Section):
     latency_inputs: PositiveInt = 64
     batch_inputs: PositiveInt = 64
     """Inputs per batch when throughput is measured."""
+    rounds: PositiveInt = 3
+    """How often each system is measured, in turn with the others; medians are told."""
 
 
 class Recipe(Section):
@@ -115,7 +116,6 @@ class Recipe(Section):
     """How the student is distilled."""
     evaluation: Evaluation = Evaluation()
     engine: EngineName = "auto"
-    """What writes text: ctranslate2 where it supports the architecture, else hf."""
     precision: Precision = "auto"
     """Of training; auto is bf16 where the device is fast at it. float32 gives the same bytes on every kill."""
 

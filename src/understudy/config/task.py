@@ -7,7 +7,6 @@ from pydantic import PositiveInt, Tag
 
 from understudy.config.section import Section, variant_by_key
 
-
 MetricName = Literal[
     "bleu", "chrf", "rouge", "rouge1", "rouge2", "rougeL", "distinct_1", "distinct_2", "slot_error_rate", "nll"
 ]

@@ -127,7 +127,7 @@ class CTranslate2Engine:
         But beams of decoder-only networks go astray where prompts of different lengths share a batch
         (measured with CTranslate2 4.8.5), so each call has prompts of one length.
         """
-        if True or self._encoder_decoder or not isinstance(decoding, Beam | KBeams):
+        if self._encoder_decoder or not isinstance(decoding, Beam | KBeams):
             return [list(range(len(sources)))] if sources else []
         alike: dict[int, list[int]] = {}
         for index, source in enumerate(sources):

@@ -38,15 +38,16 @@ _SHARED_BY_ALL = "relative_attention_bias"
 def prune(
     model: PreTrainedModel,
     *,
-    encoder_layers: Sequence[int] | None,
-    decoder_layers: Sequence[int] | None,
+    encoder_layers: int | Sequence[int] | None,
+    decoder_layers: int | Sequence[int] | None,
 ) -> PreTrainedModel:
     """A new network of the listed layers, in the listed order; the old one is left as it was.
 
     Args:
         model: of a family in `FAMILIES`.
-        encoder_layers: numbers of the layers to keep, from 0; negative ones count from the end. None:
-            all of them, and the only choice for a decoder-only network.
+        encoder_layers: numbers of the layers to keep, from 0; negative ones count from the end. A single
+            number keeps so many, as `spread` chooses them. None: all of them, and the only choice for a
+            decoder-only network.
         decoder_layers: the same for the decoder.
 
     Returns:
@@ -64,7 +65,7 @@ def prune(
         )
     if encoder_layers is not None and "encoder" not in family:
         raise ModelError(
-            f"pruning was asked to keep encoder layers {list(encoder_layers)}, but a {model.config.model_type!r} "
+            f"pruning was asked to keep encoder layers {encoder_layers}, but a {model.config.model_type!r} "
             "network has no encoder; leave encoder_layers out"
         )
     config = copy.deepcopy(model.config)
@@ -97,7 +98,9 @@ def spread(total: int, keep: int) -> list[int]:
     return [(2 * index * (total - 1) + keep - 1) // (2 * (keep - 1)) for index in range(keep)] if keep > 1 else [0]
 
 
-def _kept(part: str, wanted: Sequence[int], *, total: int) -> list[int]:
+def _kept(part: str, wanted: int | Sequence[int], *, total: int) -> list[int]:
+    if isinstance(wanted, int):
+        return spread(total, wanted)
     kept = [layer + total if layer < 0 else layer for layer in wanted]
     if not kept or len(set(kept)) < len(kept) or not all(0 <= layer < total for layer in kept):
         raise ModelError(

@@ -46,7 +46,7 @@ def distillation_mixture(
     return Mixture(
         sources=Texts.of(readers.student.sources(examples)),
         targets=targets,
-        shares=distil.targets.model_dump(),
+        shares={"gold": distil.targets.gold, "teacher": distil.targets.teacher, "student": distil.targets.student},
         inputs=np.concatenate([parts[kind] for kind in ("labeled", "unlabeled") if kind in inputs]),
         targets_per_source=training.targets_per_source,
         rounds_per_epoch=rounds,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from understudy.config.decoding import Decoding, EngineName
 from understudy.config.task import ForecastTask, MetricName, Task
 from understudy.errors import ConfigError
 from understudy.evaluation.efficiency import Workload, measure_all
@@ -55,11 +56,17 @@ def dev_scorer(
 
 
 def predict(
-    network: PreTrainedModel, *, reader: Reader, examples: Sequence[Example], engine: str, **how: object
+    network: PreTrainedModel,
+    *,
+    reader: Reader,
+    examples: Sequence[Example],
+    engine: EngineName,
+    decoding: Decoding,
+    max_tokens: int,
 ) -> list[Prediction]:
-    """What the network writes for each example; `how` goes to the engine."""
+    """What the network writes for each example."""
     with open_engine(engine, network, reader.tokenizer) as opened:
-        written = opened.generate(reader.sources(examples), **how)
+        written = opened.generate(reader.sources(examples), decoding, max_tokens=max_tokens)
     return [
         Prediction(example.id, example.source, example.targets, reader.text(texts[0].token_ids).strip())
         for example, texts in zip(examples, written, strict=True)
@@ -156,13 +163,15 @@ def make_efficiency(
                 threads=torch.get_num_threads(),
                 device="cuda" if torch.cuda.is_available() else "cpu",
             )
-            measured |= measure_all({name: systems[name].folder / NETWORK for name in names}, workload)
+            measured |= measure_all(
+                {name: systems[name].folder / NETWORK for name in names}, workload, rounds=recipe.evaluation.rounds
+            )
         facts = {name: asdict(own) for name, own in measured.items()}
         write_json(folder / "efficiency.json", facts)
         return facts
 
     settings = {
-        "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs"}),
+        "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs", "rounds"}),
         "engine": recipe.engine,
         "max_tokens": recipe.task.max_target_tokens,
     }

@@ -1,6 +1,6 @@
 """Which networks a run works with: tokenizers, the teacher's and the student's weights before training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.networks import PretrainedStudent, PrunedStudent, Scratch, ScratchStudent, ScratchTeacher
 from understudy.models.checkpoint import load_network
-from understudy.models.prune import prune, spread
+from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
 from understudy.pipeline.bench import Bench
@@ -100,8 +100,8 @@ def starting_student(bench: Bench, reader: Reader, teacher: Finished) -> PreTrai
             whole = load_network(str(teacher.folder / NETWORK))
             return prune(
                 whole,
-                encoder_layers=_kept(asked.encoder_layers, whole, "encoder_layers"),
-                decoder_layers=_kept(asked.decoder_layers, whole, "decoder_layers"),
+                encoder_layers=asked.encoder_layers,
+                decoder_layers=asked.decoder_layers,
             )
 
 
@@ -115,13 +115,6 @@ def _built(bench: Bench, scratch: Scratch, reader: Reader) -> PreTrainedModel:
     longest = reader.max_source_tokens + reader.max_target_tokens
     sizes = scratch.model_dump(exclude={"architecture"})
     return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=bench.recipe.seed)
-
-
-def _kept(asked: int | Sequence[int] | None, whole: PreTrainedModel, side: str) -> Sequence[int] | None:
-    if isinstance(asked, int):
-        total = getattr(whole.config, side, None) or whole.config.num_hidden_layers
-        return spread(total, asked)
-    return asked
 
 
 def _has_encoder(scratch: Scratch) -> bool:

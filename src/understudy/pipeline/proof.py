@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
-from understudy.evaluation.examples import best_and_worst
+from understudy.evaluation.examples import Comparison, best_and_worst
 from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
@@ -73,7 +73,7 @@ def facts_of(proof: Finished, stages: Sequence[Finished]) -> Facts:
 def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
     method, answers = recipe.distil.method, evidence.answers
     fields = {"task": recipe.name, "data": evidence.data.key[:8], "decoding": recipe.evaluation.decoding.kind}
-    tallies = {
+    tallies: dict[str, dict[str, dict[str, Tally]]] = {
         split: {
             name: {m: tally_of(stage, m, split, recipe.task, {**fields, "split": split}) for m in recipe.task.metrics}
             for name, stage in answers.items()
@@ -181,6 +181,7 @@ def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFa
     predictions = {name: answers_of(stage, "test") for name, stage in answers.items()}
     best, worst = best_and_worst(predictions, system=recipe.distil.method, against=TEACHER, k=SHOWN)
     anywhere = Random(recipe.seed).sample(range(len(predictions[TEACHER])), min(SHOWN, len(predictions[TEACHER])))
+    tagged: dict[Literal["best", "worst"], list[Comparison]] = {"best": best, "worst": worst}
     shown: list[ExampleFacts] = [
         {
             "id": row.id,
@@ -190,7 +191,7 @@ def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFa
             "scores": dict(row.scores),
             "tag": tag,
         }
-        for tag, rows in (("best", best), ("worst", worst))
+        for tag, rows in tagged.items()
         for row in rows
     ]
     for index in sorted(anywhere):

@@ -49,22 +49,22 @@ class Course:
 
 def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping[str, Finished]) -> Finished:
     """The stage of the teacher: fine-tuned on the labels it may see, or taken as it is."""
-    teacher = bench.recipe.teacher
+    teacher, finetune = bench.recipe.teacher, bench.recipe.teacher.finetune
     settings: dict[str, object] = {"teacher": teacher.model_dump(), "seed": bench.recipe.seed}
     if isinstance(teacher, PretrainedTeacher):
         settings["identity"] = identity(teacher.model)
-    if teacher.finetune is None:
+    if finetune is None:
         return bench.store.stage("teacher", settings=settings, inputs=inputs, work=_as_it_is(bench, readers.teacher))
     examples = (*data.labeled, *(data.withheld if teacher.labels == "all" else ()))
     course = Course(
         name="teacher",
         title="teacher learns gold",
-        training=teacher.finetune,
+        training=finetune,
         objective=CrossEntropy(),
         reader=readers.teacher,
         dev=data.dev,
         start=lambda: starting_teacher(bench, readers.teacher),
-        mixture=lambda: gold_mixture(examples, readers.teacher, targets_per_source=teacher.finetune.targets_per_source),
+        mixture=lambda: gold_mixture(examples, readers.teacher, targets_per_source=finetune.targets_per_source),
         judge_start=isinstance(teacher, PretrainedTeacher),
     )
     return _learn(bench, course, settings, inputs)

@@ -150,6 +150,8 @@ class Facts(TypedDict):
     differences: NotRequired[dict[str, Interval]]
     """Metric -> by how much the distilled student beats the fine-tuned one, in the metric's unit; positive is
     better, also where lower scores are."""
+    dev: NotRequired[dict[str, dict[str, float]]]
+    """System -> metric -> its value on the dev split, where checkpoints were chosen."""
     curves: NotRequired[dict[str, list[CurvePoint]]]
     pool: NotRequired[PoolFacts]
     examples: NotRequired[list[ExampleFacts]]

@@ -16,7 +16,7 @@ from understudy.progress import Advance
 PRIME = 1_000_003
 
 
-def write_pool(
+def write_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and all are named
     engine: Engine,
     sources: Mapping[str, Sequence[int]],
     *,

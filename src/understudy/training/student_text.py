@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.decoding import Decoding
+from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import open_engine
 from understudy.models.text import decode
 from understudy.pool.rows import rows_of
@@ -27,7 +27,7 @@ class StudentWriter:
     sources: Texts
     input_ids: Sequence[str]
     tokenizer: PreTrainedTokenizerBase
-    engine: str
+    engine: EngineName
     decoding: Decoding
     max_tokens: int
     seed: int
