@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable, Sequence
 from itertools import chain
 
@@ -7,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
 from understudy.generation import open_engine
+from understudy.models.scratch import build_network
 from understudy.records import Generated
 
 Network = Callable[[str], PreTrainedModel]
@@ -85,14 +87,18 @@ def test_texts_that_end_are_equal_too(
     assert True in ended
 
 
-def test_neighbours_do_not_change_beams(network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> None:
     """Prompts of other lengths in the same call leave the beams of a decoder-only network alone."""
-    model = network("llama")
-    model.lm_head.weight.data *= 0.02
+    model = build_network(
+        "llama", tokenizer, width=16, encoder_layers=None, decoder_layers=2, heads=2, feed_forward=32, dropout=0.0,
+        max_positions=64, seed=0,
+    )  # fmt: skip
+    chance = random.Random(0)
+    prompts = [[chance.randrange(4, len(tokenizer)) for _ in range(chance.randint(1, 20))] for _ in range(40)]
     with open_engine("ctranslate2", model, tokenizer, threads=1) as engine:
         together, *alone = (
-            engine.generate(prompts, KBeams(beams=4), per_source=3, max_tokens=9)
-            for prompts in [sources(model), *([source] for source in sources(model))]
+            engine.generate(sources, KBeams(beams=4), per_source=3, max_tokens=7)
+            for sources in [prompts, *([prompt] for prompt in prompts)]
         )
 
     assert_equal_texts(together, [row for (row,) in alone])

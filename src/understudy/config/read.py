@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from understudy.config.presets import PRESETS
-from understudy.config.recipe import Recipe
+from understudy.config.recipe import Distil, Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError, unknown_name
 
 PATHS = (("task", "files"), ("teacher", "model"), ("student", "model"))
 """Where a recipe names files; relative ones are meant from the recipe's folder."""
+LONGEST = 80
+"""Characters of a wrong value that a message shows."""
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -47,7 +48,7 @@ def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where
     for override in overrides:
         _set(asked, override)
     distil = asked.setdefault("distil", {})
-    method = distil.get("method", "joint_teaching") if isinstance(distil, dict) else ""
+    method = distil.get("method", Distil.model_fields["method"].default) if isinstance(distil, dict) else None
     if isinstance(method, str) and method not in PRESETS:
         raise unknown_name("method", method, PRESETS)
     filled = merge(PRESETS[method].defaults(), asked) if isinstance(method, str) else asked
@@ -86,7 +87,10 @@ def _set(raw: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {key}: {section} is {inner!r} in the recipe, not a section with keys of its own")
         at = inner
-    at[last] = yaml.safe_load(text)
+    try:
+        at[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {text!r} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -97,7 +101,9 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
         if not isinstance(part, dict) or key not in part:
             continue
         if isinstance(part[key], dict):
-            part[key] = {name: str(folder / path) if path else path for name, path in part[key].items()}
+            part[key] = {
+                name: str(folder / path) if isinstance(path, str) else path for name, path in part[key].items()
+            }
         elif isinstance(part[key], str) and (folder / part[key]).exists():
             part[key] = str(folder / part[key])
     return raw
@@ -118,26 +124,28 @@ def _finding(details: ErrorDetails) -> str:
     if kind == "value_error":  # one of our own sentences: it says what was found
         return f"{path or 'recipe'}: {details['msg'].removeprefix('Value error, ')}"
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
-        return f"{path}: got {_short(details['input'])}; kind is one of {details['ctx']['expected_tags']}"
+        return f"{path}: got {_short(details['input'])}; kind is one of {', '.join(sorted(_tags(sections)))}"
     return f"{path}: {details['msg']}, got {_short(details['input'])}"
 
 
 def _short(value: object) -> str:
     text = repr(value)
-    return textwrap.shorten(text, 80, placeholder="...")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _walk(location: Iterable[str | int]) -> tuple[list[str], set[type[Section]]]:
     """The path as the user wrote it, and the sections that may stand there.
 
-    pydantic puts the tag of a union's variant behind the union's own key; it chooses among the sections and
-    is no part of the user's path.
+    pydantic puts the tag of a union's variant behind the union's own key, and the name of a type where a value
+    may be of several; neither is a part of the user's path. A tag chooses among the sections.
     """
     parts: list[str] = []
     sections: set[type[Section]] = {Recipe}
     for part in location:
         if len(sections) > 1:
             sections = {s for s in sections if str(part) in _tags({s})}
+            continue
+        if not sections and isinstance(part, str):
             continue
         parts.append(str(part))
         fields = [s.model_fields[name] for s in sections for name in s.model_fields if name == part]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeams, Sampling
 from understudy.config.networks import AnyStudent, AnyTeacher
@@ -31,7 +31,7 @@ class Shares(Section):
 class PseudoTargets(Section):
     """What the teacher writes."""
 
-    inputs: tuple[InputKind, ...] = ("labeled", "unlabeled")
+    inputs: Annotated[tuple[InputKind, ...], Field(min_length=1)] = ("labeled", "unlabeled")
     per_input: PositiveInt = 1
     decoding: Decoding = Beam()
     shard_inputs: PositiveInt = 4096
@@ -106,7 +106,7 @@ class Recipe(Section):
     """A run, whole."""
 
     name: str
-    seed: int = 13
+    seed: NonNegativeInt = 13
     task: AnyTask
     teacher: AnyTeacher
     student: AnyStudent

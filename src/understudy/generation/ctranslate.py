@@ -21,7 +21,7 @@ from understudy.records import Generated
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
 Pending: TypeAlias = ctranslate2.AsyncTranslationResult | ctranslate2.AsyncGenerationResult
 
-_TOKEN_BUDGET = 8_192
+_TOKEN_BUDGET = 8_192  # 1,024 was no faster with 40 tokens a source on two cores
 
 
 class CTranslate2Engine:

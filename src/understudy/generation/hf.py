@@ -22,7 +22,7 @@ from understudy.config.decoding import Beam, Decoding, KBeams, Sampling
 from understudy.generation.engine import Advance, batches_by_length, refuse_impossible
 from understudy.records import Generated
 
-_TOKEN_BUDGET = 16_384  # rows times longest source; larger batches were not faster on CPU and fill small GPUs
+_TOKEN_BUDGET = 16_384  # rows times longest source; bounds memory, not tuned
 
 
 class HuggingFaceEngine:

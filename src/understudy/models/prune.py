@@ -90,7 +90,7 @@ def spread(total: int, keep: int) -> list[int]:
     Raises:
         ModelError: if `keep` is not between 1 and `total`.
 
-    Source: Shleifer & Rush 2020, §3.2 (arXiv:2010.13002).
+    Source: Shleifer & Rush 2020 (arXiv:2010.13002).
     """
     if not 1 <= keep <= total:
         raise ModelError(f"{keep} layers were asked for and there are {total}; keep between 1 and {total}")

@@ -51,11 +51,9 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Gives a finished folder its name, after its files have reached the disk."""
-    for path in sorted(partial.rglob("*")):
-        if path.is_file():
-            _sync(path)
-    _sync(partial)
+    """Gives a finished folder its name, after all that is in it has reached the disk."""
+    for path in (*partial.rglob("*"), partial):
+        _sync(path)
     partial.rename(final)
     _sync(final.parent)
 
@@ -85,7 +83,7 @@ def room_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_full(error):
+        if isinstance(error, StoreError) or not _is_full(error):
             raise
         free = shutil.disk_usage(folder).free / MEGABYTE
         raise StoreError(
@@ -94,9 +92,13 @@ def room_on(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_full(error: BaseException) -> bool:
-    # safetensors and CTranslate2 report the system's error in words only.
-    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "os error 28" in str(error).lower()
+def _is_full(error: BaseException | None) -> bool:
+    # safetensors reports the system's error in words only; torch raises another one while it closes the file.
+    while error is not None:
+        if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "os error 28" in str(error):
+            return True
+        error = error.__context__
+    return False
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,14 @@ class Store:
         final = self.root / f"{name}-{key}"
         if final.exists():
             return open_stage(final)
-        partial = self.root / f"{name}-{key}.partial"
-        partial.mkdir(parents=True, exist_ok=True)
-        with _alone(self.root / f".{name}-{key}.lock"), room_on(self.root):
-            if final.exists():  # finished by another process while this one waited for nothing
+        self.root.mkdir(parents=True, exist_ok=True)
+        with room_on(self.root), _alone(self.root / f".{name}-{key}.lock"):
+            if final.exists():  # another process finished it between the first look and the lock
                 return open_stage(final)
+            partial = self.root / f"{name}-{key}.partial"
+            partial.mkdir(exist_ok=True)
+            for half in partial.rglob(".*"):  # a file that a killed attempt had not finished writing
+                half.unlink()
             started = time.monotonic()
             facts = work(partial)
             manifest = Manifest(
@@ -89,7 +92,7 @@ class Store:
             )
             write_json(partial / MANIFEST, asdict(manifest))
             publish(partial, final)
-        return Finished(final, manifest, reused=False)
+        return replace(open_stage(final), reused=False)  # read back: facts are the same JSON now and on reuse
 
 
 def open_stage(folder: Path) -> Finished:

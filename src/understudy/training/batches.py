@@ -47,6 +47,8 @@ def plan_batches(
     Padded tokens are S·L + B·T. Lessons of similar length meet; a lesson too long for the budget gets a batch of
     its own. The result is a pure function of its arguments.
     """
+    if not lessons:
+        return []
     source_lengths = sources.lengths
     target_lengths = {generator: of.lengths for generator, of in texts.items()}
     longest = np.array([max(target_lengths[generator][list(rows)]) for _, generator, rows in lessons], np.int64)

@@ -62,14 +62,15 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     save_model(accelerator.unwrap_model(model), str(partial / WEIGHTS))  # tied weights once
-    torch.save(optimizer.state_dict(), partial / OPTIMIZER)
+    with (partial / OPTIMIZER).open("wb") as file:  # given a path, torch would hide the system's error
+        torch.save(optimizer.state_dict(), file)
     write_json(partial / STATE, asdict(standing))
     publish(partial, folder / name)
     for older in folder.glob("checkpoint-*"):
         if older.name != name:
             shutil.rmtree(older)
     for weights in folder.glob("best-*"):
-        if weights != best_folder(folder, standing):
+        if weights != _best_folder(folder, standing):
             shutil.rmtree(weights)
 
 
@@ -83,6 +84,17 @@ def resume(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Op
     return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
 
 
-def best_folder(folder: Path, standing: Standing) -> Path:
-    """Where the weights lie that dev liked best."""
+def keep_best(model: nn.Module, folder: Path, standing: Standing) -> None:
+    """Writes the weights that dev likes best so far; the checkpoint that names them comes after."""
+    best = _best_folder(folder, standing)
+    best.mkdir(exist_ok=True)
+    save_model(model, str(best / WEIGHTS))
+
+
+def load_best(model: nn.Module, folder: Path, standing: Standing) -> None:
+    """Gives the network the weights that dev liked best."""
+    load_model(model, str(_best_folder(folder, standing) / WEIGHTS))
+
+
+def _best_folder(folder: Path, standing: Standing) -> Path:
     return folder / f"best-{standing.best_step:08d}"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,7 +21,7 @@ from understudy.objectives import Objective
 from understudy.progress import Advance
 from understudy.records import Generator
 from understudy.training.batches import collate, plan_batches, positions
-from understudy.training.checkpoints import WEIGHTS, Standing, best_folder, resume, save
+from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
 from understudy.training.mixture import Lesson, Mixture, plan_round
 from understudy.training.texts import Texts
 
@@ -30,7 +29,10 @@ SAVE_EVERY_S = 60.0
 PRIME = 1_000_003
 
 WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Texts]
-"""(student, its lessons, round) -> the texts it writes for them, in their order."""
+"""(student, its lessons, round) -> the texts it writes for them, in their order.
+
+A round that is asked for again, after a kill, must get the texts it got before.
+"""
 ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
 """The network's scores on dev by metric."""
 
@@ -150,7 +152,7 @@ def train(
             _look_at_dev(lecture, network, standing, folder)
             advance(0, f"dev {goal.metric} {standing.history[-1][goal.metric]:.2f}")
             save(accelerator, model, optimizer, folder, standing)
-    load_model(network, str(best_folder(folder, standing) / WEIGHTS))
+    load_best(network, folder, standing)
     return standing
 
 
@@ -170,7 +172,8 @@ def update(
     for lessons in micro_batches:
         inputs = _inputs(lecture, lessons, mixture.sources, texts)
         other = mixture.teacher_sources
-        loss = loss_of(lecture, inputs, _inputs(lecture, lessons, other, texts) if other else inputs)
+        heard = inputs if other is None else _inputs(lecture, lessons, other, texts)
+        loss = loss_of(lecture, inputs, heard)
         lecture.accelerator.backward(loss / count)
         standing.loss_sum += float(loss.detach())
     lecture.accelerator.clip_grad_norm_(lecture.model.parameters(), lecture.settings.max_grad_norm)
@@ -232,9 +235,7 @@ def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing,
     standing.loss_sum, standing.positions = 0.0, 0
     if standing.best is None or value > standing.best:
         standing.best, standing.best_step, standing.disappointments = value, standing.step, 0
-        best = best_folder(folder, standing)
-        best.mkdir(exist_ok=True)
-        save_model(network, str(best / WEIGHTS))
+        keep_best(network, folder, standing)
     else:
         standing.disappointments += 1
         standing.finished = patience is not None and standing.disappointments >= patience

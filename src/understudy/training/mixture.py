@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from understudy.errors import DataError, PoolError
 from understudy.records import Generator
 from understudy.training.texts import Ints, Targets, Texts
 
@@ -61,33 +62,48 @@ def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.ra
     teacher, student = mixture.shares.get("teacher", 0.0), mixture.shares.get("student", 0.0)
     if teacher + student == 0:
         return []
-    if number < mixture.student_from_round:
+    if (epoch + 1) * mixture.rounds_per_epoch <= mixture.student_from_round:
         teacher, student = teacher + student, 0.0
-    k = mixture.targets_per_source
-    order = rng.permutation(mixture.inputs)
-    by_teacher = round(len(order) * teacher / (teacher + student))
-    lessons = [Lesson(int(source), "student", tuple(range(k))) for source in order[by_teacher:]]
-    if by_teacher:
-        first, counts = mixture.targets["teacher"].first, mixture.targets["teacher"].counts
-        for source in order[:by_teacher]:
-            turns = dict.fromkeys((epoch * k + j) % counts[source] for j in range(k))
-            lessons.append(Lesson(int(source), "teacher", tuple(int(first[source] + turn) for turn in turns)))
-    return lessons
+    order = rng.permutation(mixture.inputs).tolist()
+    cut = round(len(order) * teacher / (teacher + student))
+    # An epoch's rounds share out one order, also where the student begins in its midst.
+    if number >= mixture.student_from_round:
+        texts = tuple(range(mixture.targets_per_source))
+        lessons = [Lesson(source, "student", texts) for source in order[cut:]]
+    else:
+        lessons = [_teacher_lesson(mixture, source, epoch) for source in order[cut:]]
+    return lessons + [_teacher_lesson(mixture, source, epoch) for source in order[:cut]]
+
+
+def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> Lesson:
+    rows, k = mixture.targets["teacher"].rows(source), mixture.targets_per_source
+    if not rows:
+        raise PoolError(
+            f"source {source} is to learn the teacher's text, but the pool has none for it; let the teacher write "
+            "for all inputs that pseudo-targets are for"
+        )
+    turns = dict.fromkeys(rows[(epoch * k + j) % len(rows)] for j in range(k))
+    return Lesson(source, "teacher", tuple(turns))
 
 
 def _gold_lessons(mixture: Mixture, epoch: int, seed: int) -> list[Lesson]:
     if not mixture.shares.get("gold", 0.0):
         return []
-    first, counts = mixture.targets["gold"].first, mixture.targets["gold"].counts
+    gold, k = mixture.targets["gold"], mixture.targets_per_source
+    if not len(gold.texts):
+        raise DataError("gold has a share of the targets, but no source has a gold target; give labelled examples")
     others = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
+    source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
     if others == 0:
-        k = mixture.targets_per_source
-        starts = [(s, row) for s in np.flatnonzero(counts) for row in range(first[s], first[s + 1], k)]
-        return [Lesson(int(s), "gold", tuple(range(row, min(row + k, int(first[s + 1]))))) for s, row in starts]
+        rows_of = {source: gold.rows(source) for source in dict.fromkeys(source_of)}
+        return [
+            Lesson(source, "gold", tuple(rows[start : start + k]))
+            for source, rows in rows_of.items()
+            for start in range(0, len(rows), k)
+        ]
     wanted = round(len(mixture.inputs) * mixture.shares["gold"] / others)
-    source_of = np.repeat(np.arange(len(counts)), counts)
     rows = _turns(len(source_of), start=epoch * wanted, count=wanted, seed=seed)
-    return [Lesson(int(source_of[row]), "gold", (int(row),)) for row in rows]
+    return [Lesson(source_of[row], "gold", (row,)) for row in rows.tolist()]
 
 
 def _turns(n: int, *, start: int, count: int, seed: int) -> Ints:

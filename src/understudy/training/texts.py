@@ -53,6 +53,10 @@ class Targets:
         texts = Texts.of([text for of_source in targets for text in of_source])
         return cls(texts, np.concatenate([[0], np.cumsum(counts)]))
 
+    def rows(self, source: int) -> range:
+        """Which of `texts` are this source's."""
+        return range(int(self.first[source]), int(self.first[source + 1]))
+
     @property
     def counts(self) -> Ints:
         """Targets of each source."""

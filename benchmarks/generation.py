@@ -1,0 +1,71 @@
+"""How much faster the teacher writes through CTranslate2 than through `generate`, and whether it writes the same.
+
+Both engines answer the same real inputs of the embedded task with the same network, in turn, several times; the
+ratio is taken pair by pair and its median told. The network is trained for a few minutes first, so that texts end
+where texts end; `--run runs/demo` takes the teacher of a finished run instead.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from understudy.config.decoding import Beam, Decoding, Greedy, Sampling
+from understudy.generation import Engine, open_engine
+from understudy.models.checkpoint import load_network
+from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.data import read_data
+from understudy.pipeline.open import open_run
+from understudy.pipeline.readers import reader_of
+
+PAIRS = 3
+DECODINGS: dict[str, tuple[Decoding, int]] = {
+    "greedy": (Greedy(), 1),
+    "beam 4": (Beam(), 1),
+    "8 samples": (Sampling(), 8),
+}
+
+
+def timed(
+    engine: Engine, sources: list[list[int]], decoding: Decoding, count: int, limit: int
+) -> tuple[float, list[tuple[int, ...]]]:
+    """Seconds of one call, and the texts."""
+    started = time.perf_counter()
+    written = engine.generate(sources, decoding, per_source=count, max_tokens=limit, seed=1)
+    return time.perf_counter() - started, [text.token_ids for texts in written for text in texts]
+
+
+def main() -> None:
+    """Prints a table: seconds of each engine, the ratio, and how many texts are identical."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="a finished run (make demo)")
+    parser.add_argument("--inputs", type=int, default=256)
+    arguments = parser.parse_args()
+    run = open_run(arguments.run)
+    folder = str(run.stages["teacher"].folder / "network")
+    network, tokenizer = load_network(folder), load_tokenizer(folder)
+    reader = reader_of(run.recipe.task, tokenizer, is_encoder_decoder=network.config.is_encoder_decoder)
+    sources = reader.sources(read_data(run.stages["data"]).test[: arguments.inputs])
+    limit = run.recipe.task.max_target_tokens
+    print(f"{len(sources)} inputs, {PAIRS} pairs, {torch.get_num_threads()} threads, teacher of {arguments.run}")
+    with open_engine("hf", network, tokenizer) as slow, open_engine("ctranslate2", network, tokenizer) as fast:
+        for name, (decoding, count) in DECODINGS.items():
+            pairs = [
+                (timed(slow, sources, decoding, count, limit), timed(fast, sources, decoding, count, limit))
+                for _ in range(PAIRS)
+            ]
+            ratio = median(hf[0] / ct2[0] for hf, ct2 in pairs)
+            same = sum(a == b for a, b in zip(pairs[0][0][1], pairs[0][1][1], strict=True))
+            tokens = sum(map(len, pairs[0][1][1]))
+            shown = "drawn differently" if count > 1 else f"{same} of {len(sources)} texts identical"
+            print(
+                f"{name:<10} hf {median(p[0][0] for p in pairs):7.2f} s   ctranslate2 "
+                f"{median(p[1][0] for p in pairs):7.2f} s ({tokens / median(p[1][0] for p in pairs):,.0f} tokens/s)   "
+                f"ratio {ratio:5.2f}   {shown}"
+            )
+
+
+if __name__ == "__main__":
+    main()

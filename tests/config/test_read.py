@@ -1,0 +1,179 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from understudy.config.networks import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchStudent
+from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
+from understudy.config.task import FilesTask, Splits
+from understudy.config.training import CrossEntropy, ForwardKL
+from understudy.errors import ConfigError
+
+SAMPLE = """
+task:
+  files: {labeled: train.jsonl, unlabeled: inputs.jsonl, dev: dev.jsonl, test: test.jsonl}
+  prompt: "summarize: {source}"
+  metrics: [bleu, rouge, chrf]
+teacher:
+  model: google-t5/t5-large
+  finetune: {learning_rate: 5e-5, epochs: 15}
+student:
+  prune: {from: teacher, decoder_layers: 2}
+pseudo_targets: {inputs: [labeled, unlabeled], per_input: 8, decoding: {kind: sampling, top_p: 0.95}}
+distil:
+  method: joint_teaching
+"""
+SIZES = {"width": 8, "decoder_layers": 1, "feed_forward": 8}
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """A recipe as a user writes it, in a file."""
+    path = tmp_path / "headlines.yaml"
+    path.write_text(SAMPLE)
+    return path
+
+
+def test_a_recipe_of_twelve_lines_is_enough(sample: Path) -> None:
+    """What the file says arrives; the file's name is the run's, and the method brings the rest."""
+    recipe = read_recipe(sample)
+
+    assert recipe.name == "headlines"
+    assert isinstance(recipe.teacher, PretrainedTeacher)
+    assert recipe.teacher.finetune is not None
+    assert (recipe.teacher.finetune.learning_rate, recipe.teacher.finetune.epochs) == (5e-5, 15)
+    assert isinstance(recipe.student, PrunedStudent)
+    assert recipe.student.prune.decoder_layers == 2
+    assert recipe.distil.targets.model_dump() == {"gold": 0.1, "teacher": 0.45, "student": 0.45}
+    assert recipe.distil.objective == ForwardKL()
+
+
+def test_the_filled_in_recipe_reads_back_the_same(sample: Path) -> None:
+    """`understudy show` prints a recipe that stands for the same run, wherever it is put."""
+    recipe = read_recipe(sample)
+    elsewhere = sample.parent / "elsewhere" / "other.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(to_yaml(recipe))
+
+    assert read_recipe(elsewhere) == recipe
+
+
+def test_every_default_is_printed(sample: Path) -> None:
+    """Nothing that a user might turn is missing from what `show` prints."""
+    printed = yaml.safe_load(to_yaml(read_recipe(sample)))
+
+    assert printed["training"]["schedule"] == "linear"
+    assert printed["student"]["prune"] == {"from": "teacher", "encoder_layers": None, "decoder_layers": 2}
+    assert printed["distil"]["student_text"]["decoding"]["kind"] == "sampling"
+
+
+def test_paths_are_meant_from_the_recipes_folder(sample: Path) -> None:
+    """Files and local checkpoints lie beside the recipe; an absolute path and a split left out stay as they are."""
+    (sample.parent / "my-teacher").mkdir()
+    text = SAMPLE.replace("google-t5/t5-large", "my-teacher").replace("dev.jsonl", "/data/dev.jsonl")
+    sample.write_text(text.replace("unlabeled: inputs.jsonl", "unlabeled: null"))
+    recipe = read_recipe(sample)
+
+    assert isinstance(recipe.task, FilesTask)
+    assert recipe.task.files == Splits(
+        labeled=sample.parent / "train.jsonl", dev=Path("/data/dev.jsonl"), test=sample.parent / "test.jsonl"
+    )
+    assert isinstance(recipe.teacher, PretrainedTeacher)
+    assert recipe.teacher.model == str(sample.parent / "my-teacher")
+
+
+def test_a_name_on_the_hub_is_no_path(sample: Path) -> None:
+    """Where no such folder lies beside the recipe, the name is left alone."""
+    recipe = read_recipe(sample)
+
+    assert isinstance(recipe.teacher, PretrainedTeacher)
+    assert recipe.teacher.model == "google-t5/t5-large"
+
+
+def test_overrides_win_over_the_file(sample: Path) -> None:
+    """A value is read as YAML, 3e-4 is a number, and a section that is not in the file is made."""
+    recipe = read_recipe(
+        sample,
+        [
+            "training.learning_rate=3e-4",
+            "distil.student_text.rounds_per_epoch=5",
+            "evaluation.decoding={kind: greedy}",
+            "task.metrics=[bleu, nll]",
+            "teacher.finetune=null",
+        ],
+    )
+
+    assert recipe.training.learning_rate == 3e-4
+    assert recipe.distil.student_text.rounds_per_epoch == 5
+    assert recipe.evaluation.decoding.kind == "greedy"
+    assert recipe.task.metrics == ("bleu", "nll")
+    assert recipe.teacher.finetune is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "--set takes key=value, got 'training.epochs'; for example"),
+        ("=3", "--set takes key=value, got '=3'"),
+        ("name.first=3", "--set name.first: name is 'small' in the recipe, not a section"),
+        ("task.metrics=[bleu", r"--set task.metrics: '\[bleu' is not YAML: while parsing"),
+        ("trainig.epochs=3", "trainig: unknown key; did you mean 'training'"),
+    ],
+)
+def test_an_override_that_means_nothing_is_refused(minimal: dict[str, Any], override: str, message: str) -> None:
+    """The message repeats what was written."""
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(minimal, [override])
+
+
+def test_overrides_leave_the_callers_data_alone(minimal: dict[str, Any]) -> None:
+    """The same plain data can be checked again with other overrides."""
+    check_recipe(minimal, ["task.forecast.labeled=7"])
+
+    assert minimal["task"] == {"forecast": {}}
+
+
+def test_the_preset_lies_under_the_users_settings(minimal: dict[str, Any]) -> None:
+    """One key of a section replaces one key of the preset's; the rest of the section stays the preset's."""
+    recipe = check_recipe(minimal | {"pseudo_targets": {"per_input": 3, "decoding": {"top_p": 0.5}}})
+
+    assert recipe.pseudo_targets.per_input == 3
+    assert recipe.pseudo_targets.inputs == ("labeled", "unlabeled")
+    assert recipe.pseudo_targets.decoding.model_dump() == {
+        "kind": "sampling", "temperature": 1.0, "top_k": 50, "top_p": 0.5,
+    }  # fmt: skip
+
+
+def test_targets_are_replaced_whole(minimal: dict[str, Any]) -> None:
+    """`targets: {gold: 1}` means gold alone, not gold beside the preset's teacher and student."""
+    recipe = check_recipe(minimal | {"distil": {"targets": {"gold": 1}}})
+
+    assert recipe.distil.targets.model_dump() == {"gold": 1, "teacher": 0, "student": 0}
+
+
+def test_another_kind_replaces_the_variant() -> None:
+    """Settings of the preset's variant do not leak into another; the same kind is merged."""
+    below = {"decoding": {"kind": "beam", "beams": 4}}
+
+    assert merge(below, {"decoding": {"kind": "greedy"}}) == {"decoding": {"kind": "greedy"}}
+    assert merge(below, {"decoding": {"kind": "beam", "length_penalty": 2}}) == {
+        "decoding": {"kind": "beam", "beams": 4, "length_penalty": 2}
+    }
+
+
+def test_another_objective_keeps_its_own_settings(minimal: dict[str, Any]) -> None:
+    """The preset's forward KL gives way to what the user asks for."""
+    objective = {"kind": "cross_entropy", "label_smoothing": 0.1}
+    recipe = check_recipe(minimal | {"distil": {"objective": objective}})
+
+    assert recipe.distil.objective == CrossEntropy(label_smoothing=0.1)
+    assert not recipe.needs_teacher_logits
+
+
+def test_a_variant_is_named_by_its_key(minimal: dict[str, Any]) -> None:
+    """`scratch` is a student from scratch: no second word says so."""
+    recipe = check_recipe(minimal | {"student": {"scratch": SIZES}})
+
+    assert isinstance(recipe.student, ScratchStudent)
+    assert isinstance(check_recipe(minimal).student, PretrainedStudent)

@@ -1,0 +1,89 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.config.read import check_recipe, read_recipe
+from understudy.errors import ConfigError
+
+
+def test_all_findings_are_told_at_once(minimal: dict[str, Any]) -> None:
+    """A recipe with four mistakes needs one look, not four."""
+    del minimal["student"]
+    wrong = minimal | {"training": {"epoch": 3, "learning_rate": "fast"}, "evaluation": {"decoding": {"kind": "bean"}}}
+    with pytest.raises(ConfigError) as caught:
+        check_recipe(wrong, where="my.yaml")
+    first, *findings = str(caught.value).splitlines()
+
+    assert first == "my.yaml cannot be run as it is written:"
+    assert sorted(finding.split(":")[0].strip() for finding in findings) == [
+        "evaluation.decoding", "student", "training.epoch", "training.learning_rate",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training": {"epoch": 3}},
+            r"training\.epoch: unknown key; did you mean 'epochs'\? \(known here: accumulate, ",
+        ),
+        ({"trainig": {}}, r"  trainig: unknown key; did you mean 'training'\? \(known here: distil, "),
+        ({"student": {"prune": {"form": "teacher"}}}, r"prune\.form: unknown key; did you mean 'from'\?"),
+        ({"student": {"prune": {"decoder_layers": "few"}}}, r"  student\.prune\.decoder_layers: Input .* got 'few'"),
+        (
+            {"student": {"prune": {"decoder_layers": [0, "b"]}}},
+            r"  student\.prune\.decoder_layers\.1: Input .* got 'b'",
+        ),
+        ({"task": {"files": {"labeled": "a", "dev": "b"}}}, r"task\.files\.test: is missing; add it"),
+        ({"task": {"files": {"labeled": 5, "dev": "b", "test": "c"}}}, r"task\.files\.labeled: .* path.*got 5"),
+        ({"teacher": {}}, r"teacher: needs exactly one of the keys model, scratch, got \{\}"),
+        (
+            {"student": {"model": "m", "prune": {}}},
+            r"student: needs exactly one of the keys model, scratch, prune, got \{'model': 'm', 'prune': \{\}\}",
+        ),
+        ({"distil": None}, r"distil: Input should be a valid dictionary.* got None"),
+        ({"distil": {"method": 5}}, r"distil\.method: Input should be a valid string, got 5"),
+        ({"distil": {"method": "joint"}}, r"unknown method 'joint'; known: fine_tune, joint_teaching, "),
+        (
+            {"distil": {"objective": {"kind": "forward_kl", "label_smoothing": 0.1}}},
+            r"distil\.objective\.label_smoothing: unknown key \(known here: kind, temperature\)",
+        ),
+        (
+            {"distil": {"objective": {"kind": "kl"}}},
+            r"distil\.objective: got \{'kind': 'kl'\}; kind is one of cross_entropy, forward_kl",
+        ),
+        ({"evaluation": {"decoding": {"beams": 2}}}, r"got \{'beams': 2\}; kind is one of beam, greedy, k_beams, samp"),
+        ({"training": {"learning_rate": float("inf")}}, r"learning_rate: Input should be a finite number, got inf"),
+        ({"seed": -1}, r"seed: Input should be greater than or equal to 0, got -1"),
+        ({"name": {"a": "b" * 200}}, r"name: .* got \{'a': 'b{73}\.\.\.$"),
+    ],
+)
+def test_a_finding_names_the_path_and_what_was_found(
+    minimal: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    """The path is the one the user wrote, without the library's own words for variants and types."""
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(minimal | changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"no recipe at .*my\.yaml; give the path of a YAML file"),
+        (b"task: [", r"my\.yaml is not a YAML file: while parsing"),
+        (b"task: \xff", r"my\.yaml is not a YAML file: .*utf-8"),
+        (b"- task", r"my\.yaml holds list, a recipe is a mapping of sections such as task:"),
+        (b"", r"my\.yaml holds NoneType, a recipe"),
+        (b"task: {files: {labeled: 5}}", r"my\.yaml cannot be run as it is written"),
+        (b"task: {files: 5}\nteacher: 7", r"task\.files: needs exactly one of the keys labeled, kd4gen, got 5"),
+    ],
+)
+def test_a_file_that_holds_no_recipe_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """The message names the file and what it holds instead."""
+    path = tmp_path / "my.yaml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(path)

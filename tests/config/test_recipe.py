@@ -1,0 +1,62 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from understudy.config.read import check_recipe
+from understudy.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"distil": {"targets": {"gold": 0}}},
+            r"distil\.targets: gold, teacher and student are all 0, so there is no text to learn; give one",
+        ),
+        (
+            {"pseudo_targets": {"decoding": {"kind": "beam"}}},
+            r"pseudo_targets: per_input is 8, but decoding beam writes at most 1 per input; use decoding kind sampling",
+        ),
+        (
+            {"pseudo_targets": {"decoding": {"kind": "k_beams", "beams": 4}}},
+            r"per_input is 8, but decoding k_beams writes at most 4 per input; .* or k_beams with as many beams",
+        ),
+        ({"pseudo_targets": {"inputs": []}}, r"pseudo_targets\.inputs: .*at least 1 item"),
+        (
+            {"distil": {"targets": {"gold": 1, "student": 1}, "student_text": {"start": 0.5}}},
+            r"distil: student_text\.start is 0\.5, but targets\.teacher is 0, so nothing stands in before; set",
+        ),
+        (
+            {"task": {"forecast": {}, "primary_metric": "rougeL"}},
+            r"recipe: task\.primary_metric is 'rougeL', which is not among task\.metrics \(bleu, .*\); add it there",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    minimal: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    """The contradiction is told before any model is loaded, with a way out."""
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(minimal | changes)
+
+
+def test_a_student_that_writes_from_the_start_needs_no_teachers_text(minimal: dict[str, Any]) -> None:
+    """Only a late start needs somebody who stands in."""
+    recipe = check_recipe(minimal | {"distil": {"targets": {"student": 1}}})
+
+    assert recipe.distil.student_text.start == 0
+
+
+def test_as_many_texts_as_beams_are_allowed(minimal: dict[str, Any]) -> None:
+    """The boundary belongs to the allowed side."""
+    asked = {"per_input": 4, "decoding": {"kind": "k_beams", "beams": 4}}
+
+    assert check_recipe(minimal | {"pseudo_targets": asked}).pseudo_targets.per_input == 4
+
+
+def test_a_recipe_cannot_be_changed(minimal: dict[str, Any]) -> None:
+    """What was checked is what is run."""
+    recipe = check_recipe(minimal)
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.training.epochs = 3

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as tf
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.errors import ModelError
+from understudy.models.checkpoint import disk_bytes, load_network, parameter_count, save_network
+from understudy.models.scratch import ARCHITECTURES, build_network
+
+
+def build(architecture: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The smallest network of its kind."""
+    return build_network(
+        architecture, tokenizer, width=8, encoder_layers=1 if ARCHITECTURES[architecture][1] else None,
+        decoder_layers=1, heads=2, feed_forward=8, dropout=0.0, max_positions=16, seed=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_was_saved_is_loaded(
+    architecture: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Class, weights and generation settings come back, in eval mode, and nothing is printed."""
+    model = build(architecture, tokenizer)
+    save_network(model, tokenizer, tmp_path)
+    loaded = load_network(str(tmp_path))
+
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert loaded.generation_config.to_dict() == model.generation_config.to_dict()
+    torch.testing.assert_close(dict(loaded.named_parameters()), dict(model.named_parameters()), rtol=0, atol=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_equal_networks_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Every file of two folders is the same, also of a network that was saved and loaded in between."""
+    save_network(build("bart", tokenizer), tokenizer, tmp_path / "a")
+    save_network(load_network(str(tmp_path / "a")), tokenizer, tmp_path / "b")
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+
+    assert "model.safetensors" in files
+    assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_the_type_is_the_one_asked_for(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Weights saved in bfloat16 are loaded as float32 unless something else is said."""
+    save_network(build("gpt2", tokenizer).to(torch.bfloat16), tokenizer, tmp_path)
+
+    assert load_network(str(tmp_path)).dtype == torch.float32
+    assert load_network(str(tmp_path), dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_folder_without_network_is_refused(tmp_path: Path) -> None:
+    """The message names the place and what should lie there."""
+    with pytest.raises(ModelError, match=rf"cannot load a network from '{tmp_path}'.*config\.json and model"):
+        load_network(str(tmp_path))
+
+
+def test_a_broken_file_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """A file that was cut off is no checkpoint."""
+    save_network(build("gpt2", tokenizer), tokenizer, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match="cannot load a network"):
+        load_network(str(tmp_path))
+
+
+def test_pickled_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Only safetensors are read, because unpickling runs code."""
+    save_network(build("gpt2", tokenizer), tokenizer, tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot load a network"):
+        load_network(str(tmp_path))
+
+
+def test_missing_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """A layer that would stay random is named."""
+    save_network(build("llama", tokenizer), tokenizer, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop("model.layers.0.mlp.up_proj.weight")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 of the network's weights \(model\.layers\.0\.mlp\.up_proj"):
+        load_network(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        tf.BertForMaskedLM(tf.BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1)),
+        tf.ViTModel(tf.ViTConfig(hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)),
+    ],
+    ids=["bert", "vit"],
+)
+def test_a_network_that_writes_no_text_is_refused(network: PreTrainedModel, tmp_path: Path) -> None:
+    """An encoder is neither; the message says which kinds would do."""
+    network.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="neither an encoder-decoder nor a decoder-only text generator; use one"):
+        load_network(str(tmp_path))
+
+
+def test_tied_weights_count_once(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Counted by hand for GPT-2: embeddings, positions, one block, the last norm; no second projection."""
+    width, block = 8, (2 * 8 * 2) + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 8 + 8) * 2
+    expected = len(tokenizer) * width + 16 * width + block + 2 * width
+
+    assert parameter_count(build("gpt2", tokenizer)) == expected
+
+
+def test_disk_bytes_count_all_files(tmp_path: Path) -> None:
+    """Files in subfolders count too."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "sub" / "b").write_bytes(b"123")
+
+    assert disk_bytes(tmp_path) == 8

@@ -1,0 +1,102 @@
+import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from understudy.errors import DataError, ModelError
+from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.models.tokenizers import train_tokenizer
+
+
+def like(family: str, **special: str) -> PreTrainedTokenizerBase:
+    """A tokenizer that adds special tokens as the family's own does."""
+    own = train_tokenizer(["a b"], pieces=110)
+    own.backend_tokenizer.post_processor = TemplateProcessing(
+        single=family, pair=None, special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=own.backend_tokenizer, unk_token="<unk>", **special)  # noqa: S106
+
+
+FAMILIES = {
+    # family: (its template, its special tokens, source, target) where x is the text
+    "bart": ("<s> $A </s>", {"bos_token": "<s>", "eos_token": "</s>"}, "<s> x </s>", "<s> x </s>"),
+    "t5": ("$A </s>", {"eos_token": "</s>"}, "x </s>", "x </s>"),
+    "gpt2": ("$A", {"bos_token": "</s>", "eos_token": "</s>"}, "x </s>", "x </s>"),
+    "llama": ("<s> $A", {"bos_token": "<s>", "eos_token": "</s>"}, "<s> x <s>", "x </s>"),
+    "opt": ("</s> $A", {"bos_token": "</s>", "eos_token": "</s>"}, "</s> x </s>", "x </s>"),
+    "separated": ("$A", {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "<sep>"}, "x <sep>", "x </s>"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_special_tokens_are_those_of_the_family(family: str) -> None:
+    """Sources and targets carry what the family was trained with, and a causal source ends with a separator."""
+    template, special, source, target = FAMILIES[family]
+    tokenizer = like(template, **special)
+    seq2seq = family in ("bart", "t5")
+    (source_ids,) = encode_sources(tokenizer, ["x"], is_encoder_decoder=seq2seq, max_tokens=9)
+    (target_ids,) = encode_targets(tokenizer, ["x"], is_encoder_decoder=seq2seq, max_tokens=9)
+
+    def shown(ids: list[int]) -> str:
+        return " ".join(tokenizer.convert_ids_to_tokens(ids)).replace("▁ x", "x")
+
+    assert shown(source_ids) == source
+    assert shown(target_ids) == target
+
+
+def test_our_own_tokenizer_ends_both_and_opens_neither(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Pieces and the end, for sources and targets of an encoder-decoder."""
+    pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+    for encode in (encode_sources, encode_targets):
+        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True, max_tokens=None) == [[*pieces, 2]]
+
+
+def test_our_own_tokenizer_serves_decoders_too(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The end of a causal source is the separator and not the end of the text."""
+    pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+
+    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False, max_tokens=None) == [[*pieces, 1]]
+    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False, max_tokens=None) == [[*pieces, 2]]
+
+
+def test_targets_come_back_as_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Decoding leaves out what encoding added."""
+    texts = ["The Eagle costs £25.", "café"]
+    rows = encode_targets(tokenizer, texts, is_encoder_decoder=True, max_tokens=None)
+
+    assert [decode(tokenizer, row) for row in rows] == texts
+
+
+def test_no_texts_no_rows(tokenizer: PreTrainedTokenizerBase) -> None:
+    """An empty split is no error."""
+    assert encode_sources(tokenizer, [], is_encoder_decoder=True, max_tokens=5) == []
+
+
+@pytest.mark.parametrize(("encode", "what"), [(encode_sources, "source"), (encode_targets, "target")])
+def test_a_text_that_would_lose_its_end_is_refused(encode: type, what: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The message shows which text, its tokens, the limit, how many more, and what to set."""
+    texts = ["1 2", "1234567", "12", "123456789"]
+    with pytest.raises(
+        DataError,
+        match=rf"{what} 1 \('1234567'\.\.\.\) has 9 tokens and the limit is 6: its end would be lost, as would "
+        rf"that of 1 more; raise task\.max_{what}_tokens to 11, or set task\.long_sources: drop",
+    ):
+        encode(tokenizer, texts, is_encoder_decoder=True, max_tokens=6)
+
+
+def test_too_long_says_which(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A caller that drops long texts learns their places."""
+    rows = encode_sources(tokenizer, ["1 2", "1234567", "12"], is_encoder_decoder=True, max_tokens=None)
+
+    assert too_long(rows, max_tokens=6) == [1]
+
+
+def test_a_tokenizer_without_a_separator_is_refused() -> None:
+    """A decoder-only network must be told where the target starts."""
+    with pytest.raises(ModelError, match=r"no sep, bos or eos token; set tokenizer\.sep_token"):
+        encode_sources(like("$A"), ["x"], is_encoder_decoder=False, max_tokens=None)
+
+
+def test_a_tokenizer_without_an_end_is_refused() -> None:
+    """A network that never ends its text cannot be trained to."""
+    with pytest.raises(ModelError, match=r"has none; set tokenizer\.eos_token"):
+        encode_targets(like("$A"), ["x"], is_encoder_decoder=True, max_tokens=None)

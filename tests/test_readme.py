@@ -1,0 +1,101 @@
+"""What the documents say is true: recipes that are read, commands that exist, the tree as it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import understudy
+from understudy.cli.app import app
+from understudy.config.presets import PRESETS
+from understudy.config.read import check_recipe, merge
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(understudy.__file__).parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language in a Markdown text."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def printed_tree() -> dict[str, str]:
+    """Path inside the package -> its clause, as the README prints them."""
+    (block,) = (block for block in blocks(README, "") if block.startswith("src/understudy\n"))
+    clauses, room = {}, ""
+    for line in block.splitlines()[1:]:
+        name, _, clause = line.strip().partition(" ")
+        room = "" if not line.startswith("    ") else room
+        clauses[room + name] = clause.strip()
+        room = name if name.endswith("/") else room
+    return clauses
+
+
+def real_tree() -> set[str]:
+    """Rooms and files of the package; a room's own line stands for its `__init__.py`."""
+    paths = [path for path in PACKAGE.rglob("*") if "__pycache__" not in path.parts and path.name != "__init__.py"]
+    return {f"{path.relative_to(PACKAGE)}{'/' if path.is_dir() else ''}" for path in paths}
+
+
+def commands(group: typer.core.TyperGroup, before: str = "") -> set[str]:
+    """Every command of the command line, with the words before it."""
+    found: set[str] = set()
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            found |= commands(command, f"{before}{name} ")
+        else:
+            found.add(before + name)
+    return found
+
+
+def test_the_printed_tree_is_the_real_one() -> None:
+    """Every file of the package stands in the README, and nothing else does."""
+    assert set(printed_tree()) == real_tree()
+
+
+def test_every_file_has_a_clause() -> None:
+    """Each line of the tree says what the file holds."""
+    assert [path for path, clause in printed_tree().items() if not clause] == []
+
+
+@pytest.mark.parametrize("block", blocks(README, "yaml"))
+def test_a_recipe_of_the_readme_is_read(block: str) -> None:
+    """What users copy is a whole recipe without a mistake."""
+    assert check_recipe({"name": "readme", **yaml.safe_load(block)}).name == "readme"
+
+
+@pytest.mark.parametrize("block", blocks(METHODS, "yaml"))
+def test_a_variation_of_the_methods_page_is_read(block: str) -> None:
+    """Each block of the page can be put into the README's recipe, and changes it."""
+    whole = {"name": "methods", **yaml.safe_load(blocks(README, "yaml")[0])}
+    assert check_recipe(merge(whole, yaml.safe_load(block))) != check_recipe(whole)
+
+
+def test_the_documents_show_recipes() -> None:
+    """The two tests above have something to read."""
+    assert len(blocks(README, "yaml")) == 1
+    assert len(blocks(METHODS, "yaml")) > 2
+
+
+def test_every_method_has_a_section() -> None:
+    """The methods page explains the presets there are, and no other."""
+    assert re.findall(r"^## `(\w+)`", METHODS, re.MULTILINE) == list(PRESETS)
+
+
+def test_every_command_is_shown() -> None:
+    """The README shows the commands there are, and no other."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    shown = re.findall(r"^    understudy ((?:pool )?\w+)", README, re.MULTILINE)
+    assert set(shown) == commands(group)
+
+
+def test_every_make_target_is_there() -> None:
+    """What the documents tell to make can be made."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^    make (\w+)", README + contributing, re.MULTILINE)) <= set(targets)

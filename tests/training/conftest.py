@@ -1,0 +1,63 @@
+"""Tiny networks, and a mixture of texts made of random token ids."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from understudy.models.scratch import build_network
+from understudy.models.tokenizers import train_tokenizer
+from understudy.training.mixture import Mixture
+from understudy.training.texts import Targets, Texts
+
+EOS = 2
+INPUTS, GOLD, K = 8, 4, 3
+Build = Callable[..., PreTrainedModel]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """Characters and little more."""
+    return train_tokenizer(["a b c"], pieces=110)
+
+
+@pytest.fixture(scope="session")
+def build(tokenizer: PreTrainedTokenizerBase) -> Build:
+    """Builds a network of one layer a side, sixteen wide."""
+
+    def network(architecture: str = "bart", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
+        return build_network(
+            architecture,
+            tokenizer,
+            width=16,
+            encoder_layers=1 if architecture == "bart" else 0,
+            decoder_layers=1,
+            heads=2,
+            feed_forward=16,
+            dropout=dropout,
+            max_positions=32,
+            seed=seed,
+        )
+
+    return network
+
+
+@pytest.fixture
+def mixture(tokenizer: PreTrainedTokenizerBase) -> Mixture:
+    """Eight sources, gold for four of them, three texts of the teacher for each."""
+    rng = np.random.default_rng(0)
+
+    def text() -> list[int]:
+        return [*rng.integers(4, len(tokenizer), rng.integers(2, 7)).tolist(), EOS]
+
+    return Mixture(
+        sources=Texts.of([text() for _ in range(INPUTS)]),
+        targets={
+            "gold": Targets.of([[text()] if source < GOLD else [] for source in range(INPUTS)]),
+            "teacher": Targets.of([[text() for _ in range(K)] for _ in range(INPUTS)]),
+        },
+        shares={"gold": 1.0, "teacher": 1.0},
+        inputs=np.arange(INPUTS),
+        targets_per_source=K,
+    )
