@@ -1,0 +1,218 @@
+"""A whole training: its looks at dev, its end, and what it gives back."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from understudy.config.training import Training
+from understudy.errors import ObjectiveError
+from understudy.objectives import OBJECTIVES
+from understudy.training.checkpoints import Standing
+from understudy.training.loop import Goal, _lessons_of_round, _set_rate, train
+from understudy.training.mixture import Lesson, Mixture
+from understudy.training.texts import Texts
+
+Build = Callable[..., PreTrainedModel]
+SETTINGS = Training(learning_rate=1e-2, epochs=3, batch_tokens=120, warmup_steps=0)
+
+
+def weights(network: PreTrainedModel) -> Tensor:
+    """All weights, flat."""
+    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+
+
+class Examiner:
+    """Gives the scores it was told to give, and remembers the weights it saw."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores, self.seen = list(scores), list[Tensor]()
+
+    def __call__(self, network: PreTrainedModel) -> Mapping[str, float]:
+        """A look at dev."""
+        self.seen.append(weights(network))
+        return {"fit": self.scores[len(self.seen) - 1]}
+
+
+class Listener:
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.amounts, self.notes = list[float](), list[str]()
+
+    def __call__(self, amount: float, note: str = "") -> None:
+        """So much more is done."""
+        self.amounts.append(amount)
+        self.notes.append(note)
+
+
+def teach(
+    network: PreTrainedModel,
+    mixture: Mixture,
+    examiner: Examiner,
+    folder: Path,
+    *,
+    settings: Training = SETTINGS,
+    teacher: PreTrainedModel | None = None,
+    advance: Listener | None = None,
+    **goal: bool,
+) -> Standing:
+    """A training on gold and the teacher's texts."""
+    objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
+    asked = Goal(
+        objective, {}, teacher, network.config.vocab_size, examiner, "fit", **{"higher_is_better": True, **goal}
+    )
+    return train(
+        network, mixture, asked, settings=settings, seed=3, precision="no", pad=0, folder=folder,
+        advance=advance or Listener(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("scores", "higher_is_better"), [((1, 3, 2), True), ((3, 1, 2), False)])
+def test_the_best_weights_are_given_back(
+    scores: Sequence[float], higher_is_better: bool, build: Build, mixture: Mixture, tmp_path: Path
+) -> None:
+    """Those that dev liked best, whichever way its metric points, not the last."""
+    network, examiner = build(), Examiner(*scores)
+    standing = teach(network, mixture, examiner, tmp_path, higher_is_better=higher_is_better)
+
+    assert torch.equal(weights(network), examiner.seen[1])
+    assert not torch.equal(weights(network), examiner.seen[2])
+    assert [row["fit"] for row in standing.history] == list(scores)
+    assert standing.best_step == standing.history[1]["step"]
+
+
+def test_patience_ends_a_training(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """After two looks without improvement; an equal score is none, and an improvement starts the count anew."""
+    network, examiner = build(), Examiner(1, 0, 2, 2, 1, 9, 9)
+    settings = SETTINGS.model_copy(update={"epochs": 7, "patience": 2})
+    standing = teach(network, mixture, examiner, tmp_path, settings=settings)
+
+    assert [row["fit"] for row in standing.history] == [1, 0, 2, 2, 1]
+    assert torch.equal(weights(network), examiner.seen[2])
+
+
+def test_a_start_that_dev_likes_best_is_kept(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """A last lesson on gold cannot make a student worse on dev."""
+    network = build()
+    start = weights(network)
+    standing = teach(network, mixture, Examiner(5, 1, 1, 1), tmp_path, judge_start=True)
+
+    assert torch.equal(weights(network), start)
+    assert (standing.best_step, standing.history[0]["step"], standing.step > 0) == (0, 0, True)
+
+
+def test_a_start_that_is_surpassed_is_left(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """A last lesson on gold changes the student where dev improves."""
+    network, examiner = build(), Examiner(1, 2, 0, 0)
+    teach(network, mixture, examiner, tmp_path, judge_start=True)
+
+    assert torch.equal(weights(network), examiner.seen[1])
+    assert not torch.equal(examiner.seen[1], examiner.seen[0])
+
+
+def test_dev_is_looked_at_as_often_as_asked_and_at_the_end(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """Every second epoch of five rounds of two, and after the last."""
+    settings = SETTINGS.model_copy(update={"epochs": 5, "evaluate_every": 2})
+    standing = teach(build(), replace(mixture, rounds_per_epoch=2), Examiner(1, 2, 3), tmp_path, settings=settings)
+
+    assert [row["round"] for row in standing.history] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 16), (3, 6), (16, 1), (100, 1)])
+def test_every_batch_is_part_of_an_update(
+    accumulate: int, steps: int, build: Build, mixture: Mixture, tmp_path: Path
+) -> None:
+    """The first of an epoch too, and those left over at its end: sixteen lessons, each its own batch."""
+    settings = SETTINGS.model_copy(update={"epochs": 1, "batch_tokens": 1, "accumulate": accumulate})
+    network = build()
+    before = weights(network)
+    standing = teach(network, mixture, Examiner(1), tmp_path, settings=settings)
+
+    assert standing.step == steps
+    assert not torch.equal(weights(network), before)
+
+
+@pytest.mark.parametrize("family", ["bart", "gpt2"])
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_loss_falls(family: str, taught: bool, build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """From that of a network that knows nothing to well below, on labels and on a teacher's distributions."""
+    teacher = build(family, seed=1) if taught else None
+    if teacher is not None:  # a fresh network says the same of all tokens: nothing to learn
+        torch.nn.init.normal_(teacher.get_input_embeddings().weight)
+    settings = SETTINGS.model_copy(update={"epochs": 12})
+    standing = teach(build(family), mixture, Examiner(*range(12)), tmp_path, settings=settings, teacher=teacher)
+    losses = [row["train_loss"] for row in standing.history]
+
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_whoever_listens_hears_of_every_round(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """The parts add up to the whole; notes tell loss and dev score."""
+    listener = Listener()
+    teach(build(), replace(mixture, rounds_per_epoch=2), Examiner(1, 2, 3.456), tmp_path, advance=listener)
+
+    assert sum(listener.amounts) == pytest.approx(6)
+    assert listener.notes[1].startswith("loss ")
+    assert listener.notes[-1] == "dev fit 3.46"
+
+
+def test_nothing_of_a_training_is_left_over(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """One checkpoint and the best weights."""
+    teach(build(), mixture, Examiner(1, 2, 0), tmp_path)
+
+    assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["best", "checkpoint"]
+
+
+def test_a_student_nobody_lets_write_is_refused(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """The message says which round asked for how many texts, and what is missing."""
+    mixture = replace(mixture, shares={"student": 1.0})
+    with pytest.raises(
+        ObjectiveError, match=r"round 0 teaches 8 texts of the student Bart.* give train\(\) write_texts"
+    ):
+        teach(build(), mixture, Examiner(), tmp_path)
+
+
+def test_distributions_without_a_teacher_are_refused(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """The message names the objective."""
+    network = build()
+    goal = Goal(OBJECTIVES["forward_kl"], {}, None, 9, Examiner(), "fit", higher_is_better=True)
+    with pytest.raises(ObjectiveError, match="forward_kl compares with a teacher's logits; give it a teacher"):
+        train(
+            network, mixture, goal, settings=SETTINGS, seed=3, precision="no", pad=0, folder=tmp_path,
+            advance=Listener(),
+        )  # fmt: skip
+
+
+def test_the_students_texts_find_their_sources(build: Build, mixture: Mixture) -> None:
+    """Each lesson of the student is taught the texts that were written for its own source."""
+
+    def write(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
+        return Texts.of([[lesson.source, copy, number] for lesson in lessons for copy in lesson.rows])
+
+    mixture = replace(mixture, shares={"teacher": 1.0, "student": 1.0}, targets_per_source=2)
+    lessons, texts = _lessons_of_round(build(), mixture, 4, 0, write)
+    own = [lesson for lesson in lessons if lesson.generator == "student"]
+
+    assert len(own) == 4
+    for lesson in own:
+        assert [texts["student"][row].tolist() for row in lesson.rows] == [[lesson.source, 0, 4], [lesson.source, 1, 4]]
+
+
+@pytest.mark.parametrize(("schedule", "at_half", "at_end"), [("linear", 0.5, 0.1), ("constant", 1.0, 1.0)])
+def test_the_rate_rises_then_keeps_its_schedule(schedule: str, at_half: float, at_end: float) -> None:
+    """By step while it warms up, by the share of training done after that; never above its peak, never zero."""
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    settings = Training.model_validate({"learning_rate": 1, "warmup_steps": 4, "schedule": schedule})
+    rates = []
+    for step, done in [(0, 0.0), (1, 0.01), (3, 0.0), (50, 0.5), (90, 0.9)]:
+        _set_rate(optimizer, settings, step, done)
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    assert rates == pytest.approx([0.25, 0.5, 1.0, at_half, at_end])
