@@ -1,5 +1,7 @@
 """Scoring: dev while a network learns, dev and test once it has learned, and what it costs to run."""
 
+import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -147,6 +149,7 @@ def make_efficiency(
 ) -> Finished:
     """The stage of what the systems cost to run, measured in turn on the task's real inputs."""
     recipe = bench.recipe
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = data.test[: max(recipe.evaluation.latency_inputs, recipe.evaluation.batch_inputs * 4)]
 
     def work(folder: Path) -> Mapping[str, object]:
@@ -161,7 +164,7 @@ def make_efficiency(
                 batch_size=recipe.evaluation.batch_inputs,
                 latency_inputs=recipe.evaluation.latency_inputs,
                 threads=torch.get_num_threads(),
-                device="cuda" if torch.cuda.is_available() else "cpu",
+                device=device,
             )
             measured |= measure_all(
                 {name: systems[name].folder / NETWORK for name in names}, workload, rounds=recipe.evaluation.rounds
@@ -174,6 +177,8 @@ def make_efficiency(
         "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs", "rounds"}),
         "engine": recipe.engine,
         "max_tokens": recipe.task.max_target_tokens,
+        # The cost of another machine is another result.
+        "machine": [platform.machine(), device, torch.get_num_threads(), os.cpu_count()],
     }
     with bench.progress.work("latency, throughput, memory", None, "system"):
         return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
