@@ -1,6 +1,6 @@
 """Tiny networks, and a mixture of texts made of random token ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +14,14 @@ from understudy.training.texts import Targets, Texts
 EOS = 2
 INPUTS, GOLD, K = 8, 4, 3
 Build = Callable[..., PreTrainedModel]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _on_the_cpu() -> Iterator[None]:
+    """Equal bytes are promised there; the references compute there too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ACCELERATE_USE_CPU", "true")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +51,7 @@ def build(tokenizer: PreTrainedTokenizerBase) -> Build:
     return network
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mixture(tokenizer: PreTrainedTokenizerBase) -> Mixture:
     """Eight sources, gold for four of them, three texts of the teacher for each."""
     rng = np.random.default_rng(0)

@@ -1,12 +1,14 @@
 """A whole training: its looks at dev, its end, and what it gives back."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -60,6 +62,7 @@ def teach(
     settings: Training = SETTINGS,
     teacher: PreTrainedModel | None = None,
     advance: Listener | None = None,
+    precision: str = "no",
     **goal: bool,
 ) -> Standing:
     """A training on gold and the teacher's texts."""
@@ -67,8 +70,9 @@ def teach(
     asked = Goal(
         objective, {}, teacher, network.config.vocab_size, examiner, "fit", **{"higher_is_better": True, **goal}
     )
+    folder.mkdir(exist_ok=True)
     return train(
-        network, mixture, asked, settings=settings, seed=3, precision="no", pad=0, folder=folder,
+        network, mixture, asked, settings=settings, seed=3, precision=precision, pad=0, folder=folder,
         advance=advance or Listener(),
     )  # fmt: skip
 
@@ -153,6 +157,28 @@ def test_the_loss_falls(family: str, taught: bool, build: Build, mixture: Mixtur
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.fixture
+def _precision_is_free() -> Iterator[None]:
+    """The library holds one precision per process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_precision_is_free")
+def test_bf16_keeps_float32_weights(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """Autocast computes in bf16: the loss is near, not equal; what is kept and shipped is float32."""
+    exact = teach(build(), mixture, Examiner(1, 2, 3), tmp_path / "exact")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    network = build()
+    rough = teach(network, mixture, Examiner(1, 2, 3), tmp_path / "rough", precision="bf16")
+    losses = [standing.history[0]["train_loss"] for standing in (rough, exact)]
+
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert losses[0] != losses[1]
+
+
 def test_whoever_listens_hears_of_every_round(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """The parts add up to the whole; notes tell loss and dev score."""
     listener = Listener()
@@ -216,3 +242,16 @@ def test_the_rate_rises_then_keeps_its_schedule(schedule: str, at_half: float, a
         rates.append(optimizer.param_groups[0]["lr"])
 
     assert rates == pytest.approx([0.25, 0.5, 1.0, at_half, at_end])
+
+
+def test_the_rate_falls_over_the_whole_training(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """With one step an epoch, the fifth of five is taken at a fifth of the peak; the first is the same for both."""
+    moves = {}
+    for schedule in ("linear", "constant"):
+        examiner = Examiner(*range(6))
+        settings = SETTINGS.model_copy(update={"epochs": 5, "batch_tokens": 10_000, "schedule": schedule})
+        teach(build(), mixture, examiner, tmp_path / schedule, settings=settings, judge_start=True)
+        moves[schedule] = [float((after - before).abs().mean()) for before, after in pairwise(examiner.seen)]
+
+    assert moves["linear"][0] == moves["constant"][0]
+    assert moves["linear"][4] == pytest.approx(moves["constant"][4] / 5, rel=0.5)

@@ -104,8 +104,10 @@ def logits_alone(model: PreTrainedModel, source: list[int], target: list[int]) -
         if model.config.is_encoder_decoder:
             heard = [model.config.decoder_start_token_id, *target[:-1]]
             out = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([heard]))
-            return out.logits[0]
-        return model(input_ids=torch.tensor([source + target])).logits[0, len(source) - 1 : -1]
+            logits_TV: Tensor = out.logits[0]
+        else:
+            logits_TV = model(input_ids=torch.tensor([source + target])).logits[0, len(source) - 1 : -1]
+    return logits_TV
 
 
 @FAMILIES
@@ -178,7 +180,7 @@ def test_the_student_learns_in_training_mode(build: Build, mixture: Mixture, les
     losses = set()
     for _ in range(2):
         student.eval()
-        losses.add(float(loss_of(taught, inputs, inputs)))
+        losses.add(float(loss_of(taught, inputs, inputs).detach()))
 
     assert len(losses) == 2
 
