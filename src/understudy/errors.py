@@ -7,6 +7,7 @@
     │   └── VocabularyError      teacher and student do not share the tokens they must share
     ├── GenerationError          an engine that cannot write what was asked of it
     ├── ObjectiveError           tensors an objective cannot compare
+    ├── TrainingError            a training that went astray
     ├── StoreError               a run folder that is busy, broken, full or made by other settings
     │   └── PoolError            pseudo-targets that are missing or do not belong together
     └── EvaluationError          predictions that cannot be scored
@@ -45,6 +46,10 @@ class GenerationError(UnderstudyError, RuntimeError):
 
 class ObjectiveError(UnderstudyError, ValueError):
     """Tensors an objective cannot compare."""
+
+
+class TrainingError(UnderstudyError, ArithmeticError):
+    """A training that went astray."""
 
 
 class StoreError(UnderstudyError, OSError):

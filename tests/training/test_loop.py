@@ -1,22 +1,21 @@
 """A whole training: its looks at dev, its end, and what it gives back."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
-from understudy.errors import ObjectiveError
+from understudy.errors import ObjectiveError, TrainingError
 from understudy.objectives import OBJECTIVES
 from understudy.training.checkpoints import Standing
-from understudy.training.loop import Goal, _lessons_of_round, _set_rate, train
+from understudy.training.loop import Goal, Precision, _lessons_of_round, _set_rate, train
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.texts import Texts
 
@@ -62,7 +61,7 @@ def teach(
     settings: Training = SETTINGS,
     teacher: PreTrainedModel | None = None,
     advance: Listener | None = None,
-    precision: str = "no",
+    precision: Precision = "float32",
     **goal: bool,
 ) -> Standing:
     """A training on gold and the teacher's texts."""
@@ -157,19 +156,9 @@ def test_the_loss_falls(family: str, taught: bool, build: Build, mixture: Mixtur
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.fixture
-def _precision_is_free() -> Iterator[None]:
-    """The library holds one precision per process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("_precision_is_free")
 def test_bf16_keeps_float32_weights(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """Autocast computes in bf16: the loss is near, not equal; what is kept and shipped is float32."""
     exact = teach(build(), mixture, Examiner(1, 2, 3), tmp_path / "exact")
-    AcceleratorState._reset_state(reset_partial_state=True)
     network = build()
     rough = teach(network, mixture, Examiner(1, 2, 3), tmp_path / "rough", precision="bf16")
     losses = [standing.history[0]["train_loss"] for standing in (rough, exact)]
@@ -177,6 +166,15 @@ def test_bf16_keeps_float32_weights(build: Build, mixture: Mixture, tmp_path: Pa
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     assert losses[0] != losses[1]
+
+
+def test_a_diverged_training_is_told(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """A loss that is no number ends the training with the rate to lower, instead of an endless nan."""
+    network = build()
+    torch.nn.init.constant_(network.get_input_embeddings().weight, float("nan"))
+
+    with pytest.raises(TrainingError, match=r"loss is nan at step \d+.*lower the learning rate \(now"):
+        teach(network, mixture, Examiner(1, 2, 3), tmp_path)
 
 
 def test_whoever_listens_hears_of_every_round(build: Build, mixture: Mixture, tmp_path: Path) -> None:
@@ -211,7 +209,7 @@ def test_distributions_without_a_teacher_are_refused(build: Build, mixture: Mixt
     goal = Goal(OBJECTIVES["forward_kl"], {}, None, 9, Examiner(), "fit", higher_is_better=True)
     with pytest.raises(ObjectiveError, match="forward_kl compares with a teacher's logits; give it a teacher"):
         train(
-            network, mixture, goal, settings=SETTINGS, seed=3, precision="no", pad=0, folder=tmp_path,
+            network, mixture, goal, settings=SETTINGS, seed=3, precision="float32", pad=0, folder=tmp_path,
             advance=Listener(),
         )  # fmt: skip
 

@@ -85,7 +85,7 @@ class Desk:
             seed=3, provenance={}, folder=self.folder / "student_text",
         )  # fmt: skip
         standing = train(
-            network, self.mixture, goal, settings=SETTINGS, seed=3, precision="no", pad=0, folder=self.folder,
+            network, self.mixture, goal, settings=SETTINGS, seed=3, precision="float32", pad=0, folder=self.folder,
             write_texts=writer, advance=advance,
         )  # fmt: skip
         return b"".join(p.detach().numpy().tobytes() for p in network.parameters()), standing

@@ -34,13 +34,13 @@ class Holding(torch.optim.SGD):
 
 def lecture(student: PreTrainedModel, teacher: PreTrainedModel | None = None) -> Lecture:
     """What the loop would set up; cross-entropy without a teacher, forward KL with one."""
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator()
     vocabulary = student.config.vocab_size
     objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
     goal = Goal(objective, {}, teacher, vocabulary, lambda _network: {}, "fit", higher_is_better=True)
-    model = accelerator.prepare(TargetLogits(student, vocabulary))
+    model = accelerator.prepare(TargetLogits(student, vocabulary, "float32"))
     optimizer, settings = Holding(model.parameters()), Training(max_grad_norm=1e9)
-    return Lecture(accelerator, model, optimizer, _listener(goal, accelerator), goal, settings, pad=0)
+    return Lecture(accelerator, model, optimizer, _listener(goal, accelerator, "float32"), goal, settings, pad=0)
 
 
 def texts_of(mixture: Mixture) -> dict[Generator, Texts]:

@@ -105,7 +105,8 @@ class Evaluation(Section):
 class Recipe(Section):
     """A run, whole."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    """Of the run's folder."""
     seed: NonNegativeInt = 13
     task: AnyTask
     teacher: AnyTeacher

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -21,19 +22,19 @@ class Bench:
     recipe: Recipe
     store: Store
     progress: Progress
-    precision: str
-    """As accelerate names it: "no" is float32."""
+    precision: Literal["float32", "bf16"]
+    """Of training on this machine: float32 or bf16."""
 
 
-def fast_precision(asked: Precision) -> str:
-    """The precision of training on this machine, as accelerate names it.
+def fast_precision(asked: Precision) -> Literal["float32", "bf16"]:
+    """The precision of training on this machine.
 
     `auto` is bf16 where the device computes in it: CUDA since Ampere, CPUs with AVX512-BF16 or AMX.
     """
     if asked == "auto":
         fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_computes_bf16()
-        return "bf16" if fast else "no"
-    return {"float32": "no", "bf16": "bf16"}[asked]
+        return "bf16" if fast else "float32"
+    return asked
 
 
 def _cpu_computes_bf16() -> bool:

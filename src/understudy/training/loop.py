@@ -4,10 +4,12 @@ No trainer class, no callbacks beyond two plain functions: one scores the networ
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
-from understudy.errors import ObjectiveError
+from understudy.errors import ObjectiveError, TrainingError
 from understudy.models.forward import target_logits
 from understudy.objectives import Objective
 from understudy.progress import Advance
@@ -33,6 +35,7 @@ WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Texts]
 
 A round that is asked for again, after a kill, must get the texts it got before.
 """
+Precision = Literal["float32", "bf16"]
 ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
 """The network's scores on dev by metric."""
 
@@ -64,14 +67,17 @@ def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) 
 class TargetLogits(nn.Module):
     """A network as the loop sees it: micro-batch in, logits at the target positions out."""
 
-    def __init__(self, network: PreTrainedModel, vocabulary: int) -> None:
+    def __init__(self, network: PreTrainedModel, vocabulary: int, precision: Precision) -> None:
         super().__init__()
         self.network = network
         self.vocabulary = vocabulary
+        self.precision = precision
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The logits at the N target positions, (N, V)."""
-        return target_logits(self.network, **inputs)[:, : self.vocabulary]
+        # Not accelerate's own autocast: that holds one precision for all trainings of a process.
+        with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return target_logits(self.network, **inputs)[:, : self.vocabulary]
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def train(
     *,
     settings: Training,
     seed: int,
-    precision: str,
+    precision: Precision,
     pad: int,
     folder: Path,
     write_texts: WriteTexts = no_writer,
@@ -110,7 +116,7 @@ def train(
         goal: what is minimised, and how dev is scored.
         settings: of the optimisation.
         seed: of order and dropout.
-        precision: "no" (float32) or "bf16" (autocast; weights and log-softmax stay float32).
+        precision: "float32", or "bf16" by autocast: weights and log-softmax stay float32.
         pad: fills up batches; masked everywhere.
         folder: for checkpoints.
         write_texts: needed where the mixture has a student's share.
@@ -119,11 +125,11 @@ def train(
     Returns:
         Where the training stood at its end, with its history.
     """
-    accelerator = Accelerator(mixed_precision=precision)
-    model = TargetLogits(network, goal.vocabulary)
+    accelerator = Accelerator()
+    model = TargetLogits(network, goal.vocabulary, precision)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lecture = Lecture(accelerator, model, optimizer, _listener(goal, accelerator), goal, settings, pad)
+    lecture = Lecture(accelerator, model, optimizer, _listener(goal, accelerator, precision), goal, settings, pad)
     standing = resume(accelerator, model, optimizer, folder)
     rounds = settings.epochs * mixture.rounds_per_epoch
     started = saved = time.monotonic()
@@ -194,7 +200,7 @@ def loss_of(lecture: Lecture, inputs: Mapping[str, Tensor], teacher_inputs: Mapp
     if lecture.teacher is None:
         compared_with = inputs["target_ids_BT"][inputs["target_mask_BT"]]
     else:
-        with torch.no_grad(), lecture.accelerator.autocast():
+        with torch.no_grad():
             compared_with = lecture.teacher(teacher_inputs)
     goal = lecture.goal
     return goal.objective.function(student_logits_NV, compared_with, **goal.objective_settings)
@@ -229,6 +235,11 @@ def _lessons_of_round(
 def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing, folder: Path) -> None:
     """Scores dev, keeps the weights if they are the best so far, and stops when patience is at its end."""
     goal, patience = lecture.goal, lecture.settings.patience
+    if not math.isfinite(standing.loss):
+        raise TrainingError(
+            f"the training loss is {standing.loss} at step {standing.step}, so the network has diverged; lower the "
+            f"learning rate (now {lecture.settings.learning_rate}) or lengthen warmup_steps"
+        )
     scores = goal.score_dev(network)
     value = scores[goal.metric] if goal.higher_is_better else -scores[goal.metric]
     standing.history.append(standing.row() | dict(scores))
@@ -241,12 +252,13 @@ def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing,
         standing.finished = patience is not None and standing.disappointments >= patience
 
 
-def _listener(goal: Goal, accelerator: Accelerator) -> TargetLogits | None:
+def _listener(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
     if goal.objective.needs == "labels":
         return None
     if goal.teacher is None:
         raise ObjectiveError(f"{goal.objective.function.__name__} compares with a teacher's logits; give it a teacher")
-    return TargetLogits(goal.teacher, goal.vocabulary).to(accelerator.device).eval().requires_grad_(requires_grad=False)
+    teacher = TargetLogits(goal.teacher, goal.vocabulary, precision).to(accelerator.device)
+    return teacher.eval().requires_grad_(requires_grad=False)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
