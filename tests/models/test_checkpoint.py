@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.errors import ModelError
-from understudy.models.checkpoint import disk_bytes, load_network, parameter_count, save_network
+from understudy.models.checkpoint import disk_bytes, is_encoder_decoder, load_network, parameter_count, save_network
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
@@ -119,3 +119,14 @@ def test_disk_bytes_count_all_files(tmp_path: Path) -> None:
     (tmp_path / "sub" / "b").write_bytes(b"123")
 
     assert disk_bytes(tmp_path) == 8
+
+
+def test_whether_there_is_an_encoder_is_read_from_the_config_alone(tmp_path: Path) -> None:
+    """A folder with a config and no weights is enough; one without is refused like any checkpoint."""
+    tf.BartConfig().save_pretrained(tmp_path / "bart")
+    tf.GPT2Config().save_pretrained(tmp_path / "gpt2")
+
+    assert is_encoder_decoder(str(tmp_path / "bart"))
+    assert not is_encoder_decoder(str(tmp_path / "gpt2"))
+    with pytest.raises(ModelError, match=r"cannot load a network from .*nowhere"):
+        is_encoder_decoder(str(tmp_path / "nowhere"))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from understudy.config.task import Fields
 from understudy.errors import DataError
 from understudy.records import Example
-from understudy.tasks.files import Fields, load_files, read_examples
+from understudy.tasks.files import load_files, read_examples
 
 Write = Callable[..., Path]
 

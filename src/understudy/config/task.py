@@ -30,11 +30,13 @@ class Kd4gen(Section):
 class Fields(Section):
     """The names under which the files hold what we call id, source and target."""
 
-    id: str = "id"
+    id: str | None = "id"
+    """Optional in the file; none, or where it is absent: ids are made from split and line."""
     source: str = "source"
     target: str = "target"
+    """A text, or a list of texts."""
     targets: str = "targets"
-    """Where a record holds several references as a list."""
+    """A list of texts, for records without `target`."""
 
 
 class Forecast(Section):

@@ -54,16 +54,25 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
         except ModelError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelError(
-                f"cannot load a network from {name_or_path!r}: {_first_line(error)}; give a name on the hub, or a "
-                "folder that holds config.json and model.safetensors"
-            ) from error
+            raise _unreadable(name_or_path, error) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
             f"the checkpoint {name_or_path!r} lacks {len(missing)} of the network's weights ({missing[0]}, ...), "
             "which would stay random; use a checkpoint that was saved with its language-model head"
         )
     return model.eval()
+
+
+def is_encoder_decoder(name_or_path: str) -> bool:
+    """Whether a checkpoint has an encoder; reads its config alone.
+
+    Raises:
+        ModelError: if there is no such checkpoint.
+    """
+    try:
+        return bool(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False).is_encoder_decoder)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(name_or_path, error) from error
 
 
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -99,6 +108,13 @@ def _refuse_other_networks(name_or_path: str, config: PretrainedConfig) -> None:
             f"{name_or_path!r} is a {config.model_type!r} network, which is neither an encoder-decoder nor a "
             "decoder-only text generator; use one such as BART, T5, GPT-2, OPT or Llama"
         )
+
+
+def _unreadable(name_or_path: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"cannot load a network from {name_or_path!r}: {_first_line(error)}; give a name on the hub, or a "
+        "folder that holds config.json and model.safetensors"
+    )
 
 
 def _first_line(error: Exception) -> str:

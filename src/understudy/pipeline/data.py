@@ -11,7 +11,7 @@ from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.disk import checksum, write_text
-from understudy.tasks.files import Fields, load_files
+from understudy.tasks.files import load_files
 from understudy.tasks.forecast import forecast_task
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.kd4gen import load_kd4gen
@@ -50,8 +50,7 @@ def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:
         return forecast_task(**task.forecast.model_dump(), seed=recipe.seed), {}
     if isinstance(task.files, Splits):
         paths = {name: path for name, path in task.files if path is not None}
-        names = Fields(**task.fields.model_dump())
-        loaded = load_files(**paths, fields=names, labeled_inputs=task.labeled_inputs, seed=recipe.seed)
+        loaded = load_files(**paths, fields=task.fields, labeled_inputs=task.labeled_inputs, seed=recipe.seed)
     else:
         loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=task.labeled_inputs, seed=recipe.seed)
     return loaded.data, dict(loaded.facts)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.networks import PretrainedStudent, PrunedStudent, Scratch, ScratchStudent, ScratchTeacher
-from understudy.models.checkpoint import load_network
+from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.prune import prune
-from understudy.models.scratch import build_network
+from understudy.models.scratch import ARCHITECTURES, build_network
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
@@ -17,7 +17,6 @@ from understudy.pipeline.readers import Reader, reader_of
 from understudy.store import Finished
 from understudy.store.disk import checksums
 
-ENCODER_DECODER = {"bart": True, "t5": True, "gpt2": False, "llama": False}
 NETWORK = "network"
 """Folder of a stage that holds a network with its tokenizer, in the Hugging Face layout."""
 
@@ -65,13 +64,13 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
     recipe = bench.recipe
     if isinstance(recipe.teacher, ScratchTeacher):
         assert tokenizer is not None  # noqa: S101 - make_tokenizer made it
-        own, is_encoder_decoder = load_tokenizer(str(tokenizer.folder / NETWORK)), _has_encoder(recipe.teacher.scratch)
+        own, has_encoder = load_tokenizer(str(tokenizer.folder / NETWORK)), _has_encoder(recipe.teacher.scratch)
     else:
-        own, is_encoder_decoder = load_tokenizer(recipe.teacher.model), _pretrained_has_encoder(recipe.teacher.model)
-    teacher = reader_of(recipe.task, own, is_encoder_decoder=is_encoder_decoder)
+        own, has_encoder = load_tokenizer(recipe.teacher.model), is_encoder_decoder(recipe.teacher.model)
+    teacher = reader_of(recipe.task, own, is_encoder_decoder=has_encoder)
     match recipe.student:
         case PretrainedStudent(model=name):
-            student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=_pretrained_has_encoder(name))
+            student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
         case ScratchStudent(scratch=scratch):
             student = reader_of(recipe.task, own, is_encoder_decoder=_has_encoder(scratch))
         case PrunedStudent():
@@ -118,11 +117,8 @@ def _built(bench: Bench, scratch: Scratch, reader: Reader) -> PreTrainedModel:
 
 
 def _has_encoder(scratch: Scratch) -> bool:
-    return ENCODER_DECODER[scratch.architecture]
-
-
-def _pretrained_has_encoder(name_or_path: str) -> bool:
-    return bool(AutoConfig.from_pretrained(name_or_path).is_encoder_decoder)
+    _, has_encoder = ARCHITECTURES[scratch.architecture]
+    return has_encoder
 
 
 def tokenizer_of(stage: Finished) -> PreTrainedTokenizerBase:

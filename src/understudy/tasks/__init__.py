@@ -5,7 +5,7 @@ Nothing here knows models or tokens.
 
 from collections.abc import Callable
 
-from understudy.tasks.files import Fields, Loaded, load_files, read_examples
+from understudy.tasks.files import Loaded, load_files, read_examples
 from understudy.tasks.forecast import forecast_task
 from understudy.tasks.forecast_check import SlotErrors, check_bulletin
 from understudy.tasks.guards import Leak, describe, drop_leaks, find_leaks, refuse_leaks
@@ -18,7 +18,6 @@ CHECKERS: dict[str, Callable[[str, str], SlotErrors]] = {
 
 __all__ = [
     "CHECKERS",
-    "Fields",
     "Leak",
     "Loaded",
     "SlotErrors",

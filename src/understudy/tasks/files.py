@@ -10,23 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.config.task import Fields
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
 from understudy.tasks.guards import drop_shared
 from understudy.tasks.readers import Record, read_records
 
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The names under which a record holds its parts."""
-
-    source: str = "source"
-    target: str = "target"
-    """A text, or a list of texts."""
-    targets: str = "targets"
-    """A list of texts, for records that do not have `target`."""
-    id: str | None = "id"
-    """Optional in the file; None, or where it is absent: ids are made from split and line."""
+DEFAULT_FIELDS = Fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ def load_files(
     labeled: Path | None = None,
     unlabeled: Path | None = None,
     dev: Path | None = None,
-    fields: Fields = Fields(),
+    fields: Fields = DEFAULT_FIELDS,
     labeled_inputs: int | None = None,
     seed: int = 0,
 ) -> Loaded:
@@ -88,7 +78,7 @@ def load_files(
     return assemble(splits, labeled_inputs=labeled_inputs, seed=seed)
 
 
-def read_examples(path: Path, *, split: str, labelled: bool, fields: Fields = Fields()) -> tuple[Example, ...]:
+def read_examples(path: Path, *, split: str, labelled: bool, fields: Fields = DEFAULT_FIELDS) -> tuple[Example, ...]:
     """Read one file as examples, records of equal source merged.
 
     Args:

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from understudy.config.task import Fields
 from understudy.errors import DataError
-from understudy.tasks.files import Fields, Loaded, assemble, read_split
+from understudy.tasks.files import Loaded, assemble, read_split
 from understudy.tasks.readers import Record
 
 SPLITS = {
