@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from understudy.config.read import check_recipe, merge
+from understudy.errors import VocabularyError
+from understudy.models.checkpoint import load_network, save_network
+from understudy.models.scratch import build_network
+from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.run import run
+
+CAUSAL = {"architecture": "gpt2", "width": 16, "encoder_layers": 0, "decoder_layers": 2, "heads": 2, "feed_forward": 16}
+CHEAP = {"final_finetune": None}
+
+
+def variant(tiny: dict[str, Any], name: str, **changes: Any) -> Any:  # noqa: ANN401 - plain data
+    """The tiny recipe with some sections changed; networks are replaced whole."""
+    plain = {key: value for key, value in tiny.items() if key not in {"teacher", "student"} or key not in changes}
+    return merge({**plain, "distil": {**tiny["distil"], **CHEAP}}, {"name": name, **changes})
+
+
+def test_a_decoder_only_teacher_teaches_a_pruned_student(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """GPT-2 with two layers, and itself with one, by Joint-Teaching; the student reloads as any checkpoint."""
+    teacher = {**tiny["teacher"], "scratch": CAUSAL}
+    student = {"prune": {"decoder_layers": 1}, "finetune": tiny["student"]["finetune"]}
+    done = run(check_recipe(variant(tiny, "causal", teacher=teacher, student=student)), out=tmp_path)
+    config = AutoConfig.from_pretrained(done.folder / "student")
+
+    assert (config.model_type, config.n_layer) == ("gpt2", 1)
+    assert done.facts["systems"][2]["scores"].keys() == done.facts["systems"][0]["scores"].keys()
+
+
+def test_a_teacher_of_one_family_teaches_a_student_of_another(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Each reads the source as its family does; the distributions are compared all the same."""
+    student = {"scratch": CAUSAL, "finetune": tiny["student"]["finetune"]}
+    done = run(check_recipe(variant(tiny, "families", student=student)), out=tmp_path)
+
+    assert AutoConfig.from_pretrained(done.folder / "teacher" / "network").model_type == "bart"
+    assert AutoConfig.from_pretrained(done.folder / "student").model_type == "gpt2"
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> dict[str, str]:
+    """Two checkpoints in the hub's layout, whose tokenizers are not the same."""
+    folders = {}
+    for name, text in {"big": "Falford Tuesday temp rain winds", "small": "Ølsund Sunday snow überall"}.items():
+        tokenizer = train_tokenizer([text] * 3, pieces=120)
+        network = build_network(
+            "bart", tokenizer, width=16, encoder_layers=2, decoder_layers=2, heads=2, feed_forward=16, dropout=0.1,
+            max_positions=500, seed=1,
+        )  # fmt: skip
+        save_network(network, tokenizer, tmp_path / name)
+        folders[name] = str(tmp_path / name)
+    return folders
+
+
+def test_a_student_with_other_tokens_learns_the_text(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """Sequence-level distillation reads the pool's text anew with the student's tokenizer; the teacher is as it was."""
+    recipe = variant(
+        tiny,
+        "text",
+        task={"max_source_tokens": 300, "max_target_tokens": 300},
+        teacher={"model": checkpoints["big"]},
+        student={"model": checkpoints["small"], "finetune": tiny["student"]["finetune"]},
+        distil={"method": "sequence_level"},
+        pseudo_targets={"per_input": 1},
+    )
+    done = run(check_recipe(recipe), out=tmp_path / "runs")
+    untouched, used = load_network(checkpoints["big"]), load_network(str(done.folder / "teacher" / "network"))
+
+    assert all((a == b).all() for a, b in zip(untouched.parameters(), used.parameters(), strict=True))
+    assert [system["name"] for system in done.facts["systems"]][2] == "sequence_level"
+
+
+def test_a_student_with_other_tokens_cannot_match_distributions(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """Refused before a network is loaded, with the objective that would work."""
+    recipe = variant(tiny, "kl", teacher={"model": checkpoints["big"]}, student={"model": checkpoints["small"]})
+
+    with pytest.raises(VocabularyError, match="cross_entropy"):
+        run(check_recipe(recipe), out=tmp_path / "runs")
