@@ -37,10 +37,10 @@ def print_result(folder: Path, facts: Facts) -> None:
 
 
 def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:
-    """Systems by metrics with intervals, and below the signatures."""
-    table = Table("system", *(score.metric for score in next(iter(scores.values()))))
-    for name, of_system in scores.items():
-        table.add_row(name, *(f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]".replace("[", r"\[") for s in of_system))
+    """Metrics by systems with intervals, and below the signatures."""
+    table = Table("", *(name.replace("_", " ") for name in scores))
+    for own in zip(*scores.values(), strict=True):
+        table.add_row(own[0].metric, *(escape(f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]") for s in own))
     console = Console(highlight=False)
     console.print(table)
     for score in next(iter(scores.values())):

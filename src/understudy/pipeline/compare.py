@@ -35,7 +35,7 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
     weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
     fields = {"task": recipe.name, "data": opened.stages["data"].key[:8], "split": split}
     decoding = {"decoding": recipe.evaluation.decoding.kind}
-    answers = {name.removeprefix(ANSWERS): own for name, own in opened.stages.items() if name.startswith(ANSWERS)}
+    answers = {system["name"]: opened.stages[ANSWERS + system["name"]] for system in opened.facts["systems"]}
     metrics = [metric for metric in task.metrics if not (outputs and metric == NLL)]  # texts alone have no likelihood
     scores = {
         name: [score(tally_of(stage, m, split, task, fields | decoding), weights_RN) for m in metrics]

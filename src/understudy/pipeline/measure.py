@@ -108,6 +108,7 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
         signatures = {}
         for split in SCORED:
             examples = getattr(data, split)
+            bench.progress.say(f"{name} answers {len(examples)} inputs of {split}")
             predictions = predict(
                 network,
                 reader=reader,
@@ -123,8 +124,7 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
                 signatures[split] = likely.signature
         return {"signatures": signatures}
 
-    with bench.progress.work(f"{name} answers dev and test", None, "split"):
-        return bench.store.stage(f"answers_{name}", settings=settings, inputs={"system": system}, work=work)
+    return bench.store.stage(f"answers_{name}", settings=settings, inputs={"system": system}, work=work)
 
 
 def answers_of(stage: Finished, split: str) -> list[Prediction]:
@@ -153,6 +153,7 @@ def make_efficiency(
     chosen = data.test[: max(recipe.evaluation.latency_inputs, recipe.evaluation.batch_inputs * 4)]
 
     def work(folder: Path) -> Mapping[str, object]:
+        bench.progress.say(f"latency, throughput and memory of {', '.join(systems)}")
         measured: dict[str, Efficiency] = {}
         for kind in {reader.is_encoder_decoder for reader in readers.values()}:
             names = [name for name in systems if readers[name].is_encoder_decoder == kind]
@@ -180,8 +181,7 @@ def make_efficiency(
         # The cost of another machine is another result.
         "machine": [platform.machine(), device, torch.get_num_threads(), os.cpu_count()],
     }
-    with bench.progress.work("latency, throughput, memory", None, "system"):
-        return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
+    return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
 
 
 def checker_of(task: Task) -> Checker | None:

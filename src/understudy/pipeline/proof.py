@@ -52,13 +52,13 @@ def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finis
     """The stage that holds the facts of the report."""
 
     def work(folder: Path) -> Mapping[str, object]:
+        bench.progress.say("scores and their intervals")
         write_json(folder / FACTS, _facts(bench.recipe, evidence, eos_id))
         return {}
 
     inputs = {**evidence.answers, "efficiency": evidence.efficiency}
     settings = {"recipe": to_yaml(bench.recipe)}
-    with bench.progress.work("scores and intervals", None, "metric"):
-        return bench.store.stage("proof", settings=settings, inputs=inputs, work=work)
+    return bench.store.stage("proof", settings=settings, inputs=inputs, work=work)
 
 
 def facts_of(proof: Finished, stages: Sequence[Finished]) -> Facts:
