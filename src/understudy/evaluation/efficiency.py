@@ -16,6 +16,7 @@ from typing import Literal
 from understudy.config.decoding import Decoding
 from understudy.config.section import Section
 from understudy.errors import EvaluationError
+from understudy.progress import UNHEARD, Advance
 from understudy.records import Efficiency
 
 CHILD = "understudy.evaluation.measure"
@@ -66,7 +67,13 @@ def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
     return Efficiency(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure_all(folders: Mapping[str, Path], workload: Workload, *, rounds: int = 3) -> dict[str, Efficiency]:
+def measure_all(
+    folders: Mapping[str, Path],
+    workloads: Mapping[str, Workload],
+    *,
+    rounds: int = 3,
+    advance: Advance = UNHEARD,
+) -> dict[str, Efficiency]:
     """The cost of several checkpoints, each measured once per round, A B C A B C; medians over rounds.
 
     The speed of a machine drifts: systems measured one after the other would differ by the hour, systems
@@ -74,8 +81,9 @@ def measure_all(folders: Mapping[str, Path], workload: Workload, *, rounds: int 
 
     Args:
         folders: name of each system -> its checkpoint.
-        workload: the same for all.
+        workloads: name of each system -> the same inputs for all, as token ids of its own.
         rounds: an odd number makes every median a measured value.
+        advance: told of every system that was measured, once per round.
 
     Raises:
         EvaluationError: as `measure_efficiency`.
@@ -83,7 +91,8 @@ def measure_all(folders: Mapping[str, Path], workload: Workload, *, rounds: int 
     measured: dict[str, list[Efficiency]] = {name: [] for name in folders}
     for _ in range(rounds):
         for name, folder in folders.items():
-            measured[name].append(measure_efficiency(folder, workload))
+            measured[name].append(measure_efficiency(folder, workloads[name]))
+            advance(1, name)
     return {name: _median(own) for name, own in measured.items()}
 
 

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Decoding, EngineName
+from understudy.config.recipe import Recipe
 from understudy.config.task import ForecastTask, MetricName, Task
 from understudy.errors import ConfigError
 from understudy.evaluation.efficiency import Workload, measure_all
@@ -26,7 +27,8 @@ from understudy.models.forward import target_logits
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
-from understudy.records import Efficiency, Example, Prediction, TaskData
+from understudy.progress import UNHEARD, Advance
+from understudy.records import Example, Prediction, TaskData
 from understudy.store import Finished
 from understudy.store.disk import write_json
 from understudy.tasks import CHECKERS
@@ -65,10 +67,11 @@ def predict(
     engine: EngineName,
     decoding: Decoding,
     max_tokens: int,
+    advance: Advance = UNHEARD,
 ) -> list[Prediction]:
     """What the network writes for each example."""
     with open_engine(engine, network, reader.tokenizer) as opened:
-        written = opened.generate(reader.sources(examples), decoding, max_tokens=max_tokens)
+        written = opened.generate(reader.sources(examples), decoding, max_tokens=max_tokens, progress=advance)
     return [
         Prediction(example.id, example.source, example.targets, reader.text(texts[0].token_ids).strip())
         for example, texts in zip(examples, written, strict=True)
@@ -108,15 +111,16 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
         signatures = {}
         for split in SCORED:
             examples = getattr(data, split)
-            bench.progress.say(f"{name} answers {len(examples)} inputs of {split}")
-            predictions = predict(
-                network,
-                reader=reader,
-                examples=examples,
-                engine=recipe.engine,
-                decoding=recipe.evaluation.decoding,
-                max_tokens=recipe.task.max_target_tokens,
-            )
+            with bench.progress.work(f"{name} answers {split}", len(examples), "input") as advance:
+                predictions = predict(
+                    network,
+                    reader=reader,
+                    examples=examples,
+                    engine=recipe.engine,
+                    decoding=recipe.evaluation.decoding,
+                    max_tokens=recipe.task.max_target_tokens,
+                    advance=advance,
+                )
             write_predictions(folder / f"{split}.jsonl", predictions)
             if NLL in recipe.task.metrics:
                 likely = likelihood(network, reader, examples)
@@ -153,23 +157,11 @@ def make_efficiency(
     chosen = data.test[: max(recipe.evaluation.latency_inputs, recipe.evaluation.batch_inputs * 4)]
 
     def work(folder: Path) -> Mapping[str, object]:
-        bench.progress.say(f"latency, throughput and memory of {', '.join(systems)}")
-        measured: dict[str, Efficiency] = {}
-        for kind in {reader.is_encoder_decoder for reader in readers.values()}:
-            names = [name for name in systems if readers[name].is_encoder_decoder == kind]
-            workload = Workload(
-                sources=tuple(tuple(row) for row in readers[names[0]].sources(chosen)),
-                decoding=recipe.evaluation.decoding,
-                max_tokens=recipe.task.max_target_tokens,
-                engine=recipe.engine,
-                batch_size=recipe.evaluation.batch_inputs,
-                latency_inputs=recipe.evaluation.latency_inputs,
-                threads=torch.get_num_threads(),
-                device=device,
-            )
-            measured |= measure_all(
-                {name: systems[name].folder / NETWORK for name in names}, workload, rounds=recipe.evaluation.rounds
-            )
+        workloads = {name: _workload(recipe, reader.sources(chosen), device) for name, reader in readers.items()}
+        folders = {name: stage.folder / NETWORK for name, stage in systems.items()}
+        rounds = recipe.evaluation.rounds
+        with bench.progress.work("latency, throughput, memory", rounds * len(folders), "system") as advance:
+            measured = measure_all(folders, workloads, rounds=rounds, advance=advance)
         facts = {name: asdict(own) for name, own in measured.items()}
         write_json(folder / "efficiency.json", facts)
         return facts
@@ -182,6 +174,19 @@ def make_efficiency(
         "machine": [platform.machine(), device, torch.get_num_threads(), os.cpu_count()],
     }
     return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
+
+
+def _workload(recipe: Recipe, sources: Sequence[Sequence[int]], device: str) -> Workload:
+    return Workload(
+        sources=tuple(map(tuple, sources)),
+        decoding=recipe.evaluation.decoding,
+        max_tokens=recipe.task.max_target_tokens,
+        engine=recipe.engine,
+        batch_size=recipe.evaluation.batch_inputs,
+        latency_inputs=recipe.evaluation.latency_inputs,
+        threads=torch.get_num_threads(),
+        device=device,
+    )
 
 
 def checker_of(task: Task) -> Checker | None:
