@@ -6,12 +6,12 @@ Greedy and beam search write what `hf` writes, with one exception: k_beams witho
 as soon as the best text is sure, so that the others may be worse than those of `hf`.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import ctranslate2
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, KBeams, Sampling
@@ -47,7 +47,7 @@ class CTranslate2Engine:
             model: of a family that `convert.supported` knows.
             tokenizer: the network's own.
             folder: for the converted files, as long as the engine lives.
-            threads: CPU threads; None: the library's choice.
+            threads: CPU threads; None: all this process may use.
         """
         self._folder = str(folder)
         self._tokens = convert(model, tokenizer, folder)
@@ -57,7 +57,8 @@ class CTranslate2Engine:
         dtype = str(model.dtype).removeprefix("torch.")
         known = ctranslate2.get_supported_compute_types(self._device)
         self._compute_type = dtype if dtype in known else "float32"
-        self._threads = threads or torch.get_num_threads()
+        # Not torch's number, which leaves out a core's second thread: two of them write 1.8 times as fast as one.
+        self._threads = threads or len(os.sched_getaffinity(0))
         self._open_runners: dict[int, Runner] = {}
 
     def generate(
