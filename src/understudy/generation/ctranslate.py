@@ -57,7 +57,6 @@ class CTranslate2Engine:
         dtype = str(model.dtype).removeprefix("torch.")
         known = ctranslate2.get_supported_compute_types(self._device)
         self._compute_type = dtype if dtype in known else "float32"
-        # Not torch's number, which leaves out a core's second thread: two of them write 1.8 times as fast as one.
         self._threads = threads or len(os.sched_getaffinity(0))
         self._open_runners: dict[int, Runner] = {}
 
