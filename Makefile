@@ -23,5 +23,5 @@ check: setup
 test: check
 	$(BIN) -m pytest
 
-bench: setup
+bench: demo
 	set -e; for script in benchmarks/*.py; do $(BIN) "$$script"; done

@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.config.read import check_recipe
+from understudy.errors import DataError
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.data import make_data, read_data
+from understudy.progress import Silence
+from understudy.records import Example
+from understudy.store import Store
+
+
+def bench(tiny: dict[str, Any], folder: Path, task: dict[str, Any]) -> Bench:
+    """The tiny recipe with another task."""
+    return Bench(check_recipe({**tiny, "task": task}), Store(folder / "store"), Silence(), "float32")
+
+
+def test_a_kd4gen_file_is_a_task(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Its train split is labelled, its other splits keep their names; the stage reads back what it was given."""
+    content = {
+        "train": {"text": ["a", "b", "c"], "target": ["A", "B", "C"]},
+        "dev": {"text": ["d"], "target": ["D"]},
+        "test": {"text": ["e"], "target": ["E"]},
+    }
+    (tmp_path / "task.json").write_text(json.dumps(content))
+    task = {"files": {"kd4gen": str(tmp_path / "task.json")}, "labeled_inputs": 1}
+    data = read_data(make_data(bench(tiny, tmp_path, task)))
+
+    assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 2, 2)
+    assert data.test == (Example(data.test[0].id, "e", ("E",)),)
+    assert not any(example.targets for example in data.unlabeled)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Three CSV files under other names than ours; the second test input is also in train."""
+    rows = {"train": ["x,X", "y,Y"], "dev": ["d,D"], "test": ["t,T", "y,Y"]}
+    for split, lines in rows.items():
+        (tmp_path / f"{split}.csv").write_text("\n".join(["question,answer", *lines]) + "\n")
+    return {
+        "labeled": str(tmp_path / "train.csv"),
+        "dev": str(tmp_path / "dev.csv"),
+        "test": str(tmp_path / "test.csv"),
+    }
+
+
+def test_leaks_are_dropped_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """From what is learned, never from what is scored."""
+    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "drop_from_train"}
+    data = read_data(make_data(bench(tiny, tmp_path, task)))
+
+    assert [example.source for example in data.labeled] == ["x"]
+    assert [example.source for example in data.test] == ["t", "y"]
+
+
+def test_leaks_are_allowed_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """Then all stays as it was given."""
+    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "allow"}
+
+    assert len(read_data(make_data(bench(tiny, tmp_path, task))).labeled) == 2
+
+
+def test_the_key_is_of_the_contents(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """The same files elsewhere are the same data; a changed line is not."""
+    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "allow"}
+    first = make_data(bench(tiny, tmp_path, task))
+    moved = Path(files["dev"]).rename(tmp_path / "moved.csv")
+    again = make_data(bench(tiny, tmp_path, {**task, "files": {**files, "dev": str(moved)}}))
+    moved.write_text("question,answer\nd,other\n")
+    changed = make_data(bench(tiny, tmp_path, {**task, "files": {**files, "dev": str(moved)}}))
+
+    assert again.reused
+    assert again.key == first.key != changed.key
+
+
+def test_a_missing_file_is_named(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """Instead of a traceback from whoever wanted to hash it."""
+    task = {
+        "files": {**files, "test": str(tmp_path / "nowhere.csv")},
+        "fields": {"source": "question", "target": "answer"},
+    }
+
+    with pytest.raises(DataError, match=r"nowhere\.csv"):
+        make_data(bench(tiny, tmp_path, task))
