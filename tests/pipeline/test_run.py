@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from understudy.config.read import check_recipe, read_recipe
@@ -46,6 +47,20 @@ def test_a_finished_recipe_is_not_done_again(finished: Run, tiny: dict[str, Any]
     assert {name: stage.key for name, stage in again.stages.items()} == {
         name: stage.key for name, stage in finished.stages.items()
     }
+
+
+def test_the_costs_are_found_again_by_a_process_with_other_threads(
+    finished: Run, tiny: dict[str, Any], out: Path
+) -> None:
+    """How many threads torch happens to have is no property of the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        again = run(check_recipe(tiny), out=out)
+    finally:
+        torch.set_num_threads(before)
+
+    assert again.stages["efficiency"].key == finished.stages["efficiency"].key
 
 
 def test_the_delivered_recipe_asks_for_the_same_run(finished: Run, tiny: dict[str, Any]) -> None:

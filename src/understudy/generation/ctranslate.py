@@ -6,7 +6,6 @@ Greedy and beam search write what `hf` writes, with one exception: k_beams witho
 as soon as the best text is sure, so that the others may be worse than those of `hf`.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, KBeams, Sampling
 from understudy.generation.convert import convert
-from understudy.generation.engine import Advance, refuse_impossible
+from understudy.generation.engine import Advance, cores, refuse_impossible
 from understudy.records import Generated
 
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
@@ -57,7 +56,7 @@ class CTranslate2Engine:
         dtype = str(model.dtype).removeprefix("torch.")
         known = ctranslate2.get_supported_compute_types(self._device)
         self._compute_type = dtype if dtype in known else "float32"
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         self._open_runners: dict[int, Runner] = {}
 
     def generate(

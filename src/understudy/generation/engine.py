@@ -4,6 +4,7 @@ The protocol, the refusals all engines share and the batches they plan. The engi
 `hf` and `ctranslate`.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -47,6 +48,11 @@ class Engine(Protocol):
         Raises:
             GenerationError: for more texts per source than the decoding can give.
         """
+
+
+def cores() -> int:
+    """Cores this process may use. Not torch's number of threads, which training changes on its way."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_impossible(decoding: Decoding, *, per_source: int) -> None:

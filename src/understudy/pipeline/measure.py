@@ -1,6 +1,5 @@
 """Scoring: dev while a network learns, dev and test once it has learned, and what it costs to run."""
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from understudy.evaluation.predictions import read_predictions, write_prediction
 from understudy.evaluation.slots import Checker
 from understudy.evaluation.tally import FloatArray, Tally, ratio
 from understudy.generation import open_engine
+from understudy.generation.engine import cores
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
 from understudy.pipeline.bench import Bench
@@ -171,7 +171,7 @@ def make_efficiency(
         "engine": recipe.engine,
         "max_tokens": recipe.task.max_target_tokens,
         # The cost of another machine is another result.
-        "machine": [platform.machine(), device, torch.get_num_threads(), os.cpu_count()],
+        "machine": [platform.machine(), device, cores()],
     }
     return bench.store.stage("efficiency", settings=settings, inputs=systems, work=work)
 
@@ -184,7 +184,7 @@ def _workload(recipe: Recipe, sources: Sequence[Sequence[int]], device: str) -> 
         engine=recipe.engine,
         batch_size=recipe.evaluation.batch_inputs,
         latency_inputs=recipe.evaluation.latency_inputs,
-        threads=torch.get_num_threads(),
+        threads=cores(),
         device=device,
     )
 
