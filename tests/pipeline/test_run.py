@@ -102,7 +102,8 @@ def test_the_pools_of_both_writers_can_be_looked_at(finished: Run) -> None:
 
 def test_other_systems_are_scored_beside_the_run(finished: Run, tmp_path: Path) -> None:
     """Outputs equal to the teacher's get the teacher's score."""
-    answers = [json.loads(line) for line in (finished.folder / "answers_teacher" / "test.jsonl").open()]
+    written = (finished.folder / "answers_teacher" / "test.jsonl").read_text()
+    answers = [json.loads(line) for line in written.splitlines()]
     outputs = tmp_path / "rival.jsonl"
     outputs.write_text("".join(json.dumps({"id": a["id"], "text": a["text"]}) + "\n" for a in answers))
 
