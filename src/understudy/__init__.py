@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from understudy.config.read import check_recipe, read_recipe
     from understudy.config.recipe import Recipe
+    from understudy.config.study import read_study
     from understudy.errors import UnderstudyError
-    from understudy.objectives import cross_entropy, forward_kl
+    from understudy.objectives.divergences import cross_entropy, forward_kl
     from understudy.pipeline.open import OpenedRun, open_run
     from understudy.pipeline.run import Run, run
     from understudy.pool.pool import PseudoTargetPool
+    from understudy.study.run import run_study
 
     __version__: str
 
@@ -31,7 +33,9 @@ __all__ = [
     "forward_kl",
     "open_run",
     "read_recipe",
+    "read_study",
     "run",
+    "run_study",
 ]
 
 _HOMES = {
@@ -41,11 +45,13 @@ _HOMES = {
     "Run": "understudy.pipeline.run",
     "UnderstudyError": "understudy.errors",
     "check_recipe": "understudy.config.read",
-    "cross_entropy": "understudy.objectives",
-    "forward_kl": "understudy.objectives",
+    "cross_entropy": "understudy.objectives.divergences",
+    "forward_kl": "understudy.objectives.divergences",
     "open_run": "understudy.pipeline.open",
     "read_recipe": "understudy.config.read",
+    "read_study": "understudy.config.study",
     "run": "understudy.pipeline.run",
+    "run_study": "understudy.study.run",
 }
 """Public name -> the module it lives in."""
 

@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from understudy.config.networks import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchStudent
+from understudy.config.objectives import CrossEntropy, ForwardKL
 from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
 from understudy.config.task import FilesTask, Splits
-from understudy.config.training import CrossEntropy, ForwardKL
 from understudy.errors import ConfigError
 
 SAMPLE = """
@@ -168,7 +168,7 @@ def test_another_objective_keeps_its_own_settings(minimal: dict[str, Any]) -> No
     recipe = check_recipe(minimal | {"distil": {"objective": objective}})
 
     assert recipe.distil.objective == CrossEntropy(label_smoothing=0.1)
-    assert not recipe.needs_teacher_logits
+    assert not recipe.distil.needs_teacher_logits
 
 
 def test_a_variant_is_named_by_its_key(minimal: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from understudy.errors import ObjectiveError
-from understudy.objectives import cross_entropy, forward_kl
+from understudy.objectives.divergences import cross_entropy, forward_kl
 
 N, V = 4, 7
 LABELS = torch.tensor([3, 0, 6, 3])

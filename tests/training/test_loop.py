@@ -15,8 +15,9 @@ from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.objectives import OBJECTIVES
 from understudy.training.checkpoints import Standing
-from understudy.training.loop import Goal, Precision, _lessons_of_round, _set_rate, train
+from understudy.training.loop import _lessons_of_round, _set_rate, train
 from understudy.training.mixture import Lesson, Mixture
+from understudy.training.step import Goal, Measure, Precision
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -62,12 +63,19 @@ def teach(
     teacher: PreTrainedModel | None = None,
     advance: Listener | None = None,
     precision: Precision = "float32",
-    **goal: bool,
+    higher_is_better: bool = True,
+    judge_start: bool = False,
 ) -> Standing:
     """A training on gold and the teacher's texts."""
     objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
     asked = Goal(
-        objective, {}, teacher, network.config.vocab_size, examiner, "fit", **{"higher_is_better": True, **goal}
+        Measure(objective, {}),
+        teacher,
+        network.config.vocab_size,
+        examiner,
+        "fit",
+        higher_is_better=higher_is_better,
+        judge_start=judge_start,
     )
     folder.mkdir(exist_ok=True)
     return train(
@@ -206,7 +214,7 @@ def test_a_student_nobody_lets_write_is_refused(build: Build, mixture: Mixture, 
 def test_distributions_without_a_teacher_are_refused(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """The message names the objective."""
     network = build()
-    goal = Goal(OBJECTIVES["forward_kl"], {}, None, 9, Examiner(), "fit", higher_is_better=True)
+    goal = Goal(Measure(OBJECTIVES["forward_kl"], {}), None, 9, Examiner(), "fit", higher_is_better=True)
     with pytest.raises(ObjectiveError, match="forward_kl compares with a teacher's logits; give it a teacher"):
         train(
             network, mixture, goal, settings=SETTINGS, seed=3, precision="float32", pad=0, folder=tmp_path,
@@ -221,7 +229,7 @@ def test_the_students_texts_find_their_sources(build: Build, mixture: Mixture) -
         return Texts.of([[lesson.source, copy, number] for lesson in lessons for copy in lesson.rows])
 
     mixture = replace(mixture, shares={"teacher": 1.0, "student": 1.0}, targets_per_source=2)
-    lessons, texts = _lessons_of_round(build(), mixture, 4, 0, write)
+    lessons, texts = _lessons_of_round(build(), mixture, 4, 0, None, write)
     own = [lesson for lesson in lessons if lesson.generator == "student"]
 
     assert len(own) == 4

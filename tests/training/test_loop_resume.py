@@ -14,8 +14,9 @@ from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
 from understudy.training.batches import collate
 from understudy.training.checkpoints import Standing
-from understudy.training.loop import Goal, train
+from understudy.training.loop import train
 from understudy.training.mixture import Lesson, Mixture
+from understudy.training.step import Goal, Measure
 from understudy.training.student_text import StudentWriter
 
 Build = Callable[..., PreTrainedModel]
@@ -77,7 +78,8 @@ class Desk:
 
         network = self.build(dropout=0.2)
         goal = Goal(
-            OBJECTIVES["forward_kl"], {"temperature": 2.0}, self.build(seed=1), network.config.vocab_size, score, "fit",
+            Measure(OBJECTIVES["forward_kl"], {"temperature": 2.0}), self.build(seed=1),
+            network.config.vocab_size, score, "fit",
             higher_is_better=False, judge_start=True,
         )  # fmt: skip
         writer = StudentWriter(

@@ -16,8 +16,9 @@ from understudy.objectives import OBJECTIVES
 from understudy.records import Generator
 from understudy.training.batches import collate
 from understudy.training.checkpoints import Standing
-from understudy.training.loop import Goal, Lecture, TargetLogits, _listener, loss_of, update
 from understudy.training.mixture import Lesson, Mixture
+from understudy.training.schedules import Moving
+from understudy.training.step import Goal, Lecture, Measure, TargetLogits, listener, loss_of, update
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -37,10 +38,10 @@ def lecture(student: PreTrainedModel, teacher: PreTrainedModel | None = None) ->
     accelerator = Accelerator()
     vocabulary = student.config.vocab_size
     objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
-    goal = Goal(objective, {}, teacher, vocabulary, lambda _network: {}, "fit", higher_is_better=True)
+    goal = Goal(Measure(objective, {}), teacher, vocabulary, lambda _network: {}, "fit", higher_is_better=True)
     model = accelerator.prepare(TargetLogits(student, vocabulary, "float32"))
     optimizer, settings = Holding(model.parameters()), Training(max_grad_norm=1e9)
-    return Lecture(accelerator, model, optimizer, _listener(goal, accelerator, "float32"), goal, settings, pad=0)
+    return Lecture(accelerator, model, optimizer, listener(goal, accelerator, "float32"), goal, settings, pad=0)
 
 
 def texts_of(mixture: Mixture) -> dict[Generator, Texts]:
@@ -176,11 +177,10 @@ def test_the_student_learns_in_training_mode(build: Build, mixture: Mixture, les
     """Also right after it was scored on dev or wrote texts, which leaves it in eval mode."""
     student = build(dropout=0.5)
     taught = lecture(student)
-    inputs = collate(lessons, mixture.sources, texts_of(mixture), pad=0).inputs(taught.accelerator.device)
     losses = set()
     for _ in range(2):
         student.eval()
-        losses.add(float(loss_of(taught, inputs, inputs).detach()))
+        losses.add(float(loss_of(taught, lessons, mixture, texts_of(mixture)).detach()))
 
     assert len(losses) == 2
 
@@ -189,9 +189,51 @@ def test_settings_reach_the_objective(build: Build, mixture: Mixture, lessons: l
     """Label smoothing changes the loss by as much as it does on the logits."""
     student = build()
     taught = lecture(student)
-    smoothed = replace(taught, goal=replace(taught.goal, objective_settings={"label_smoothing": 0.3}))
+    smoothed = replace(
+        taught, goal=replace(taught.goal, measure=replace(taught.goal.measure, settings={"label_smoothing": 0.3}))
+    )
     inputs = collate(lessons, mixture.sources, texts_of(mixture), pad=0).inputs(taught.accelerator.device)
     labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
     expected = F.cross_entropy(taught.model(inputs), labels_N, label_smoothing=0.3, reduction="sum")
 
-    torch.testing.assert_close(loss_of(smoothed, inputs, inputs), expected)
+    torch.testing.assert_close(loss_of(smoothed, lessons, mixture, texts_of(mixture)), expected)
+
+
+def test_another_objective_for_the_students_texts(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
+    """Each text counts under the objective of its writer: the two sums are those of the two halves alone."""
+    teacher = build(seed=1)
+    taught = lecture(build(), teacher)
+    reverse = Measure(OBJECTIVES["reverse_kl"], {})
+    both = replace(taught, goal=replace(taught.goal, on_student_text=reverse))
+    texts = texts_of(mixture)
+    texts["student"] = texts["teacher"]
+    own = [lesson._replace(generator="student") for lesson in lessons if lesson.generator == "teacher"]
+
+    expected = loss_of(taught, lessons, mixture, texts) + loss_of(
+        replace(taught, goal=replace(taught.goal, measure=reverse)), own, mixture, texts
+    )
+    torch.testing.assert_close(loss_of(both, [*lessons, *own], mixture, texts), expected)
+
+
+def test_a_noisy_teacher_has_its_dropout_on(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
+    """It never says the same thing twice (Noisy KD)."""
+    taught = lecture(build(), build(seed=1, dropout=0.5))
+    noisy = replace(taught, goal=replace(taught.goal, noisy_teacher=True))
+    losses = {float(loss_of(noisy, lessons, mixture, texts_of(mixture)).detach()) for _ in range(2)}
+
+    assert len(losses) == 2
+
+
+def test_a_moving_target_moves_with_each_step(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
+    """TAID's t is remembered in the standing, so that it survives a kill."""
+    taught = lecture(build(), build(seed=1))
+    goal = replace(
+        taught.goal, measure=Measure(OBJECTIVES["taid"], {}), moving=Moving(start=0.4, step=0.1, momentum=0.9)
+    )
+    standing = Standing()
+    places = []
+    for _ in range(2):
+        update(replace(taught, goal=goal), [lessons], mixture, texts_of(mixture), standing)
+        places.append(standing.memory["taid_t"])
+
+    assert 0.4 < places[0] < places[1] < 1

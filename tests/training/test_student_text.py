@@ -80,3 +80,15 @@ def test_what_the_student_wrote_can_be_looked_at(writer: StudentWriter, build: B
     assert [list(row.token_ids) for row in pool] == texts[0] + texts[1]
     assert {row.generator for row in pool} == {"student"}
     assert [row.text for row in pool] == [decode(writer.tokenizer, row.token_ids) for row in pool]
+
+
+def test_a_young_text_is_taught_again(writer: StudentWriter, build: Build) -> None:
+    """For as many rounds as its age may be; an input without one gets its first text in the meantime."""
+    replaying = replace(writer, max_age=1)
+    first = rows(replaying(build(), LESSONS, 0))
+    again = rows(replaying(build(seed=9), [*LESSONS, Lesson(1, "student", (0, 1))], 1))
+    anew = rows(replaying(build(seed=9), LESSONS, 2))
+
+    assert again[:4] == first
+    assert len(again) == 6
+    assert anew != first

@@ -1,7 +1,7 @@
 """The named methods: each is a set of defaults for a recipe, nothing more.
 
-Every method is a point in: where the target text comes from x which divergence on its tokens. A recipe's
-own settings win over its preset's.
+Every method is a point in: where the target text comes from x which divergence on its tokens x a schedule. A
+recipe's own settings win over its preset's.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,23 @@ from typing import Any
 
 BEAM = {"kind": "beam", "beams": 4}
 SAMPLING = {"kind": "sampling", "top_k": 50, "top_p": 0.95, "temperature": 1.0}
+HOT = SAMPLING | {"temperature": 1.5}
+FORWARD_KL = {"kind": "forward_kl"}
+CROSS_ENTROPY = {"kind": "cross_entropy"}
+
+K = 8
+"""Texts of the teacher for each input, where a method wants several; the paper's largest number is 48."""
+LABELED_BEAM = {"inputs": ["labeled"], "per_input": 1, "decoding": BEAM}
+ALL_BEAM = {"inputs": ["labeled", "unlabeled"], "per_input": 1, "decoding": BEAM}
+ALL_SAMPLED = {"inputs": ["labeled", "unlabeled"], "per_input": K, "decoding": SAMPLING}
+STUDENTS_OWN = {"inputs": ["labeled", "unlabeled"], "per_input": 1, "decoding": SAMPLING}
+"""Nothing is written by the teacher; `inputs` says what the student writes for."""
+
+GOLD = {"gold": 1.0}
+HALF = {"gold": 0.5, "teacher": 0.5}
+TEACHER = {"gold": 0.1, "teacher": 0.9}
+JOINT = {"gold": 0.1, "teacher": 0.45, "student": 0.45}
+ON_POLICY = {"gold": 0.5, "student": 0.5}
 
 
 @dataclass(frozen=True)
@@ -18,59 +35,152 @@ class Preset:
 
     meaning: str
     source: str
-    targets: dict[str, float]
-    objective: str
+    distil: dict[str, Any]
     pseudo_targets: dict[str, Any] | None = None
-    """None: the method needs no pool."""
+    """None: no text but gold is learned."""
 
     def defaults(self) -> dict[str, Any]:
         """The part of a recipe this preset fills in."""
-        distil = {"targets": self.targets, "objective": {"kind": self.objective}}
-        return {"distil": distil, **({"pseudo_targets": self.pseudo_targets} if self.pseudo_targets else {})}
+        pool = {"pseudo_targets": self.pseudo_targets} if self.pseudo_targets else {}
+        return {"distil": self.distil, **pool}
 
 
-PRESETS = MappingProxyType(
-    {
-        "fine_tune": Preset(
-            "The student learns gold text alone.",
-            "Calderon et al. 2023, S3 (the baseline)",
-            {"gold": 1},
-            "cross_entropy",
+def _mixture(targets: dict[str, float], objective: dict[str, Any], **more: object) -> dict[str, Any]:
+    return {"targets": targets, "objective": objective, **more}
+
+
+PAPER = {
+    "fine_tune": Preset(
+        "The student learns gold text alone.",
+        "Calderon et al. 2023, S3 (the baseline)",
+        _mixture(GOLD, CROSS_ENTROPY),
+    ),
+    "logits_kd": Preset(
+        "The student matches the teacher's distributions on gold text.",
+        "Hinton et al. 2015; Calderon et al. 2023, S3",
+        _mixture(GOLD, FORWARD_KL),
+    ),
+    "noisy_kd": Preset(
+        "The student matches, on gold text, the distributions of a teacher whose dropout is on.",
+        "Calderon et al. 2023, S3",
+        _mixture(GOLD, FORWARD_KL, noisy_teacher=True),
+    ),
+    "sequence_level": Preset(
+        "The student learns gold text and one beam-searched text of the teacher per labelled input.",
+        "Kim & Rush 2016, section 3.2; Calderon et al. 2023, S4",
+        _mixture(HALF, CROSS_ENTROPY),
+        LABELED_BEAM,
+    ),
+    "logits_pt": Preset(
+        "The student matches the teacher's distributions on gold text and on one text of the teacher per labelled "
+        "input.",
+        "Calderon et al. 2023, S4",
+        _mixture(HALF, FORWARD_KL),
+        LABELED_BEAM,
+    ),
+    "logits_pt_unlabeled": Preset(
+        "The student matches the teacher's distributions on one text of the teacher per input, labelled or not, with "
+        "gold mixed in.",
+        "Calderon et al. 2023, S5",
+        _mixture(TEACHER, FORWARD_KL),
+        ALL_BEAM,
+    ),
+    "k_beams": Preset(
+        f"The student matches the teacher's distributions on the {K} best beams per input in turn, with gold mixed in.",
+        "Calderon et al. 2023, S6",
+        _mixture(TEACHER, FORWARD_KL),
+        ALL_BEAM | {"per_input": K, "decoding": {"kind": "k_beams", "beams": K}},
+    ),
+    "sampling": Preset(
+        f"The student matches the teacher's distributions on {K} sampled texts per input in turn, with gold mixed in.",
+        "Calderon et al. 2023, S7",
+        _mixture(TEACHER, FORWARD_KL),
+        ALL_SAMPLED,
+    ),
+    "hot_sampling": Preset(
+        f"The student matches the teacher's distributions on {K} texts per input sampled at temperature 1.5, with gold "
+        "mixed in.",
+        "Calderon et al. 2023, S7",
+        _mixture(TEACHER, FORWARD_KL),
+        ALL_SAMPLED | {"decoding": HOT},
+    ),
+    "student_only": Preset(
+        "The student matches the teacher's distributions on texts it samples itself, with gold mixed in.",
+        "Calderon et al. 2023, S8",
+        _mixture({"gold": 0.1, "student": 0.9}, FORWARD_KL),
+        STUDENTS_OWN,
+    ),
+    "joint_teaching": Preset(
+        "The student matches the teacher's distributions, half on texts the teacher sampled, half on texts it samples "
+        "itself, with gold mixed in.",
+        "Calderon et al. 2023, S8, section 5.3",
+        _mixture(JOINT, FORWARD_KL),
+        ALL_SAMPLED,
+    ),
+}
+"""The methods of the paper, in its order."""
+
+BEYOND = {
+    "gkd": Preset(
+        "The student matches the teacher's distributions by JSD, half on gold text, half on texts it samples itself.",
+        "Agarwal et al. 2024 (arXiv:2306.13649): beta 0.5, lambda 0.5",
+        _mixture(ON_POLICY, {"kind": "jsd", "beta": 0.5}),
+        STUDENTS_OWN,
+    ),
+    "imitkd": Preset(
+        "The student learns the teacher's most probable next token on gold text at first, on its own texts later.",
+        "Lin et al. 2020 (EMNLP): gold with probability 200^(-t/N)",
+        _mixture(ON_POLICY, {"kind": "argmax_cross_entropy"}, student_text={"share": {"kind": "growing"}}),
+        STUDENTS_OWN,
+    ),
+    "f_distill_js": Preset(
+        "The student matches the teacher's distributions by JSD, half on texts the teacher sampled, half on its own.",
+        "Wen et al. 2023 (arXiv:2307.15190)",
+        _mixture(JOINT, {"kind": "jsd", "beta": 0.5}),
+        ALL_SAMPLED,
+    ),
+    "f_distill_tvd": Preset(
+        "The student matches the teacher's distributions by total variation, half on texts the teacher sampled, half "
+        "on its own.",
+        "Wen et al. 2023 (arXiv:2307.15190)",
+        _mixture(JOINT, {"kind": "tvd"}),
+        ALL_SAMPLED,
+    ),
+    "distillm": Preset(
+        "The student matches the teacher's distributions by skew KL on gold text, and, as dev demands, on replayed "
+        "texts of its own.",
+        "Ko et al. 2024 (arXiv:2402.03898): alpha 0.1, adaptive share, replay",
+        _mixture(
+            ON_POLICY,
+            {"kind": "skew_kl", "alpha": 0.1},
+            student_text={"share": {"kind": "adaptive", "step": 0.1}, "max_age": 4},
         ),
-        "logits_kd": Preset(
-            "The student matches the teacher's distributions on gold text.",
-            "Hinton et al. 2015; Calderon et al. 2023, S3",
-            {"gold": 1},
-            "forward_kl",
+        STUDENTS_OWN,
+    ),
+    "distillm2": Preset(
+        "The student matches the teacher's distributions by skew KL on the teacher's texts, by skew reverse KL on its "
+        "own.",
+        "Ko et al. 2025 (arXiv:2503.07067)",
+        _mixture(
+            JOINT,
+            {"kind": "skew_kl", "alpha": 0.1},
+            on_student_text={"kind": "skew_reverse_kl", "alpha": 0.1},
         ),
-        "sequence_level": Preset(
-            "The student learns gold text and one beam-searched text of the teacher per labelled input.",
-            "Kim & Rush 2016, section 3.2; Calderon et al. 2023, S4",
-            {"gold": 0.5, "teacher": 0.5},
-            "cross_entropy",
-            {"inputs": ["labeled"], "per_input": 1, "decoding": BEAM},
-        ),
-        "logits_pt": Preset(
-            "The student matches the teacher's distributions on gold text and on one text of the teacher per input.",
-            "Calderon et al. 2023, S4",
-            {"gold": 0.5, "teacher": 0.5},
-            "forward_kl",
-            {"inputs": ["labeled"], "per_input": 1, "decoding": BEAM},
-        ),
-        "student_only": Preset(
-            "The student matches the teacher's distributions on texts it samples itself.",
-            "Calderon et al. 2023, S8",
-            {"gold": 0.1, "student": 0.9},
-            "forward_kl",
-            {"inputs": ["labeled", "unlabeled"], "per_input": 1, "decoding": SAMPLING},
-        ),
-        "joint_teaching": Preset(
-            "The student matches the teacher's distributions, half on texts the teacher sampled, half on texts it "
-            "samples itself, with gold mixed in.",
-            "Calderon et al. 2023, S8, section 5.3",
-            {"gold": 0.1, "teacher": 0.45, "student": 0.45},
-            "forward_kl",
-            {"inputs": ["labeled", "unlabeled"], "per_input": 8, "decoding": SAMPLING},
-        ),
-    }
-)
+        ALL_SAMPLED,
+    ),
+    "taid": Preset(
+        "The student matches, on texts the teacher sampled, a distribution that moves from its own to the teacher's.",
+        "Shing et al. 2025 (arXiv:2501.16937)",
+        _mixture(TEACHER, {"kind": "taid"}),
+        ALL_SAMPLED,
+    ),
+    "pseudo_label_regularisation": Preset(
+        f"The student learns gold text and, as much, {K} sampled texts of the teacher per labelled input in turn.",
+        "Pseudo-label regularisation, NAACL Findings 2024, with l = 1/2",
+        _mixture(HALF, CROSS_ENTROPY),
+        ALL_SAMPLED | {"inputs": ["labeled"]},
+    ),
+}
+"""Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""
+
+PRESETS = MappingProxyType(PAPER | BEYOND)

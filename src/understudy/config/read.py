@@ -12,8 +12,9 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from understudy.config.distil import Distil
 from understudy.config.presets import PRESETS
-from understudy.config.recipe import Distil, Recipe
+from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError, unknown_name
 

@@ -2,30 +2,16 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeams, Sampling
+from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeams
+from understudy.config.distil import Distil
 from understudy.config.networks import AnyStudent, AnyTeacher
 from understudy.config.section import Section
 from understudy.config.task import AnyTask
-from understudy.config.training import AnyObjective, CrossEntropy, Precision, Training
+from understudy.config.training import Precision, Training
 
 InputKind = Literal["labeled", "unlabeled"]
-
-
-class Shares(Section):
-    """Where the target texts of an epoch come from; only their proportions matter."""
-
-    gold: NonNegativeFloat = 0.0
-    teacher: NonNegativeFloat = 0.0
-    student: NonNegativeFloat = 0.0
-
-    @model_validator(mode="after")
-    def _some_text(self) -> Self:
-        if self.gold + self.teacher + self.student == 0:
-            msg = "gold, teacher and student are all 0, so there is no text to learn; give one of them a share"
-            raise ValueError(msg)
-        return self
 
 
 class PseudoTargets(Section):
@@ -46,41 +32,6 @@ class PseudoTargets(Section):
             msg = (
                 f"per_input is {self.per_input}, but decoding {self.decoding.kind} writes at most {most} per input; "
                 "use decoding kind sampling, or k_beams with as many beams"
-            )
-            raise ValueError(msg)
-        return self
-
-
-class StudentText(Section):
-    """How the student writes the texts it is taught on."""
-
-    decoding: Decoding = Sampling()
-    rounds_per_epoch: PositiveInt = 1
-    """How often in an epoch the current student writes anew."""
-    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of training before the first student text; the teacher's stands in.
-
-    A student from scratch writes noise at first.
-    """
-
-
-class Distil(Section):
-    """How the student is taught: a named method, or any mixture of its own."""
-
-    method: str = "joint_teaching"
-    """A preset: defaults for targets, objective and pseudo_targets. `understudy show` prints them filled in."""
-    targets: Shares
-    objective: AnyObjective
-    student_text: StudentText = StudentText()
-    final_finetune: Training | None = None
-    """A last stage on gold, kept only if dev improves (the paper: about 10 epochs)."""
-
-    @model_validator(mode="after")
-    def _start_needs_a_teacher(self) -> Self:
-        if self.targets.student and self.student_text.start and not self.targets.teacher:
-            msg = (
-                f"student_text.start is {self.student_text.start}, but targets.teacher is 0, so nothing stands in "
-                "before; set student_text.start=0 or give targets.teacher a share"
             )
             raise ValueError(msg)
         return self
@@ -108,6 +59,8 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     """Of the run's folder."""
     seed: NonNegativeInt = 13
+    student_seed: NonNegativeInt | None = None
+    """Of the students' weights, order and texts, where several share one teacher and one pool; none: `seed`."""
     task: AnyTask
     teacher: AnyTeacher
     student: AnyStudent
@@ -118,7 +71,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     engine: EngineName = "auto"
     precision: Precision = "auto"
-    """Of training; auto is bf16 where the device is fast at it. float32 gives the same bytes on every kill."""
+    """Of training; auto is bf16 on CUDA, float32 on CPU, where it gives the same bytes after every kill."""
 
     @model_validator(mode="after")
     def _measures_what_it_selects(self) -> Self:
@@ -131,6 +84,6 @@ class Recipe(Section):
         return self
 
     @property
-    def needs_teacher_logits(self) -> bool:
-        """Whether the objective compares distributions, so that vocabularies must be shared."""
-        return not isinstance(self.distil.objective, CrossEntropy)
+    def seed_of_students(self) -> int:
+        """What the students' weights, order and texts are drawn with."""
+        return self.seed if self.student_seed is None else self.student_seed

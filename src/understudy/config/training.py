@@ -1,29 +1,12 @@
-"""Settings of optimisation and of what is minimised."""
+"""Settings of optimisation."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from understudy.config.section import Section
 
 Precision = Literal["auto", "float32", "bf16"]
-
-
-class CrossEntropy(Section):
-    """Learn the target's text (Kim & Rush 2016, section 3.2). Works across vocabularies."""
-
-    kind: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class ForwardKL(Section):
-    """Match the teacher's token distributions (Hinton et al. 2015). Needs the teacher's vocabulary."""
-
-    kind: Literal["forward_kl"] = "forward_kl"
-    temperature: PositiveFloat = 1.0
-
-
-AnyObjective = Annotated[CrossEntropy | ForwardKL, Field(discriminator="kind")]
 
 
 class Training(Section):

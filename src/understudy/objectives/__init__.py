@@ -7,9 +7,19 @@ from typing import Literal
 
 from torch import Tensor
 
-from understudy.objectives.divergences import cross_entropy, forward_kl
+from understudy.objectives.divergences import (
+    argmax_cross_entropy,
+    cross_entropy,
+    forward_kl,
+    jsd,
+    reverse_kl,
+    skew_kl,
+    skew_reverse_kl,
+    taid,
+    tvd,
+)
 
-__all__ = ["OBJECTIVES", "Objective", "cross_entropy", "forward_kl"]
+__all__ = ["OBJECTIVES", "Objective"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +29,20 @@ class Objective:
     function: Callable[..., Tensor]
     """(student_logits_NV, labels_N or teacher_logits_NV, *, its settings) -> scalar sum in nats."""
     needs: Literal["labels", "teacher_logits"]
+    moves: bool = False
+    """Whether its target moves: the loop tells it `t`."""
 
 
 OBJECTIVES = MappingProxyType(
     {
         "cross_entropy": Objective(cross_entropy, needs="labels"),
         "forward_kl": Objective(forward_kl, needs="teacher_logits"),
+        "reverse_kl": Objective(reverse_kl, needs="teacher_logits"),
+        "jsd": Objective(jsd, needs="teacher_logits"),
+        "tvd": Objective(tvd, needs="teacher_logits"),
+        "skew_kl": Objective(skew_kl, needs="teacher_logits"),
+        "skew_reverse_kl": Objective(skew_reverse_kl, needs="teacher_logits"),
+        "argmax_cross_entropy": Objective(argmax_cross_entropy, needs="teacher_logits"),
+        "taid": Objective(taid, needs="teacher_logits", moves=True),
     }
 )

@@ -1,7 +1,6 @@
 """What every stage of one run shares."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -29,14 +28,9 @@ class Bench:
 def fast_precision(asked: Precision) -> Literal["float32", "bf16"]:
     """The precision of training on this machine.
 
-    `auto` is bf16 where the device computes in it: CUDA since Ampere, CPUs with AVX512-BF16 or AMX.
+    `auto` is bf16 on CUDA since Ampere, else float32. On a CPU with AVX512-BF16 autocast trained the demo's teacher
+    (2.3 M parameters) half as fast as float32 did; for large networks `bf16` can be asked for.
     """
     if asked == "auto":
-        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_computes_bf16()
-        return "bf16" if fast else "float32"
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
     return asked
-
-
-def _cpu_computes_bf16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and bool({"avx512_bf16", "amx_bf16"} & set(flags.read_text().split()))

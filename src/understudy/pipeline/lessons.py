@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from understudy.config.recipe import Distil, InputKind, Shares
+from understudy.config.distil import Adaptive, Distil, Growing, Shares
+from understudy.config.recipe import InputKind
 from understudy.config.training import Training
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
 from understudy.records import Example, Generator, TaskData
 from understudy.training.mixture import Mixture
+from understudy.training.schedules import StudentShare
 from understudy.training.texts import Targets, Texts
 
 GOLD_ALONE = Shares(gold=1.0)
@@ -51,6 +53,7 @@ def distillation_mixture(
         targets_per_source=training.targets_per_source,
         rounds_per_epoch=rounds,
         student_from_round=round(distil.student_text.start * training.epochs * rounds),
+        student_share=_student_share(distil),
         teacher_sources=_teacher_sources(examples, readers),
     )
 
@@ -59,6 +62,16 @@ def pool_inputs(data: TaskData, inputs: Sequence[InputKind]) -> list[Example]:
     """The examples the teacher writes for, labelled ones first."""
     splits = {"labeled": data.labeled, "unlabeled": data.unlabeled}
     return [example for kind in ("labeled", "unlabeled") if kind in inputs for example in splits[kind]]
+
+
+def _student_share(distil: Distil) -> StudentShare | None:
+    match distil.student_text.share:
+        case Growing(base=base):
+            return StudentShare("growing", base)
+        case Adaptive(step=step):
+            return StudentShare("adaptive", step)
+        case _:
+            return None
 
 
 def _gold(examples: Sequence[Example], reader: Reader) -> Targets:

@@ -75,7 +75,7 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
             student = reader_of(recipe.task, own, is_encoder_decoder=_has_encoder(scratch))
         case PrunedStudent():
             student = teacher
-    if recipe.needs_teacher_logits:
+    if recipe.distil.needs_teacher_logits:
         refuse_different_tokens(teacher.tokenizer, student.tokenizer)
     return Readers(teacher, student)
 
@@ -84,7 +84,7 @@ def starting_teacher(bench: Bench, reader: Reader) -> PreTrainedModel:
     """The teacher before it is fine-tuned."""
     teacher = bench.recipe.teacher
     if isinstance(teacher, ScratchTeacher):
-        return _built(bench, teacher.scratch, reader)
+        return _built(teacher.scratch, reader, seed=bench.recipe.seed)
     return load_network(teacher.model)
 
 
@@ -94,7 +94,7 @@ def starting_student(bench: Bench, reader: Reader, teacher: Finished) -> PreTrai
         case PretrainedStudent(model=name):
             return load_network(name)
         case ScratchStudent(scratch=scratch):
-            return _built(bench, scratch, reader)
+            return _built(scratch, reader, seed=bench.recipe.seed_of_students)
         case PrunedStudent(prune=asked):
             whole = load_network(str(teacher.folder / NETWORK))
             return prune(
@@ -110,10 +110,10 @@ def identity(name_or_path: str) -> object:
     return checksums(folder) if folder.is_dir() else name_or_path
 
 
-def _built(bench: Bench, scratch: Scratch, reader: Reader) -> PreTrainedModel:
+def _built(scratch: Scratch, reader: Reader, *, seed: int) -> PreTrainedModel:
     longest = reader.max_source_tokens + reader.max_target_tokens
     sizes = scratch.model_dump(exclude={"architecture"})
-    return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=bench.recipe.seed)
+    return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=seed)
 
 
 def _has_encoder(scratch: Scratch) -> bool:

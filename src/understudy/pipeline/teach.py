@@ -9,8 +9,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from understudy.config.networks import PretrainedStudent, PretrainedTeacher
+from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.recipe import Recipe
-from understudy.config.training import AnyObjective, CrossEntropy, Training
+from understudy.config.training import Training
 from understudy.models.checkpoint import load_network, save_network
 from understudy.objectives import OBJECTIVES
 from understudy.pipeline.bench import Bench
@@ -22,8 +23,10 @@ from understudy.pool.pool import PseudoTargetPool
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
-from understudy.training.loop import Goal, WriteTexts, no_writer, train
+from understudy.training.loop import WriteTexts, no_writer, train
 from understudy.training.mixture import Mixture
+from understudy.training.schedules import Moving
+from understudy.training.step import Goal, Measure
 from understudy.training.student_text import StudentWriter
 
 TRAINING = "training.json"
@@ -40,11 +43,14 @@ class Course:
     objective: AnyObjective
     reader: Reader
     dev: Sequence[Example]
+    seed: int
     start: Callable[[], PreTrainedModel]
     mixture: Callable[[], Mixture]
     teacher: Callable[[], PreTrainedModel] | None = None
     writer: Callable[[Mixture, Path], WriteTexts] | None = None
     judge_start: bool = False
+    on_student_text: AnyObjective | None = None
+    noisy_teacher: bool = False
 
 
 def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping[str, Finished]) -> Finished:
@@ -63,6 +69,7 @@ def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping
         objective=CrossEntropy(),
         reader=readers.teacher,
         dev=data.dev,
+        seed=bench.recipe.seed,
         start=lambda: starting_teacher(bench, readers.teacher),
         mixture=lambda: gold_mixture(examples, readers.teacher, targets_per_source=finetune.targets_per_source),
         judge_start=isinstance(teacher, PretrainedTeacher),
@@ -82,6 +89,7 @@ def make_baseline(
         objective=CrossEntropy(),
         reader=readers.student,
         dev=data.dev,
+        seed=bench.recipe.seed_of_students,
         start=lambda: starting_student(bench, readers.student, teacher),
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=finetune.targets_per_source),
     )
@@ -116,10 +124,13 @@ def make_student(
         objective=recipe.distil.objective,
         reader=readers.student,
         dev=data.dev,
+        seed=recipe.seed_of_students,
         start=lambda: starting_student(bench, readers.student, teacher),
         mixture=mixture,
-        teacher=(lambda: load_network(str(teacher.folder / NETWORK))) if recipe.needs_teacher_logits else None,
+        teacher=(lambda: load_network(str(teacher.folder / NETWORK))) if recipe.distil.needs_teacher_logits else None,
         writer=lambda made, folder: _writer(bench, data, readers.student, made, folder),
+        on_student_text=recipe.distil.on_student_text,
+        noisy_teacher=recipe.distil.noisy_teacher,
     )
     settings = _student_settings(recipe) | {
         "training": recipe.training.model_dump(),
@@ -140,6 +151,7 @@ def make_last_lesson(
         objective=CrossEntropy(),
         reader=readers.student,
         dev=data.dev,
+        seed=bench.recipe.seed_of_students,
         start=lambda: load_network(str(distilled.folder / NETWORK)),
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=training.targets_per_source),
         judge_start=True,
@@ -150,7 +162,7 @@ def make_last_lesson(
 def _learn(bench: Bench, course: Course, settings: Mapping[str, object], inputs: Mapping[str, Finished]) -> Finished:
     recipe = bench.recipe
     shared = {
-        "seed": recipe.seed,
+        "seed": course.seed,
         "precision": bench.precision,
         "limits": limits(recipe),
         "dev": recipe.evaluation.model_dump(include={"dev_decoding", "dev_inputs"}),
@@ -172,10 +184,11 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     recipe = bench.recipe
     network, mixture = course.start(), course.mixture()
     score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev)
-    objective = OBJECTIVES[course.objective.kind]
     goal = Goal(
-        objective=objective,
-        objective_settings=course.objective.model_dump(exclude={"kind"}),
+        measure=_measure(course.objective),
+        on_student_text=_measure(course.on_student_text) if course.on_student_text else None,
+        moving=_moving((course.objective, course.on_student_text)),
+        noisy_teacher=course.noisy_teacher,
         teacher=course.teacher() if course.teacher else None,
         vocabulary=len(course.reader.tokenizer),
         score_dev=score_dev,
@@ -190,7 +203,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
             mixture,
             goal,
             settings=course.training,
-            seed=recipe.seed,
+            seed=course.seed,
             precision=bench.precision,
             pad=course.reader.pad,
             folder=folder,
@@ -207,9 +220,19 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     write_json(folder / TRAINING, facts)
 
 
+def _measure(asked: AnyObjective) -> Measure:
+    settings = {} if isinstance(asked, TAID) else asked.model_dump(exclude={"kind"})
+    return Measure(OBJECTIVES[asked.kind], settings)
+
+
+def _moving(asked: Sequence[AnyObjective | None]) -> Moving | None:
+    """How the target of TAID moves; the first of two that ask for it decides."""
+    return next((Moving(**one.model_dump(exclude={"kind"})) for one in asked if isinstance(one, TAID)), None)
+
+
 def _writer(bench: Bench, data: TaskData, reader: Reader, mixture: Mixture, folder: Path) -> WriteTexts:
     recipe = bench.recipe
-    decoding = recipe.distil.student_text.decoding
+    decoding, seed = recipe.distil.student_text.decoding, recipe.seed_of_students
     return StudentWriter(
         sources=mixture.sources,
         input_ids=[example.id for example in (*data.labeled, *data.unlabeled)],
@@ -217,9 +240,14 @@ def _writer(bench: Bench, data: TaskData, reader: Reader, mixture: Mixture, fold
         engine=recipe.engine,
         decoding=decoding,
         max_tokens=recipe.task.max_target_tokens,
-        seed=recipe.seed,
-        provenance={"decoding": decoding.model_dump_json(), "engine": recipe.engine, "seed": str(recipe.seed)},
+        seed=seed,
+        provenance={
+            "decoding": decoding.model_dump_json(),
+            "engine": recipe.engine,
+            "seed": str(seed),
+        },
         folder=folder / STUDENT_TEXT,
+        max_age=recipe.distil.student_text.max_age,
     )
 
 

@@ -40,6 +40,10 @@ class Standing:
     loss_sum: float = 0.0
     """Since the last look at dev, in nats."""
     positions: int = 0
+    done: float = 0.0
+    """Share of the training."""
+    memory: dict[str, float] = field(default_factory=dict)
+    """Of what changes while the training goes on."""
 
     @property
     def loss(self) -> float:

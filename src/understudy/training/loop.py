@@ -6,25 +6,23 @@ No trainer class, no callbacks beyond two plain functions: one scores the networ
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
-from understudy.models.forward import target_logits
-from understudy.objectives import Objective
 from understudy.progress import Advance
 from understudy.records import Generator
-from understudy.training.batches import collate, plan_batches, positions
+from understudy.training.batches import plan_batches
 from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
 from understudy.training.mixture import Lesson, Mixture, plan_round
+from understudy.training.schedules import StudentShare
+from understudy.training.step import Goal, Lecture, Precision, TargetLogits, listener, update
 from understudy.training.texts import Texts
 
 SAVE_EVERY_S = 60.0
@@ -35,25 +33,6 @@ WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Texts]
 
 A round that is asked for again, after a kill, must get the texts it got before.
 """
-Precision = Literal["float32", "bf16"]
-ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
-"""The network's scores on dev by metric."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What training minimises, and by which dev score its best weights are told."""
-
-    objective: Objective
-    objective_settings: Mapping[str, float]
-    teacher: PreTrainedModel | None
-    vocabulary: int
-    """Tokens of the tokenizer: columns of logits beyond are padding and take no part."""
-    score_dev: ScoreDev
-    metric: str
-    higher_is_better: bool
-    judge_start: bool = False
-    """Whether the weights training starts from compete on dev, so that it can only improve on them."""
 
 
 def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
@@ -62,35 +41,6 @@ def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) 
         f"round {number} teaches {len(lessons)} texts of the student {type(student).__name__}, but nobody can write "
         "them; give train() write_texts"
     )
-
-
-class TargetLogits(nn.Module):
-    """A network as the loop sees it: micro-batch in, logits at the target positions out."""
-
-    def __init__(self, network: PreTrainedModel, vocabulary: int, precision: Precision) -> None:
-        super().__init__()
-        self.network = network
-        self.vocabulary = vocabulary
-        self.precision = precision
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The logits at the N target positions, (N, V)."""
-        # Not accelerate's own autocast: that holds one precision for all trainings of a process.
-        with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return target_logits(self.network, **inputs)[:, : self.vocabulary]
-
-
-@dataclass(frozen=True)
-class Lecture:
-    """What every step of one training uses."""
-
-    accelerator: Accelerator
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    teacher: nn.Module | None
-    goal: Goal
-    settings: Training
-    pad: int
 
 
 def train(
@@ -129,7 +79,7 @@ def train(
     model = TargetLogits(network, goal.vocabulary, precision)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lecture = Lecture(accelerator, model, optimizer, _listener(goal, accelerator, precision), goal, settings, pad)
+    lecture = Lecture(accelerator, model, optimizer, listener(goal, accelerator, precision), goal, settings, pad)
     standing = resume(accelerator, model, optimizer, folder)
     rounds = settings.epochs * mixture.rounds_per_epoch
     started = saved = time.monotonic()
@@ -137,16 +87,18 @@ def train(
     advance(standing.round + standing.batch / max(1, standing.batches))
 
     if goal.judge_start and not standing.history:
-        _look_at_dev(lecture, network, standing, folder)
+        _look_at_dev(lecture, network, standing, mixture.student_share, folder)
     while standing.round < rounds and not standing.finished:
-        lessons, texts = _lessons_of_round(network, mixture, standing.round, seed, write_texts)
+        share = student_share_of(mixture, standing, rounds)
+        lessons, texts = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
         batches = plan_batches(
             lessons, mixture.sources, texts, batch_tokens=settings.batch_tokens, seed=(seed, standing.round)
         )
         standing.batches = len(batches)
         for micro_batches in _steps(batches[standing.batch :], settings.accumulate):
             torch.manual_seed(seed * PRIME + standing.step)  # dropout is a function of the step: nothing to save
-            _set_rate(optimizer, settings, standing.step, (standing.round + standing.batch / len(batches)) / rounds)
+            standing.done = (standing.round + standing.batch / len(batches)) / rounds
+            _set_rate(optimizer, settings, standing.step, standing.done)
             update(lecture, micro_batches, mixture, texts, standing)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = before + time.monotonic() - started
@@ -155,68 +107,31 @@ def train(
                 saved = time.monotonic()
         standing.round, standing.batch = standing.round + 1, 0
         if standing.round % (mixture.rounds_per_epoch * settings.evaluate_every) == 0 or standing.round == rounds:
-            _look_at_dev(lecture, network, standing, folder)
+            _look_at_dev(lecture, network, standing, mixture.student_share, folder)
             advance(0, f"dev {goal.metric} {standing.history[-1][goal.metric]:.2f}")
             save(accelerator, model, optimizer, folder, standing)
     load_best(network, folder, standing)
     return standing
 
 
-def update(
-    lecture: Lecture,
-    micro_batches: Sequence[Sequence[Lesson]],
-    mixture: Mixture,
-    texts: Mapping[Generator, Texts],
-    standing: Standing,
-) -> None:
-    """One step of the optimizer.
-
-    Each micro-batch's loss is divided by the target positions of the whole step, so that one micro-batch of eight
-    lessons and eight of one give the same gradient.
-    """
-    count = sum(positions(lessons, texts) for lessons in micro_batches)
-    for lessons in micro_batches:
-        inputs = _inputs(lecture, lessons, mixture.sources, texts)
-        other = mixture.teacher_sources
-        heard = inputs if other is None else _inputs(lecture, lessons, other, texts)
-        loss = loss_of(lecture, inputs, heard)
-        lecture.accelerator.backward(loss / count)
-        standing.loss_sum += float(loss.detach())
-    lecture.accelerator.clip_grad_norm_(lecture.model.parameters(), lecture.settings.max_grad_norm)
-    lecture.optimizer.step()
-    lecture.optimizer.zero_grad()
-    standing.step += 1
-    standing.batch += len(micro_batches)
-    standing.positions += count
-
-
-def loss_of(lecture: Lecture, inputs: Mapping[str, Tensor], teacher_inputs: Mapping[str, Tensor]) -> Tensor:
-    """The objective on one micro-batch: a sum in nats over its target positions.
-
-    The teacher's inputs hold the same targets after sources of its own, where the two families mark them differently.
-    """
-    lecture.model.train()
-    student_logits_NV = lecture.model(inputs)
-    if lecture.teacher is None:
-        compared_with = inputs["target_ids_BT"][inputs["target_mask_BT"]]
-    else:
-        with torch.no_grad():
-            compared_with = lecture.teacher(teacher_inputs)
-    goal = lecture.goal
-    return goal.objective.function(student_logits_NV, compared_with, **goal.objective_settings)
-
-
-def _inputs(
-    lecture: Lecture, lessons: Sequence[Lesson], sources: Texts, texts: Mapping[Generator, Texts]
-) -> dict[str, Tensor]:
-    return collate(lessons, sources, texts, pad=lecture.pad).inputs(lecture.accelerator.device)
+def student_share_of(mixture: Mixture, standing: Standing, rounds: int) -> float | None:
+    """The share of the student's texts in the epoch that is being taught; None where it is what `shares` says."""
+    if mixture.student_share is None:
+        return None
+    first = standing.round - standing.round % mixture.rounds_per_epoch
+    return mixture.student_share.at(standing.memory, first / rounds)
 
 
 def _lessons_of_round(
-    network: PreTrainedModel, mixture: Mixture, number: int, seed: int, write_texts: WriteTexts
+    network: PreTrainedModel,
+    mixture: Mixture,
+    number: int,
+    seed: int,
+    student_share: float | None,
+    write_texts: WriteTexts,
 ) -> tuple[list[Lesson], dict[Generator, Texts]]:
     """The round's lessons with the texts they speak of; the student writes its own now."""
-    lessons = plan_round(mixture, number=number, seed=seed)
+    lessons = plan_round(mixture, number=number, seed=seed, student_share=student_share)
     texts = {generator: targets.texts for generator, targets in mixture.targets.items()}
     to_write = [lesson for lesson in lessons if lesson.generator == "student"]
     if not to_write:
@@ -232,7 +147,9 @@ def _lessons_of_round(
     return [next(written) if lesson.generator == "student" else lesson for lesson in lessons], texts
 
 
-def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing, folder: Path) -> None:
+def _look_at_dev(
+    lecture: Lecture, network: PreTrainedModel, standing: Standing, share: StudentShare | None, folder: Path
+) -> None:
     """Scores dev, keeps the weights if they are the best so far, and stops when patience is at its end."""
     goal, patience = lecture.goal, lecture.settings.patience
     if not math.isfinite(standing.loss):
@@ -241,7 +158,10 @@ def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing,
             f"learning rate (now {lecture.settings.learning_rate}) or lengthen warmup_steps"
         )
     scores = goal.score_dev(network)
-    value = scores[goal.metric] if goal.higher_is_better else -scores[goal.metric]
+    sign = 1 if goal.higher_is_better else -1
+    value = sign * scores[goal.metric]
+    if share and standing.history:
+        standing.memory.update(share.after(standing.memory, worse=value < sign * standing.history[-1][goal.metric]))
     standing.history.append(standing.row() | dict(scores))
     standing.loss_sum, standing.positions = 0.0, 0
     if standing.best is None or value > standing.best:
@@ -250,15 +170,6 @@ def _look_at_dev(lecture: Lecture, network: PreTrainedModel, standing: Standing,
     else:
         standing.disappointments += 1
         standing.finished = patience is not None and standing.disappointments >= patience
-
-
-def _listener(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
-    if goal.objective.needs == "labels":
-        return None
-    if goal.teacher is None:
-        raise ObjectiveError(f"{goal.objective.function.__name__} compares with a teacher's logits; give it a teacher")
-    teacher = TargetLogits(goal.teacher, goal.vocabulary, precision).to(accelerator.device)
-    return teacher.eval().requires_grad_(requires_grad=False)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from understudy.errors import DataError, PoolError
 from understudy.records import Generator
+from understudy.training.schedules import StudentShare
 from understudy.training.texts import Ints, Targets, Texts
 
 
@@ -40,19 +41,25 @@ class Mixture:
     rounds_per_epoch: int = 1
     student_from_round: int = 0
     """Before this round the teacher's texts stand in for the student's."""
+    student_share: StudentShare | None = None
+    """How the share of the student's texts changes; None: it does not."""
     teacher_sources: Texts | None = None
     """The sources as the teacher reads them; None: as the student does."""
 
 
-def plan_round(mixture: Mixture, *, number: int, seed: int) -> list[Lesson]:
+def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[Lesson]:
     """The lessons of round `number` (from 0), in random order.
 
     Within an epoch the rounds share out its lessons; over epochs the targets of a source take turns, as epoch e of
-    the paper trains on the (e mod K)-th of K pseudo-targets (Calderon et al. 2023, section 5.2).
+    the paper trains on the (e mod K)-th of K pseudo-targets (Calderon et al. 2023, section 5.2). Where the student's
+    share is given, the epoch has as many lessons as inputs: so many of the student, the rest of gold and teacher.
     """
     epoch, part = divmod(number, mixture.rounds_per_epoch)
     rng = np.random.default_rng((seed, epoch))
-    lessons = [*_pseudo_target_lessons(mixture, epoch, number, rng), *_gold_lessons(mixture, epoch, seed)]
+    if student_share is None:
+        lessons = [*_pseudo_target_lessons(mixture, epoch, number, rng), *_gold_lessons(mixture, epoch, seed)]
+    else:
+        lessons = _lessons_by_share(mixture, epoch, seed, rng, student_share)
     order = rng.permutation(len(lessons))
     mine = np.array_split(order, mixture.rounds_per_epoch)[part]
     return [lessons[i] for i in mine]
@@ -75,6 +82,21 @@ def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.ra
     return lessons + [_teacher_lesson(mixture, source, epoch) for source in order[:cut]]
 
 
+def _lessons_by_share(
+    mixture: Mixture, epoch: int, seed: int, rng: np.random.Generator, student_share: float
+) -> list[Lesson]:
+    gold, teacher = mixture.shares.get("gold", 0.0), mixture.shares.get("teacher", 0.0)
+    order = rng.permutation(mixture.inputs).tolist()
+    own = round(len(order) * student_share)
+    others = len(order) - own
+    of_teacher = round(others * teacher / (gold + teacher))
+    return [
+        *(Lesson(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:own]),
+        *(_teacher_lesson(mixture, source, epoch) for source in order[own : own + of_teacher]),
+        *_gold_turns(mixture, start=epoch * len(order), count=others - of_teacher, seed=seed),
+    ]
+
+
 def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> Lesson:
     rows, k = mixture.targets["teacher"].rows(source), mixture.targets_per_source
     if not rows:
@@ -89,21 +111,33 @@ def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> Lesson:
 def _gold_lessons(mixture: Mixture, epoch: int, seed: int) -> list[Lesson]:
     if not mixture.shares.get("gold", 0.0):
         return []
-    gold, k = mixture.targets["gold"], mixture.targets_per_source
-    if not len(gold.texts):
-        raise DataError("gold has a share of the targets, but no source has a gold target; give labelled examples")
+    gold, k = _gold(mixture), mixture.targets_per_source
     others = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
-    source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
     if others == 0:
-        rows_of = {source: gold.rows(source) for source in dict.fromkeys(source_of)}
+        rows_of = {source: gold.rows(source) for source in range(len(gold.counts))}
         return [
             Lesson(source, "gold", tuple(rows[start : start + k]))
             for source, rows in rows_of.items()
             for start in range(0, len(rows), k)
         ]
     wanted = round(len(mixture.inputs) * mixture.shares["gold"] / others)
-    rows = _turns(len(source_of), start=epoch * wanted, count=wanted, seed=seed)
+    return _gold_turns(mixture, start=epoch * wanted, count=wanted, seed=seed)
+
+
+def _gold_turns(mixture: Mixture, *, start: int, count: int, seed: int) -> list[Lesson]:
+    if not count:
+        return []
+    gold = _gold(mixture)
+    source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
+    rows = _turns(len(source_of), start=start, count=count, seed=seed)
     return [Lesson(source_of[row], "gold", (row,)) for row in rows.tolist()]
+
+
+def _gold(mixture: Mixture) -> Targets:
+    gold = mixture.targets["gold"]
+    if not len(gold.texts):
+        raise DataError("gold has a share of the targets, but no source has a gold target; give labelled examples")
+    return gold
 
 
 def _turns(n: int, *, start: int, count: int, seed: int) -> Ints:

@@ -33,14 +33,30 @@ class StudentWriter:
     seed: int
     provenance: Mapping[str, str]
     folder: Path
+    max_age: int = 0
+    """Rounds for which a text is taught again before another is written for its input."""
 
     def __call__(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
         """The texts of the round's student lessons, in their order."""
-        path = self.folder / f"round-{number:05d}.parquet"
-        if not path.exists():
-            self._write(student, lessons, number, path)
-        token_ids = read_shard(path).table["token_ids"].to_pylist()
-        return Texts.of(token_ids)
+        texts = self._written_since(number)
+        missing = [lesson for lesson in lessons if self.input_ids[lesson.source] not in texts]
+        path = self._shard(number)
+        if missing and not path.exists():
+            self._write(student, missing, number, path)
+        if missing:
+            texts |= _by_input(path)
+        return Texts.of([text for lesson in lessons for text in texts[self.input_ids[lesson.source]]])
+
+    def _written_since(self, number: int) -> dict[str, list[list[int]]]:
+        """What was written for each input in the rounds before that are young enough, the latest first of all."""
+        texts: dict[str, list[list[int]]] = {}
+        for earlier in range(max(0, number - self.max_age), number):
+            if self._shard(earlier).exists():
+                texts |= _by_input(self._shard(earlier))
+        return texts
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / f"round-{number:05d}.parquet"
 
     def _write(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int, path: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,3 +77,11 @@ class StudentWriter:
             decode=lambda token_ids: decode(self.tokenizer, token_ids),
         )
         write_shard(path, rows, dict(self.provenance))
+
+
+def _by_input(path: Path) -> dict[str, list[list[int]]]:
+    table = read_shard(path).table
+    texts: dict[str, list[list[int]]] = {}
+    for name, token_ids in zip(table["input_id"].to_pylist(), table["token_ids"].to_pylist(), strict=True):
+        texts.setdefault(name, []).append(token_ids)
+    return texts

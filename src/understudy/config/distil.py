@@ -1,0 +1,118 @@
+"""How the student is taught: where its texts come from, by which measure, on which schedule."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from understudy.config.decoding import Decoding, Sampling
+from understudy.config.objectives import AnyObjective, CrossEntropy
+from understudy.config.section import Section
+from understudy.config.training import Training
+
+
+class Shares(Section):
+    """Where the target texts of an epoch come from; only their proportions matter."""
+
+    gold: NonNegativeFloat = 0.0
+    teacher: NonNegativeFloat = 0.0
+    student: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _some_text(self) -> Self:
+        if self.gold + self.teacher + self.student == 0:
+            msg = "gold, teacher and student are all 0, so there is no text to learn; give one of them a share"
+            raise ValueError(msg)
+        return self
+
+
+class Constant(Section):
+    """The student's share is what `targets` says, all the time."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Growing(Section):
+    """The student's share grows from nothing: 1 - base^(-t), t the share of training done (Lin et al. 2020)."""
+
+    kind: Literal["growing"] = "growing"
+    base: Annotated[float, Field(gt=1)] = 200.0
+
+
+class Adaptive(Section):
+    """The student's share is raised whenever dev got worse, from nothing to at most all (Ko et al. 2024)."""
+
+    kind: Literal["adaptive"] = "adaptive"
+    step: Annotated[PositiveFloat, Field(le=1)] = 0.1
+
+
+class StudentText(Section):
+    """How the student writes the texts it is taught on, and how many of them there are."""
+
+    decoding: Decoding = Sampling()
+    rounds_per_epoch: PositiveInt = 1
+    """How often in an epoch the current student writes anew."""
+    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of training before the first student text; the teacher's stands in.
+
+    A student from scratch writes noise at first.
+    """
+    max_age: NonNegativeInt = 0
+    """Rounds for which a text is taught again before the student writes another one for its input."""
+    share: Annotated[Constant | Growing | Adaptive, Field(discriminator="kind")] = Constant()
+
+
+class Distil(Section):
+    """How the student is taught: a named method, or any mixture of its own."""
+
+    method: str = "joint_teaching"
+    """A preset: defaults for this section and pseudo_targets. `understudy show` prints them filled in."""
+    targets: Shares
+    objective: AnyObjective
+    on_student_text: AnyObjective | None = None
+    """Another objective for the texts of the student; none: the same."""
+    noisy_teacher: bool = False
+    """Whether the teacher's dropout is on while it is listened to."""
+    student_text: StudentText = StudentText()
+    final_finetune: Training | None = None
+    """A last stage on gold, kept only if dev improves (the paper: about 10 epochs)."""
+
+    @property
+    def objectives(self) -> tuple[AnyObjective, ...]:
+        """All that are minimised."""
+        return (self.objective, *((self.on_student_text,) if self.on_student_text else ()))
+
+    @property
+    def needs_teacher_logits(self) -> bool:
+        """Whether distributions are compared, so that vocabularies must be shared."""
+        return any(not isinstance(objective, CrossEntropy) for objective in self.objectives)
+
+    @model_validator(mode="after")
+    def _start_needs_a_teacher(self) -> Self:
+        if self.targets.student and self.student_text.start and not self.targets.teacher:
+            msg = (
+                f"student_text.start is {self.student_text.start}, but targets.teacher is 0, so nothing stands in "
+                "before; set student_text.start=0 or give targets.teacher a share"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _a_changing_share_has_others(self) -> Self:
+        kind = self.student_text.share.kind
+        if kind != "constant" and not (self.targets.student and self.targets.gold + self.targets.teacher):
+            msg = (
+                f"student_text.share is {kind}, which trades the student's text against gold and the teacher's, but "
+                "targets has no share for both sides; give targets.student and targets.gold or targets.teacher one"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _noise_is_heard(self) -> Self:
+        if self.noisy_teacher and not self.needs_teacher_logits:
+            msg = (
+                "noisy_teacher turns on the dropout of a teacher nobody listens to: objective cross_entropy learns "
+                "text alone; use objective forward_kl, or noisy_teacher=false"
+            )
+            raise ValueError(msg)
+        return self
