@@ -10,11 +10,17 @@ FULL = [Prediction("0", "s", ("a b c d e",), "a b c d e"), Prediction("1", "s", 
 EMPTY = [FULL[0], Prediction("1", "s", ("f g h i j", "k"), "")]
 
 
-@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.needs_references])
+PERFECT = {"bleu": 100, "chrf": 100, "rouge": 100, "rouge1": 100, "rouge2": 100, "rougeL": 100, "wer": 0}
+"""What a text equal to its reference scores, by the metrics that need nothing but references."""
+
+
+@pytest.mark.parametrize("name", PERFECT)
 def test_an_empty_text_is_scored(name: str) -> None:
     """A system that writes nothing for an example loses, the example stays."""
-    assert tally(name, FULL).value() == pytest.approx(100)
-    assert tally(name, EMPTY).value() < 100
+    sign = 1 if METRICS[name].higher_is_better else -1
+
+    assert tally(name, FULL).value() == pytest.approx(PERFECT[name])
+    assert sign * tally(name, EMPTY).value() < sign * PERFECT[name]
     assert tally(name, EMPTY).ids == ("0", "1")
 
 
@@ -36,7 +42,7 @@ def test_one_number_of_references_is_one_number() -> None:
 
 def test_an_unknown_metric_is_answered_with_the_known_ones() -> None:
     """The message proposes the nearest name."""
-    with pytest.raises(ConfigError, match=r"unknown metric 'blue'; known: bleu, .*did you mean 'bleu'"):
+    with pytest.raises(ConfigError, match=r"unknown metric 'blue'; known: bertscore, bleu, .*did you mean 'bleu'"):
         tally("blue", FULL)
 
 
@@ -50,6 +56,12 @@ def test_missing_references_are_refused() -> None:
     """The message counts them and names the first."""
     with pytest.raises(EvaluationError, match="1 of 3 predictions have none \\(first: 'x'\\)"):
         tally("rouge", [*FULL, Prediction("x", "s", (), "text")])
+
+
+def test_a_missing_encoder_is_refused() -> None:
+    """BERTScore is nothing without a network."""
+    with pytest.raises(EvaluationError, match=r"bertscore needs an encoder and got none; set task\.bertscore\.model"):
+        tally("bertscore", FULL)
 
 
 def test_a_missing_checker_is_refused() -> None:

@@ -1,14 +1,26 @@
 """What is to be learned: data, prompt, metrics, limits."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import PositiveInt, Tag
+from pydantic import NonNegativeInt, PositiveInt, Tag, model_validator
 
 from understudy.config.section import Section, variant_by_key
 
 MetricName = Literal[
-    "bleu", "chrf", "rouge", "rouge1", "rouge2", "rougeL", "distinct_1", "distinct_2", "slot_error_rate", "nll"
+    "bleu",
+    "chrf",
+    "rouge",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "wer",
+    "meteor",
+    "bertscore",
+    "distinct_1",
+    "distinct_2",
+    "slot_error_rate",
+    "nll",
 ]
 
 
@@ -50,6 +62,15 @@ class Forecast(Section):
     """Bulletins per dev and test input."""
 
 
+class BertScore(Section):
+    """The encoder that `bertscore` compares texts with."""
+
+    model: str
+    """A checkpoint by hub name, or a local folder."""
+    layer: NonNegativeInt | None = None
+    """Which hidden states, 0 being the embeddings; none: the last."""
+
+
 class Task(Section):
     """What every task has."""
 
@@ -58,12 +79,24 @@ class Task(Section):
     metrics: tuple[MetricName, ...] = ("bleu", "chrf", "rouge", "nll", "distinct_2")
     primary_metric: MetricName = "bleu"
     """Chooses checkpoints and speaks in the verdict."""
+    bertscore: BertScore | None = None
+    """Asked for by the metric of that name."""
     max_source_tokens: PositiveInt = 256
     max_target_tokens: PositiveInt = 64
     long_sources: Literal["refuse", "drop"] = "refuse"
     """What becomes of training inputs over the limit. Their end is never cut: it may hold the answer."""
     leaks: Literal["refuse", "drop_from_train", "allow"] = "refuse"
     """What becomes of training inputs that are also in dev or test."""
+
+    @model_validator(mode="after")
+    def _bertscore_has_an_encoder(self) -> Self:
+        if "bertscore" in self.metrics and self.bertscore is None:
+            msg = (
+                "metrics asks for bertscore, which compares texts by an encoder, and bertscore.model is not set; set "
+                "it to a checkpoint such as roberta-large, or take the metric out"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class FilesTask(Task):

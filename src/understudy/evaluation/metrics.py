@@ -1,6 +1,7 @@
 """The metrics by name, and the one way from predictions to a tally.
 
-The mathematics stands in `overlap`, `diversity` and `slots`. A prediction is scored even if it is empty.
+The mathematics stands in `overlap`, `edits`, `meteor`, `bertscore`, `diversity` and `slots`. A prediction is scored
+even if it is empty.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,10 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from understudy.errors import EvaluationError, unknown_name
+from understudy.evaluation.bertscore import Encoder, bertscore_rows
 from understudy.evaluation.diversity import distinct_rows
+from understudy.evaluation.edits import wer_rows
+from understudy.evaluation.meteor import meteor_rows
 from understudy.evaluation.overlap import bleu, bleu_rows, chrf, chrf_rows, rouge_rows
 from understudy.evaluation.slots import Checker, slot_rows
 from understudy.evaluation.tally import FloatArray, Formula, Tally, ratio
@@ -30,12 +34,19 @@ class Metric:
     higher_is_better: bool = True
     needs_references: bool = True
     needs_checker: bool = False
+    needs_encoder: bool = False
 
 
 SACREBLEU = {"sacrebleu": version("sacrebleu")}
 BLEU_SETTINGS = {"case": "mixed", "tok": "13a", "smooth": "exp", **SACREBLEU}
 CHRF_SETTINGS = {"case": "mixed", "nc": "6", "nw": "0", "space": "no", **SACREBLEU}
 ROUGE_SETTINGS = {"f": "1", "stem": "porter", "rouge-score": version("rouge-score")}
+WER_SETTINGS = {"case": "mixed", "tok": "none"}
+METEOR_SETTINGS = {
+    "case": "lower", "tok": "13a", "alpha": "0.9", "beta": "3", "gamma": "0.5", "stem": "porter", "wordnet": "3.0",
+    "nltk": version("nltk"), **SACREBLEU,
+}  # fmt: skip
+BERTSCORE_SETTINGS = {"f": "1", "idf": "no", "rescaled": "no"}
 DISTINCT_SETTINGS = {"case": "mixed", "tok": "13a", **SACREBLEU}
 
 METRICS: Mapping[str, Metric] = {
@@ -45,6 +56,9 @@ METRICS: Mapping[str, Metric] = {
     "rouge1": Metric(partial(rouge_rows, kinds=("rouge1",)), ratio, ROUGE_SETTINGS),
     "rouge2": Metric(partial(rouge_rows, kinds=("rouge2",)), ratio, ROUGE_SETTINGS),
     "rougeL": Metric(partial(rouge_rows, kinds=("rougeL",)), ratio, ROUGE_SETTINGS),
+    "wer": Metric(wer_rows, ratio, WER_SETTINGS, higher_is_better=False),
+    "meteor": Metric(meteor_rows, ratio, METEOR_SETTINGS),
+    "bertscore": Metric(bertscore_rows, ratio, BERTSCORE_SETTINGS, needs_encoder=True),
     "distinct_1": Metric(partial(distinct_rows, order=1), ratio, DISTINCT_SETTINGS, needs_references=False),
     "distinct_2": Metric(partial(distinct_rows, order=2), ratio, DISTINCT_SETTINGS, needs_references=False),
     "slot_error_rate": Metric(slot_rows, ratio, {}, higher_is_better=False, needs_references=False, needs_checker=True),
@@ -56,6 +70,7 @@ def tally(
     predictions: Sequence[Prediction],
     *,
     checker: Checker | None = None,
+    encoder: Encoder | None = None,
     fields: Mapping[str, str] = NOTHING,
 ) -> Tally:
     """One system's predictions under one metric; all scores in percent.
@@ -64,11 +79,12 @@ def tally(
         name: a key of `METRICS`.
         predictions: of one system; empty texts are scored like any other.
         checker: the task's function from source and text to slot errors, for `slot_error_rate`.
+        encoder: makes the vectors, for `bertscore`.
         fields: what the caller knows and the signature should say: data hash, split, decoding.
 
     Raises:
         ConfigError: if the metric is unknown.
-        EvaluationError: if there are no predictions, or none of what the metric compares them with.
+        EvaluationError: if there are no predictions, or none of what the metric needs beside them.
     """
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
@@ -79,13 +95,18 @@ def tally(
         _require_references(name, predictions)
     if metric.needs_checker and checker is None:
         raise EvaluationError(f"{name} needs the task's checker of facts and this task has none; leave the metric out")
-    rows = partial(metric.rows, checker=checker) if metric.needs_checker else metric.rows
+    if metric.needs_encoder and encoder is None:
+        raise EvaluationError(
+            f"{name} needs an encoder and got none; set task.bertscore.model, or leave the metric out"
+        )
+    needed = {"checker": checker} if metric.needs_checker else {"encoder": encoder} if metric.needs_encoder else {}
+    settings = {**metric.settings, **(encoder.settings if encoder and metric.needs_encoder else {})}
     return Tally(
         metric=name,
         ids=tuple(prediction.id for prediction in predictions),
-        rows_ND=rows(predictions),
+        rows_ND=metric.rows(predictions, **needed),
         formula=metric.formula,
-        signature=_signature(name, metric, predictions, fields),
+        signature=_signature(name, {**fields, **_counts(metric, predictions), **settings}),
         higher_is_better=metric.higher_is_better,
     )
 
@@ -99,11 +120,14 @@ def _require_references(name: str, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _signature(name: str, metric: Metric, predictions: Sequence[Prediction], fields: Mapping[str, str]) -> str:
+def _counts(metric: Metric, predictions: Sequence[Prediction]) -> dict[str, str]:
     counts = {"n": str(len(predictions))}
     if metric.needs_references:
         references = [len(prediction.references) for prediction in predictions]
         few, many = min(references), max(references)
         counts["refs"] = str(few) if few == many else f"{few}-{many}"
-    said = {**fields, **counts, **metric.settings, "understudy": version("understudy")}
-    return "|".join([name, *(f"{key}:{value}" for key, value in said.items())])
+    return counts
+
+
+def _signature(name: str, said: Mapping[str, str]) -> str:
+    return "|".join([name, *(f"{key}:{value}" for key, value in {**said, "understudy": version("understudy")}.items())])

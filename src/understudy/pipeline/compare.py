@@ -4,10 +4,9 @@ from pathlib import Path
 
 from understudy.errors import unknown_name
 from understudy.evaluation.bootstrap import resample_weights, score
-from understudy.evaluation.metrics import tally
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import NLL, SCORED, checker_of, tally_of
+from understudy.pipeline.measure import NLL, SCORED, tally_of, tally_texts
 from understudy.pipeline.open import open_run
 from understudy.records import Score
 
@@ -43,8 +42,5 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
     }
     if outputs:
         predictions = read_outputs(outputs, examples)
-        checker = checker_of(task)
-        scores[outputs.stem] = [
-            score(tally(m, predictions, checker=checker, fields=fields), weights_RN) for m in metrics
-        ]
+        scores[outputs.stem] = [score(tally_texts(m, predictions, task, fields), weights_RN) for m in metrics]
     return scores

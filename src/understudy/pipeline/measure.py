@@ -14,9 +14,10 @@ from understudy.config.decoding import Decoding, EngineName
 from understudy.config.recipe import Recipe
 from understudy.config.task import ForecastTask, MetricName, Task
 from understudy.errors import ConfigError
+from understudy.evaluation.bertscore import open_encoder
 from understudy.evaluation.efficiency import Workload, measure_all
 from understudy.evaluation.likelihood import likelihood_tally
-from understudy.evaluation.metrics import METRICS, tally
+from understudy.evaluation.metrics import METRICS, NOTHING, tally
 from understudy.evaluation.predictions import read_predictions, write_predictions
 from understudy.evaluation.slots import Checker
 from understudy.evaluation.tally import FloatArray, Tally, ratio
@@ -47,7 +48,6 @@ def dev_scorer(
     metric, examples = recipe.task.primary_metric, dev[: recipe.evaluation.dev_inputs]
     if metric == NLL:
         return (lambda network: {NLL: likelihood(network, reader, examples).value()}), False
-    checker = checker_of(recipe.task)
     write = partial(
         predict,
         reader=reader,
@@ -56,7 +56,7 @@ def dev_scorer(
         decoding=recipe.evaluation.dev_decoding,
         max_tokens=recipe.task.max_target_tokens,
     )
-    return (lambda network: {metric: tally(metric, write(network), checker=checker).value()}), METRICS[
+    return (lambda network: {metric: tally_texts(metric, write(network), recipe.task).value()}), METRICS[
         metric
     ].higher_is_better
 
@@ -138,11 +138,20 @@ def answers_of(stage: Finished, split: str) -> list[Prediction]:
     return read_predictions(stage.folder / f"{split}.jsonl")
 
 
+def tally_texts(
+    metric: MetricName, predictions: Sequence[Prediction], task: Task, fields: Mapping[str, str] = NOTHING
+) -> Tally:
+    """Predictions under a metric that reads texts, with whatever the task knows that the metric needs."""
+    asked = task.bertscore if metric == "bertscore" else None
+    encoder = open_encoder(asked.model, asked.layer) if asked else None
+    return tally(metric, predictions, checker=checker_of(task), encoder=encoder, fields=fields)
+
+
 def tally_of(stage: Finished, metric: MetricName, split: str, task: Task, fields: Mapping[str, str]) -> Tally:
     """A system's statistics under a metric, from what its answers stage holds."""
     predictions = answers_of(stage, split)
     if metric != NLL:
-        return tally(metric, predictions, checker=checker_of(task), fields=fields)
+        return tally_texts(metric, predictions, task, fields)
     rows_ND: FloatArray = np.load(stage.folder / f"{split}-nll.npy")
     signatures = stage.manifest.facts["signatures"]
     assert isinstance(signatures, Mapping)  # noqa: S101 - make_answers wrote it

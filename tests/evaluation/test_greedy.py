@@ -1,0 +1,69 @@
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from understudy.evaluation.greedy import write_on
+from understudy.models.scratch import build_network
+from understudy.models.tokenizers import train_tokenizer
+
+TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], pieces=150)
+END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
+SOURCES = [[5, 6, 7], [8], [9, 10]]
+
+
+def network(architecture: str) -> PreTrainedModel:
+    """Random weights, wide enough apart for texts that differ."""
+    built = build_network(
+        architecture,
+        TOKENIZER,
+        width=16,
+        encoder_layers=None if architecture == "gpt2" else 1,
+        decoder_layers=1,
+        heads=2,
+        feed_forward=32,
+        dropout=0.5,
+        max_positions=32,
+        seed=3,
+    )
+    torch.manual_seed(0)
+    for parameter in built.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return built
+
+
+def naive(model: PreTrainedModel, source: list[int], prefix: list[int], *, at_most: int) -> tuple[int, ...]:
+    """The most probable token each time, one whole forward pass per token."""
+    written: list[int] = []
+    model.eval()
+    while len(written) < at_most and written[-1:] != [END]:
+        so_far = [*prefix, *written]
+        with torch.inference_mode():
+            if model.config.is_encoder_decoder:
+                start = model.config.decoder_start_token_id
+                out = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([[start, *so_far]]))
+            else:
+                out = model(input_ids=torch.tensor([[*source, *so_far]]))
+        written.append(int(out.logits[0, -1].argmax()))
+    return tuple(written)
+
+
+@pytest.mark.parametrize("architecture", ["bart", "t5", "gpt2"])
+@pytest.mark.parametrize("prefix", [[], [11, 12]])
+def test_what_is_written_is_what_a_naive_loop_writes(architecture: str, prefix: list[int]) -> None:
+    """With and without a prefix, sources of several lengths in one batch, dropout off although it was on."""
+    model = network(architecture).train()
+    written = write_on(model, SOURCES, [prefix] * 3, end=END, pad=PAD, at_most=6)
+
+    assert model.training
+    assert written == [naive(model, source, prefix, at_most=6) for source in SOURCES]
+
+
+@pytest.mark.parametrize("architecture", ["bart", "gpt2"])
+def test_a_length_can_be_forced(architecture: str) -> None:
+    """No text ends before, none goes on after."""
+    model = network(architecture)
+    model.get_output_embeddings().weight.data[END] = 0  # tied: also the embedding of the end
+
+    written = write_on(model, SOURCES, [()] * 3, end=END, pad=PAD, at_least=7, at_most=7)
+
+    assert [len(text) for text in written] == [7, 7, 7]
