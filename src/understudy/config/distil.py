@@ -73,6 +73,8 @@ class Distil(Section):
     noisy_teacher: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
     student_text: StudentText = StudentText()
+    generations: PositiveInt = 1
+    """How often it is done: every student but the first learns from the one before, as from a teacher."""
     final_finetune: Training | None = None
     """A last stage on gold, kept only if dev improves (the paper: about 10 epochs)."""
 

@@ -180,6 +180,12 @@ BEYOND = {
         _mixture(HALF, CROSS_ENTROPY),
         ALL_SAMPLED | {"inputs": ["labeled"]},
     ),
+    "self_distillation": Preset(
+        "The student learns gold text and its teacher's texts, then writes texts itself and teaches its successor.",
+        "Furlanello et al. 2018 (arXiv:1805.04770); arXiv:2501.16226, 2025",
+        _mixture({"gold": 0.1, "teacher": 0.9}, CROSS_ENTROPY, generations=2),
+        ALL_BEAM,
+    ),
 }
 """Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""
 

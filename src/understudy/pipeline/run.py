@@ -10,12 +10,13 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.measure import checker_of, make_answers, make_efficiency
-from understudy.pipeline.networks import NETWORK, make_readers, make_tokenizer
+from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
 from understudy.pipeline.proof import Evidence, facts_of, make_proof
-from understudy.pipeline.readers import fitting
+from understudy.pipeline.readers import Reader, fitting
 from understudy.pipeline.teach import limits, make_baseline, make_last_lesson, make_student, make_teacher
 from understudy.pipeline.writing import make_pool
 from understudy.progress import Progress, Silence
+from understudy.records import TaskData
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
@@ -34,6 +35,22 @@ class Run:
     stages: Mapping[str, Finished]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What a recipe's networks have learned and answered, before anything is measured or told."""
+
+    stages: Mapping[str, Finished]
+    """All there are so far, in the order in which they were asked for."""
+    shipped: Mapping[str, Finished]
+    """System -> the stage that holds its network as it is delivered."""
+    answers: Mapping[str, Finished]
+    """System -> the stage of what it writes for dev and test."""
+    readers: Mapping[str, Reader]
+    """System -> how it reads."""
+    data: TaskData
+    """Without what is over the length limits."""
+
+
 def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     """Does what a recipe asks; what was done before, by any run in `out`, is not done again.
 
@@ -49,6 +66,30 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
         UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
     """
     bench = Bench(recipe, Store(out / STORE), progress, fast_precision(recipe.precision))
+    learned = learn(bench)
+    stages = dict(learned.stages)
+    stages["efficiency"] = make_efficiency(bench, learned.shipped, learned.readers, learned.data)
+    evidence = Evidence(
+        data=stages["data"],
+        pool=stages.get("pool"),
+        learned={name: stages[name] for name in learned.shipped},
+        answers=learned.answers,
+        efficiency=stages["efficiency"],
+    )
+    stages["proof"] = make_proof(bench, evidence, eos_id=learned.readers[TEACHER].tokenizer.eos_token_id)
+    folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
+    facts = facts_of(stages["proof"], list(stages.values()))
+    write_report(facts, folder)
+    return Run(folder, facts, stages)
+
+
+def learn(bench: Bench) -> Learned:
+    """The stages of a recipe from the data to what each system answers; those that are found are not made again.
+
+    Raises:
+        UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
+    """
+    recipe = bench.recipe
     checker_of(recipe.task)
     stages: dict[str, Finished] = {"data": make_data(bench)}
     tokenizer = make_tokenizer(bench, stages["data"])
@@ -60,7 +101,7 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     )
     for split, count in dropped.items():
         if count:
-            progress.say(f"{count} {split} examples are over the length limits and take no part")
+            bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
 
     begun = dict(stages)
     stages["teacher"] = make_teacher(bench, data, readers, begun)
@@ -68,8 +109,7 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
         stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"], limits(recipe))
     stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], begun)
     method = recipe.distil.method
-    taught = begun | {name: stages[name] for name in ("teacher", "pool") if name in stages}
-    stages[method] = make_student(bench, data, readers, taught)
+    stages |= _generations(bench, data, readers, begun, stages)
     if recipe.distil.final_finetune is not None:
         last = make_last_lesson(bench, data, readers, stages[method], recipe.distil.final_finetune)
         stages[f"{method}_gold"] = last
@@ -77,14 +117,23 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     own_readers = {TEACHER: readers.teacher, FINE_TUNED: readers.student, method: readers.student}
     answers = {name: make_answers(bench, name, stage, own_readers[name], data) for name, stage in shipped.items()}
     stages |= {f"answers_{name}": stage for name, stage in answers.items()}
-    stages["efficiency"] = make_efficiency(bench, shipped, own_readers, data)
-    learned = {name: stages[name] for name in (TEACHER, FINE_TUNED, method)}
-    evidence = Evidence(stages["data"], stages.get("pool"), learned, answers, stages["efficiency"])
-    stages["proof"] = make_proof(bench, evidence, eos_id=readers.teacher.tokenizer.eos_token_id)
-    folder = _deliver(recipe, out, stages, shipped[method])
-    facts = facts_of(stages["proof"], list(stages.values()))
-    write_report(facts, folder)
-    return Run(folder, facts, stages)
+    return Learned(stages, shipped, answers, own_readers, data)
+
+
+def _generations(
+    bench: Bench, data: TaskData, readers: Readers, begun: Mapping[str, Finished], stages: Mapping[str, Finished]
+) -> dict[str, Finished]:
+    """The student, after those of earlier generations, each of which writes for the next as its teacher."""
+    recipe, teacher = bench.recipe, stages["teacher"]
+    taught = {name: stages[name] for name in ("teacher", "pool") if name in stages}
+    made: dict[str, Finished] = {}
+    for generation in range(1, recipe.distil.generations):
+        student = make_student(bench, data, readers, {**begun, **taught}, origin=teacher)
+        made[f"{recipe.distil.method}_{generation}"] = student
+        readers, taught = Readers(readers.student, readers.student), {"teacher": student}
+        if _needs_pool(recipe):
+            taught["pool"] = make_pool(bench, data, readers.teacher, student, limits(recipe))
+    return made | {recipe.distil.method: make_student(bench, data, readers, {**begun, **taught}, origin=teacher)}
 
 
 def _needs_pool(recipe: Recipe) -> bool:

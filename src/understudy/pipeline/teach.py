@@ -102,9 +102,17 @@ def make_student(
     data: TaskData,
     readers: Readers,
     inputs: Mapping[str, Finished],
+    *,
+    origin: Finished,
 ) -> Finished:
-    """The stage of the distilled student; `inputs` holds the teacher and, where the method needs it, the pool."""
+    """The stage of the distilled student.
+
+    `inputs` holds the teacher and, where the method needs it, the pool; a pruned student is cut from `origin`, which
+    is the teacher but for students of a student.
+    """
     recipe, teacher = bench.recipe, inputs["teacher"]
+    if _is_pruned(recipe) and origin.key != teacher.key:
+        inputs = {**inputs, "origin": origin}
 
     def mixture() -> Mixture:
         pool = PseudoTargetPool.open(inputs["pool"].folder) if "pool" in inputs else None
@@ -125,7 +133,7 @@ def make_student(
         reader=readers.student,
         dev=data.dev,
         seed=recipe.seed_of_students,
-        start=lambda: starting_student(bench, readers.student, teacher),
+        start=lambda: starting_student(bench, readers.student, origin),
         mixture=mixture,
         teacher=(lambda: load_network(str(teacher.folder / NETWORK))) if recipe.distil.needs_teacher_logits else None,
         writer=lambda made, folder: _writer(bench, data, readers.student, made, folder),
@@ -134,7 +142,7 @@ def make_student(
     )
     settings = _student_settings(recipe) | {
         "training": recipe.training.model_dump(),
-        "distil": recipe.distil.model_dump(exclude={"method", "final_finetune"}),
+        "distil": recipe.distil.model_dump(exclude={"method", "final_finetune", "generations"}),
         "inputs": recipe.pseudo_targets.inputs,
     }
     return _learn(bench, course, settings, inputs)
