@@ -32,7 +32,9 @@ def test_these_are_the_public_names() -> None:
         "forward_kl",
         "open_run",
         "read_recipe",
+        "read_study",
         "run",
+        "run_study",
     ]
     assert dir(understudy) == understudy.__all__
 
@@ -50,7 +52,7 @@ def test_every_public_name_has_a_home() -> None:
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     """The error is the one Python expects of a module."""
-    with pytest.raises(AttributeError, match=r"no attribute 'distill'.*read_recipe, run"):
+    with pytest.raises(AttributeError, match=r"no attribute 'distill'.*read_recipe, read_study, run"):
         understudy.distill  # noqa: B018 - asking is the test
 
 

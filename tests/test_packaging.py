@@ -13,7 +13,15 @@ from understudy.config.read import read_recipe
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DATA = ("py.typed", "cli/demo.yaml", "report/page.html.jinja", "report/page.css", "report/page.js")
+DATA = (
+    "py.typed",
+    "cli/demo.yaml",
+    "report/diagnostics.html.jinja",
+    "report/ladder.html.jinja",
+    "report/page.html.jinja",
+    "report/page.css",
+    "report/page.js",
+)
 PINS = dict(
     line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line
 )

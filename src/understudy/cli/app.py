@@ -43,6 +43,38 @@ def run(recipe: RecipeFile, out: Out = Path("runs"), override: Overrides = [], q
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A study: one YAML file.", show_default=False)],
+    out: Out = Path("runs"),
+    processes: Annotated[int, typer.Option(min=1, help="How many work on it, each on one thread.")] = 1,
+    only: Annotated[list[str], typer.Option(metavar="TASK", help="Only this task; may be given several times.")] = [],  # noqa: B006 - typer copies it
+    method: Annotated[list[str], typer.Option(metavar="ROW", help="Only this row; may be given several times.")] = [],  # noqa: B006 - typer copies it
+    quiet: Quiet = False,
+) -> None:
+    """Run methods x seeds x tasks over one store, and draw the ladder; may be started several times at once."""
+    from understudy.cli.bars import progress_for
+    from understudy.cli.words import print_ladder
+    from understudy.config.study import read_study
+
+    asked = read_study(file)
+    from understudy.study.processes import run_processes
+    from understudy.study.run import run_study
+
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+        if processes > 1:
+            done = run_processes(
+                file, asked, out=out, processes=processes, progress=progress, tasks=only, methods=method
+            )
+        else:
+            done = run_study(asked, out=out, progress=progress, tasks=only, methods=method)
+    print_ladder(done.page, done.ladder)
+    for failure in done.failures:
+        typer.echo(f"understudy: {failure}", err=True)
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def show(
     recipe: Annotated[
         Path | None, typer.Argument(help="A recipe; without one, the demo's.", show_default=False)
@@ -82,6 +114,23 @@ def report(folder: RunFolder) -> None:
     opened = open_run(folder)
     write_report(opened.facts, folder)
     print_result(opened.folder, opened.facts)
+
+
+@app.command()
+def diagnose(
+    folder: RunFolder,
+    inputs: Annotated[int, typer.Option(help="At most so many dev inputs.")] = 200,
+    prune: Annotated[bool, typer.Option("--prune", help="Also time the teacher with fewer layers.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look into a finished run: exposure bias, how well the teacher guides the students, what layers cost."""
+    from understudy.cli.bars import progress_for
+    from understudy.cli.words import print_diagnostics
+    from understudy.pipeline.diagnose import diagnose as look_into
+
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+        facts = look_into(folder, inputs=inputs, pruned=prune, progress=progress)
+    print_diagnostics(folder, facts)
 
 
 @pool_app.command("show")

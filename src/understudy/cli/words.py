@@ -14,7 +14,10 @@ from understudy.errors import unknown_name
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
+from understudy.report.diagnostics import Diagnostics, main_numbers, sentence
 from understudy.report.facts import Facts
+from understudy.report.ladder import decision_in_words, ladder_table
+from understudy.report.ladder_facts import Ladder
 from understudy.report.verdict import five_numbers, verdict
 
 
@@ -34,6 +37,31 @@ def print_result(folder: Path, facts: Facts) -> None:
     for label, value in five_numbers(facts):
         console.print(f"  {label:<24} [bold]{escape(value)}[/bold]")
     console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
+
+
+def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
+    """What the curves say, their main numbers, and where the page lies."""
+    console = Console(highlight=False)
+    console.print(f"\n{escape(sentence(facts))}\n", soft_wrap=True)
+    for label, value in main_numbers(facts):
+        console.print(f"  {escape(label):<44} [bold]{escape(value)}[/bold]", soft_wrap=True)
+    console.print(f"\ndiagnostics: {escape(str(folder / 'diagnostics.html'))}", soft_wrap=True)
+
+
+def print_ladder(page: Path, ladder: Ladder) -> None:
+    """The ladder as a table, what its stages keep, and where the page lies."""
+    shown = ladder_table(ladder)
+    table = Table(*map(escape, shown.head))
+    for row in shown.rows:
+        # Beside a value its interval has room; the paper's tasks stand on the page.
+        lines = [[cell.value, cell.detail] if cell.detail.startswith("[") else [cell.value] for cell in row]
+        table.add_row(*(escape("\n".join(own)) for own in lines))
+    console = Console(highlight=False)
+    console.print(table)
+    for decision in ladder["decisions"]:
+        said = f"[bold]{escape(decision['stage'])}[/bold] {escape(decision_in_words(decision))}"
+        console.print(said, soft_wrap=True)
+    console.print(f"\npage: {escape(str(page))}", soft_wrap=True)
 
 
 def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:

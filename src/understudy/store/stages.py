@@ -9,6 +9,7 @@ manifest is written and the folder gets its final name. An equal key means reuse
 import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Store:
     """A folder of finished stages, shared by runs."""
 
     root: Path
+    wait: bool = False
+    """Whether a stage that another process is making is waited for; else it is refused."""
 
     def stage(
         self, name: str, *, settings: Mapping[str, object], inputs: Mapping[str, Finished], work: Work
@@ -62,8 +65,8 @@ class Store:
             work: makes it. Called at most once, and not at all where the stage is found.
 
         Raises:
-            StoreError: if another process is making this very stage, the disk is full, or files of the found
-                stage are missing.
+            StoreError: if another process is making this very stage and it is not to be waited for, the disk is
+                full, or files of the found stage are missing.
         """
         keys = {label: stage.key for label, stage in inputs.items()}
         key = content_key({"stage": name, "settings": settings, "inputs": keys, "format": FORMAT})
@@ -71,7 +74,8 @@ class Store:
         if final.exists():
             return open_stage(final)
         self.root.mkdir(parents=True, exist_ok=True)
-        with room_on(self.root), _alone(self.root / f".{name}-{key}.lock"):
+        alone = _in_turn if self.wait else _alone
+        with room_on(self.root), alone(self.root / f".{name}-{key}.lock"):
             if final.exists():  # another process finished it between the first look and the lock
                 return open_stage(final)
             partial = self.root / f"{name}-{key}.partial"
@@ -119,14 +123,48 @@ def content_key(value: object) -> str:
 
 
 @contextmanager
+def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Holds a lock file while the work inside is done; false where another process holds it.
+
+    Args:
+        path: of the lock file; its folder exists. Gone once the work is done, left behind where it failed.
+        wait: until nobody else holds it, so that the answer is always true.
+    """
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # a dead process holds nothing
+                held = True
+            except BlockingIOError:
+                held = False
+            # Who held it before took the file away: a lock on it would keep nobody out.
+            if held and not _is_there(path, file.fileno()):
+                continue
+            yield held
+            if held:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when the process dies
-        except BlockingIOError:
+    with claim(path) as held:
+        if not held:
             raise StoreError(
                 f"another process is making {path.name.strip('.').removesuffix('.lock')} in {path.parent}; "
                 "wait for it and give the same command again, or name another folder with --out"
-            ) from None
+            )
         yield
-        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _in_turn(path: Path) -> Iterator[None]:
+    with claim(path, wait=True):
+        yield

@@ -1,0 +1,110 @@
+"""What a stage keeps, and how often each of its options wins."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from understudy.report.facts import FINE_TUNED, Interval
+from understudy.report.ladder_facts import CellFacts, Decision
+from understudy.study.means import Measure, across, counted, mean_share, primary_score, sign_of
+from understudy.study.rows import Measured
+from understudy.study.spread import Spread, interval_of
+
+By = Literal["gap_closed", "score"]
+MEASURES: Mapping[By, Measure] = {"gap_closed": mean_share, "score": primary_score}
+
+Cells = Mapping[tuple[str, int], Measured]
+"""Task and seed -> the finished cell of one option."""
+DEV = "dev"
+
+
+def decide(
+    stage: str, options: Mapping[str, Cells], *, by: By, carried: str | None, tasks: tuple[str, ...]
+) -> Decision:
+    """The option with the best dev mean, over the cells that all options have.
+
+    Args:
+        stage: its name.
+        options: method -> its finished cells; one without any is told and not compared.
+        by: what is averaged.
+        carried: the option that the stage before kept.
+        tasks: of the study, in its order.
+    """
+    shared = set.intersection(*({*own} for own in options.values() if own)) if any(options.values()) else set()
+    spreads = {
+        name: across([own[at] for at in sorted(shared)] if own else [], MEASURES[by], split=DEV, tasks=tasks)
+        for name, own in options.items()
+    }
+    lower = by == "score" and any(
+        sign_of(own[at], own[at].primary_metric) < 0 for own in options.values() for at in own
+    )
+    decision: Decision = {
+        "stage": stage,
+        "by": by,
+        "options": [
+            {"method": name, "dev": _shown(spread, lower=lower), "carried": name == carried}
+            for name, spread in spreads.items()
+        ],
+        "cells": len(shared),
+        "kept": None,
+    }
+    ranked = sorted(((name, own) for name, own in spreads.items() if own), key=lambda pair: -pair[1].value)
+    if ranked:
+        decision["kept"] = ranked[0][0]
+    if len(ranked) > 1:
+        (_, best), (decision["runner_up"], second) = ranked[:2]
+        decision["lead"] = best.minus(second).interval()
+        decision["within_noise"] = _overlap(second.interval(), best.interval())
+    return decision
+
+
+def baseline_of(options: Mapping[str, Cells]) -> Cells:
+    """The fine-tuned student as an option: of each cell the baseline, which closes nothing of the gap."""
+    return {at: _as_baseline(cell) for own in reversed(list(options.values())) for at, cell in own.items()}
+
+
+def wins_of(name: str, options: Mapping[str, Cells]) -> tuple[int, int]:
+    """How often an option has the best dev score, and of how many contests: tasks x seeds x counted metrics.
+
+    There is a contest where another option has the cell too. Who is level with the best wins.
+    """
+    wins = contests = 0
+    for at, cell in options[name].items():
+        rivals = [own[at] for own in options.values() if at in own]
+        if len(rivals) < 2:  # noqa: PLR2004 - alone it beats nobody
+            continue
+        for metric in counted(cell):
+            best = max(sign_of(cell, metric) * rival.facts["scores"][DEV][metric] for rival in rivals)
+            wins += sign_of(cell, metric) * cell.facts["scores"][DEV][metric] == best
+            contests += 1
+    return wins, contests
+
+
+def _as_baseline(cell: Measured) -> Measured:
+    nothing: Interval = {"value": 0.0, "low": 0.0, "high": 0.0}
+    gaps = {
+        split: {metric: gap if gap["value"] is None else nothing for metric, gap in own.items()}
+        for split, own in cell.facts["gap_closed"].items()
+    }
+    facts: CellFacts = cell.facts | {
+        "method": FINE_TUNED,
+        "scores": cell.facts["references"][FINE_TUNED],
+        "gap_closed": gaps,
+    }
+    scores = {split: np.take(own_MKR, [0, 1, 1], axis=1) for split, own_MKR in cell.scores.items()}
+    return replace(cell, facts=facts, scores=scores)
+
+
+def _shown(spread: Spread | None, *, lower: bool) -> Interval:
+    """In the metric's own direction."""
+    found = interval_of(spread)
+    if not lower or found["value"] is None:
+        return found
+    low, high = found["low"], found["high"]
+    return {"value": -found["value"], "low": None if high is None else -high, "high": None if low is None else -low}
+
+
+def _overlap(lower: Interval, upper: Interval) -> bool:
+    return lower["high"] is None or upper["low"] is None or lower["high"] >= upper["low"]

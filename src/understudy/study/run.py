@@ -1,0 +1,118 @@
+"""A study at work: which cell is next, and the ladder after each."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.config.study import Cell, Study, cells_of
+from understudy.errors import unknown_name
+from understudy.pipeline.run import QUIET
+from understudy.progress import Progress
+from understudy.report.ladder import render_ladder
+from understudy.report.ladder_facts import Ladder
+from understudy.store.disk import write_json, write_text
+from understudy.store.stages import claim
+from understudy.study.cells import CELLS, Place, attempt, failure_of, measured, wait_for
+from understudy.study.ladder import ladder_of
+
+LADDER = "ladder.json"
+PAGE = "ladder.html"
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a study has found out so far."""
+
+    folder: Path
+    ladder: Ladder
+
+    @property
+    def page(self) -> Path:
+        """The ladder for people."""
+        return self.folder / PAGE
+
+    @property
+    def failures(self) -> list[str]:
+        """Each cell that could not be made, with its sentence."""
+        return [
+            f"{cell['task']}, {cell['method']}, seed {cell['seed']}: {cell['error']}"
+            for cell in self.ladder["missing"]
+            if cell["error"]
+        ]
+
+
+def run_study(
+    study: Study,
+    *,
+    out: Path,
+    progress: Progress = QUIET,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+) -> Studied:
+    """Makes every cell that is not made yet; several processes may work on one study at the same time.
+
+    A cell that another process is making is looked at again later, a stage that another is making is waited
+    for. A cell that fails with a sentence is told in the ladder, and the others go on; it is tried again when
+    the study is. The ladder is written after each cell.
+
+    Args:
+        study: what to do.
+        out: holds the study's folder and, in `store`, the stages, shared with runs and other studies.
+        progress: hears about long work.
+        tasks: make the cells of these tasks only; none: of all.
+        methods: make the cells of these rows only; none: of all.
+
+    Raises:
+        ConfigError: for a task or a row that the study does not have.
+    """
+    place, since = Place(out, study.name), time.time()
+    (place.folder / CELLS).mkdir(parents=True, exist_ok=True)
+    left = chosen_cells(study, tasks, methods)
+    while left:
+        busy = []
+        for cell in left:
+            came = attempt(cell, place, progress, since=since)
+            if came == "busy":
+                busy.append(cell)
+            elif came == "tried":
+                write_ladder(study, out=out)
+        if len(busy) == len(left):
+            progress.say(f"other processes are making what is left ({len(busy)} of the cells); waiting for them")
+            wait_for(busy[0], place)
+        left = busy
+    return write_ladder(study, out=out)
+
+
+def write_ladder(study: Study, *, out: Path) -> Studied:
+    """Writes `ladder.json` and `ladder.html` of what is made so far, by whichever process."""
+    place = Place(out, study.name)
+    (place.folder / CELLS).mkdir(parents=True, exist_ok=True)
+    with claim(place.folder / ".ladder.lock", wait=True):
+        cells = list(cells_of(study))
+        found = {cell.recipe.name: measured(cell, place) for cell in cells}
+        errors = {cell.recipe.name: failure_of(cell, place) for cell in cells}
+        ladder = ladder_of(study, cells, found=found, errors=errors)
+        write_json(place.folder / LADDER, ladder)
+        write_text(place.folder / PAGE, render_ladder(ladder))
+    return Studied(place.folder, ladder)
+
+
+def chosen_cells(study: Study, tasks: Sequence[str], methods: Sequence[str]) -> list[Cell]:
+    """The cells of these tasks and rows, or all, in the order in which they are made.
+
+    Raises:
+        ConfigError: for a task or a row that the study does not have.
+    """
+    rows = [row.name for row in study.methods]
+    for name in tasks:
+        if name not in study.tasks:
+            raise unknown_name("task", name, study.tasks)
+    for name in methods:
+        if name not in rows:
+            raise unknown_name("method", name, rows)
+    return [
+        cell
+        for cell in cells_of(study)
+        if (not tasks or cell.task in tasks) and (not methods or cell.row.name in methods)
+    ]

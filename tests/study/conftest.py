@@ -1,0 +1,111 @@
+"""A study at the smallest sizes, and finished cells that nobody had to train."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+
+from understudy.config.study import Study, check_study
+from understudy.evaluation.tally import FloatArray
+from understudy.report.facts import FINE_TUNED, TEACHER, Interval
+from understudy.report.ladder_facts import CellFacts
+from understudy.study.rows import Measured
+from understudy.study.run import Studied, run_study
+
+T = TypeVar("T")
+Finished = Callable[..., Measured]
+RESAMPLES = 40
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "heads": 1, "feed_forward": 4}
+ONE_EPOCH = {"epochs": 1, "warmup_steps": 1}
+TINY: dict[str, Any] = {
+    "name": "little",
+    "base": {
+        "precision": "float32",
+        "task": {
+            "forecast": {"labeled": 3, "unlabeled": 2, "dev": 2, "test": 2, "references": 1},
+            "max_source_tokens": 200,
+            "max_target_tokens": 200,
+            "metrics": ["chrf", "nll", "distinct_2"],
+            "primary_metric": "nll",
+        },
+        "teacher": {"scratch": {"width": 4, **SMALL}, "pieces": 300, "finetune": ONE_EPOCH},
+        "student": {"scratch": {"width": 4, **SMALL}, "finetune": ONE_EPOCH},
+        "training": ONE_EPOCH,
+        "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20},
+    },
+    "tasks": {"tiny": None},
+    "seeds": [1, 2],
+    "methods": [
+        {"name": "Logits", "stage": "S3", "method": "logits_kd"},
+        {"name": "Sequence-level", "stage": "S4", "method": "sequence_level"},
+    ],
+}
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    """That study as plain data."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Study:
+    """That study."""
+    return check_study(copy.deepcopy(TINY), folder=Path())
+
+
+@pytest.fixture(scope="session")
+def studied(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    """That study, made."""
+    return run_study(tiny, out=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def finished() -> Finished:
+    """Makes a finished cell that nobody had to train."""
+    return made
+
+
+def drawn(teacher: float, fine_tuned: float, distilled: float, *, seed: int) -> FloatArray:
+    """Scores of three systems that move together from resample to resample, (K, R); the first ones are exact."""
+    rng = np.random.default_rng(seed)
+    shared_R, own_KR = rng.normal(0, 1, RESAMPLES), rng.normal(0, 0.3, (3, RESAMPLES))
+    shared_R[0], own_KR[:, 0] = 0, 0
+    return np.array([[teacher], [fine_tuned], [distilled]]) + shared_R + own_KR
+
+
+def made(
+    task: str, seed: int, scores: tuple[float, float, float], *, metric: str = "bleu", known: bool = True
+) -> Measured:
+    """A finished cell with one metric, on dev as on test.
+
+    Args:
+        task: of the study.
+        seed: of the student; it also draws the resamples.
+        scores: of teacher, fine-tuned and distilled student.
+        metric: nll is better where it is lower.
+        known: whether the teacher leads clearly enough for a share.
+    """
+    teacher, fine_tuned, distilled = scores
+    share = (distilled - fine_tuned) / (teacher - fine_tuned) if known else None
+    gap: Interval = {"value": share, "low": None, "high": None}
+    facts: CellFacts = {
+        "stage": "S3",
+        "method": "some",
+        "task": task,
+        "seed": seed,
+        "scores": both({metric: distilled}),
+        "gap_closed": both({metric: gap}),
+        "references": {TEACHER: both({metric: teacher}), FINE_TUNED: both({metric: fine_tuned})},
+        "seconds": 1.0,
+    }
+    scores_MKR = drawn(*scores, seed=seed)[None]
+    return Measured(facts, both(scores_MKR), {metric: metric != "nll"}, metric)
+
+
+def both(own: T) -> dict[str, T]:
+    """The same on dev and test."""
+    return {"dev": own, "test": own}

@@ -1,0 +1,52 @@
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from understudy.config.study import Study, read_study
+from understudy.errors import TrainingError
+from understudy.study.processes import run_processes
+from understudy.study.run import Studied
+
+
+@pytest.fixture
+def file(raw: dict[str, Any], tmp_path: Path) -> Path:
+    """The tiny study in a file."""
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def test_two_processes_share_the_work(file: Path, studied: Studied, tmp_path: Path) -> None:
+    """Each stage is made by one of them, and the ladder has the rows of one that a process made alone."""
+    done = run_processes(file, read_study(file), out=tmp_path / "runs", processes=2)
+
+    words = [(done.folder / f"process-{number}.log").read_text() for number in (1, 2)]
+    worked = Counter(title for own in words for title in re.findall(r"^(.*): done in", own, re.MULTILINE))
+    shared = ["teacher learns gold", "teacher answers dev", "teacher answers test", "teacher writes pseudo-targets"]
+    systems = ["fine_tuned", "logits_kd", "sequence_level"]
+    of_each_seed = ["student learns gold (baseline)", *(f"student learns by {name}" for name in systems[1:])]
+    of_each_seed += [f"{name} answers {split}" for name in systems for split in ("dev", "test")]
+    assert worked == dict.fromkeys(shared, 1) | dict.fromkeys(of_each_seed, 2)
+    assert [(row["method"], row["seed"]) for row in done.ladder["rows"]] == [
+        (row["method"], row["seed"]) for row in studied.ladder["rows"]
+    ]
+
+
+def test_processes_that_die_are_told(file: Path, tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what is left, what the process said last, and where to read more."""
+    dying = tmp_path / "python"
+    dying.write_text('#!/bin/sh\necho "out of memory, asked with $*" >&2\nexit 137\n')
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+
+    expected = (
+        r"left 2 of 2 cells; one ended with exit code 137 \(out of memory, asked with -m understudy study .* "
+        r"--only tiny --method Logits\)\. See .*process-1\.log and give the same command again"
+    )
+    with pytest.raises(TrainingError, match=expected):
+        run_processes(file, tiny, out=tmp_path, processes=1, tasks=["tiny"], methods=["Logits"])

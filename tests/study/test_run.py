@@ -1,0 +1,218 @@
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sacrebleu.metrics import CHRF
+
+from understudy.config.study import Study, cells_of, check_study
+from understudy.errors import ConfigError
+from understudy.progress import UNHEARD, Advance
+from understudy.store.stages import claim
+from understudy.study.cells import CELLS, Place
+from understudy.study.run import Studied, run_study
+
+TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
+
+
+class Listener:
+    """Remembers what is worked at and what is said."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.sentences: list[str] = []
+
+    @contextmanager
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+        """Remembers a piece of work."""
+        self.titles.append(title)
+        yield UNHEARD
+
+    def say(self, sentence: str) -> None:
+        """Remembers a sentence."""
+        self.sentences.append(sentence)
+
+
+def answers(studied: Studied, stage: str) -> list[dict[str, Any]]:
+    """What a system wrote for dev."""
+    lines = (studied.folder.parent / "store" / stage / "dev.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def inputs_of(stage: Path) -> dict[str, str]:
+    """Label -> key of the stages a stage was made from."""
+    found: dict[str, str] = json.loads((stage / "manifest.json").read_text())["inputs"]
+    return found
+
+
+def test_every_cell_has_a_row(studied: Studied, tiny: Study) -> None:
+    """Two methods with two seeds on one task are four rows, all methods with the first seed before the second."""
+    assert [(row["method"], row["seed"]) for row in studied.ladder["rows"]] == [
+        ("Logits", 1),
+        ("Sequence-level", 1),
+        ("Logits", 2),
+        ("Sequence-level", 2),
+    ]
+    assert studied.ladder["missing"] == []
+    assert studied.failures == []
+    assert json.loads((studied.folder / "ladder.json").read_text()) == studied.ladder
+    assert tiny.name in studied.page.read_text()
+
+
+def test_cells_share_what_does_not_depend_on_seed_or_method(studied: Studied) -> None:
+    """One data set, one tokenizer, one teacher and one pool; a baseline per seed; a student per cell."""
+    made = Counter(path.name.rsplit("-", 1)[0] for path in (studied.folder.parent / "store").iterdir())
+
+    assert made == {
+        "data": 1,
+        "tokenizer": 1,
+        "teacher": 1,
+        "pool": 1,
+        "answers_teacher": 1,
+        "fine_tuned": 2,
+        "answers_fine_tuned": 2,
+        "logits_kd": 2,
+        "answers_logits_kd": 2,
+        "sequence_level": 2,
+        "answers_sequence_level": 2,
+        "row": 4,
+    }
+
+
+def test_a_row_is_what_the_answers_say(studied: Studied, tiny: Study) -> None:
+    """Its scores are those another library gives the texts that the very stages of the cell hold."""
+    for cell, row in zip(cells_of(tiny), studied.ladder["rows"], strict=True):
+        record = json.loads(Place(studied.folder.parent, tiny.name).record(cell).read_text())
+        keys = inputs_of(studied.folder.parent / "store" / record["stage"])
+        shown = {"distilled": row["scores"]["dev"]["chrf"]}
+        shown |= {name: own["dev"]["chrf"] for name, own in row["references"].items()}
+        for system, key in keys.items():
+            name = cell.recipe.distil.method if system == "distilled" else system
+            written = answers(studied, f"answers_{name}-{key}")
+            references = [[line["references"][0] for line in written]]
+            expected = CHRF().corpus_score([line["text"] for line in written], references).score
+            assert shown[system] == pytest.approx(expected)
+
+
+def test_the_seconds_are_those_of_the_student_and_its_answers(studied: Studied) -> None:
+    """What cells share is not counted again and again."""
+    store = studied.folder.parent / "store"
+    own = [json.loads((path / "manifest.json").read_text())["seconds"] for path in store.glob("*logits_kd-*")]
+    rows = [row["seconds"] for row in studied.ladder["rows"] if row["method"] == "Logits"]
+
+    assert sum(rows) == pytest.approx(sum(own), abs=0.01)
+
+
+def test_a_finished_study_is_not_made_again(studied: Studied, tiny: Study) -> None:
+    """A second call works at nothing and tells the same ladder."""
+    listener = Listener()
+    again = run_study(tiny, out=studied.folder.parent, progress=listener)
+
+    assert (listener.titles, listener.sentences) == ([], [])
+    assert again.ladder == studied.ladder
+
+
+def test_a_lost_record_costs_no_training(studied: Studied, tiny: Study, tmp_path: Path) -> None:
+    """The stages know what they are: a study that only finds the store works at nothing either."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+    listener = Listener()
+    again = run_study(tiny, out=tmp_path, progress=listener)
+
+    assert listener.titles == []
+    assert again.ladder == studied.ladder
+
+
+def test_a_changed_recipe_is_a_cell_anew(studied: Studied, raw: dict[str, Any], tmp_path: Path) -> None:
+    """The record of another recipe is not taken for one's own; what both share is found."""
+    shutil.copytree(studied.folder.parent, tmp_path / "runs")
+    raw["methods"][0]["set"] = {"training": {"learning_rate": 1e-4}}
+    listener = Listener()
+    run_study(check_study(raw, folder=Path()), out=tmp_path / "runs", progress=listener)
+
+    assert Counter(listener.titles) == {
+        "student learns by logits_kd": 2,
+        "logits_kd answers dev": 2,
+        "logits_kd answers test": 2,
+    }
+
+
+def test_a_cell_that_another_process_makes_is_looked_at_again_later(
+    studied: Studied, tiny: Study, tmp_path: Path
+) -> None:
+    """The others are made first; when the other process lets go, what it left undone is made."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+    place, first = Place(tmp_path, tiny.name), next(cells_of(tiny))
+    (place.folder / CELLS).mkdir(parents=True)
+    with ExitStack() as other:
+
+        class Released(Listener):
+            """Lets the other process go when this one begins to wait."""
+
+            def say(self, sentence: str) -> None:
+                super().say(sentence)
+                if sentence.startswith("other processes"):
+                    other.close()
+
+        listener = Released()
+        other.enter_context(claim(place.lock(first)))
+        done = run_study(tiny, out=tmp_path, progress=listener)
+
+    assert listener.sentences == [
+        "tiny, Sequence-level, seed 1",
+        "tiny, Logits, seed 2",
+        "tiny, Sequence-level, seed 2",
+        "other processes are making what is left (1 of the cells); waiting for them",
+        "tiny, Logits, seed 1",
+    ]
+    assert done.ladder == studied.ladder
+
+
+def test_a_failing_cell_does_not_stop_the_others(studied: Studied, raw: dict[str, Any], tmp_path: Path) -> None:
+    """Its sentence stands in the ladder, and it is tried again when the study is."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+    raw["methods"].insert(0, TOO_LONG)
+    study = check_study(raw, folder=Path())
+    listener = Listener()
+    done = run_study(study, out=tmp_path, progress=listener)
+    again = run_study(study, out=tmp_path, progress=listener)
+
+    assert [row["method"] for row in done.ladder["rows"]] == ["Logits", "Sequence-level"] * 2
+    assert [(cell["method"], cell["seed"]) for cell in done.ladder["missing"]] == [("Short", 1), ("Short", 2)]
+    assert all("max_target_tokens" in failure for failure in done.failures)
+    assert done.failures[0] in listener.sentences[1].replace(" failed:", ":")
+    assert sum("Short, seed 1 failed" in sentence for sentence in listener.sentences) == 2
+    assert again.failures == done.failures
+
+
+def test_a_study_can_be_made_in_parts(studied: Studied, tiny: Study, tmp_path: Path) -> None:
+    """The ladder shows what is made, and what is not."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+    done = run_study(tiny, out=tmp_path, tasks=["tiny"], methods=["Logits"])
+
+    assert {row["method"] for row in done.ladder["rows"]} == {"Logits"}
+    assert [(cell["method"], cell["error"]) for cell in done.ladder["missing"]] == [("Sequence-level", "")] * 2
+    assert done.failures == []
+
+
+def test_unknown_parts_are_answered_with_the_known(tiny: Study, tmp_path: Path) -> None:
+    """Tasks and rows alike."""
+    with pytest.raises(ConfigError, match=r"unknown task 'tyny'; known: tiny; did you mean 'tiny'\?"):
+        run_study(tiny, out=tmp_path, tasks=["tyny"])
+    with pytest.raises(ConfigError, match=r"unknown method 'logits'; known: Logits, Sequence-level"):
+        run_study(tiny, out=tmp_path, methods=["logits"])
+
+
+def test_what_a_killed_process_left_holds_nobody_up(studied: Studied, tiny: Study, tmp_path: Path) -> None:
+    """A lock file without a process is no lock."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+    place = Place(tmp_path, tiny.name)
+    (place.folder / CELLS).mkdir(parents=True)
+    for cell in cells_of(tiny):
+        place.lock(cell).touch()
+
+    assert run_study(tiny, out=tmp_path).ladder == studied.ladder
+    assert not list((place.folder / CELLS).glob(".*"))
