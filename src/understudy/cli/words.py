@@ -51,7 +51,9 @@ def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
 def print_ladder(page: Path, ladder: Ladder) -> None:
     """The ladder as a table, what its stages keep, and where the page lies."""
     shown = ladder_table(ladder)
-    table = Table(*map(escape, shown.head))
+    table = Table()
+    for name in shown.head:
+        table.add_column(escape(name), overflow="fold")
     for row in shown.rows:
         # Beside a value its interval has room; the paper's tasks stand on the page.
         lines = [[cell.value, cell.detail] if cell.detail.startswith("[") else [cell.value] for cell in row]

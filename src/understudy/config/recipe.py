@@ -8,6 +8,7 @@ from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeam
 from understudy.config.distil import Distil
 from understudy.config.networks import AnyStudent, AnyTeacher
 from understudy.config.section import Section
+from understudy.config.selection import KeepAll, Selection
 from understudy.config.task import AnyTask
 from understudy.config.training import Precision, Training
 
@@ -22,6 +23,8 @@ class PseudoTargets(Section):
     decoding: Decoding = Beam()
     shard_inputs: PositiveInt = 4096
     """Inputs per shard: what a kill can cost, and what a seed is derived for."""
+    keep: Selection = KeepAll()
+    """Which of an input's texts are taught; the pool they are chosen from is written once for all choices."""
 
     @model_validator(mode="after")
     def _enough_texts(self) -> Self:
@@ -32,6 +35,17 @@ class PseudoTargets(Section):
             msg = (
                 f"per_input is {self.per_input}, but decoding {self.decoding.kind} writes at most {most} per input; "
                 "use decoding kind sampling, or k_beams with as many beams"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_what_is_written(self) -> Self:
+        kept = getattr(self.keep, "n", 1)
+        if kept > self.per_input:
+            msg = (
+                f"keep.n is {kept}, but per_input is {self.per_input}: no input has so many texts; "
+                "lower keep.n, or raise per_input"
             )
             raise ValueError(msg)
         return self
