@@ -1,0 +1,63 @@
+"""Distributions over a few kept tokens and the rest, from a teacher that left only those.
+
+Turns logits and kept log-probabilities into two small distributions; which divergence compares them is chosen
+elsewhere.
+Axes: N selected target positions, V vocabulary, K kept tokens.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from understudy.errors import ObjectiveError
+
+# A bucket that holds nothing gets e⁻⁵⁰ in place of zero: log 0 would be minus infinity, whose gradient is nan.
+_NOTHING = -50.0
+# A rest below float32's precision is what rounding left of 1 - Σ, and it may be negative.
+_SMALLEST_REST = torch.finfo(torch.float32).eps
+
+
+def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the kept tokens and, last, of all others together: for student and teacher.
+
+        log q'ₖ = log q(idₖ),  log q'_rest = log Σ q(v) over all v that are not kept;  the same for p
+
+    Both are distributions over K + 1 buckets, so that every objective can be called with them as logits. Where one
+    token is left in the last bucket, nothing changes. Otherwise KL, JSD, TVD and the skew divergences at temperature 1
+    are at most those of the whole vocabulary; a temperature and TAID act on buckets, and argmax_cross_entropy may
+    learn the rest.
+
+    Args:
+        student_logits_NV: any float type.
+        top_ids_NK: int64, the tokens that the teacher kept, each once in its row.
+        top_logp_NK: the teacher's log-probabilities of these tokens among all V, in nats; no gradient is taken.
+
+    Returns:
+        Student's and teacher's log-probabilities, both N x (K + 1), float32, in nats. The student's rest is summed
+        over the tokens themselves and takes a gradient; the teacher's is 1 - Σ, at least 1.2e-7.
+
+    Raises:
+        ObjectiveError: if ids and log-probabilities differ in shape, or positions in number, or more tokens are kept
+            than there are.
+
+    Source: compare Anshumann et al. 2025 (arXiv:2503.16870). The last bucket keeps the student from moving all mass
+        to the kept tokens, as renormalising them would teach it.
+    """
+    _refuse_other_shapes(student_logits_NV, top_ids_NK, top_logp_NK)
+    student_logp_NV = F.log_softmax(student_logits_NV.float(), dim=-1)
+    # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient.
+    student_rest_N = student_logp_NV.scatter(-1, top_ids_NK, _NOTHING).logsumexp(dim=-1)
+    student_log_NJ = torch.cat([student_logp_NV.gather(-1, top_ids_NK), student_rest_N[:, None]], dim=-1)
+    teacher_logp_NK = top_logp_NK.detach().float()
+    teacher_rest_N = (1 - teacher_logp_NK.exp().sum(dim=-1)).clamp(min=_SMALLEST_REST).log()
+    return student_log_NJ, torch.cat([teacher_logp_NK, teacher_rest_N[:, None]], dim=-1)
+
+
+def _refuse_other_shapes(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor) -> None:
+    positions, vocabulary = student_logits_NV.shape
+    if top_ids_NK.shape != top_logp_NK.shape or len(top_ids_NK) != positions or top_ids_NK.shape[1] > vocabulary:
+        raise ObjectiveError(
+            f"bucketed needs the kept ids and log-probabilities of each position, got student logits "
+            f"{tuple(student_logits_NV.shape)}, ids {tuple(top_ids_NK.shape)} and log-probabilities "
+            f"{tuple(top_logp_NK.shape)}; select all three with the same target mask"
+        )
