@@ -105,6 +105,19 @@ def test_more_labelled_inputs_add_to_fewer(write: Write) -> None:
     assert set(few) < set(many)
 
 
+def test_fewer_unlabelled_inputs_leave_the_teacher_its_labels(write: Write) -> None:
+    """The student is taught a part of the inputs, one that a larger part contains; withheld labels stay whole."""
+    labeled, test = write("labeled", *pairs(*"abcdefghij")), write("test", *pairs("t"))
+    few, many, all_ = (
+        load_files(labeled=labeled, test=test, labeled_inputs=4, unlabeled_inputs=count, seed=3).data
+        for count in (2, 5, None)
+    )
+
+    assert (len(few.unlabeled), len(many.unlabeled), len(all_.unlabeled)) == (2, 5, 6)
+    assert set(few.unlabeled) < set(many.unlabeled) < set(all_.unlabeled)
+    assert few.withheld == many.withheld == all_.withheld
+
+
 def test_an_unlabelled_input_that_is_labelled_or_comes_twice_is_dropped_and_counted(write: Write) -> None:
     """White space and case do not make another input."""
     unlabeled = write("unlabeled", {"source": " A"}, {"source": "u"}, {"source": "U "})
@@ -161,5 +174,13 @@ def test_one_id_for_two_sources_of_different_splits_is_refused(write: Write) -> 
 @pytest.mark.parametrize("count", [0, 3])
 def test_more_labels_than_there_are_cannot_be_kept(write: Write, count: int) -> None:
     """The message says how many there are."""
-    with pytest.raises(DataError, match=f"asks for {count} labelled inputs, found 2 different .*ask for 1 to 2"):
+    with pytest.raises(DataError, match=f"asks for {count} labeled inputs, found 2 different .*ask for 1 to 2"):
         load_files(labeled=write("labeled", *pairs("a", "b")), test=write("test", *pairs("t")), labeled_inputs=count)
+
+
+def test_more_unlabelled_inputs_than_there_are_cannot_be_drawn(write: Write) -> None:
+    """The message names the setting."""
+    labeled, test = write("labeled", *pairs("a", "b")), write("test", *pairs("t"))
+
+    with pytest.raises(DataError, match=r"task\.unlabeled_inputs asks for 2 unlabeled inputs, found 1 different"):
+        load_files(labeled=labeled, test=test, labeled_inputs=1, unlabeled_inputs=2)

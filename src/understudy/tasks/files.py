@@ -7,7 +7,7 @@ to make unlabelled inputs. How bytes become records stands in `readers.py`; leak
 import difflib
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.task import Fields
@@ -47,6 +47,7 @@ def load_files(
     dev: Path | None = None,
     fields: Fields = DEFAULT_FIELDS,
     labeled_inputs: int | None = None,
+    unlabeled_inputs: int | None = None,
     seed: int = 0,
 ) -> Loaded:
     """Read a task from one file per split.
@@ -59,13 +60,15 @@ def load_files(
         fields: under which names the records hold their parts.
         labeled_inputs: how many of the labelled sources keep their labels, drawn by `seed`; the labels of the
             others are withheld and their sources become unlabelled inputs. None keeps all labels.
-        seed: draws the labelled inputs; a larger `labeled_inputs` adds to the ones of a smaller.
+        unlabeled_inputs: how many of the unlabelled inputs there are to be, those of withheld labels among them, drawn
+            by `seed`; the withheld labels stay whole. None keeps all.
+        seed: draws both; a larger count adds to the inputs of a smaller.
 
     Returns:
         The splits, with counts of what was merged and dropped.
 
     Raises:
-        DataError: if a file, a record, an id or `labeled_inputs` cannot be used.
+        DataError: if a file, a record, an id or one of the two counts cannot be used.
     """
     if labeled is None and unlabeled is None:
         raise DataError("a task needs inputs to learn from, got neither labeled nor unlabeled; name one of the files")
@@ -75,7 +78,7 @@ def load_files(
         for name, path in paths.items()
         if path is not None
     }
-    return assemble(splits, labeled_inputs=labeled_inputs, seed=seed)
+    return assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
 
 
 def read_examples(path: Path, *, split: str, labelled: bool, fields: Fields = DEFAULT_FIELDS) -> tuple[Example, ...]:
@@ -170,27 +173,33 @@ def missing(record: Record, field: str, setting: str) -> DataError:
     return DataError(f"{record.where}: no {field!r}, found: {found}; {hint}{setting} names the field")
 
 
-def assemble(splits: dict[str, Split], *, labeled_inputs: int | None, seed: int) -> Loaded:
-    """Splits as read become a task: labels withheld as asked, shared inputs dropped, ids checked."""
+def assemble(
+    splits: dict[str, Split], *, labeled_inputs: int | None, unlabeled_inputs: int | None, seed: int
+) -> Loaded:
+    """Splits as read become a task: labels withheld and inputs drawn as asked, shared inputs dropped, ids checked."""
     labeled, unlabeled, dev, test = (
         splits.get(name, Split()).examples for name in ("labeled", "unlabeled", "dev", "test")
     )
     withheld: tuple[Example, ...] = ()
     if labeled_inputs is not None:
-        labeled, withheld = withhold(labeled, labeled_inputs, seed)
+        labeled, withheld = drawn(labeled, labeled_inputs, "labeled", seed)
         unlabeled = tuple(Example(example.id, example.source) for example in withheld) + unlabeled
     refuse_shared_ids({"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test})
     data, shared = drop_shared(TaskData(labeled, unlabeled, dev, test, withheld))
+    if unlabeled_inputs is not None:
+        data = replace(data, unlabeled=drawn(data.unlabeled, unlabeled_inputs, "unlabeled", seed)[0])
     merged = sum(split.merged for split in splits.values())
     repeated = sum(split.repeated for split in splits.values())
     return Loaded(data, {"merged": merged, "repeated": repeated, "shared": shared})
 
 
-def withhold(examples: Sequence[Example], keep: int, seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Draw the examples that keep their labels; both parts stay in the order of the file."""
+def drawn(
+    examples: Sequence[Example], keep: int, split: str, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """So many of the examples, and the others; both parts stay in the order of the file."""
     if not 1 <= keep <= len(examples):
         raise DataError(
-            f"task.labeled_inputs asks for {keep} labelled inputs, found {len(examples)} different labelled sources; "
+            f"task.{split}_inputs asks for {keep} {split} inputs, found {len(examples)} different sources; "
             f"ask for 1 to {len(examples)}"
         )
     order = list(range(len(examples)))

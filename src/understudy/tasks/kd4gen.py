@@ -22,12 +22,15 @@ SPLITS = {
 """A split's name in the file -> its name here."""
 
 
-def load_kd4gen(path: Path, *, labeled_inputs: int | None = None, seed: int = 0) -> Loaded:
+def load_kd4gen(
+    path: Path, *, labeled_inputs: int | None = None, unlabeled_inputs: int | None = None, seed: int = 0
+) -> Loaded:
     """Read a task from one KD4Gen file.
 
     Args:
         path: the JSON file; `test` and one of `train` and `unlabeled` must be in it.
         labeled_inputs: as in `load_files`.
+        unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
 
     Returns:
@@ -55,7 +58,7 @@ def load_kd4gen(path: Path, *, labeled_inputs: int | None = None, seed: int = 0)
         )
         for name in content
     }
-    return assemble(splits, labeled_inputs=labeled_inputs, seed=seed)
+    return assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
 
 
 def parsed(path: Path) -> dict[str, object]:
