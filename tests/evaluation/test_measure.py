@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.decoding import Decoding, Greedy
+from understudy.config.decoding import Greedy, PoolDecoding
 from understudy.evaluation.efficiency import Workload, measure_efficiency
 from understudy.evaluation.measure import latencies_ms, throughput_per_s
 from understudy.models.checkpoint import disk_bytes, parameter_count, save_network
@@ -29,7 +29,7 @@ class ClockedEngine:
     def generate(
         self,
         sources: Sequence[Sequence[int]],
-        decoding: Decoding,
+        decoding: PoolDecoding,
         *,
         per_source: int = 1,
         max_tokens: int,

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.config.decoding import Decoding, Sampling
+from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.errors import GenerationError
 from understudy.generation.engine import Advance
 from understudy.pool import PseudoTargetPool
@@ -22,13 +22,13 @@ class Scribe:
 
     def __init__(self, *, fails_at: int | None = None) -> None:
         self.calls: list[tuple[list[list[int]], int]] = []
-        self.asked: list[tuple[Decoding, int, int]] = []
+        self.asked: list[tuple[PoolDecoding, int, int]] = []
         self.fails_at = fails_at
 
     def generate(
         self,
         sources: Sequence[Sequence[int]],
-        decoding: Decoding,
+        decoding: PoolDecoding,
         *,
         per_source: int = 1,
         max_tokens: int,

@@ -48,7 +48,24 @@ class Sampling(Section):
     """Only the most probable tokens that together hold this probability can be drawn; 1: all."""
 
 
+class DiverseBeam(Section):
+    """Beam search in groups of one beam, each of which shuns the tokens of those before it; engine hf alone has it.
+
+    Vijayakumar et al. 2016 (arXiv:1610.02424), algorithm 1 with one beam per group and Hamming diversity.
+    """
+
+    kind: Literal["diverse_beam"] = "diverse_beam"
+    groups: PositiveInt
+    """At least as many as texts are asked for per input; each gives one text."""
+    diversity: PositiveFloat = 1.0
+    """Nats a token loses, at one position, for every earlier group that chose it there."""
+
+
 EngineName = Literal["auto", "hf", "ctranslate2"]
 """What writes text: auto is ctranslate2 where it supports the architecture, else hf."""
 
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]
+"""What every engine can do."""
+
+PoolDecoding = Annotated[Greedy | Beam | KBeams | Sampling | DiverseBeam, Field(discriminator="kind")]
+"""What a teacher can be asked to write its texts by."""

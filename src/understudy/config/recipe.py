@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from understudy.config.decoding import Beam, Decoding, EngineName, Greedy, KBeams
+from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding
 from understudy.config.distil import Distil
 from understudy.config.networks import AnyStudent, AnyTeacher
 from understudy.config.section import Section
@@ -20,7 +20,7 @@ class PseudoTargets(Section):
 
     inputs: Annotated[tuple[InputKind, ...], Field(min_length=1)] = ("labeled", "unlabeled")
     per_input: PositiveInt = 1
-    decoding: Decoding = Beam()
+    decoding: PoolDecoding = Beam()
     shard_inputs: PositiveInt = 4096
     """Inputs per shard: what a kill can cost, and what a seed is derived for."""
     keep: Selection = KeepAll()
@@ -31,10 +31,12 @@ class PseudoTargets(Section):
         most = {"greedy": 1, "beam": 1}.get(self.decoding.kind)
         if isinstance(self.decoding, KBeams):
             most = self.decoding.beams
+        if isinstance(self.decoding, DiverseBeam):
+            most = self.decoding.groups
         if most is not None and self.per_input > most:
             msg = (
                 f"per_input is {self.per_input}, but decoding {self.decoding.kind} writes at most {most} per input; "
-                "use decoding kind sampling, or k_beams with as many beams"
+                "use decoding kind sampling, or k_beams with as many beams, or diverse_beam with as many groups"
             )
             raise ValueError(msg)
         return self

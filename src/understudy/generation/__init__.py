@@ -7,23 +7,36 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.config.decoding import DiverseBeam, EngineName, PoolDecoding
 from understudy.errors import GenerationError, unknown_name
 from understudy.generation.convert import FAMILIES, rotary_type, supported
 from understudy.generation.ctranslate import CTranslate2Engine
-from understudy.generation.engine import Engine
+from understudy.generation.engine import Engine, no_groups
 from understudy.generation.hf import HuggingFaceEngine
 
-__all__ = ["ENGINES", "Engine", "open_engine", "supported"]
+__all__ = ["ENGINES", "Engine", "engine_for", "open_engine", "supported"]
+
+
+def engine_for(kind: EngineName, decoding: PoolDecoding) -> EngineName:
+    """The engine to open for a decoding: the one asked for, but hf instead of auto where no other has the decoding.
+
+    Raises:
+        GenerationError: if the engine asked for does not have the decoding.
+    """
+    if not isinstance(decoding, DiverseBeam):
+        return kind
+    if kind == "ctranslate2":
+        raise no_groups()
+    return "hf"
 
 
 @contextmanager
 def open_engine(
-    kind: Literal["auto", "hf", "ctranslate2"],
+    kind: EngineName,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from understudy.config.decoding import Decoding, KBeams, Sampling
+from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.errors import GenerationError
 from understudy.records import Generated
 
@@ -24,7 +24,7 @@ class Engine(Protocol):
     def generate(
         self,
         sources: Sequence[Sequence[int]],
-        decoding: Decoding,
+        decoding: PoolDecoding,
         *,
         per_source: int = 1,
         max_tokens: int,
@@ -36,17 +36,18 @@ class Engine(Protocol):
         Args:
             sources: token ids as the network reads them, special tokens included, none empty.
             decoding: how to draw.
-            per_source: how many texts for each source; more than 1 only with sampling and k_beams.
+            per_source: how many texts for each source; more than 1 only with sampling, k_beams, diverse_beam.
             max_tokens: the longest text in tokens, its end-of-sequence id included.
             seed: of the draws. Equal seed, sources and settings give equal texts; other sources in
                 the same call, or in another order, may change the draws.
             progress: told how many more sources are done.
 
         Returns:
-            For each source, in order, `per_source` texts; those of a beam search best first.
+            For each source, in order, `per_source` texts; those of a beam search best first, those of
+            diverse beams by log-probability per token.
 
         Raises:
-            GenerationError: for more texts per source than the decoding can give.
+            GenerationError: for more texts per source than the decoding can give, or a decoding the engine lacks.
         """
 
 
@@ -55,7 +56,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def refuse_impossible(decoding: Decoding, *, per_source: int) -> None:
+def refuse_impossible(decoding: PoolDecoding, *, per_source: int) -> None:
     """Let pass only a number of texts that the decoding can give.
 
     Raises:
@@ -63,7 +64,13 @@ def refuse_impossible(decoding: Decoding, *, per_source: int) -> None:
     """
     if per_source < 1:
         raise GenerationError(f"{per_source} texts per source were asked for; ask for at least 1")
-    if isinstance(decoding, KBeams):
+    if isinstance(decoding, DiverseBeam):
+        if per_source > decoding.groups:
+            raise GenerationError(
+                f"diverse_beam with {decoding.groups} groups gives {decoding.groups} texts per source, {per_source} "
+                f"were asked for; set decoding.groups to at least {per_source}"
+            )
+    elif isinstance(decoding, KBeams):
         if per_source > decoding.beams:
             raise GenerationError(
                 f"k_beams with {decoding.beams} beams holds {decoding.beams} texts per source, {per_source} were "
@@ -73,6 +80,14 @@ def refuse_impossible(decoding: Decoding, *, per_source: int) -> None:
         raise GenerationError(
             f"{decoding.kind} gives one text per source, {per_source} were asked for; use decoding k_beams or sampling"
         )
+
+
+def no_groups() -> GenerationError:
+    """What CTranslate2 answers to diverse beams."""
+    return GenerationError(
+        "engine 'ctranslate2' was asked for decoding diverse_beam, which it does not have; engine 'hf' has it, and "
+        "'auto' chooses it"
+    )
 
 
 def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, token_budget: int) -> list[list[int]]:

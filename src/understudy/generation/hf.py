@@ -18,7 +18,8 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from understudy.config.decoding import Beam, Decoding, KBeams, Sampling
+from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.generation.diverse import ShunEarlierGroups, best_first
 from understudy.generation.engine import Advance, batches_by_length, refuse_impossible
 from understudy.records import Generated
 
@@ -38,7 +39,7 @@ class HuggingFaceEngine:
     def generate(
         self,
         sources: Sequence[Sequence[int]],
-        decoding: Decoding,
+        decoding: PoolDecoding,
         *,
         per_source: int = 1,
         max_tokens: int,
@@ -48,24 +49,34 @@ class HuggingFaceEngine:
         """As the protocol says. The network is in eval mode meanwhile, torch's global generator untouched."""
         refuse_impossible(decoding, per_source=per_source)
         settings = self._settings(decoding, per_source=per_source, max_tokens=max_tokens)
-        rows = max(per_source, settings.num_beams)
+        groups = decoding.groups if isinstance(decoding, DiverseBeam) else 1
+        rows = max(per_source, settings.num_beams, groups)
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with _evaluating(self._model), torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             for batch in batches_by_length(sources, rows_per_source=rows, token_budget=_TOKEN_BUDGET):
-                written = self._batch([sources[index] for index in batch], settings)
+                repeated = [sources[index] for index in batch for _ in range(groups)]
+                written = self._batch(repeated, settings, self._bend(decoding))
+                each = len(written) // len(batch)
                 for place, index in enumerate(batch):
-                    texts[index] = tuple(written[place * per_source : (place + 1) * per_source])
+                    own = written[place * each : (place + 1) * each]
+                    texts[index] = tuple(best_first(own)[:per_source] if groups > 1 else own)
                 if progress:
                     progress(len(batch))
         return texts
 
-    def _settings(self, decoding: Decoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
+    def _bend(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
+        """What changes the distribution of each step beyond the settings."""
+        if isinstance(decoding, DiverseBeam):
+            return [ShunEarlierGroups(groups=decoding.groups, diversity=decoding.diversity, end=self._end)]
+        return []
+
+    def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
         beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
         settings = GenerationConfig(
             max_new_tokens=max_tokens,
-            num_return_sequences=per_source,
+            num_return_sequences=1 if isinstance(decoding, DiverseBeam) else per_source,
             num_beams=beams,
             do_sample=isinstance(decoding, Sampling),
             eos_token_id=self._end,
@@ -84,14 +95,16 @@ class HuggingFaceEngine:
             settings.top_p = decoding.top_p
         return settings
 
-    def _batch(self, sources: list[Sequence[int]], settings: GenerationConfig) -> list[Generated]:
+    def _batch(
+        self, sources: list[Sequence[int]], settings: GenerationConfig, bend: list[LogitsProcessor]
+    ) -> list[Generated]:
         ids, mask = self._padded(sources)
         notes = _BeamLogProbs(settings.num_beams) if settings.num_beams > 1 else _ChosenLogProbs()
         output = self._model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=settings,
-            logits_processor=LogitsProcessorList([notes]),
+            logits_processor=LogitsProcessorList([notes, *bend]),
         )
         start = 1 if self._model.config.is_encoder_decoder else ids.shape[1]
         written_BT = output.sequences[:, start:]

@@ -7,7 +7,7 @@ number of workers change a text. Knows an engine; no models, no training.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from understudy.config.decoding import Decoding
+from understudy.config.decoding import PoolDecoding
 from understudy.generation import Engine
 from understudy.pool.rows import rows_of
 from understudy.pool.shards import write_shard
@@ -20,7 +20,7 @@ def write_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and all
     engine: Engine,
     sources: Mapping[str, Sequence[int]],
     *,
-    decoding: Decoding,
+    decoding: PoolDecoding,
     per_input: int,
     max_tokens: int,
     seed: int,
