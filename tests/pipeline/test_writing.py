@@ -37,15 +37,15 @@ class Desk:
 
         self.teacher = self.store.stage("teacher", settings={}, inputs={"data": stage}, work=work)
 
-    def bench(self, keep: dict[str, Any]) -> Bench:
+    def bench(self, keep: dict[str, Any], **asked: object) -> Bench:
         """A bench whose recipe keeps these texts; with two tokens to draw from, some texts repeat."""
-        asked = {"per_input": 6, "decoding": {"kind": "sampling", "top_k": 2, "top_p": 1.0}, "keep": keep}
+        asked = {"per_input": 6, "decoding": {"kind": "sampling", "top_k": 2, "top_p": 1.0}, "keep": keep} | asked
         recipe = check_recipe({**self.tiny, "pseudo_targets": asked})
         return Bench(recipe, self.store, Silence(), "float32")
 
-    def pool(self, keep: dict[str, Any], data: TaskData | None = None) -> Finished:
+    def pool(self, keep: dict[str, Any], data: TaskData | None = None, **asked: object) -> Finished:
         """The pool that is taught."""
-        return make_pool(self.bench(keep), data or self.data, self.reader, self.teacher, LIMITS)
+        return make_pool(self.bench(keep, **asked), data or self.data, self.reader, self.teacher, LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,27 @@ def whole(desk: Desk) -> Finished:
 
 
 def test_keeping_all_is_the_pool_as_it_was_written(whole: Finished) -> None:
-    """The stage knows nothing of the choice, so every choice shares its key."""
-    asked = whole.manifest.settings["pseudo_targets"]
+    """The stage knows nothing of the choice, so every choice shares its key; its texts come in portions."""
     assert whole.manifest.stage == "pool"
-    assert isinstance(asked, dict)
-    assert set(asked) == {"inputs", "per_input", "decoding", "shard_inputs"}
+    assert set(whole.manifest.inputs) == {"labeled_0", "labeled_4", "unlabeled_0", "unlabeled_4"}
     assert len(PseudoTargetPool.open(whole.folder)) == 6 * 64
+
+
+def test_a_pool_that_grows_writes_nothing_again(desk: Desk, whole: Finished) -> None:
+    """Four texts of each input and six share the first four; of two kinds of input each can be had alone."""
+    fewer = desk.pool({"kind": "all"}, per_input=4)
+    alone = desk.pool({"kind": "all"}, per_input=4, inputs=["unlabeled"])
+    before, after = PseudoTargetPool.open(fewer.folder), PseudoTargetPool.open(whole.folder)
+
+    assert fewer.manifest.inputs.items() < whole.manifest.inputs.items()
+    assert alone.manifest.inputs.items() < fewer.manifest.inputs.items()
+    assert before.inputs == after.inputs
+    assert any(after.targets_of(name)[0].text != after.targets_of(name)[4].text for name in after.inputs)
+    for name in after.inputs:
+        texts = [row.text for row in after.targets_of(name)]
+        assert [row.text for row in before.targets_of(name)] == texts[:4]
+        assert [row.sample for row in after.targets_of(name)] == list(range(6))
+        assert [row.copies for row in after.targets_of(name)] == [texts.count(text) for text in texts]
 
 
 @pytest.mark.parametrize("kind", ["mbr", "agreement", "most_probable", "distinct", "closest_to_gold"])
@@ -76,7 +91,7 @@ def test_a_choice_writes_no_text_again(desk: Desk, whole: Finished, kind: str) -
     pool = PseudoTargetPool.open(kept.folder)
 
     assert kept.manifest.inputs == {"pool": whole.key}
-    assert len(list(desk.store.root.glob("pool-*"))) == 1
+    assert len(list(desk.store.root.glob("texts-*"))) == 4
     assert pool.inputs == PseudoTargetPool.open(whole.folder).inputs
     assert desk.pool({"kind": kind}).reused
 

@@ -1,6 +1,8 @@
 """From what an engine wrote to rows of the pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from understudy.pool.pool import mark_copies
 from understudy.records import Generated, Generator, PseudoTarget
@@ -29,3 +31,14 @@ def rows_of(
         for sample, text in enumerate(texts)
     ]
     return mark_copies(rows)
+
+
+def joined(portions: Iterable[Iterable[PseudoTarget]]) -> list[PseudoTarget]:
+    """The texts of several portions as one: input by input, in the order of their first text.
+
+    The samples of an input are numbered through, portion by portion, and copies are counted over all of them.
+    """
+    of_input: dict[str, list[PseudoTarget]] = {}
+    for row in chain.from_iterable(portions):
+        of_input.setdefault(row.input_id, []).append(row)
+    return mark_copies([replace(row, sample=sample) for rows in of_input.values() for sample, row in enumerate(rows)])
