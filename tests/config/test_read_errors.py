@@ -44,7 +44,7 @@ def test_all_findings_are_told_at_once(minimal: dict[str, Any]) -> None:
         ),
         ({"distil": None}, r"distil: Input should be a valid dictionary.* got None"),
         ({"distil": {"method": 5}}, r"distil\.method: Input should be a valid string, got 5"),
-        ({"distil": {"method": "joint"}}, r"unknown method 'joint'; known: distillm, "),
+        ({"distil": {"method": "joint"}}, r"unknown method 'joint'; known: attention_relations_kd, distillm, "),
         (
             {"distil": {"objective": {"kind": "forward_kl", "label_smoothing": 0.1}}},
             r"distil\.objective\.label_smoothing: unknown key \(known here: kind, temperature\)",

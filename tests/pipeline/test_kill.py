@@ -18,8 +18,11 @@ POINTS = [
     ["teacher-", "checkpoint-", "-000001-"],
     ["teacher-", "checkpoint-", "-000002-"],
     ["store/teacher-"],
-    ["pool-", "shard-00001"],
+    ["texts-", "shard-00001"],
+    ["store/pool-"],
     ["fine_tuned-", "checkpoint-", "-000001-"],
+    ["signal_gold-", "signal.json"],
+    ["store/signal_teacher-"],
     ["joint_teaching-", "round-00000"],
     ["joint_teaching-", "round-00001"],
     ["joint_teaching-", "checkpoint-", "-000002-"],
@@ -35,7 +38,7 @@ POINTS = [
 def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     finished: Run, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Fifteen kills later the student, the teacher and the pool are those of the run nobody killed, byte for byte."""
+    """Eighteen kills later the student, the teacher and the pool are those of the run nobody killed, byte for byte."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 

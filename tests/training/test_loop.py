@@ -18,6 +18,7 @@ from understudy.training.checkpoints import Standing
 from understudy.training.loop import _lessons_of_round, _set_rate, train
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.step import Goal, Measure, Precision
+from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -225,11 +226,12 @@ def test_distributions_without_a_teacher_are_refused(build: Build, mixture: Mixt
 def test_the_students_texts_find_their_sources(build: Build, mixture: Mixture) -> None:
     """Each lesson of the student is taught the texts that were written for its own source."""
 
-    def write(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
-        return Texts.of([[lesson.source, copy, number] for lesson in lessons for copy in lesson.rows])
+    def write(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Written:
+        texts = Texts.of([[lesson.source, copy, number] for lesson in reversed(lessons) for copy in lesson.rows])
+        return Written(texts, [(2 * place, 2 * place + 1) for place in reversed(range(len(lessons)))], {})
 
     mixture = replace(mixture, shares={"teacher": 1.0, "student": 1.0}, targets_per_source=2)
-    lessons, texts = _lessons_of_round(build(), mixture, 4, 0, None, write)
+    lessons, texts, _ = _lessons_of_round(build(), mixture, 4, 0, None, write)
     own = [lesson for lesson in lessons if lesson.generator == "student"]
 
     assert len(own) == 4

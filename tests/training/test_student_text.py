@@ -10,7 +10,7 @@ from understudy.generation import open_engine
 from understudy.models.text import decode
 from understudy.pool import PseudoTargetPool
 from understudy.training.mixture import Lesson
-from understudy.training.student_text import StudentWriter
+from understudy.training.student_text import StudentWriter, Written
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -27,9 +27,9 @@ def writer(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> StudentWriter:
     )  # fmt: skip
 
 
-def rows(texts: Texts) -> list[list[int]]:
-    """The texts as lists."""
-    return [texts[row].tolist() for row in range(len(texts))]
+def rows(written: Written) -> list[list[int]]:
+    """The texts of the lessons, in their order, as lists."""
+    return [written.texts[row].tolist() for lesson in written.rows for row in lesson]
 
 
 def test_the_student_writes_for_its_lessons(writer: StudentWriter, build: Build) -> None:

@@ -61,6 +61,36 @@ class StudentText(Section):
     share: Annotated[Constant | Growing | Adaptive, Field(discriminator="kind")] = Constant()
 
 
+class Sparse(Section):
+    """The teacher listens to each text once: its most probable tokens at every position are kept, and the rest's mass.
+
+    Dense distributions of a pool would be larger than the models. Kept so, KL loses what the rest would tell.
+    """
+
+    kind: Literal["sparse"] = "sparse"
+    top: PositiveInt = 64
+    """Tokens kept at each position."""
+
+
+class Dense(Section):
+    """The teacher listens at every step, and tells whole distributions."""
+
+    kind: Literal["dense"] = "dense"
+
+
+class Relations(Section):
+    """Beside the objective: what is alike to the teacher's attention is to be alike to the student's.
+
+    Both terms are scaled by 1 / max(their mean over the first batches, 0.025) and mixed (Calderon et al. 2023, S3).
+    """
+
+    of: Literal["attention", "hidden"]
+    """Queries, keys and values of the last layers, or the last hidden states."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the loss."""
+    scale_batches: PositiveInt = 100
+
+
 class Distil(Section):
     """How the student is taught: a named method, or any mixture of its own."""
 
@@ -70,8 +100,11 @@ class Distil(Section):
     objective: AnyObjective
     on_student_text: AnyObjective | None = None
     """Another objective for the texts of the student; none: the same."""
+    teacher_signal: Annotated[Sparse | Dense, Field(discriminator="kind")] = Sparse()
+    """What is kept of the teacher's distributions; cross-entropy asks for none."""
     noisy_teacher: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
+    relations: Relations | None = None
     student_text: StudentText = StudentText()
     generations: PositiveInt = 1
     """How often it is done: every student but the first learns from the one before, as from a teacher."""
@@ -87,6 +120,12 @@ class Distil(Section):
     def needs_teacher_logits(self) -> bool:
         """Whether distributions are compared, so that vocabularies must be shared."""
         return any(not isinstance(objective, CrossEntropy) for objective in self.objectives)
+
+    @property
+    def kept_tokens(self) -> int | None:
+        """How many tokens of each of the teacher's distributions are kept; none where it is not asked, or whole."""
+        signal = self.teacher_signal
+        return signal.top if isinstance(signal, Sparse) and self.needs_teacher_logits else None
 
     @model_validator(mode="after")
     def _start_needs_a_teacher(self) -> Self:
@@ -115,6 +154,27 @@ class Distil(Section):
             msg = (
                 "noisy_teacher turns on the dropout of a teacher nobody listens to: objective cross_entropy learns "
                 "text alone; use objective forward_kl, or noisy_teacher=false"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _the_teacher_is_there_at_every_step(self) -> Self:
+        wanted = "noisy_teacher" if self.noisy_teacher else "relations" if self.relations else None
+        if wanted and isinstance(self.teacher_signal, Sparse):
+            msg = (
+                f"{wanted} hears the teacher anew at every step, but teacher_signal is sparse: it listens once, and "
+                "never again; set teacher_signal={kind: dense}"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _relations_go_beside_distributions(self) -> Self:
+        if self.relations and not self.needs_teacher_logits:
+            msg = (
+                "relations are mixed with a divergence from the teacher, but objective cross_entropy learns text "
+                "alone; use objective forward_kl, or leave relations out"
             )
             raise ValueError(msg)
         return self

@@ -12,6 +12,7 @@ BEAM = {"kind": "beam", "beams": 4}
 SAMPLING = {"kind": "sampling", "top_k": 50, "top_p": 0.95, "temperature": 1.0}
 HOT = SAMPLING | {"temperature": 1.5}
 FORWARD_KL = {"kind": "forward_kl"}
+DENSE = {"kind": "dense"}
 CROSS_ENTROPY = {"kind": "cross_entropy"}
 
 K = 8
@@ -63,7 +64,19 @@ PAPER = {
     "noisy_kd": Preset(
         "The student matches, on gold text, the distributions of a teacher whose dropout is on.",
         "Calderon et al. 2023, S3",
-        _mixture(GOLD, FORWARD_KL, noisy_teacher=True),
+        _mixture(GOLD, FORWARD_KL, noisy_teacher=True, teacher_signal=DENSE),
+    ),
+    "attention_relations_kd": Preset(
+        "The student matches, on gold text, the teacher's distributions and, as much, which positions its last layers' "
+        "queries, keys and values find alike.",
+        "Wang et al. 2021 (arXiv:2012.15828); Calderon et al. 2023, S3",
+        _mixture(GOLD, FORWARD_KL, relations={"of": "attention"}, teacher_signal=DENSE),
+    ),
+    "hidden_relations_kd": Preset(
+        "The student matches, on gold text, the teacher's distributions and, as much, which positions its last hidden "
+        "states find alike.",
+        "Wang et al. 2021 (arXiv:2012.15828), with hidden states; Calderon et al. 2023",
+        _mixture(GOLD, FORWARD_KL, relations={"of": "hidden"}, teacher_signal=DENSE),
     ),
     "sequence_level": Preset(
         "The student learns gold text and one beam-searched text of the teacher per labelled input.",

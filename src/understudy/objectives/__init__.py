@@ -27,8 +27,9 @@ class Objective:
     """A function of the student's logits and of what they are compared with."""
 
     function: Callable[..., Tensor]
-    """(student_logits_NV, labels_N or teacher_logits_NV, *, its settings) -> scalar sum in nats."""
-    needs: Literal["labels", "teacher_logits"]
+    """(student_logits_NV, what it needs, *, its settings) -> scalar sum in nats."""
+    needs: Literal["labels", "teacher_best", "teacher_logits"]
+    """Token ids of the target, the teacher's most probable ones, or its distributions."""
     moves: bool = False
     """Whether its target moves: the loop tells it `t`."""
 
@@ -42,7 +43,7 @@ OBJECTIVES = MappingProxyType(
         "tvd": Objective(tvd, needs="teacher_logits"),
         "skew_kl": Objective(skew_kl, needs="teacher_logits"),
         "skew_reverse_kl": Objective(skew_reverse_kl, needs="teacher_logits"),
-        "argmax_cross_entropy": Objective(argmax_cross_entropy, needs="teacher_logits"),
+        "argmax_cross_entropy": Objective(argmax_cross_entropy, needs="teacher_best"),
         "taid": Objective(taid, needs="teacher_logits", moves=True),
     }
 )

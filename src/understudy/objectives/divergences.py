@@ -143,15 +143,14 @@ def skew_reverse_kl(student_logits_NV: Tensor, teacher_logits_NV: Tensor, *, alp
     return kl(student_logp_NV, mixed(student_logp_NV, teacher_logp_NV, share=alpha))
 
 
-def argmax_cross_entropy(student_logits_NV: Tensor, teacher_logits_NV: Tensor) -> Tensor:
-    """Negative log-likelihood of the teacher's most probable tokens, summed over target positions, in nats.
+def argmax_cross_entropy(student_logits_NV: Tensor, best_N: Tensor) -> Tensor:
+    """Negative log-likelihood of the teacher's most probable tokens, `best_N`, summed over target positions, in nats.
 
-    Arguments and errors as in `forward_kl`.
+    Errors as in `cross_entropy`.
 
     Source: Lin et al. 2020, section 3 (EMNLP 2020, "ImitKD").
     """
-    refuse_other_shapes("argmax_cross_entropy", student_logits_NV, teacher_logits_NV)
-    return cross_entropy(student_logits_NV, teacher_logits_NV.argmax(dim=-1))
+    return cross_entropy(student_logits_NV, best_N)
 
 
 def taid(student_logits_NV: Tensor, teacher_logits_NV: Tensor, *, t: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from understudy.errors import ObjectiveError
 
-# A bucket that holds nothing gets e⁻⁵⁰ in place of zero: log 0 would be minus infinity, whose gradient is nan.
+# A bucket that holds nothing gets e⁻⁵⁰ of the best token in place of zero: log 0 is minus infinity, its gradient nan.
 _NOTHING = -50.0
 # A rest below float32's precision is what rounding left of 1 - Σ, and it may be negative.
 _SMALLEST_REST = torch.finfo(torch.float32).eps
@@ -24,8 +24,7 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
 
     Both are distributions over K + 1 buckets, so that every objective can be called with them as logits. Where one
     token is left in the last bucket, nothing changes. Otherwise KL, JSD, TVD and the skew divergences at temperature 1
-    are at most those of the whole vocabulary; a temperature and TAID act on buckets, and argmax_cross_entropy may
-    learn the rest.
+    are at most those of the whole vocabulary; a temperature and TAID act on buckets.
 
     Args:
         student_logits_NV: any float type.
@@ -44,10 +43,13 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
         to the kept tokens, as renormalising them would teach it.
     """
     _refuse_other_shapes(student_logits_NV, top_ids_NK, top_logp_NK)
-    student_logp_NV = F.log_softmax(student_logits_NV.float(), dim=-1)
-    # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient.
-    student_rest_N = student_logp_NV.scatter(-1, top_ids_NK, _NOTHING).logsumexp(dim=-1)
-    student_log_NJ = torch.cat([student_logp_NV.gather(-1, top_ids_NK), student_rest_N[:, None]], dim=-1)
+    student_logits_NV = student_logits_NV.float()
+    kept_NK = student_logits_NV.gather(-1, top_ids_NK)
+    nothing_N1 = student_logits_NV.detach().amax(dim=-1, keepdim=True) + _NOTHING
+    # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient. One pass over the
+    # vocabulary: the whole is the kept and the rest.
+    rest_N = student_logits_NV.scatter(-1, top_ids_NK, nothing_N1.expand_as(kept_NK)).logsumexp(dim=-1)
+    student_log_NJ = F.log_softmax(torch.cat([kept_NK, rest_N[:, None]], dim=-1), dim=-1)
     teacher_logp_NK = top_logp_NK.detach().float()
     teacher_rest_N = (1 - teacher_logp_NK.exp().sum(dim=-1)).clamp(min=_SMALLEST_REST).log()
     return student_log_NJ, torch.cat([teacher_logp_NK, teacher_rest_N[:, None]], dim=-1)

@@ -48,12 +48,14 @@ def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:
     task = recipe.task
     if isinstance(task, ForecastTask):
         return forecast_task(**task.forecast.model_dump(), seed=recipe.seed), {}
-    drawn = {"labeled_inputs": task.labeled_inputs, "unlabeled_inputs": task.unlabeled_inputs}
+    labeled, unlabeled = task.labeled_inputs, task.unlabeled_inputs
     if isinstance(task.files, Splits):
         paths = {name: path for name, path in task.files if path is not None}
-        loaded = load_files(**paths, fields=task.fields, **drawn, seed=recipe.seed)
+        loaded = load_files(
+            **paths, fields=task.fields, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=recipe.seed
+        )
     else:
-        loaded = load_kd4gen(task.files.kd4gen, **drawn, seed=recipe.seed)
+        loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=recipe.seed)
     return loaded.data, dict(loaded.facts)
 
 

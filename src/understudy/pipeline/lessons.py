@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from understudy.config.distil import Adaptive, Distil, Growing, Shares
-from understudy.config.recipe import InputKind
-from understudy.config.training import Training
+from understudy.config.recipe import Recipe
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
 from understudy.records import Example, Generator, TaskData
+from understudy.store import Finished
 from understudy.training.mixture import Mixture
 from understudy.training.schedules import StudentShare
 from understudy.training.texts import Targets, Texts
@@ -25,26 +25,20 @@ def gold_mixture(examples: Sequence[Example], reader: Reader, *, targets_per_sou
     return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
 
 
-def distillation_mixture(
-    data: TaskData,
-    readers: Readers,
-    pool: PseudoTargetPool | None,
-    *,
-    distil: Distil,
-    inputs: Sequence[InputKind],
-    training: Training,
-) -> Mixture:
+def distillation_mixture(recipe: Recipe, data: TaskData, readers: Readers, pool: Finished | None) -> Mixture:
     """Gold, the teacher's pool and the student's own texts, in the recipe's shares.
 
-    Sources are the labelled examples, then the unlabelled; `inputs` says which of them pseudo-targets are for.
+    Sources are the labelled examples, then the unlabelled; the recipe says which of them pseudo-targets are for.
     """
+    distil, training = recipe.distil, recipe.training
     examples = (*data.labeled, *data.unlabeled)
     labeled = len(data.labeled)
     parts = {"labeled": np.arange(labeled), "unlabeled": np.arange(labeled, len(examples))}
     targets: dict[Generator, Targets] = {"gold": _gold(examples, readers.student)}
     if pool is not None:
-        targets["teacher"] = _teacher_targets(examples, readers, pool)
+        targets["teacher"] = _teacher_targets(examples, readers, PseudoTargetPool.open(pool.folder))
     rounds = distil.student_text.rounds_per_epoch if distil.targets.student else 1
+    inputs = recipe.pseudo_targets.inputs
     return Mixture(
         sources=Texts.of(readers.student.sources(examples)),
         targets=targets,
@@ -56,12 +50,6 @@ def distillation_mixture(
         student_share=_student_share(distil),
         teacher_sources=_teacher_sources(examples, readers),
     )
-
-
-def pool_inputs(data: TaskData, inputs: Sequence[InputKind]) -> list[Example]:
-    """The examples the teacher writes for, labelled ones first."""
-    splits = {"labeled": data.labeled, "unlabeled": data.unlabeled}
-    return [example for kind in ("labeled", "unlabeled") if kind in inputs for example in splits[kind]]
 
 
 def _student_share(distil: Distil) -> StudentShare | None:

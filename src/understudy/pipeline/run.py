@@ -8,12 +8,13 @@ from pathlib import Path
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
+from understudy.pipeline.course import limits
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.measure import checker_of, make_answers, make_efficiency
 from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
 from understudy.pipeline.proof import Evidence, facts_of, make_proof
 from understudy.pipeline.readers import Reader, fitting
-from understudy.pipeline.teach import limits, make_baseline, make_last_lesson, make_student, make_teacher
+from understudy.pipeline.teach import make_baseline, make_last_lesson, make_student, make_teacher
 from understudy.pipeline.writing import make_pool
 from understudy.progress import Progress, Silence
 from understudy.records import TaskData

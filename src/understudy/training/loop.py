@@ -3,10 +3,9 @@
 No trainer class, no callbacks beyond two plain functions: one scores the network on dev, one lets it write.
 """
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,26 +15,29 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
+from understudy.pool.signal import Signal
 from understudy.progress import Advance
 from understudy.records import Generator
 from understudy.training.batches import plan_batches
 from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
+from understudy.training.listening import Listener
 from understudy.training.mixture import Lesson, Mixture, plan_round
 from understudy.training.schedules import StudentShare
 from understudy.training.step import Goal, Lecture, Precision, TargetLogits, listener, update
+from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
 SAVE_EVERY_S = 60.0
 PRIME = 1_000_003
 
-WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Texts]
-"""(student, its lessons, round) -> the texts it writes for them, in their order.
+WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Written]
+"""(student, its lessons, round) -> the texts it writes for them.
 
 A round that is asked for again, after a kill, must get the texts it got before.
 """
 
 
-def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
+def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Written:
     """Stands where the mixture has no student's share."""
     raise ObjectiveError(
         f"round {number} teaches {len(lessons)} texts of the student {type(student).__name__}, but nobody can write "
@@ -85,12 +87,14 @@ def train(
     started = saved = time.monotonic()
     before = standing.seconds
     advance(standing.round + standing.batch / max(1, standing.batches))
+    heard_of_rounds: Mapping[int, Signal] = {}
 
     if goal.judge_start and not standing.history:
         _look_at_dev(lecture, network, standing, mixture.student_share, folder)
     while standing.round < rounds and not standing.finished:
         share = student_share_of(mixture, standing, rounds)
-        lessons, texts = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
+        lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
+        signals, heard_of_rounds = _signals_of_round(lecture, mixture, written, heard_of_rounds)
         batches = plan_batches(
             lessons, mixture.sources, texts, batch_tokens=settings.batch_tokens, seed=(seed, standing.round)
         )
@@ -99,7 +103,7 @@ def train(
             torch.manual_seed(seed * PRIME + standing.step)  # dropout is a function of the step: nothing to save
             standing.done = (standing.round + standing.batch / len(batches)) / rounds
             _set_rate(optimizer, settings, standing.step, standing.done)
-            update(lecture, micro_batches, mixture, texts, standing)
+            update(lecture, micro_batches, mixture, texts, standing, signals)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = before + time.monotonic() - started
             if time.monotonic() - saved > SAVE_EVERY_S:
@@ -129,22 +133,36 @@ def _lessons_of_round(
     seed: int,
     student_share: float | None,
     write_texts: WriteTexts,
-) -> tuple[list[Lesson], dict[Generator, Texts]]:
+) -> tuple[list[Lesson], dict[Generator, Texts], Written | None]:
     """The round's lessons with the texts they speak of; the student writes its own now."""
     lessons = plan_round(mixture, number=number, seed=seed, student_share=student_share)
     texts = {generator: targets.texts for generator, targets in mixture.targets.items()}
     to_write = [lesson for lesson in lessons if lesson.generator == "student"]
     if not to_write:
-        return lessons, texts
-    texts["student"] = write_texts(network, to_write, number)
-    ends = itertools.accumulate(len(lesson.rows) for lesson in to_write)
-    written = iter(
-        [
-            lesson._replace(rows=tuple(range(end - len(lesson.rows), end)))
-            for lesson, end in zip(to_write, ends, strict=True)
-        ]
-    )
-    return [next(written) if lesson.generator == "student" else lesson for lesson in lessons], texts
+        return lessons, texts, None
+    written = write_texts(network, to_write, number)
+    texts["student"], rows = written.texts, iter(written.rows)
+    lessons = [lesson._replace(rows=next(rows)) if lesson.generator == "student" else lesson for lesson in lessons]
+    return lessons, texts, written
+
+
+def _signals_of_round(
+    lecture: Lecture, mixture: Mixture, written: Written | None, before: Mapping[int, Signal]
+) -> tuple[dict[Generator, Signal], Mapping[int, Signal]]:
+    """What the teacher says of all texts of a round, and, by the round they were written in, of the student's.
+
+    What it said before of texts that are taught again does not age. After a kill it is asked again, about the same
+    texts in the same batches, and says the same.
+    """
+    goal, signals = lecture.goal, dict(lecture.goal.signals)
+    if written is None or not goal.kept_tokens or lecture.teacher is None:
+        return signals, {}
+    listener = Listener(lecture.teacher, mixture.heard_sources, goal.kept_tokens, lecture.pad)
+    heard = {
+        number: before[number] if number in before else listener.hear(lessons, written.texts)
+        for number, lessons in written.rounds.items()
+    }
+    return {**signals, "student": Signal.joined(list(heard.values()))}, heard
 
 
 def _look_at_dev(

@@ -46,6 +46,11 @@ class Mixture:
     teacher_sources: Texts | None = None
     """The sources as the teacher reads them; None: as the student does."""
 
+    @property
+    def heard_sources(self) -> Texts:
+        """The sources as the teacher reads them, whichever they are."""
+        return self.sources if self.teacher_sources is None else self.teacher_sources
+
 
 def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[Lesson]:
     """The lessons of round `number` (from 0), in random order.

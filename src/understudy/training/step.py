@@ -4,7 +4,8 @@ Axes: N target positions of a micro-batch, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -16,9 +17,11 @@ from understudy.config.training import Training
 from understudy.errors import ObjectiveError
 from understudy.models.forward import target_logits
 from understudy.objectives import Objective
+from understudy.pool.signal import Signal
 from understudy.records import Generator
 from understudy.training.batches import collate, positions
 from understudy.training.checkpoints import Standing
+from understudy.training.heard import Heard, kept_of
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.schedules import Moving
 from understudy.training.texts import Texts
@@ -36,11 +39,17 @@ class Measure:
     settings: Mapping[str, float]
     """Its keyword arguments."""
 
-    def of(self, student_logits_NV: Tensor, labels_N: Tensor, teacher_logits_NV: Tensor | None, t: float) -> Tensor:
+    def of(self, student_logits_NV: Tensor, heard: Heard, t: float) -> Tensor:
         """Its sum in nats over the positions; `t` is for the objective whose target moves."""
-        compared_with = labels_N if self.objective.needs == "labels" else teacher_logits_NV
         moving = {"t": t} if self.objective.moves else {}
-        return self.objective.function(student_logits_NV, compared_with, **self.settings, **moving)
+        match self.objective.needs:
+            case "labels":
+                compared = student_logits_NV, heard.labels_N
+            case "teacher_best":
+                compared = student_logits_NV, heard.best()
+            case "teacher_logits":
+                compared = heard.beside(student_logits_NV)
+        return self.objective.function(*compared, **self.settings, **moving)
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,21 @@ class Goal:
     """Whether the teacher's dropout is on while it is listened to."""
     moving: Moving | None = None
     """How the target of an objective that moves does so."""
+    kept_tokens: int | None = None
+    """How many tokens of each of the teacher's distributions are kept, so that it listens to a text once; None: it
+    listens at every step."""
+    signals: Mapping[Generator, Signal] = field(default_factory=dict)
+    """What it kept of the texts that exist before training."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """All that are minimised."""
         return (self.measure, *((self.on_student_text,) if self.on_student_text else ()))
+
+    @property
+    def compares(self) -> bool:
+        """Whether any of them needs the teacher."""
+        return any(measure.objective.needs != "labels" for measure in self.measures)
 
 
 class TargetLogits(nn.Module):
@@ -104,6 +123,7 @@ def update(
     mixture: Mixture,
     texts: Mapping[Generator, Texts],
     standing: Standing,
+    signals: Mapping[Generator, Signal] = MappingProxyType({}),
 ) -> None:
     """One step of the optimizer.
 
@@ -114,7 +134,7 @@ def update(
     moving = lecture.goal.moving
     t = moving.position(standing.memory, standing.done) if moving else 1.0
     for lessons in micro_batches:
-        loss = loss_of(lecture, lessons, mixture, texts, t)
+        loss = loss_of(lecture, lessons, mixture, texts, t, signals)
         lecture.accelerator.backward(loss / count)
         total += float(loss.detach())
     lecture.accelerator.clip_grad_norm_(lecture.model.parameters(), lecture.settings.max_grad_norm)
@@ -129,51 +149,63 @@ def update(
 
 
 def loss_of(
-    lecture: Lecture, lessons: Sequence[Lesson], mixture: Mixture, texts: Mapping[Generator, Texts], t: float = 1.0
+    lecture: Lecture,
+    lessons: Sequence[Lesson],
+    mixture: Mixture,
+    texts: Mapping[Generator, Texts],
+    t: float = 1.0,
+    signals: Mapping[Generator, Signal] = MappingProxyType({}),
 ) -> Tensor:
-    """What is minimised on one micro-batch: a sum in nats over its target positions.
-
-    Where teacher and student mark sources differently, the teacher hears the same targets after its own sources.
-    """
+    """What is minimised on one micro-batch: a sum in nats over its target positions."""
     goal = lecture.goal
     inputs = _inputs(lecture, lessons, mixture.sources, texts)
-    labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
     lecture.model.train()
     student_logits_NV = lecture.model(inputs)
-    teacher_logits_NV = None
-    if lecture.teacher is not None:
-        other = mixture.teacher_sources
-        heard = inputs if other is None else _inputs(lecture, lessons, other, texts)
-        with torch.no_grad():
-            teacher_logits_NV = lecture.teacher.train(goal.noisy_teacher)(heard)
+    heard = _heard(lecture, lessons, mixture, texts, signals, inputs)
     if goal.on_student_text is None:
-        return goal.measure.of(student_logits_NV, labels_N, teacher_logits_NV, t)
-    own_N = torch.tensor(_written_by_student(lessons, texts), device=labels_N.device)
+        return goal.measure.of(student_logits_NV, heard, t)
+    own_N = torch.tensor(_written_by_student(lessons, texts), device=heard.labels_N.device)
     parts = ((goal.measure, ~own_N), (goal.on_student_text, own_N))
     return torch.stack(
-        [
-            measure.of(
-                student_logits_NV[part_N],
-                labels_N[part_N],
-                None if teacher_logits_NV is None else teacher_logits_NV[part_N],
-                t,
-            )
-            for measure, part_N in parts
-        ]
+        [measure.of(student_logits_NV[part_N], heard.part(part_N), t) for measure, part_N in parts]
     ).sum()
 
 
+def _heard(
+    lecture: Lecture,
+    lessons: Sequence[Lesson],
+    mixture: Mixture,
+    texts: Mapping[Generator, Texts],
+    signals: Mapping[Generator, Signal],
+    inputs: Mapping[str, Tensor],
+) -> Heard:
+    """What the teacher says of a micro-batch, now or when it was asked.
+
+    Where teacher and student mark sources differently, the teacher hears the same targets after its own sources.
+    """
+    labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
+    if not lecture.goal.compares:
+        return Heard(labels_N)
+    if lecture.goal.kept_tokens:
+        return Heard(labels_N, kept=kept_of(lessons, texts, signals, labels_N.device))
+    if lecture.teacher is None:
+        return Heard(labels_N)
+    heard = inputs if mixture.teacher_sources is None else _inputs(lecture, lessons, mixture.heard_sources, texts)
+    with torch.no_grad():
+        return Heard(labels_N, lecture.teacher.train(lecture.goal.noisy_teacher)(heard))
+
+
 def listener(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
-    """The teacher as the loop hears it; None where no objective compares with it.
+    """The teacher as the loop hears it; None where no objective compares with it, or all it says is known.
 
     Raises:
-        ObjectiveError: if one does and there is no teacher.
+        ObjectiveError: if it is needed and there is none.
     """
-    needing = [m.objective.function.__name__ for m in goal.measures if m.objective.needs == "teacher_logits"]
-    if not needing:
+    if goal.teacher is None and goal.compares and not goal.kept_tokens:
+        needing = next(m.objective.function.__name__ for m in goal.measures if m.objective.needs != "labels")
+        raise ObjectiveError(f"{needing} compares with a teacher's logits; give it a teacher")
+    if goal.teacher is None or not goal.compares:
         return None
-    if goal.teacher is None:
-        raise ObjectiveError(f"{needing[0]} compares with a teacher's logits; give it a teacher")
     teacher = TargetLogits(goal.teacher, goal.vocabulary, precision).to(accelerator.device)
     return teacher.eval().requires_grad_(requires_grad=False)
 

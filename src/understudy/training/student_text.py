@@ -21,6 +21,17 @@ from understudy.training.texts import Texts
 
 
 @dataclass(frozen=True)
+class Written:
+    """The student's texts that a round may teach: those of the round, and those of earlier ones that are young."""
+
+    texts: Texts
+    rows: Sequence[tuple[int, ...]]
+    """Which of them each of the round's lessons teaches."""
+    rounds: Mapping[int, Sequence[Lesson]]
+    """The round they were written in -> lessons that name all that was written then, in the order of `texts`."""
+
+
+@dataclass(frozen=True)
 class StudentWriter:
     """Writes the student's texts of a round; callable as the loop's `write_texts`."""
 
@@ -36,24 +47,30 @@ class StudentWriter:
     max_age: int = 0
     """Rounds for which a text is taught again before another is written for its input."""
 
-    def __call__(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Texts:
-        """The texts of the round's student lessons, in their order."""
-        texts = self._written_since(number)
-        missing = [lesson for lesson in lessons if self.input_ids[lesson.source] not in texts]
-        path = self._shard(number)
-        if missing and not path.exists():
-            self._write(student, missing, number, path)
+    def __call__(self, student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Written:
+        """The texts of the round's student lessons."""
+        young = range(max(0, number - self.max_age), number)
+        shards = {earlier: _by_input(self._shard(earlier)) for earlier in young if self._shard(earlier).exists()}
+        known = {name for texts in shards.values() for name in texts}
+        missing = [lesson for lesson in lessons if self.input_ids[lesson.source] not in known]
+        if missing and not self._shard(number).exists():
+            self._write(student, missing, number, self._shard(number))
         if missing:
-            texts |= _by_input(path)
-        return Texts.of([text for lesson in lessons for text in texts[self.input_ids[lesson.source]]])
+            shards[number] = _by_input(self._shard(number))
+        return self._collected(shards, lessons)
 
-    def _written_since(self, number: int) -> dict[str, list[list[int]]]:
-        """What was written for each input in the rounds before that are young enough, the latest first of all."""
-        texts: dict[str, list[list[int]]] = {}
-        for earlier in range(max(0, number - self.max_age), number):
-            if self._shard(earlier).exists():
-                texts |= _by_input(self._shard(earlier))
-        return texts
+    def _collected(self, shards: Mapping[int, Mapping[str, list[list[int]]]], lessons: Sequence[Lesson]) -> Written:
+        """Shard after shard; a lesson teaches the latest texts of its input."""
+        source_of = {self.input_ids[source]: source for source in range(len(self.input_ids))}
+        texts: list[list[int]] = []
+        rounds: dict[int, list[Lesson]] = {}
+        latest: dict[int, tuple[int, ...]] = {}
+        for number, shard in shards.items():
+            for name, written in shard.items():
+                latest[source_of[name]] = tuple(range(len(texts), len(texts) + len(written)))
+                rounds.setdefault(number, []).append(Lesson(source_of[name], "student", latest[source_of[name]]))
+                texts += written
+        return Written(Texts.of(texts), [latest[lesson.source] for lesson in lessons], rounds)
 
     def _shard(self, number: int) -> Path:
         return self.folder / f"round-{number:05d}.parquet"

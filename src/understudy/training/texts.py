@@ -27,11 +27,22 @@ class Texts:
         flat = np.fromiter((token for text in texts for token in text), np.int32, int(lengths.sum()))
         return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The texts of several, one after the other."""
+        ends = np.cumsum([0, *(len(part.flat) for part in parts)])
+        offsets = [part.offsets[:-1] + start for part, start in zip(parts, ends[:-1], strict=True)]
+        return cls(np.concatenate([part.flat for part in parts]), np.concatenate([*offsets, ends[-1:]]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
+
+    def places(self, rows: Sequence[int]) -> Ints:
+        """Where in `flat` the tokens of these texts lie, text by text."""
+        return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
 
     @property
     def lengths(self) -> Ints:

@@ -1,0 +1,132 @@
+"""One training of a run, as a stage: what it starts from, what it teaches, and what is left when it is done."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from understudy.config.distil import Relations
+from understudy.config.objectives import TAID, AnyObjective
+from understudy.config.recipe import Recipe
+from understudy.config.training import Training
+from understudy.models.checkpoint import save_network
+from understudy.objectives import OBJECTIVES
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.measure import dev_scorer
+from understudy.pipeline.networks import NETWORK
+from understudy.pipeline.readers import Reader
+from understudy.pool.signal import Signal
+from understudy.records import Example, Generator
+from understudy.store import Finished
+from understudy.store.disk import read_json, write_json
+from understudy.training.loop import WriteTexts, no_writer, train
+from understudy.training.mixture import Mixture
+from understudy.training.schedules import Moving
+from understudy.training.step import Goal, Measure
+
+TRAINING = "training.json"
+
+
+@dataclass(frozen=True)
+class Course:
+    """One training of the run, in the pipeline's words."""
+
+    name: str
+    title: str
+    training: Training
+    objective: AnyObjective
+    reader: Reader
+    dev: Sequence[Example]
+    seed: int
+    start: Callable[[], PreTrainedModel]
+    mixture: Callable[[], Mixture]
+    teacher: Callable[[], PreTrainedModel] | None = None
+    writer: Callable[[Mixture, Path], WriteTexts] | None = None
+    judge_start: bool = False
+    on_student_text: AnyObjective | None = None
+    noisy_teacher: bool = False
+    signals: Callable[[], Mapping[Generator, Signal]] = dict
+    kept_tokens: int | None = None
+    relations: Relations | None = None
+
+
+def learn(bench: Bench, course: Course, settings: Mapping[str, object], inputs: Mapping[str, Finished]) -> Finished:
+    """The stage of a training; `settings` are its own, those that every training shares are added."""
+    recipe = bench.recipe
+    shared = {
+        "seed": course.seed,
+        "precision": bench.precision,
+        "limits": limits(recipe),
+        "dev": recipe.evaluation.model_dump(include={"dev_decoding", "dev_inputs"}),
+        "metric": recipe.task.primary_metric,
+        "engine": recipe.engine,
+    }
+
+    def work(folder: Path) -> Mapping[str, object]:
+        if not (folder / TRAINING).exists():
+            _train(bench, course, folder)
+        for remains in (*folder.glob("checkpoint-*"), *folder.glob("best-*")):
+            shutil.rmtree(remains)
+        return read_json(folder / TRAINING)
+
+    return bench.store.stage(course.name, settings={**settings, **shared}, inputs=inputs, work=work)
+
+
+def _train(bench: Bench, course: Course, folder: Path) -> None:
+    recipe = bench.recipe
+    network, mixture = course.start(), course.mixture()
+    score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev)
+    goal = Goal(
+        measure=_measure(course.objective),
+        on_student_text=_measure(course.on_student_text) if course.on_student_text else None,
+        moving=_moving((course.objective, course.on_student_text)),
+        noisy_teacher=course.noisy_teacher,
+        kept_tokens=course.kept_tokens,
+        signals=course.signals(),
+        teacher=course.teacher() if course.teacher else None,
+        vocabulary=len(course.reader.tokenizer),
+        score_dev=score_dev,
+        metric=recipe.task.primary_metric,
+        higher_is_better=higher_is_better,
+        judge_start=course.judge_start,
+    )
+    epochs = course.training.epochs
+    with bench.progress.work(course.title, epochs * mixture.rounds_per_epoch, "round") as advance:
+        standing = train(
+            network,
+            mixture,
+            goal,
+            settings=course.training,
+            seed=course.seed,
+            precision=bench.precision,
+            pad=course.reader.pad,
+            folder=folder,
+            write_texts=course.writer(mixture, folder) if course.writer else no_writer,
+            advance=advance,
+        )
+    save_network(network, course.reader.tokenizer, folder / NETWORK)
+    facts: dict[str, Any] = {
+        "history": standing.history,
+        "best_step": standing.best_step,
+        "steps": standing.step,
+        "rounds_per_epoch": mixture.rounds_per_epoch,
+    }
+    write_json(folder / TRAINING, facts)
+
+
+def _measure(asked: AnyObjective) -> Measure:
+    settings = {} if isinstance(asked, TAID) else asked.model_dump(exclude={"kind"})
+    return Measure(OBJECTIVES[asked.kind], settings)
+
+
+def _moving(asked: Sequence[AnyObjective | None]) -> Moving | None:
+    """How the target of TAID moves; the first of two that ask for it decides."""
+    return next((Moving(**one.model_dump(exclude={"kind"})) for one in asked if isinstance(one, TAID)), None)
+
+
+def limits(recipe: Recipe) -> dict[str, object]:
+    """The settings of the task that decide what a network reads."""
+    return recipe.task.model_dump(include={"prompt", "max_source_tokens", "max_target_tokens", "long_sources"})

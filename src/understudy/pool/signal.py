@@ -1,0 +1,88 @@
+"""What is kept of a teacher's distributions: its most probable tokens at every position of many texts.
+
+Two memory-mapped arrays beside the texts, never larger in memory than what a batch takes of them. Whoever reads them
+names the texts they are meant for; how a teacher is listened to stands in training/listening.py.
+Axes: P positions of all texts, one text after the other; K kept tokens, the most probable first.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.errors import PoolError
+from understudy.store.disk import read_json, write_json
+
+IDS, LOGP, RECEIPT = "ids.npy", "logp.npy", "signal.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """The kept tokens of every position, and their log-probabilities among all tokens."""
+
+    ids_PK: NDArray[np.int32]
+    logp_PK: NDArray[np.float16]
+    """In nats; half precision keeps three digits of each, at 6 bytes per kept token with its id."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The positions of several signals, one signal after the other."""
+        return cls(np.concatenate([part.ids_PK for part in parts]), np.concatenate([part.logp_PK for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class SignalFile:
+    """A signal that is being written, and may be killed."""
+
+    folder: Path
+    content: str
+    """What the positions are those of; whoever reads the signal must name the same."""
+    signal: Signal
+    done: int
+    """How much of the work is finished, in the writer's count."""
+
+    @classmethod
+    def open(cls, folder: Path, *, positions: int, top: int, content: str) -> Self:
+        """A new file, or the one that a killed attempt left."""
+        receipt, done = folder / RECEIPT, 0
+        if receipt.is_file():
+            done = int(str(read_json(receipt)["done"]))
+        mode: Literal["r+", "w+"] = "r+" if done else "w+"
+        ids = np.lib.format.open_memmap(folder / IDS, mode, np.int32, (positions, top))
+        logp = np.lib.format.open_memmap(folder / LOGP, mode, np.float16, (positions, top))
+        for path in (folder / IDS, folder / LOGP):  # a full disk is told here: a write to mapped memory would kill us
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return cls(folder, content, Signal(ids, logp), done)
+
+    def finish(self, done: int) -> None:
+        """So much is on disk, whatever happens next."""
+        for array in (self.signal.ids_PK, self.signal.logp_PK):
+            if isinstance(array, np.memmap):
+                array.flush()
+        write_json(self.folder / RECEIPT, {"done": done, "content": self.content})
+
+
+def read_signal(folder: Path, *, positions: int, content: str) -> Signal:
+    """The signal of a folder, memory-mapped.
+
+    Args:
+        folder: where it was written.
+        positions: how many the texts have.
+        content: what names teacher, sources and texts; as it was given when the signal was written.
+
+    Raises:
+        PoolError: if the signal is another's.
+    """
+    signal = Signal(np.load(folder / IDS, mmap_mode="r"), np.load(folder / LOGP, mmap_mode="r"))
+    found = str(read_json(folder / RECEIPT)["content"])
+    if found != content or len(signal.ids_PK) != positions:
+        raise PoolError(
+            f"the teacher signal in {folder} is that of {len(signal.ids_PK)} positions of texts {found}, and "
+            f"{positions} positions of texts {content} are to be taught; delete the folder and run again"
+        )
+    return signal

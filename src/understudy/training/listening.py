@@ -1,0 +1,83 @@
+"""The teacher listens to texts once, in large batches of similar length, and its sparse signal is kept.
+
+Axes: N target positions of a batch, V vocabulary, K kept tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.pool.signal import Signal, SignalFile
+from understudy.progress import Advance
+from understudy.records import Generator
+from understudy.training.batches import collate, plan_batches
+from understudy.training.mixture import Lesson
+from understudy.training.step import TargetLogits
+from understudy.training.texts import Texts
+
+BATCH_TOKENS = 8192
+LOGITS = 2**25
+"""Of one batch at the most, 128 MB: a large vocabulary makes small batches."""
+CHUNK = 2048
+"""Lessons between two receipts: what a kill can cost."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A teacher that is asked what it would have said at every position of a text."""
+
+    teacher: TargetLogits
+    sources: Texts
+    """As the teacher reads them."""
+    top: int
+    pad: int
+
+    def hear(self, lessons: Sequence[Lesson], texts: Texts, into: Signal | None = None) -> Signal:
+        """The signal of the lessons' texts.
+
+        Args:
+            lessons: together they name each of `texts` once, or each of an unbroken row of them.
+            texts: all there are.
+            into: has a place for every position of `texts`; none: a new one for just these lessons' positions.
+
+        Returns:
+            `into`, or the new signal. It does not depend on what else is heard, before or after.
+        """
+        first = 0
+        if into is None:
+            rows = [row for lesson in lessons for row in lesson.rows]
+            first = int(texts.offsets[min(rows)])
+            into = _empty(int(texts.offsets[max(rows) + 1]) - first, min(self.top, self.teacher.vocabulary))
+        named: Mapping[Generator, Texts] = dict.fromkeys({lesson.generator for lesson in lessons}, texts)
+        budget = min(BATCH_TOKENS, max(1, LOGITS // self.teacher.vocabulary))
+        self.teacher.eval()
+        for batch in plan_batches(lessons, self.sources, named, batch_tokens=budget, seed=(0,)):
+            logp_NK, ids_NK = self._heard(batch, named)
+            places_N = texts.places([row for lesson in batch for row in lesson.rows]) - first
+            into.ids_PK[places_N] = ids_NK.cpu().numpy()
+            into.logp_PK[places_N] = logp_NK.cpu().numpy()
+        return into
+
+    @torch.inference_mode()
+    def _heard(self, batch: Sequence[Lesson], texts: Mapping[Generator, Texts]) -> tuple[Tensor, Tensor]:
+        device = next(self.teacher.parameters()).device
+        logits_NV = self.teacher(collate(batch, self.sources, texts, pad=self.pad).inputs(device)).float()
+        top_NK, ids_NK = logits_NV.topk(min(self.top, logits_NV.shape[1]), dim=-1)
+        return top_NK - logits_NV.logsumexp(dim=-1, keepdim=True), ids_NK
+
+
+def listen(listener: Listener, lessons: Sequence[Lesson], texts: Texts, file: SignalFile, advance: Advance) -> None:
+    """Hears all lessons, chunk by chunk, into a file; those that a killed attempt finished are not heard again."""
+    advance(file.done)
+    for start in range(file.done, len(lessons), CHUNK):
+        chunk = lessons[start : start + CHUNK]
+        listener.hear(chunk, texts, file.signal)
+        file.finish(start + len(chunk))
+        advance(len(chunk))
+
+
+def _empty(positions: int, top: int) -> Signal:
+    return Signal(np.zeros((positions, top), np.int32), np.zeros((positions, top), np.float16))

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.errors import PoolError
+from understudy.pool.signal import Signal, SignalFile, read_signal
+
+
+def filled(folder: Path, *, done: int = 3, content: str = "texts") -> SignalFile:
+    """A file of four positions and two kept tokens, three of them finished."""
+    file = SignalFile.open(folder, positions=4, top=2, content=content)
+    file.signal.ids_PK[:done] = [[7, 3]] * done
+    file.signal.logp_PK[:done] = [[-0.25, -2.0]] * done
+    file.finish(done)
+    return file
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """Ids and log-probabilities, mapped from disk."""
+    filled(tmp_path, done=4)
+    signal = read_signal(tmp_path, positions=4, content="texts")
+
+    assert isinstance(signal.ids_PK, np.memmap)
+    assert signal.ids_PK.tolist() == [[7, 3]] * 4
+    assert signal.logp_PK.tolist() == [[-0.25, -2.0]] * 4
+
+
+def test_a_killed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
+    """What was finished is there; a file without a receipt begins anew."""
+    filled(tmp_path)
+    again = SignalFile.open(tmp_path, positions=4, top=2, content="texts")
+    (tmp_path / "new").mkdir()
+
+    assert again.done == 3
+    assert again.signal.ids_PK[:3].tolist() == [[7, 3]] * 3
+    assert SignalFile.open(tmp_path / "new", positions=4, top=2, content="texts").done == 0
+
+
+@pytest.mark.parametrize(("positions", "content"), [(4, "others"), (5, "texts")])
+def test_the_signal_of_other_texts_is_refused(positions: int, content: str, tmp_path: Path) -> None:
+    """Another teacher, another tokenizer or another text is another content; the message shows both."""
+    filled(tmp_path)
+
+    with pytest.raises(PoolError, match=rf"4 positions of texts texts, and {positions} positions of texts {content}"):
+        read_signal(tmp_path, positions=positions, content=content)
+
+
+def test_signals_are_joined_in_order() -> None:
+    """The positions of the second follow those of the first."""
+    parts = [Signal(np.full((n, 2), n, np.int32), np.full((n, 2), -n, np.float16)) for n in (1, 2)]
+    joined = Signal.joined(parts)
+
+    assert joined.ids_PK[:, 0].tolist() == [1, 2, 2]
+    assert joined.logp_PK[:, 1].tolist() == [-1, -2, -2]
