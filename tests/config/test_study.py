@@ -162,6 +162,16 @@ def test_rows_are_told_apart_and_run_somewhere(raw: dict[str, Any], row: dict[st
     assert expected in refused(raw)
 
 
+def test_a_task_may_set_a_row_apart(raw: dict[str, Any]) -> None:
+    """For itself alone, over what the row says everywhere; a row that the study does not have is refused."""
+    raw["tasks"]["easy"]["rows"] = {"K beams": {"training": {"epochs": 5}}}
+    epochs = {cell.recipe.name: cell.recipe.training.epochs for cell in cells_of(check_study(raw, folder=Path()))}
+
+    assert (epochs["easy-K-beams-1"], epochs["hard-K-beams-1"], epochs["easy-Logits-1"]) == (5, 3, 10)
+    raw["tasks"]["easy"]["rows"] = {"K beam": {}}
+    assert "tasks.easy.rows: unknown row 'K beam' (known here: Logits, K beams)" in refused(raw)
+
+
 def test_files_that_cannot_be_read_are_told(raw: dict[str, Any], tmp_path: Path) -> None:
     """The study's own, and the recipes it names."""
     (tmp_path / "bad.yaml").write_text("a: [")

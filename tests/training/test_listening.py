@@ -20,7 +20,7 @@ from understudy.training.batches import collate
 from understudy.training.listening import Listener, listen
 from understudy.training.loop import _signals_of_round
 from understudy.training.mixture import Lesson, Mixture
-from understudy.training.step import Goal, Lecture, Measure, TargetLogits, listener, loss_of
+from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, listener, loss_of
 from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
@@ -74,14 +74,15 @@ def test_what_it_kept_teaches_what_it_would_say_now(family: str, name: str, buil
     )
     sparse = replace(dense, kept_tokens=9, teacher=None)
     found = []
-    for goal, signals in ((dense, {}), (sparse, {"teacher": signal})):
+    signals: dict[Generator, Signal] = {"teacher": signal}
+    for goal in (dense, sparse):
         model = TargetLogits(student, student.config.vocab_size, "float32")
         optimizer = torch.optim.SGD(model.parameters())
         accelerator = Accelerator()
         lecture = Lecture(
             accelerator, model, optimizer, listener(goal, accelerator, "float32"), goal, Training(), pad=0
         )
-        loss = loss_of(lecture, lessons_of(mixture), mixture, texts_of(mixture), signals=signals)  # type: ignore[arg-type]
+        loss = loss_of(lecture, lessons_of(mixture), Material(mixture, texts_of(mixture), signals))
         found.append((loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(student.parameters()))])))
 
     (live, live_gradient), (kept, kept_gradient) = found

@@ -18,7 +18,7 @@ from understudy.training.batches import collate
 from understudy.training.checkpoints import Standing
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.schedules import Moving
-from understudy.training.step import Goal, Lecture, Measure, TargetLogits, listener, loss_of, update
+from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, listener, loss_of, update
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -52,7 +52,7 @@ def texts_of(mixture: Mixture) -> dict[Generator, Texts]:
 def gradient(taught: Lecture, micro_batches: Sequence[Sequence[Lesson]], mixture: Mixture) -> tuple[Tensor, Standing]:
     """The gradient of one step, and how the training stands after it."""
     standing = Standing()
-    update(taught, micro_batches, mixture, texts_of(mixture), standing)
+    update(taught, micro_batches, Material(mixture, texts_of(mixture)), standing)
     assert isinstance(taught.optimizer, Holding)
     return taught.optimizer.held, standing
 
@@ -180,7 +180,7 @@ def test_the_student_learns_in_training_mode(build: Build, mixture: Mixture, les
     losses = set()
     for _ in range(2):
         student.eval()
-        losses.add(float(loss_of(taught, lessons, mixture, texts_of(mixture)).detach()))
+        losses.add(float(loss_of(taught, lessons, Material(mixture, texts_of(mixture))).detach()))
 
     assert len(losses) == 2
 
@@ -196,7 +196,7 @@ def test_settings_reach_the_objective(build: Build, mixture: Mixture, lessons: l
     labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
     expected = F.cross_entropy(taught.model(inputs), labels_N, label_smoothing=0.3, reduction="sum")
 
-    torch.testing.assert_close(loss_of(smoothed, lessons, mixture, texts_of(mixture)), expected)
+    torch.testing.assert_close(loss_of(smoothed, lessons, Material(mixture, texts_of(mixture))), expected)
 
 
 def test_another_objective_for_the_students_texts(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
@@ -209,17 +209,17 @@ def test_another_objective_for_the_students_texts(build: Build, mixture: Mixture
     texts["student"] = texts["teacher"]
     own = [lesson._replace(generator="student") for lesson in lessons if lesson.generator == "teacher"]
 
-    expected = loss_of(taught, lessons, mixture, texts) + loss_of(
-        replace(taught, goal=replace(taught.goal, measure=reverse)), own, mixture, texts
+    expected = loss_of(taught, lessons, Material(mixture, texts)) + loss_of(
+        replace(taught, goal=replace(taught.goal, measure=reverse)), own, Material(mixture, texts)
     )
-    torch.testing.assert_close(loss_of(both, [*lessons, *own], mixture, texts), expected)
+    torch.testing.assert_close(loss_of(both, [*lessons, *own], Material(mixture, texts)), expected)
 
 
 def test_a_noisy_teacher_has_its_dropout_on(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
     """It never says the same thing twice (Noisy KD)."""
     taught = lecture(build(), build(seed=1, dropout=0.5))
     noisy = replace(taught, goal=replace(taught.goal, noisy_teacher=True))
-    losses = {float(loss_of(noisy, lessons, mixture, texts_of(mixture)).detach()) for _ in range(2)}
+    losses = {float(loss_of(noisy, lessons, Material(mixture, texts_of(mixture))).detach()) for _ in range(2)}
 
     assert len(losses) == 2
 
@@ -233,7 +233,7 @@ def test_a_moving_target_moves_with_each_step(build: Build, mixture: Mixture, le
     standing = Standing()
     places = []
     for _ in range(2):
-        update(replace(taught, goal=goal), [lessons], mixture, texts_of(mixture), standing)
+        update(replace(taught, goal=goal), [lessons], Material(mixture, texts_of(mixture)), standing)
         places.append(standing.memory["taid_t"])
 
     assert 0.4 < places[0] < places[1] < 1

@@ -41,6 +41,8 @@ class StudyTask(Section):
     """Plain data: the base, or a recipe of the task's own, with the task's settings over it."""
     seeds: Seeds | None = None
     """None: the study's."""
+    rows: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    """Settings of single rows on this task, over all others: an epoch of gold is not equally long everywhere."""
 
 
 class MethodRow(Section):
@@ -99,6 +101,16 @@ class Study(Section):
             if not any(self.seeds_of(task, row) for task in self.tasks):
                 msg = f"methods.{place}.seeds: {row.name!r} runs with none of its tasks' seeds; name one of theirs"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_tasks_are_there(self) -> Self:
+        known = [row.name for row in self.methods]
+        for task, own in self.tasks.items():
+            for name in own.rows:
+                if name not in known:
+                    msg = f"tasks.{task}.rows: unknown row {name!r} (known here: {', '.join(known)})"
+                    raise ValueError(msg)
         return self
 
     def seeds_of(self, task: str, row: MethodRow) -> tuple[int, ...]:
@@ -183,7 +195,8 @@ def _check_cells(study: Study, where: str) -> None:
 
 
 def _recipe_of(study: Study, task: str, row: MethodRow, seed: int) -> Recipe:
-    plain = _over(study.tasks[task].recipe, row.overrides)
+    own = study.tasks[task]
+    plain = _over(_over(own.recipe, row.overrides), own.rows.get(row.name, {}))
     distil = plain.get("distil", {})
     if isinstance(distil, dict):
         plain["distil"] = {**distil, "method": row.method}
@@ -207,10 +220,13 @@ def _task(raw: object, base: object, folder: Path) -> object:
         raw = {}
     if not isinstance(raw, dict) or not isinstance(base, dict):
         return raw
-    settings = {key: own for key, own in raw.items() if key not in {"recipe", "seeds"}}
+    settings = {key: own for key, own in raw.items() if key not in StudyTask.model_fields}
     below = _recipe(raw["recipe"], folder) if "recipe" in raw else base
     whole = _over(below, _anchored(settings, folder)) if isinstance(below, dict) else below
-    return {"recipe": whole, **({"seeds": raw["seeds"]} if "seeds" in raw else {})}
+    rows = raw.get("rows", {})
+    if isinstance(rows, dict):
+        rows = {name: _anchored(own, folder) if isinstance(own, dict) else own for name, own in rows.items()}
+    return {"recipe": whole, "rows": rows, **({"seeds": raw["seeds"]} if "seeds" in raw else {})}
 
 
 def _recipe(asked: object, folder: Path) -> object:

@@ -24,6 +24,7 @@ from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
 from understudy.training.loop import WriteTexts, no_writer, train
 from understudy.training.mixture import Mixture
+from understudy.training.relating import Relating
 from understudy.training.schedules import Moving
 from understudy.training.step import Goal, Measure
 
@@ -85,6 +86,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
         moving=_moving((course.objective, course.on_student_text)),
         noisy_teacher=course.noisy_teacher,
         kept_tokens=course.kept_tokens,
+        relating=Relating(**course.relations.model_dump()) if course.relations else None,
         signals=course.signals(),
         teacher=course.teacher() if course.teacher else None,
         vocabulary=len(course.reader.tokenizer),

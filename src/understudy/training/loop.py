@@ -18,12 +18,13 @@ from understudy.errors import ObjectiveError, TrainingError
 from understudy.pool.signal import Signal
 from understudy.progress import Advance
 from understudy.records import Generator
-from understudy.training.batches import plan_batches
+from understudy.training.batches import plan_batches, positions
 from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
 from understudy.training.listening import Listener
 from understudy.training.mixture import Lesson, Mixture, plan_round
+from understudy.training.relating import Relating
 from understudy.training.schedules import StudentShare
-from understudy.training.step import Goal, Lecture, Precision, TargetLogits, listener, update
+from understudy.training.step import Goal, Lecture, Material, Precision, TargetLogits, listener, terms_of, update
 from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
@@ -95,15 +96,18 @@ def train(
         share = student_share_of(mixture, standing, rounds)
         lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
         signals, heard_of_rounds = _signals_of_round(lecture, mixture, written, heard_of_rounds)
+        material = Material(mixture, texts, signals)
         batches = plan_batches(
             lessons, mixture.sources, texts, batch_tokens=settings.batch_tokens, seed=(seed, standing.round)
         )
         standing.batches = len(batches)
+        if goal.relating and not standing.step:
+            _scale_terms(lecture, goal.relating, batches, material, standing, seed)
         for micro_batches in _steps(batches[standing.batch :], settings.accumulate):
             torch.manual_seed(seed * PRIME + standing.step)  # dropout is a function of the step: nothing to save
             standing.done = (standing.round + standing.batch / len(batches)) / rounds
             _set_rate(optimizer, settings, standing.step, standing.done)
-            update(lecture, micro_batches, mixture, texts, standing, signals)
+            update(lecture, micro_batches, material, standing)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = before + time.monotonic() - started
             if time.monotonic() - saved > SAVE_EVERY_S:
@@ -163,6 +167,24 @@ def _signals_of_round(
         for number, lessons in written.rounds.items()
     }
     return {**signals, "student": Signal.joined(list(heard.values()))}, heard
+
+
+def _scale_terms(
+    lecture: Lecture,
+    relating: Relating,
+    batches: Sequence[Sequence[Lesson]],
+    material: Material,
+    standing: Standing,
+    seed: int,
+) -> None:
+    """Measures both terms of the loss before the first step, so that neither drowns the other."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        sums = [
+            (*terms_of(lecture, lessons, material), positions(lessons, material.texts))
+            for lessons in batches[: relating.scale_batches]
+        ]
+    standing.memory.update(relating.scales(sums))
 
 
 def _look_at_dev(

@@ -4,6 +4,7 @@ Axes: N target positions of a micro-batch, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError
+from understudy.models.attention import attention_heads, listening
 from understudy.models.forward import target_logits
 from understudy.objectives import Objective
 from understudy.pool.signal import Signal
@@ -23,6 +25,7 @@ from understudy.training.batches import collate, positions
 from understudy.training.checkpoints import Standing
 from understudy.training.heard import Heard, kept_of
 from understudy.training.mixture import Lesson, Mixture
+from understudy.training.relating import Relating
 from understudy.training.schedules import Moving
 from understudy.training.texts import Texts
 
@@ -76,6 +79,8 @@ class Goal:
     listens at every step."""
     signals: Mapping[Generator, Signal] = field(default_factory=dict)
     """What it kept of the texts that exist before training."""
+    relating: Relating | None = None
+    """Relations beside the objective; the teacher must be listened to at every step."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -86,6 +91,15 @@ class Goal:
     def compares(self) -> bool:
         """Whether any of them needs the teacher."""
         return any(measure.objective.needs != "labels" for measure in self.measures)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the lessons of a round speak of."""
+
+    mixture: Mixture
+    texts: Mapping[Generator, Texts]
+    signals: Mapping[Generator, Signal] = field(default_factory=dict)
 
 
 class TargetLogits(nn.Module):
@@ -116,25 +130,24 @@ class Lecture:
     settings: Training
     pad: int
 
+    @property
+    def network(self) -> PreTrainedModel:
+        """The student, unwrapped."""
+        unwrapped: TargetLogits = self.accelerator.unwrap_model(self.model)
+        return unwrapped.network
 
-def update(
-    lecture: Lecture,
-    micro_batches: Sequence[Sequence[Lesson]],
-    mixture: Mixture,
-    texts: Mapping[Generator, Texts],
-    standing: Standing,
-    signals: Mapping[Generator, Signal] = MappingProxyType({}),
-) -> None:
+
+def update(lecture: Lecture, micro_batches: Sequence[Sequence[Lesson]], material: Material, standing: Standing) -> None:
     """One step of the optimizer.
 
     Each micro-batch's loss is divided by the target positions of the whole step, so that one micro-batch of eight
     lessons and eight of one give the same gradient.
     """
-    count, total = sum(positions(lessons, texts) for lessons in micro_batches), 0.0
+    count, total = sum(positions(lessons, material.texts) for lessons in micro_batches), 0.0
     moving = lecture.goal.moving
     t = moving.position(standing.memory, standing.done) if moving else 1.0
     for lessons in micro_batches:
-        loss = loss_of(lecture, lessons, mixture, texts, t, signals)
+        loss = loss_of(lecture, lessons, material, memory=standing.memory, t=t)
         lecture.accelerator.backward(loss / count)
         total += float(loss.detach())
     lecture.accelerator.clip_grad_norm_(lecture.model.parameters(), lecture.settings.max_grad_norm)
@@ -151,34 +164,51 @@ def update(
 def loss_of(
     lecture: Lecture,
     lessons: Sequence[Lesson],
-    mixture: Mixture,
-    texts: Mapping[Generator, Texts],
+    material: Material,
+    *,
+    memory: Mapping[str, float] = MappingProxyType({}),
     t: float = 1.0,
-    signals: Mapping[Generator, Signal] = MappingProxyType({}),
 ) -> Tensor:
-    """What is minimised on one micro-batch: a sum in nats over its target positions."""
+    """What is minimised on one micro-batch: a sum in nats over its target positions; with relations, a scaled one."""
+    divergence, relations = terms_of(lecture, lessons, material, t=t)
+    relating = lecture.goal.relating
+    return relating.mixed(divergence, relations, memory) if relating else divergence
+
+
+def terms_of(
+    lecture: Lecture, lessons: Sequence[Lesson], material: Material, *, t: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The divergence and the relations of one micro-batch, both sums over its target positions in nats."""
     goal = lecture.goal
-    inputs = _inputs(lecture, lessons, mixture.sources, texts)
+    inputs = _inputs(lecture, lessons, material.mixture.sources, material.texts)
     lecture.model.train()
-    student_logits_NV = lecture.model(inputs)
-    heard = _heard(lecture, lessons, mixture, texts, signals, inputs)
+    with ExitStack() as ears:
+        mine = theirs = None
+        if goal.relating and lecture.teacher:
+            mine = ears.enter_context(listening(lecture.network))
+            theirs = ears.enter_context(listening(lecture.teacher.network))
+        student_logits_NV = lecture.model(inputs)
+        heard = _heard(lecture, lessons, material, inputs)
+    divergence = _divergence(goal, student_logits_NV, heard, lessons, material, t)
+    if not (goal.relating and lecture.teacher and mine and theirs):
+        return divergence, torch.zeros_like(divergence)
+    heads = attention_heads(lecture.teacher.network)
+    return divergence, goal.relating.compare(mine.relations, theirs.relations, inputs, heads=heads)
+
+
+def _divergence(
+    goal: Goal, student_logits_NV: Tensor, heard: Heard, lessons: Sequence[Lesson], material: Material, t: float
+) -> Tensor:
     if goal.on_student_text is None:
         return goal.measure.of(student_logits_NV, heard, t)
-    own_N = torch.tensor(_written_by_student(lessons, texts), device=heard.labels_N.device)
+    own_N = torch.tensor(_written_by_student(lessons, material.texts), device=heard.labels_N.device)
     parts = ((goal.measure, ~own_N), (goal.on_student_text, own_N))
     return torch.stack(
         [measure.of(student_logits_NV[part_N], heard.part(part_N), t) for measure, part_N in parts]
     ).sum()
 
 
-def _heard(
-    lecture: Lecture,
-    lessons: Sequence[Lesson],
-    mixture: Mixture,
-    texts: Mapping[Generator, Texts],
-    signals: Mapping[Generator, Signal],
-    inputs: Mapping[str, Tensor],
-) -> Heard:
+def _heard(lecture: Lecture, lessons: Sequence[Lesson], material: Material, inputs: Mapping[str, Tensor]) -> Heard:
     """What the teacher says of a micro-batch, now or when it was asked.
 
     Where teacher and student mark sources differently, the teacher hears the same targets after its own sources.
@@ -187,12 +217,15 @@ def _heard(
     if not lecture.goal.compares:
         return Heard(labels_N)
     if lecture.goal.kept_tokens:
-        return Heard(labels_N, kept=kept_of(lessons, texts, signals, labels_N.device))
+        return Heard(labels_N, kept=kept_of(lessons, material.texts, material.signals, labels_N.device))
     if lecture.teacher is None:
         return Heard(labels_N)
-    heard = inputs if mixture.teacher_sources is None else _inputs(lecture, lessons, mixture.heard_sources, texts)
+    mixture = material.mixture
+    own = (
+        inputs if mixture.teacher_sources is None else _inputs(lecture, lessons, mixture.heard_sources, material.texts)
+    )
     with torch.no_grad():
-        return Heard(labels_N, lecture.teacher.train(lecture.goal.noisy_teacher)(heard))
+        return Heard(labels_N, lecture.teacher.train(lecture.goal.noisy_teacher)(own))
 
 
 def listener(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
