@@ -38,7 +38,7 @@ POINTS = [
 def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     finished: Run, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Seventeen kills later the student, the teacher and the pool are those of the run nobody killed, byte for byte."""
+    """Eighteen kills later the student, the teacher and the pool are those of the run nobody killed, byte for byte."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 
