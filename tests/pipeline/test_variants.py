@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.run import run
+from understudy.progress import Silence
 
 CAUSAL = {"architecture": "gpt2", "width": 16, "encoder_layers": 0, "decoder_layers": 2, "heads": 2, "feed_forward": 16}
 CHEAP = {"final_finetune": None}
@@ -22,10 +24,22 @@ def variant(tiny: dict[str, Any], name: str, **changes: Any) -> Any:  # noqa: AN
 
 
 def test_a_decoder_only_teacher_teaches_a_pruned_student(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """GPT-2 with two layers, and itself with one, by Joint-Teaching; the student reloads as any checkpoint."""
+    """GPT-2 with two layers, and itself with one, by Joint-Teaching; the student reloads as any checkpoint.
+
+    Its size and its latency are told before it learns.
+    """
+
+    class Hearing(Silence):
+        def say(self, words: str) -> None:
+            heard.append(words)
+
+    heard: list[str] = []
     teacher = {**tiny["teacher"], "scratch": CAUSAL}
     student = {"prune": {"decoder_layers": 1}, "finetune": tiny["student"]["finetune"]}
-    done = run(check_recipe(variant(tiny, "causal", teacher=teacher, student=student)), out=tmp_path)
+    recipe = check_recipe(variant(tiny, "causal", teacher=teacher, student=student))
+    done = run(recipe, out=tmp_path, progress=Hearing())
+    told = r"keeps 1 of 2 decoder layers: .* M of .* M parameters, predicted latency [\d.]+ ms of the teacher's [\d.]+ "
+    assert any(re.search(told, words) for words in heard), heard
     config = AutoConfig.from_pretrained(done.folder / "student")
 
     assert (config.model_type, config.n_layer) == ("gpt2", 1)

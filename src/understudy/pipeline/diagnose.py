@@ -1,13 +1,10 @@
 """A finished run, looked into: both students beside the teacher, and what the teacher's layers cost."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
-
-import torch
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
@@ -24,7 +21,7 @@ from understudy.pipeline.beside import (
     side_of,
 )
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import THREADS
+from understudy.pipeline.measure import THREADS, few_threads
 from understudy.pipeline.open import OpenedRun, open_run
 from understudy.pipeline.run import QUIET
 from understudy.progress import Progress
@@ -128,7 +125,7 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
         depths = thinner(layers_of(side.network))
         with (
             bench.progress.work("latency by depth and length", len(depths) * len(lengths), "measurement") as advance,
-            _few_threads(),
+            few_threads(),
         ):
             costs = cost_by_depth(
                 side.network,
@@ -156,13 +153,3 @@ def _shipped(opened: OpenedRun, name: str) -> Finished:
     """The stage of the network a system answered with: the last of its lessons."""
     key = opened.stages[f"answers_{name}"].manifest.inputs["system"]
     return next(stage for stage in opened.stages.values() if stage.key == key)
-
-
-@contextmanager
-def _few_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,7 +1,8 @@
 """Scoring: dev while a network learns, dev and test once it has learned, and what it costs to run."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -213,3 +214,14 @@ def checker_of(task: Task) -> Checker | None:
             "take it out of task.metrics"
         )
     return checker
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """Within, torch has as few threads as every measurement of cost."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,6 +9,7 @@ from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.course import limits
+from understudy.pipeline.cut import make_cut
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.measure import checker_of, make_answers, make_efficiency
 from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
@@ -106,6 +107,8 @@ def learn(bench: Bench) -> Learned:
 
     begun = dict(stages)
     stages["teacher"] = make_teacher(bench, data, readers, begun)
+    if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
+        stages["cut"] = cut
     if _needs_pool(recipe):
         stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"], limits(recipe))
     stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], begun)
