@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=12).save_pretrained(folder)
     return str(folder)
 
 
@@ -67,6 +67,27 @@ def test_scores_are_those_of_a_loop_over_tokens(checkpoint: str, layer: int | No
 
     assert result.per_example() == pytest.approx([*expected, 0.0], abs=1e-3)
     assert result.per_example()[1] == pytest.approx(100, abs=1e-3)
+
+
+@pytest.mark.parametrize("layer", [1, 3])
+def test_scores_are_those_of_the_bert_score_library(checkpoint: str, layer: int) -> None:
+    """Zhang et al.'s own code, without idf weights and rescaling, over all texts of the twelve words' grammar."""
+    from bert_score import score
+
+    texts = [
+        f"{article} {noun} {rest}"
+        for article in ("the", "a")
+        for noun in ("cat", "dog")
+        for rest in ("sat", "on a mat")
+    ]
+    pairs = [Prediction(f"{a}/{b}", "", (b,), a) for a in texts for b in texts]
+    _, _, expected_N = score(
+        [pair.text for pair in pairs], [pair.references[0] for pair in pairs], model_type=checkpoint, num_layers=layer,
+        device="cpu",
+    )  # fmt: skip
+
+    found = tally("bertscore", pairs, encoder=open_encoder(checkpoint, layer)).per_example()
+    assert found == pytest.approx((100 * expected_N).tolist(), abs=1e-3)
 
 
 def test_the_signature_names_the_encoder(checkpoint: str) -> None:
