@@ -88,6 +88,16 @@ def test_a_task_of_another_kind_replaces_the_one_below(raw: dict[str, Any]) -> N
     assert not hasattr(recipe.student, "model")
 
 
+def test_a_base_of_no_kind_is_kept(raw: dict[str, Any]) -> None:
+    """What tasks of any kind share stands beside the kind that a task names."""
+    raw["base"]["task"] = {"metrics": ["chrf"], "primary_metric": "chrf"}
+    raw["tasks"]["hard"] = {"task": {"forecast": {"labeled": 7}}}
+    cells = {cell.task: cell.recipe.task for cell in cells_of(check_study(raw, folder=Path()))}
+
+    assert cells["easy"].metrics == cells["hard"].metrics == ("chrf",)
+    assert cells["hard"].forecast.labeled == 7  # type: ignore[union-attr]
+
+
 def test_recipes_are_meant_from_the_studys_folder(raw: dict[str, Any], tmp_path: Path) -> None:
     """A base and a task may be files; the paths inside them are meant from theirs."""
     (tmp_path / "recipes").mkdir()

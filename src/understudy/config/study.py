@@ -209,7 +209,8 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     def another(under: object, over: object) -> bool:
         if not isinstance(under, dict) or not isinstance(over, dict):
             return False
-        return bool(VARIANTS & over.keys()) and VARIANTS & over.keys() != VARIANTS & under.keys()
+        here, there = VARIANTS & over.keys(), VARIANTS & under.keys()
+        return bool(here and there) and here != there
 
     return merge({key: own for key, own in below.items() if not another(own, above.get(key))}, above)
 
