@@ -20,7 +20,7 @@ from understudy.training.batches import collate
 from understudy.training.listening import Listener, listen
 from understudy.training.loop import _signals_of_round
 from understudy.training.mixture import Lesson, Mixture
-from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, listener, loss_of
+from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, live_teacher, loss_of
 from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
@@ -80,7 +80,7 @@ def test_what_it_kept_teaches_what_it_would_say_now(family: str, name: str, buil
         optimizer = torch.optim.SGD(model.parameters())
         accelerator = Accelerator()
         lecture = Lecture(
-            accelerator, model, optimizer, listener(goal, accelerator, "float32"), goal, Training(), pad=0
+            accelerator, model, optimizer, live_teacher(goal, accelerator, "float32"), goal, Training(), pad=0
         )
         loss = loss_of(lecture, lessons_of(mixture), Material(mixture, texts_of(mixture), signals))
         found.append((loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(student.parameters()))])))
@@ -129,7 +129,7 @@ def test_a_students_text_is_heard_once_however_often_it_is_taught(build: Build, 
     accelerator = Accelerator()
     student = TargetLogits(build(), teacher.config.vocab_size, "float32")
     lecture = Lecture(
-        accelerator, student, torch.optim.SGD(student.parameters()), listener(goal, accelerator, "float32"), goal,
+        accelerator, student, torch.optim.SGD(student.parameters()), live_teacher(goal, accelerator, "float32"), goal,
         Training(), pad=0,
     )  # fmt: skip
     texts = Texts.of([[5, 6, 2], [7, 2], [8, 9, 10, 2]])

@@ -18,7 +18,7 @@ from understudy.training.batches import collate
 from understudy.training.checkpoints import Standing
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.schedules import Moving
-from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, listener, loss_of, update
+from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, live_teacher, loss_of, update
 from understudy.training.texts import Texts
 
 Build = Callable[..., PreTrainedModel]
@@ -41,7 +41,7 @@ def lecture(student: PreTrainedModel, teacher: PreTrainedModel | None = None) ->
     goal = Goal(Measure(objective, {}), teacher, vocabulary, lambda _network: {}, "fit", higher_is_better=True)
     model = accelerator.prepare(TargetLogits(student, vocabulary, "float32"))
     optimizer, settings = Holding(model.parameters()), Training(max_grad_norm=1e9)
-    return Lecture(accelerator, model, optimizer, listener(goal, accelerator, "float32"), goal, settings, pad=0)
+    return Lecture(accelerator, model, optimizer, live_teacher(goal, accelerator, "float32"), goal, settings, pad=0)
 
 
 def texts_of(mixture: Mixture) -> dict[Generator, Texts]:

@@ -18,7 +18,7 @@ from understudy.objectives.relations import relation_kl
 from understudy.training.loop import train
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.relating import Relating
-from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, listener, loss_of, terms_of
+from understudy.training.step import Goal, Lecture, Material, Measure, TargetLogits, live_teacher, loss_of, terms_of
 
 Build = Callable[..., PreTrainedModel]
 ATTENTION, HIDDEN = Relating("attention", 0.5, 2), Relating("hidden", 0.25, 2)
@@ -40,7 +40,7 @@ def lecture(student: PreTrainedModel, teacher: PreTrainedModel, relating: Relati
     accelerator, goal = Accelerator(), goal_of(student, teacher, relating)
     model = accelerator.prepare(TargetLogits(student, goal.vocabulary, "float32"))
     optimizer = torch.optim.SGD(model.parameters())
-    return Lecture(accelerator, model, optimizer, listener(goal, accelerator, "float32"), goal, Training(), pad=0)
+    return Lecture(accelerator, model, optimizer, live_teacher(goal, accelerator, "float32"), goal, Training(), pad=0)
 
 
 def material(mixture: Mixture) -> Material:

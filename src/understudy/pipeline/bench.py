@@ -25,6 +25,11 @@ class Bench:
     """Of training on this machine: float32 or bf16."""
 
 
+def device_here() -> str:
+    """Where networks are put that no training holds."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def fast_precision(asked: Precision) -> Literal["float32", "bf16"]:
     """The precision of training on this machine.
 

@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy, Sampling
@@ -25,6 +24,7 @@ from understudy.generation.engine import Engine
 from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.forward import target_logits
 from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.bench import device_here
 from understudy.pipeline.measure import NLL, tally_texts
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader, reader_of
@@ -68,11 +68,6 @@ def metric_of(recipe: Recipe) -> MetricName:
     """The first metric that reads texts, the primary one before all others."""
     names = (recipe.task.primary_metric, *recipe.task.metrics, "bleu")
     return next(name for name in names if name != NLL)
-
-
-def device_here() -> str:
-    """Where networks are put."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def refuse_other_tokens(teacher: Reader, student: Reader) -> None:

@@ -9,12 +9,11 @@ from typing import cast
 from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.generation.engine import cores
-from understudy.pipeline.bench import STORE, Bench, fast_precision
+from understudy.pipeline.bench import STORE, Bench, device_here, fast_precision
 from understudy.pipeline.beside import (
     PASSES,
     PERCENTS,
     SAMPLES,
-    device_here,
     diagnosis,
     metric_of,
     refuse_other_tokens,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.models.checkpoint import load_network
-from understudy.pipeline.bench import Bench
+from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK, Readers
 from understudy.pool.signal import Signal, SignalFile, read_signal
 from understudy.records import Generator
@@ -19,6 +19,9 @@ from understudy.training.mixture import Lesson, Mixture
 from understudy.training.step import TargetLogits
 
 TITLES: Mapping[Generator, str] = {"gold": "teacher listens to gold", "teacher": "teacher listens to pseudo-targets"}
+
+BLOCK = 65_536
+"""Positions that are read at once."""
 
 
 def make_signals(
@@ -83,7 +86,10 @@ def _listen(
     targets, vocabulary = taught.targets[generator], len(readers.teacher.tokenizer)
     network = load_network(str(teacher.folder / NETWORK)).requires_grad_(requires_grad=False)
     listener = Listener(
-        TargetLogits(network, vocabulary, bench.precision), taught.heard_sources, top, readers.teacher.pad
+        TargetLogits(network.to(device_here()), vocabulary, bench.precision),
+        taught.heard_sources,
+        top,
+        readers.teacher.pad,
     )
     sources = [source for source in range(len(targets.counts)) if targets.counts[source]]
     lessons = [Lesson(source, generator, tuple(targets.rows(source))) for source in sources]
@@ -100,11 +106,14 @@ def _listen(
 
 def _kept(signal: Signal) -> dict[str, object]:
     """What the signal costs and what it leaves out."""
-    mass_P = np.exp(signal.logp_PK.astype(np.float32)).sum(axis=1)
+    positions, mass = len(signal.ids_PK), 0.0
+    for start in range(0, positions, BLOCK):
+        mass_P = np.exp(signal.logp_PK[start : start + BLOCK].astype(np.float32)).sum(axis=1)
+        mass += float(np.minimum(mass_P, 1.0).sum())
     return {
-        "positions": len(mass_P),
+        "positions": positions,
         "bytes_per_position": signal.ids_PK.strides[0] + signal.logp_PK.strides[0],
-        "mean_mass": float(np.minimum(mass_P, 1.0).mean()),
+        "mean_mass": mass / max(1, positions),
     }
 
 

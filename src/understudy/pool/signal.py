@@ -30,7 +30,9 @@ class Signal:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The positions of several signals, one signal after the other."""
+        """The positions of several signals, one signal after the other; of one, its own arrays."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(np.concatenate([part.ids_PK for part in parts]), np.concatenate([part.logp_PK for part in parts]))
 
 

@@ -24,7 +24,7 @@ from understudy.training.listening import Listener
 from understudy.training.mixture import Lesson, Mixture, plan_round
 from understudy.training.relating import Relating
 from understudy.training.schedules import StudentShare
-from understudy.training.step import Goal, Lecture, Material, Precision, TargetLogits, listener, terms_of, update
+from understudy.training.step import Goal, Lecture, Material, Precision, TargetLogits, live_teacher, terms_of, update
 from understudy.training.student_text import Written
 from understudy.training.texts import Texts
 
@@ -82,20 +82,20 @@ def train(
     model = TargetLogits(network, goal.vocabulary, precision)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lecture = Lecture(accelerator, model, optimizer, listener(goal, accelerator, precision), goal, settings, pad)
+    lecture = Lecture(accelerator, model, optimizer, live_teacher(goal, accelerator, precision), goal, settings, pad)
     standing = resume(accelerator, model, optimizer, folder)
     rounds = settings.epochs * mixture.rounds_per_epoch
     started = saved = time.monotonic()
     before = standing.seconds
     advance(standing.round + standing.batch / max(1, standing.batches))
-    heard_of_rounds: Mapping[int, Signal] = {}
+    remembered: Mapping[int, Signal] = {}
 
     if goal.judge_start and not standing.history:
         _look_at_dev(lecture, network, standing, mixture.student_share, folder)
     while standing.round < rounds and not standing.finished:
         share = student_share_of(mixture, standing, rounds)
         lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
-        signals, heard_of_rounds = _signals_of_round(lecture, mixture, written, heard_of_rounds)
+        signals, remembered = _signals_of_round(lecture, mixture, written, remembered)
         material = Material(mixture, texts, signals)
         batches = plan_batches(
             lessons, mixture.sources, texts, batch_tokens=settings.batch_tokens, seed=(seed, standing.round)

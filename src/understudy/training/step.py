@@ -228,7 +228,7 @@ def _heard(lecture: Lecture, lessons: Sequence[Lesson], material: Material, inpu
         return Heard(labels_N, lecture.teacher.train(lecture.goal.noisy_teacher)(own))
 
 
-def listener(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
+def live_teacher(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
     """The teacher as the loop hears it; None where no objective compares with it, or all it says is known.
 
     Raises:
