@@ -33,6 +33,7 @@ HOMES = {
     "markupsafe": {"report"},
     "matplotlib": {"report"},
     "nltk": {"evaluation"},
+    "openai": {"teacher"},
     "numpy": {"evaluation", "pipeline", "pool", "study", "training"},
     "psutil": {"evaluation"},
     "pyarrow": {"pool", "tasks"},

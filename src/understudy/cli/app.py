@@ -106,6 +106,29 @@ def evaluate(
 
 
 @app.command()
+def ask(
+    inputs: Annotated[Path, typer.Argument(help="Inputs: JSONL, CSV, TSV or Parquet.", show_default=False)],
+    endpoint: Annotated[Path, typer.Option(help="Whom to ask, what, at which price: a YAML file.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("answers"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    quiet: Quiet = False,
+) -> None:
+    """Let a teacher behind an OpenAI-compatible server answer inputs; what was answered is never paid for again."""
+    from understudy.cli.bars import progress_for
+    from understudy.cli.words import print_asked
+    from understudy.config.read import read_endpoint
+
+    asked = read_endpoint(endpoint, override)
+    from understudy.pipeline.ask import ask as ask_about
+    from understudy.teacher.asking import refuse_unasked
+
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+        done = ask_about(inputs, asked, out=out, progress=progress)
+    print_asked(done)
+    refuse_unasked(done.outcome, asked)
+
+
+@app.command()
 def report(folder: RunFolder) -> None:
     """Write a finished run's report.html and report.json again."""
     from understudy.cli.words import print_result

@@ -1,5 +1,6 @@
 """What commands print: results, scores, pseudo-targets, the meaning of a method."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from understudy.config.presets import PRESETS
 from understudy.errors import unknown_name
+from understudy.pipeline.ask import ANSWERS, FAILED, Asked
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
@@ -37,6 +39,17 @@ def print_result(folder: Path, facts: Facts) -> None:
     for label, value in five_numbers(facts):
         console.print(f"  {label:<24} [bold]{escape(value)}[/bold]")
     console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
+
+
+def print_asked(done: Asked) -> None:
+    """How many inputs were answered, why others were not, what it cost, and where the answers lie."""
+    console, outcome = Console(highlight=False), done.outcome
+    console.print(f"\n{outcome.answered} inputs answered, {done.texts} usable texts, {outcome.spent:.4f} spent")
+    for reason, count in outcome.rejected.items():
+        console.print(f"  rejected, {escape(reason)}: {count}")
+    for reason, count in Counter(outcome.failed.values()).most_common():
+        console.print(f"  failed, {escape(reason)}: {count}")
+    console.print(f"\nanswers: {escape(str(done.folder / ANSWERS))}\nothers: {escape(str(done.folder / FAILED))}")
 
 
 def print_diagnostics(folder: Path, facts: Diagnostics) -> None:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from understudy.config.distil import Distil
+from understudy.config.endpoint import Endpoint
 from understudy.config.presets import PRESETS
 from understudy.config.recipe import Recipe
 from understudy.config.section import Section
@@ -31,6 +32,28 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: if the file cannot be read, or anything in it is unknown, missing or out of range; all
             of it in one message, a line per finding.
     """
+    raw = _mapping(path, "a recipe is a mapping of sections such as task:")
+    raw.setdefault("name", path.stem)
+    return check_recipe(_anchored(raw, path.parent), overrides, where=str(path))
+
+
+def read_endpoint(path: Path, overrides: Sequence[str] = ()) -> Endpoint:
+    """The endpoint in a YAML file, with overrides.
+
+    Raises:
+        ConfigError: as `read_recipe`.
+    """
+    asked = _mapping(path, "an endpoint is a mapping of settings such as model:")
+    for override in overrides:
+        _set(asked, override)
+    try:
+        return Endpoint.model_validate(asked)
+    except ValidationError as error:
+        findings = "\n".join(f"  {_finding(details, Endpoint)}" for details in error.errors())
+        raise ConfigError(f"{path} cannot be asked as it is written:\n{findings}") from None
+
+
+def _mapping(path: Path, expected: str) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -38,9 +61,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, a recipe is a mapping of sections such as task:")
-    raw.setdefault("name", path.stem)
-    return check_recipe(_anchored(raw, path.parent), overrides, where=str(path))
+        raise ConfigError(f"{path} holds {type(raw).__name__}, {expected}")
+    return raw
 
 
 def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:
@@ -110,9 +132,9 @@ def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     return raw
 
 
-def _finding(details: ErrorDetails) -> str:
+def _finding(details: ErrorDetails, root: type[Section] = Recipe) -> str:
     kind = details["type"]
-    parts, sections = _walk(details["loc"][:-1] if kind == "extra_forbidden" else details["loc"])
+    parts, sections = _walk(details["loc"][:-1] if kind == "extra_forbidden" else details["loc"], root)
     path = ".".join(parts)
     if kind == "extra_forbidden":
         key = str(details["loc"][-1])
@@ -123,7 +145,7 @@ def _finding(details: ErrorDetails) -> str:
     if kind == "missing":
         return f"{path}: is missing; add it"
     if kind == "value_error":  # one of our own sentences: it says what was found
-        return f"{path or 'recipe'}: {details['msg'].removeprefix('Value error, ')}"
+        return f"{path or root.__name__.lower()}: {details['msg'].removeprefix('Value error, ')}"
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
         return f"{path}: got {_short(details['input'])}; kind is one of {', '.join(sorted(_tags(sections)))}"
     return f"{path}: {details['msg']}, got {_short(details['input'])}"
@@ -134,14 +156,14 @@ def _short(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _walk(location: Iterable[str | int]) -> tuple[list[str], set[type[Section]]]:
+def _walk(location: Iterable[str | int], root: type[Section]) -> tuple[list[str], set[type[Section]]]:
     """The path as the user wrote it, and the sections that may stand there.
 
     pydantic puts the tag of a union's variant behind the union's own key, and the name of a type where a value
     may be of several; neither is a part of the user's path. A tag chooses among the sections.
     """
     parts: list[str] = []
-    sections: set[type[Section]] = {Recipe}
+    sections: set[type[Section]] = {root}
     for part in location:
         if len(sections) > 1:
             sections = {s for s in sections if str(part) in _tags({s})}

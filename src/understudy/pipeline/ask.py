@@ -1,0 +1,107 @@
+"""Texts for inputs from a teacher behind an endpoint, before any recipe: a file of examples to learn from."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.config.endpoint import Endpoint
+from understudy.errors import StoreError
+from understudy.progress import Progress, Silence
+from understudy.records import Example
+from understudy.store.disk import write_text
+from understudy.store.stages import claim
+from understudy.tasks.files import read_examples
+from understudy.teacher.asking import Clock, Outcome, ask_all, most_of
+from understudy.teacher.endpoint import open_endpoint
+from understudy.teacher.journal import Journal
+
+JOURNAL, ANSWERS, FAILED = "journal.jsonl", "answers.jsonl", "failed.jsonl"
+QUIET = Silence()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an endpoint was asked, and where its answers lie."""
+
+    folder: Path
+    outcome: Outcome
+    texts: int
+
+
+def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUIET) -> Asked:
+    """Asks an endpoint about every input of a file, and writes what it answered as labelled examples.
+
+    What was answered before, in the same folder and by the same settings, is not asked again. `answers.jsonl` holds
+    a record {id, source, targets} for each input with a usable text, `failed.jsonl` each other input with the reason.
+
+    Args:
+        inputs: JSONL, CSV, TSV or Parquet with sources.
+        endpoint: whom to ask, and within which limits.
+        out: the folder of journal and answers.
+        progress: hears about it.
+
+    Raises:
+        DataError: if the inputs cannot be read.
+        GenerationError: if the server refuses us, or there is no client or key.
+        PoolError: if the folder holds the answers of other settings.
+        StoreError: if another process asks in the same folder.
+    """
+    examples = read_examples(inputs, split="unlabeled", labelled=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with claim(out / ".lock") as alone:
+        if not alone:
+            raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
+        journal = Journal.at(out / JOURNAL, determines=endpoint.determines)
+        progress.say(_estimate(examples, journal, endpoint))
+        with progress.work(f"{endpoint.model} answers", len(examples), "input") as advance:
+
+            async def work() -> Outcome:
+                async with open_endpoint(endpoint) as asking:
+                    clock = Clock(time.monotonic, asyncio.sleep)
+                    return await ask_all(examples, asking, journal, endpoint, clock=clock, advance=advance)
+
+            outcome = asyncio.run(work())
+        return Asked(out, outcome, _write(examples, journal, outcome, out))
+
+
+def _estimate(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> str:
+    """What is asked, and what it can cost, before the first request."""
+    missing = [(example, journal.wanted(example.id, endpoint.per_input)) for example in examples]
+    missing = [(example, texts) for example, texts in missing if texts > 0]
+    words = f"{len(missing)} of {len(examples)} inputs are to be asked about, {endpoint.per_input} texts each"
+    if endpoint.price is None:
+        return words
+    most = sum(most_of(endpoint, example.source, texts) for example, texts in missing)
+    limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
+    return (
+        f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent so far{limit}"
+    )
+
+
+def _write(examples: Sequence[Example], journal: Journal, outcome: Outcome, out: Path) -> int:
+    """Both files; the number of usable texts."""
+    usable = {
+        example: [answer.text for answer in journal.answers.get(example.id, ()) if not answer.rejected]
+        for example in examples
+    }
+    answered = [
+        {"id": example.id, "source": example.source, "targets": list(dict.fromkeys(texts))}
+        for example, texts in usable.items()
+        if texts
+    ]
+    failed = [
+        {"id": example.id, "reason": outcome.failed.get(example.id) or _rejections(journal, example.id)}
+        for example, texts in usable.items()
+        if not texts
+    ]
+    for name, rows in ((ANSWERS, answered), (FAILED, failed)):
+        write_text(out / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return sum(map(len, usable.values()))
+
+
+def _rejections(journal: Journal, input_id: str) -> str:
+    reasons = dict.fromkeys(answer.rejected for answer in journal.answers.get(input_id, ()))
+    return ", ".join(reasons) or "not asked: the budget was reached"

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from understudy.errors import PoolError
+from understudy.teacher.journal import Answer, Journal
+
+SETTINGS = {"model": "m", "top_p": 1.0}
+
+
+def journal(folder: Path) -> Journal:
+    """The journal of a folder."""
+    return Journal.at(folder / "journal.jsonl", determines=SETTINGS)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """Answers with their log-probabilities, failures until they are answered, what was spent."""
+    first = journal(tmp_path)
+    one = first.send("a", 5.0)
+    two = first.send("b", 5.0)
+    first.end(one, cost=2.0, answers=[Answer("a", "é", logprobs=[{"token": "é", "logprob": -0.5, "top": []}])])
+    first.end(two, cost=0.0, failure="busy")
+    first.give_up("b", "busy")
+    again = journal(tmp_path)
+
+    assert again.answers == first.answers
+    assert again.failures == {"b": "busy"}
+    assert (again.spent, again.committed) == (2.0, 2.0)
+    assert again.send("b", 1.0) == 3
+
+
+def test_a_request_without_an_end_counts_at_its_most(tmp_path: Path) -> None:
+    """Nobody knows whether the server billed what was under way when the process died."""
+    first = journal(tmp_path)
+    first.send("a", 5.0)
+
+    assert first.committed == 5.0
+    assert journal(tmp_path).spent == 5.0
+
+
+def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
+    """What the process was writing when it died; the journal goes on behind what is whole."""
+    first = journal(tmp_path)
+    first.end(first.send("a", 5.0), cost=2.0, answers=[Answer("a", "yes")])
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(path.read_bytes() + '{"ended": 2, "ans é'.encode())
+    second = journal(tmp_path)
+    second.end(second.send("b", 1.0), cost=1.0, answers=[Answer("b", "no")])
+
+    assert set(journal(tmp_path).answers) == {"a", "b"}
+
+
+def test_a_damaged_line_is_told(tmp_path: Path) -> None:
+    """With its number; answers that were paid for are not thrown away."""
+    journal(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    path.write_text(path.read_text() + "{]\n" + '{"sent": 1, "id": "a", "most": 1}\n')
+
+    with pytest.raises(PoolError, match=r"journal\.jsonl line 2: .*damaged here"):
+        journal(tmp_path)
+
+
+def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
+    """The message names what differs."""
+    journal(tmp_path)
+
+    with pytest.raises(PoolError, match=r"answers to other questions: model was 'm' and is 'n' now"):
+        Journal.at(tmp_path / "journal.jsonl", determines={**SETTINGS, "model": "n"})

@@ -1,0 +1,31 @@
+import pytest
+
+from understudy.config.endpoint import Endpoint
+from understudy.teacher.judging import judged
+
+TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "settings", "expected", "why"),
+    [
+        (" a text\n", "stop", {}, "a text", ""),
+        ("two\nlines", "stop", {}, "two\nlines", ""),
+        (" \n", "stop", {}, "", "empty"),
+        ("", "content_filter", {}, "", "filtered by the server"),
+        ("a text that", "length", {}, "", "cut at max_tokens"),
+        ("a", "tool_calls", {}, "", "ended by tool_calls"),
+        ("I'm sorry, but no.", "stop", {}, "", "a refusal"),
+        ("As an AI, I think", "stop", {}, "", "a refusal"),
+        ("I can't wait for summer.", "stop", {"refusals": []}, "I can't wait for summer.", ""),
+        ("So: <answer> yes\n</answer>", "stop", TAGGED, "yes", ""),
+        ("yes", "stop", TAGGED, "", "not of the form asked for"),
+    ],
+)
+def test_an_answer_is_a_target_or_has_a_reason(
+    text: str, finish: str, settings: dict[str, object], expected: str, why: str
+) -> None:
+    """What is no target is told by one of few reasons, so that they can be counted."""
+    answer = judged("a", text, finish, None, Endpoint.model_validate({"model": "m", **settings}))
+
+    assert (answer.text, answer.rejected) == (expected, why)
