@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_told(raw: dict[str, Any], tmp_path: Path)
     for name, expected in {
         "absent.yaml": r"no study at .*absent\.yaml; give the path of a YAML file",
         "bad.yaml": r"bad\.yaml is not a YAML file",
-        "list.yaml": r"list\.yaml holds list, a study is a mapping",
+        "list.yaml": r"list\.yaml holds list, not a mapping of names to settings",
         "study.yaml": r"no recipe at .*none\.yaml; give the path of a YAML file",
     }.items():
         with pytest.raises(ConfigError, match=expected):

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 from understudy.config.read import check_recipe, merge
-from understudy.errors import VocabularyError
+from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -53,6 +53,18 @@ def test_a_teacher_of_one_family_teaches_a_student_of_another(tiny: dict[str, An
 
     assert AutoConfig.from_pretrained(done.folder / "teacher" / "network").model_type == "bart"
     assert AutoConfig.from_pretrained(done.folder / "student").model_type == "gpt2"
+
+
+def test_relations_of_two_kinds_of_network_are_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Before anything is trained."""
+    student = {"scratch": CAUSAL, "finetune": tiny["student"]["finetune"]}
+    recipe = variant(
+        tiny, "kinds", student=student, pseudo_targets={"per_input": 1}, distil={"method": "attention_relations_kd"}
+    )
+
+    with pytest.raises(ModelError, match="teacher is an encoder-decoder and the student decoder-only; use two of one"):
+        run(check_recipe(recipe), out=tmp_path)
+    assert not list((tmp_path / "store").glob("teacher-*"))
 
 
 @pytest.fixture

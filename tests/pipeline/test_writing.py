@@ -84,14 +84,23 @@ def test_a_pool_that_grows_writes_nothing_again(desk: Desk, whole: Finished) -> 
         assert [row.copies for row in after.targets_of(name)] == [texts.count(text) for text in texts]
 
 
+def test_a_task_without_unlabelled_inputs_has_a_pool(desk: Desk) -> None:
+    """The texts of the labelled ones, though both kinds are asked for."""
+    pool = desk.pool({"kind": "all"}, replace(desk.data, unlabeled=()), per_input=2)
+
+    assert set(pool.manifest.inputs) == {"labeled_0"}
+    assert len(PseudoTargetPool.open(pool.folder)) == 2 * len(desk.data.labeled)
+
+
 @pytest.mark.parametrize("kind", ["mbr", "agreement", "most_probable", "distinct", "closest_to_gold"])
 def test_a_choice_writes_no_text_again(desk: Desk, whole: Finished, kind: str) -> None:
     """Every choice reads the one pool there is, leaves no input without a text, and is found again."""
+    written = set(desk.store.root.glob("texts-*"))
     kept = desk.pool({"kind": kind})
     pool = PseudoTargetPool.open(kept.folder)
 
     assert kept.manifest.inputs == {"pool": whole.key}
-    assert len(list(desk.store.root.glob("texts-*"))) == 4
+    assert set(desk.store.root.glob("texts-*")) == written
     assert pool.inputs == PseudoTargetPool.open(whole.folder).inputs
     assert desk.pool({"kind": kind}).reused
 

@@ -37,6 +37,13 @@ def test_a_killed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert SignalFile.open(tmp_path / "new", positions=4, top=2, content="texts").done == 0
 
 
+def test_the_remains_of_other_texts_are_not_taken_up(tmp_path: Path) -> None:
+    """A killed attempt at another teacher's signal, or at other texts, is begun anew."""
+    filled(tmp_path)
+
+    assert SignalFile.open(tmp_path, positions=5, top=2, content="others").done == 0
+
+
 @pytest.mark.parametrize(("positions", "content"), [(4, "others"), (5, "texts")])
 def test_the_signal_of_other_texts_is_refused(positions: int, content: str, tmp_path: Path) -> None:
     """Another teacher, another tokenizer or another text is another content; the message shows both."""

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULTS = ("429", "429 at once", "500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered")
-BILLED = {"timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered", ""}
+BILLED = {"500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered", ""}
 """The server has done its work and wants its money, whether or not the answer arrives."""
-SLOW_S = 0.4
+SLOW_S = 1.5
 
 
 class Book:

@@ -8,8 +8,18 @@ from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 from understudy.progress import UNHEARD
 from understudy.records import Example
-from understudy.teacher.asking import Ask, Choice, Clock, Outcome, Reply, SetbackError, ask_all, most_of, refuse_unasked
-from understudy.teacher.journal import Journal
+from understudy.teacher.asking import (
+    Ask,
+    Clock,
+    Outcome,
+    Reply,
+    SetbackError,
+    ask_all,
+    most_of,
+    outcome_of,
+    refuse_unasked,
+)
+from understudy.teacher.journal import Choice, Journal
 
 PRICED = {"price": {"input": 1.0, "output": 10.0}, "max_tokens": 10}
 EXAMPLES = [Example(f"q{number}", f"question {number}") for number in range(12)]
@@ -56,7 +66,8 @@ def asked(
     asking: Ask = ask
     journal = Journal.at(folder / "journal.jsonl", determines=settings.determines)
     clock = (hours or Hours()).clock
-    return asyncio.run(ask_all(examples, asking, journal, settings, clock=clock, advance=UNHEARD)), journal
+    asyncio.run(ask_all(examples, asking, journal, settings, clock=clock, advance=UNHEARD))
+    return outcome_of(examples, journal, settings), journal
 
 
 def test_every_input_is_answered_once(tmp_path: Path) -> None:
@@ -73,20 +84,28 @@ def test_every_input_is_answered_once(tmp_path: Path) -> None:
     assert sorted(sources) == sorted(example.source for example in EXAMPLES)
     assert outcome == again
     assert (outcome.answered, outcome.unasked, outcome.failed) == (12, 0, {})
-    assert [answer.text for answer in journal.answers["q3"]] == ["yes", "yes"]
+    assert [choice.text for choice in journal.answers("question 3")] == ["yes", "yes"]
 
 
 def test_what_a_reply_lacks_is_asked_for(tmp_path: Path) -> None:
-    """A server that gives one text at a time is asked until there are enough."""
+    """A server that gives one text at a time is asked until there are enough, more often than it may fail."""
     counts: list[int] = []
 
     def script(_source: str, texts: int) -> Reply:
         counts.append(texts)
         return reply("yes")
 
-    asked(script, endpoint(per_input=3), tmp_path, examples=EXAMPLES[:1])
+    outcome, _ = asked(script, endpoint(per_input=3, attempts=1), tmp_path, examples=EXAMPLES[:1])
 
     assert counts == [3, 2, 1]
+    assert (outcome.answered, outcome.failed) == (1, {})
+
+
+def test_a_reply_without_a_text_is_a_setback(tmp_path: Path) -> None:
+    """It ends with a reason, not with nothing."""
+    outcome, _ = asked(lambda _source, _texts: reply(), endpoint(attempts=2), tmp_path, examples=EXAMPLES[:1])
+
+    assert outcome.failed == {"q0": "the server's reply holds no text"}
 
 
 def test_a_setback_is_waited_out(tmp_path: Path) -> None:
@@ -158,7 +177,8 @@ def test_the_budget_is_never_passed(concurrency: int, tmp_path: Path) -> None:
         most = len(source) + 64
         return reply(*["yes"] * texts, tokens=(most if len(committed) % 2 else 4, 10))
 
-    outcome = asyncio.run(ask_all(EXAMPLES, ask, journal, settings, clock=Hours().clock, advance=UNHEARD))
+    asyncio.run(ask_all(EXAMPLES, ask, journal, settings, clock=Hours().clock, advance=UNHEARD))
+    outcome = outcome_of(EXAMPLES, journal, settings)
 
     assert max(committed) <= 0.0012
     assert outcome.spent <= 0.0012
@@ -183,6 +203,33 @@ def test_a_request_that_may_have_been_billed_counts_at_its_most(tmp_path: Path) 
     _, journal = asked(script, settings, tmp_path, examples=EXAMPLES[:3])
 
     assert journal.spent == pytest.approx(most_of(settings, "question 0", 1) + (3 * 1.0 + 2 * 10.0) / 1e6)
+
+
+def test_a_budget_used_up_by_losses_is_told_as_such(tmp_path: Path) -> None:
+    """After an outage nothing can be asked again; the reason of before is not told as if it had happened anew."""
+    settings = endpoint(**PRICED, attempts=1, budget=0.0012)
+
+    def lost(_source: str, _texts: int) -> Reply:
+        raise SetbackError("the connection was lost", again=True, billed=True)
+
+    first, _ = asked(lost, settings, tmp_path)
+    second, _ = asked(lost, settings, tmp_path)
+
+    assert len(first.failed) == 6
+    assert (second.unasked, second.failed) == (12, {})
+
+
+def test_a_refusal_at_the_door_costs_nothing(tmp_path: Path) -> None:
+    """A wrong key must not eat the budget."""
+
+    def script(_source: str, _texts: int) -> Reply:
+        raise GenerationError("check the key")
+
+    settings = endpoint(**PRICED, concurrency=1)
+    with pytest.raises(GenerationError):
+        asked(script, settings, tmp_path)
+
+    assert Journal.at(tmp_path / "journal.jsonl", determines=settings.determines).spent == 0
 
 
 def test_a_rejected_text_is_paid_for_and_not_asked_again(tmp_path: Path) -> None:

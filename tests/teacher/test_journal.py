@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from understudy.errors import PoolError
-from understudy.teacher.journal import Answer, Journal
+from understudy.teacher.journal import Choice, Journal
 
 SETTINGS = {"model": "m", "top_p": 1.0}
 
@@ -14,19 +14,27 @@ def journal(folder: Path) -> Journal:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Answers with their log-probabilities, failures until they are answered, what was spent."""
+    """Answers as they were given, failures until they are answered, what was spent."""
     first = journal(tmp_path)
-    one = first.send("a", 5.0)
-    two = first.send("b", 5.0)
-    first.end(one, cost=2.0, answers=[Answer("a", "é", logprobs=[{"token": "é", "logprob": -0.5, "top": []}])])
+    one, two = first.send("a", 5.0), first.send("b", 5.0)
+    first.end(one, cost=2.0, choices=[Choice("é", "stop")])
     first.end(two, cost=0.0, failure="busy")
     first.give_up("b", "busy")
     again = journal(tmp_path)
 
-    assert again.answers == first.answers
-    assert again.failures == {"b": "busy"}
+    assert again.answers("a") == first.answers("a") == [Choice("é", "stop")]
+    assert (again.failure("a"), again.failure("b"), again.failure("c")) == ("", "busy", "")
     assert (again.spent, again.committed) == (2.0, 2.0)
     assert again.send("b", 1.0) == 3
+
+
+def test_log_probabilities_are_written_and_not_kept(tmp_path: Path) -> None:
+    """They are for the student's signal, and would fill the memory of the asking."""
+    first = journal(tmp_path)
+    first.end(first.send("a", 1.0), cost=1.0, choices=[Choice("x", "stop", [{"token": "x", "logprob": -0.5}])])
+
+    assert '"logprob": -0.5' in (tmp_path / "journal.jsonl").read_text()
+    assert first.answers("a") == journal(tmp_path).answers("a") == [Choice("x", "stop")]
 
 
 def test_a_request_without_an_end_counts_at_its_most(tmp_path: Path) -> None:
@@ -35,26 +43,28 @@ def test_a_request_without_an_end_counts_at_its_most(tmp_path: Path) -> None:
     first.send("a", 5.0)
 
     assert first.committed == 5.0
-    assert journal(tmp_path).spent == 5.0
+    assert journal(tmp_path).spent == journal(tmp_path).spent == 5.0
 
 
-def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
-    """What the process was writing when it died; the journal goes on behind what is whole."""
+@pytest.mark.parametrize("torn", ['{"ended": 2, "ans é'.encode()[:-1], b"{", b'{"sent": 2}'])
+def test_a_torn_last_line_is_forgotten(torn: bytes, tmp_path: Path) -> None:
+    """What the process was writing when it died, cut within a letter too; the journal goes on behind what is whole."""
     first = journal(tmp_path)
-    first.end(first.send("a", 5.0), cost=2.0, answers=[Answer("a", "yes")])
+    first.end(first.send("a", 5.0), cost=2.0, choices=[Choice("yes", "stop")])
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(path.read_bytes() + '{"ended": 2, "ans é'.encode())
+    path.write_bytes(path.read_bytes() + torn)
     second = journal(tmp_path)
-    second.end(second.send("b", 1.0), cost=1.0, answers=[Answer("b", "no")])
+    second.end(second.send("b", 1.0), cost=1.0, choices=[Choice("no", "stop")])
 
-    assert set(journal(tmp_path).answers) == {"a", "b"}
+    assert journal(tmp_path).answers("a") == [Choice("yes", "stop")]
+    assert journal(tmp_path).answers("b") == [Choice("no", "stop")]
 
 
 def test_a_damaged_line_is_told(tmp_path: Path) -> None:
     """With its number; answers that were paid for are not thrown away."""
     journal(tmp_path)
     path = tmp_path / "journal.jsonl"
-    path.write_text(path.read_text() + "{]\n" + '{"sent": 1, "id": "a", "most": 1}\n')
+    path.write_text(path.read_text() + "{]\n" + '{"sent": 1, "source": "a", "most": 1}\n')
 
     with pytest.raises(PoolError, match=r"journal\.jsonl line 2: .*damaged here"):
         journal(tmp_path)

@@ -1,6 +1,7 @@
 import pytest
 
 from understudy.config.endpoint import Endpoint
+from understudy.teacher.journal import Choice
 from understudy.teacher.judging import judged
 
 TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
@@ -20,12 +21,13 @@ TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
         ("I can't wait for summer.", "stop", {"refusals": []}, "I can't wait for summer.", ""),
         ("So: <answer> yes\n</answer>", "stop", TAGGED, "yes", ""),
         ("yes", "stop", TAGGED, "", "not of the form asked for"),
+        ("none", "stop", {"answer": "A: (.+)|none"}, "", "not of the form asked for"),
+        ("A: ", "stop", {"answer": "A:(.*)"}, "", "not of the form asked for"),
+        ("A: b", "stop", {"answer": "A: .*"}, "A: b", ""),
     ],
 )
 def test_an_answer_is_a_target_or_has_a_reason(
     text: str, finish: str, settings: dict[str, object], expected: str, why: str
 ) -> None:
     """What is no target is told by one of few reasons, so that they can be counted."""
-    answer = judged("a", text, finish, None, Endpoint.model_validate({"model": "m", **settings}))
-
-    assert (answer.text, answer.rejected) == (expected, why)
+    assert judged(Choice(text, finish), Endpoint.model_validate({"model": "m", **settings})) == (expected, why)

@@ -90,6 +90,22 @@ def test_what_it_kept_teaches_what_it_would_say_now(family: str, name: str, buil
     assert (kept_gradient - live_gradient).norm() < 1e-4 * live_gradient.norm()
 
 
+def test_a_large_vocabulary_is_heard_in_parts(build: Build, mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No forward makes more logits than the limit, unless one text alone does, and the signal is the same."""
+    teacher, texts = build(seed=1), mixture.targets["teacher"].texts
+    whole = ear(teacher, mixture, top=4).hear(lessons_of(mixture), texts)
+    monkeypatch.setattr(listening, "LOGITS", 12 * teacher.config.vocab_size)
+    sizes: list[int] = []
+    listener = ear(teacher, mixture, top=4)
+    listener.teacher.register_forward_hook(lambda _module, _inputs, logits_NV: sizes.append(len(logits_NV)))
+    parts = listener.hear(lessons_of(mixture), texts)
+
+    assert max(sizes) <= 12
+    assert sum(sizes) == len(texts.flat)
+    assert parts.ids_PK.tolist() == whole.ids_PK.tolist()
+    np.testing.assert_allclose(parts.logp_PK, whole.logp_PK, rtol=2e-3)
+
+
 def test_a_killed_listener_hears_no_text_twice(
     build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

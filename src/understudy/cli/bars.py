@@ -97,8 +97,9 @@ class Lines:
             done, last = done + amount, note or last
             if total and now - told > LINE_EVERY_S and done > resumed:
                 rate = (done - resumed) / (now - started)
-                left = (total - done) / rate
-                self.say(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s, {left:.0f} s left {last}")
+                # The first hundredth may have waited for something else, such as the student's first texts.
+                left = f", {(total - done) / rate:.0f} s left" if done - resumed > total / 100 else ""
+                self.say(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}")
                 told = now
 
         yield advance

@@ -32,7 +32,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: if the file cannot be read, or anything in it is unknown, missing or out of range; all
             of it in one message, a line per finding.
     """
-    raw = _mapping(path, "a recipe is a mapping of sections such as task:")
+    raw = read_mapping(path, "recipe")
     raw.setdefault("name", path.stem)
     return check_recipe(_anchored(raw, path.parent), overrides, where=str(path))
 
@@ -43,7 +43,7 @@ def read_endpoint(path: Path, overrides: Sequence[str] = ()) -> Endpoint:
     Raises:
         ConfigError: as `read_recipe`.
     """
-    asked = _mapping(path, "an endpoint is a mapping of settings such as model:")
+    asked = read_mapping(path, "endpoint")
     for override in overrides:
         _set(asked, override)
     try:
@@ -53,15 +53,20 @@ def read_endpoint(path: Path, overrides: Sequence[str] = ()) -> Endpoint:
         raise ConfigError(f"{path} cannot be asked as it is written:\n{findings}") from None
 
 
-def _mapping(path: Path, expected: str) -> dict[str, Any]:
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file's mapping.
+
+    Raises:
+        ConfigError: naming `what` was looked for, if the file cannot be read or holds no mapping.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}; give the path of a YAML file") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"no {what} at {path}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, {expected}")
+        raise ConfigError(f"{path} holds {type(raw).__name__}, not a mapping of names to settings ({what})")
     return raw
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from understudy.config.read import _anchored, _short, check_recipe, merge
+from understudy.config.read import _anchored, _short, check_recipe, merge, read_mapping
 from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError
@@ -138,7 +137,7 @@ def read_study(path: Path) -> Study:
         ConfigError: if a file cannot be read, or anything in the study or in the recipe of a cell is unknown,
             missing or out of range; all of it in one message, a line per finding, under the name of its cell.
     """
-    raw = _mapping(path, "study")
+    raw = read_mapping(path, "study")
     raw.setdefault("name", path.stem)
     return check_study(raw, folder=path.parent, where=str(path))
 
@@ -234,20 +233,8 @@ def _recipe(asked: object, folder: Path) -> object:
     """A recipe as plain data: written in place, or the path of a file."""
     if isinstance(asked, str):
         path = folder / asked
-        return _anchored(_mapping(path, "recipe"), path.parent)
+        return _anchored(read_mapping(path, "recipe"), path.parent)
     return _anchored(asked, folder) if isinstance(asked, dict) else asked
-
-
-def _mapping(path: Path, what: str) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"no {what} at {path}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, a {what} is a mapping of names to settings")
-    return raw
 
 
 def _finding(details: ErrorDetails) -> str:

@@ -110,8 +110,8 @@ class FilesTask(Task):
     labeled_inputs: PositiveInt | None = None
     """Keep the labels of so many train inputs, drawn by the seed; the rest becomes unlabelled."""
     unlabeled_inputs: PositiveInt | None = None
-    """Teach so many of the unlabelled inputs, drawn by the seed; a teacher that may see all labels still sees those of
-    the others. None: all."""
+    """Teach so many of the unlabelled inputs, drawn by the seed before leaks and limits take some away; a teacher that
+    may see all labels still sees those of the others. None: all."""
 
 
 class ForecastTask(Task):

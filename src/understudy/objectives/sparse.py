@@ -18,7 +18,7 @@ _SMALLEST_REST = torch.finfo(torch.float32).eps
 
 
 def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the kept tokens and, last, of all others together: for student and teacher.
+    """Log-probabilities of the kept tokens and, last, of all others together, if any: for student and teacher.
 
         log q'ₖ = log q(idₖ),  log q'_rest = log Σ q(v) over all v that are not kept;  the same for p
 
@@ -45,6 +45,8 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
     _refuse_other_shapes(student_logits_NV, top_ids_NK, top_logp_NK)
     student_logits_NV = student_logits_NV.float()
     kept_NK = student_logits_NV.gather(-1, top_ids_NK)
+    if kept_NK.shape == student_logits_NV.shape:  # nothing is left over, and half precision must not make it up
+        return F.log_softmax(kept_NK, dim=-1), F.log_softmax(top_logp_NK.detach().float(), dim=-1)
     nothing_N1 = student_logits_NV.detach().amax(dim=-1, keepdim=True) + _NOTHING
     # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient. One pass over the
     # vocabulary: the whole is the kept and the rest.

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from understudy.config.endpoint import Endpoint
 from understudy.errors import StoreError
-from understudy.progress import Progress, Silence
+from understudy.progress import Advance, Progress, Silence
 from understudy.records import Example
-from understudy.store.disk import write_text
+from understudy.store.disk import room_on, write_text
 from understudy.store.stages import claim
 from understudy.tasks.files import read_examples
-from understudy.teacher.asking import Clock, Outcome, ask_all, most_of
+from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_of
 from understudy.teacher.endpoint import open_endpoint
 from understudy.teacher.journal import Journal
+from understudy.teacher.judging import judged
 
 JOURNAL, ANSWERS, FAILED = "journal.jsonl", "answers.jsonl", "failed.jsonl"
 QUIET = Silence()
@@ -51,57 +52,50 @@ def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUI
     """
     examples = read_examples(inputs, split="unlabeled", labelled=False)
     out.mkdir(parents=True, exist_ok=True)
-    with claim(out / ".lock") as alone:
+    with room_on(out), claim(out / ".lock") as alone:
         if not alone:
             raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
         journal = Journal.at(out / JOURNAL, determines=endpoint.determines)
         progress.say(_estimate(examples, journal, endpoint))
-        with progress.work(f"{endpoint.model} answers", len(examples), "input") as advance:
+        try:
+            with progress.work(f"{endpoint.model} answers", len(examples), "input") as advance:
+                asyncio.run(_ask(examples, journal, endpoint, advance))
+        finally:  # what was answered is delivered, however the asking ends
+            texts = _write(examples, journal, endpoint, out)
+        return Asked(out, outcome_of(examples, journal, endpoint), texts)
 
-            async def work() -> Outcome:
-                async with open_endpoint(endpoint) as asking:
-                    clock = Clock(time.monotonic, asyncio.sleep)
-                    return await ask_all(examples, asking, journal, endpoint, clock=clock, advance=advance)
 
-            outcome = asyncio.run(work())
-        return Asked(out, outcome, _write(examples, journal, outcome, out))
+async def _ask(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, advance: Advance) -> None:
+    async with open_endpoint(endpoint) as asking:
+        clock = Clock(time.monotonic, asyncio.sleep)
+        await ask_all(examples, asking, journal, endpoint, clock=clock, advance=advance)
 
 
 def _estimate(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> str:
     """What is asked, and what it can cost, before the first request."""
-    missing = [(example, journal.wanted(example.id, endpoint.per_input)) for example in examples]
+    missing = [(example, endpoint.per_input - len(journal.answers(example.source))) for example in examples]
     missing = [(example, texts) for example, texts in missing if texts > 0]
     words = f"{len(missing)} of {len(examples)} inputs are to be asked about, {endpoint.per_input} texts each"
     if endpoint.price is None:
         return words
     most = sum(most_of(endpoint, example.source, texts) for example, texts in missing)
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
-    return (
-        f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent so far{limit}"
-    )
+    return f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent{limit}"
 
 
-def _write(examples: Sequence[Example], journal: Journal, outcome: Outcome, out: Path) -> int:
+def _write(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, out: Path) -> int:
     """Both files; the number of usable texts."""
-    usable = {
-        example: [answer.text for answer in journal.answers.get(example.id, ()) if not answer.rejected]
-        for example in examples
-    }
-    answered = [
-        {"id": example.id, "source": example.source, "targets": list(dict.fromkeys(texts))}
-        for example, texts in usable.items()
-        if texts
-    ]
-    failed = [
-        {"id": example.id, "reason": outcome.failed.get(example.id) or _rejections(journal, example.id)}
-        for example, texts in usable.items()
-        if not texts
-    ]
+    answered, failed, count = [], [], 0
+    for example in examples:
+        verdicts = [judged(choice, endpoint) for choice in journal.answers(example.source)]
+        texts = [verdict.text for verdict in verdicts if not verdict.rejected]
+        if texts:
+            answered.append({"id": example.id, "source": example.source, "targets": list(dict.fromkeys(texts))})
+        else:
+            reasons = dict.fromkeys(verdict.rejected for verdict in verdicts)
+            why = journal.failure(example.source) or ", ".join(reasons) or "not asked yet"
+            failed.append({"id": example.id, "reason": why})
+        count += len(texts)
     for name, rows in ((ANSWERS, answered), (FAILED, failed)):
         write_text(out / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return sum(map(len, usable.values()))
-
-
-def _rejections(journal: Journal, input_id: str) -> str:
-    reasons = dict.fromkeys(answer.rejected for answer in journal.answers.get(input_id, ()))
-    return ", ".join(reasons) or "not asked: the budget was reached"
+    return count

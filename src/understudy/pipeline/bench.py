@@ -23,6 +23,8 @@ class Bench:
     progress: Progress
     precision: Literal["float32", "bf16"]
     """Of training on this machine: float32 or bf16."""
+    left: str = ""
+    """Which examples both networks can read whole, as a key; empty where they can read all."""
 
 
 def device_here() -> str:

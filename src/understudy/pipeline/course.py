@@ -57,14 +57,17 @@ class Course:
 def learn(bench: Bench, course: Course, settings: Mapping[str, object], inputs: Mapping[str, Finished]) -> Finished:
     """The stage of a training; `settings` are its own, those that every training shares are added."""
     recipe = bench.recipe
-    shared = {
+    shared: dict[str, object] = {
         "seed": course.seed,
         "precision": bench.precision,
         "limits": limits(recipe),
         "dev": recipe.evaluation.model_dump(include={"dev_decoding", "dev_inputs"}),
         "metric": recipe.task.primary_metric,
         "engine": recipe.engine,
+        "left": bench.left,
     }
+    if recipe.task.primary_metric == "bertscore" and recipe.task.bertscore:
+        shared["bertscore"] = recipe.task.bertscore.model_dump()
 
     def work(folder: Path) -> Mapping[str, object]:
         if not (folder / TRAINING).exists():

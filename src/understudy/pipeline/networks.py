@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.networks import PretrainedStudent, PrunedStudent, Scratch, ScratchStudent, ScratchTeacher
+from understudy.errors import ModelError
 from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.prune import prune
 from understudy.models.scratch import ARCHITECTURES, build_network
@@ -77,7 +78,24 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
             student = teacher
     if recipe.distil.needs_teacher_logits:
         refuse_different_tokens(teacher.tokenizer, student.tokenizer)
+    if recipe.distil.relations:
+        _refuse_unrelated(teacher, student)
     return Readers(teacher, student)
+
+
+def _refuse_unrelated(teacher: Reader, student: Reader) -> None:
+    """Lets pass only networks of one kind, before either is trained: relations compare layer with layer.
+
+    Raises:
+        ModelError: if one has an encoder and the other has none.
+    """
+    if teacher.is_encoder_decoder != student.is_encoder_decoder:
+        kinds = {True: "an encoder-decoder", False: "decoder-only"}
+        raise ModelError(
+            f"distil.relations compares the attention of networks of one kind, but the teacher is "
+            f"{kinds[teacher.is_encoder_decoder]} and the student {kinds[student.is_encoder_decoder]}; use two of one "
+            "kind, or leave relations out"
+        )
 
 
 def starting_teacher(bench: Bench, reader: Reader) -> PreTrainedModel:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.read import to_yaml
@@ -23,6 +23,7 @@ from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
 from understudy.store.disk import write_json, write_text
+from understudy.store.stages import content_key
 
 STAGES = "stages.json"
 QUIET = Silence()
@@ -104,6 +105,10 @@ def learn(bench: Bench) -> Learned:
     for split, count in dropped.items():
         if count:
             bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
+    if any(dropped.values()):  # by the limits of either network, so what the teacher learns depends on the student too
+        bench = replace(
+            bench, left=content_key({split: [example.id for example in getattr(data, split)] for split in dropped})
+        )
 
     begun = dict(stages)
     stages["teacher"] = make_teacher(bench, data, readers, begun)

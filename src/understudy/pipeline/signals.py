@@ -44,12 +44,14 @@ def make_signals(
     if distil.kept_tokens is None:
         return {}
     texts: dict[Generator, bool] = {"gold": distil.targets.gold > 0, "teacher": "pool" in inputs}
+    # The ids of a target depend on what reads it: some tokenizers begin a target of an encoder-decoder with a token.
+    shared = {**settings, "left": bench.left, "has_encoder": readers.student.is_encoder_decoder}
     made: dict[Generator, Finished] = {}
     for generator in (name for name, wanted in texts.items() if wanted):
         own = {name: stage for name, stage in inputs.items() if generator == "teacher" or name != "pool"}
         made[generator] = bench.store.stage(
             f"signal_{generator}",
-            settings={**settings, "top": distil.kept_tokens, "precision": bench.precision},
+            settings={**shared, "top": distil.kept_tokens, "precision": bench.precision},
             inputs=own,
             work=partial(_listen, bench, readers, mixture, inputs["teacher"], distil.kept_tokens, generator),
         )

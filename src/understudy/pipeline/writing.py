@@ -47,7 +47,7 @@ def _written(bench: Bench, data: TaskData, reader: Reader, teacher: Finished, li
     portions = {
         f"{kind}_{start}": _portion(bench, data, reader, teacher, limits, kind=kind, start=start, count=count)
         for kind in KINDS
-        if kind in asked.inputs
+        if kind in asked.inputs and getattr(data, kind)
         for start, count in portions_of(asked)
     }
 
@@ -94,6 +94,7 @@ def _portion(
         "seed": recipe.seed,
         "engine": recipe.engine,
         "limits": limits,
+        "left": bench.left,
     }
 
     def work(folder: Path) -> Mapping[str, object]:

@@ -51,7 +51,7 @@ class SignalFile:
     def open(cls, folder: Path, *, positions: int, top: int, content: str) -> Self:
         """A new file, or the one that a killed attempt left."""
         receipt, done = folder / RECEIPT, 0
-        if receipt.is_file():
+        if receipt.is_file() and read_json(receipt)["content"] == content:
             done = int(str(read_json(receipt)["done"]))
         mode: Literal["r+", "w+"] = "r+" if done else "w+"
         ids = np.lib.format.open_memmap(folder / IDS, mode, np.int32, (positions, top))

@@ -14,23 +14,13 @@ from understudy.config.endpoint import Endpoint, Price
 from understudy.errors import GenerationError
 from understudy.progress import Advance
 from understudy.records import Example
-from understudy.teacher.journal import Journal
+from understudy.teacher.journal import Choice, Journal
 from understudy.teacher.judging import judged
 
 MILLION = 1_000_000
 OVERHEAD = 64
 """Tokens that a chat's frame may add to a request at the most."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One text of a reply."""
-
-    text: str
-    finish: str
-    """As the server says: stop, length, content_filter."""
-    logprobs: list[Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,11 +64,11 @@ class Outcome:
     """How an asking ended."""
 
     answered: int
-    """Inputs with all their texts."""
+    """Inputs with as many texts as were asked for, targets or not."""
     rejected: Mapping[str, int]
     """Why texts are no targets -> how many."""
     failed: Mapping[str, str]
-    """Input -> why it has no answer."""
+    """Input -> why it lacks a text."""
     unasked: int
     """Inputs that the budget did not reach."""
     spent: float
@@ -93,23 +83,25 @@ def most_of(endpoint: Endpoint, source: str, texts: int) -> float:
 
 async def ask_all(
     examples: Sequence[Example], ask: Ask, journal: Journal, endpoint: Endpoint, *, clock: Clock, advance: Advance
-) -> Outcome:
-    """Asks for the texts that the journal lacks, and leaves every input answered, failed with a reason, or unasked.
+) -> None:
+    """Asks for the texts that the journal lacks; `outcome_of` tells what came of it.
 
     Args:
         examples: whose sources are asked about.
         ask: one request.
         journal: what was answered before; every event goes there at once.
-        endpoint: limits, prices, and what an answer must look like.
+        endpoint: limits, prices, and how many texts.
         clock: time.
         advance: told of inputs done.
 
     Raises:
         GenerationError: where the server refuses us, whatever is asked.
     """
-    waiting = iter([example for example in examples if journal.wanted(example.id, endpoint.per_input) > 0])
-    advance(sum(journal.wanted(example.id, endpoint.per_input) <= 0 for example in examples))
-    gate = _Gate(endpoint, journal, clock)
+    lacking = [example for example in examples if _lacks(example, journal, endpoint)]
+    for example in lacking:
+        journal.take_up(example.source)
+    advance(len(examples) - len(lacking))
+    waiting, gate = iter(lacking), _Gate(endpoint, journal, clock)
 
     async def work() -> None:
         for example in waiting:
@@ -123,23 +115,25 @@ async def ask_all(
                 workers.create_task(work())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # all workers meet the same wall; one sentence is enough
-    return outcome_of(examples, journal, endpoint)
 
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> Outcome:
-    """What a journal says of these inputs."""
-    lacking = [example.id for example in examples if journal.wanted(example.id, endpoint.per_input) > 0]
-    failed = {name: journal.failures[name] for name in lacking if name in journal.failures}
-    rejected = Counter(
-        answer.rejected for example in examples for answer in journal.answers.get(example.id, ()) if answer.rejected
-    )
+    """What a journal says of these inputs, under these settings."""
+    lacking = [example for example in examples if _lacks(example, journal, endpoint)]
+    failed = {example.id: why for example in lacking if (why := journal.failure(example.source))}
+    verdicts = [judged(choice, endpoint) for example in examples for choice in journal.answers(example.source)]
     return Outcome(
         answered=len(examples) - len(lacking),
-        rejected=dict(rejected.most_common()),
+        rejected=dict(Counter(verdict.rejected for verdict in verdicts if verdict.rejected).most_common()),
         failed=failed,
         unasked=len(lacking) - len(failed),
         spent=journal.spent,
     )
+
+
+def _lacks(example: Example, journal: Journal, endpoint: Endpoint) -> int:
+    """How many texts an input still lacks; a rejected one is paid for and not asked for again."""
+    return max(0, endpoint.per_input - len(journal.answers(example.source)))
 
 
 class _Gate:
@@ -150,20 +144,19 @@ class _Gate:
         self._next = clock.now()
         self._ended = asyncio.Condition()
 
-    async def enter(self, input_id: str, most: float) -> int | None:
+    async def enter(self, source: str, most: float) -> int | None:
         """The number of the request, once it may be sent; None where the budget has no room and will have none."""
+        if self.endpoint.requests_per_minute:
+            self._next = max(self._next, self.clock.now())
+            pause, self._next = self._next - self.clock.now(), self._next + 60 / self.endpoint.requests_per_minute
+            await self.clock.sleep(pause)
         budget = self.endpoint.budget
         async with self._ended:
             while budget is not None and self.journal.committed + most > budget:
                 if not self.journal.open:
                     return None
                 await self._ended.wait()  # what is under way may cost less than its most
-            request = self.journal.send(input_id, most)
-        if self.endpoint.requests_per_minute:
-            self._next = max(self._next, self.clock.now())
-            pause, self._next = self._next - self.clock.now(), self._next + 60 / self.endpoint.requests_per_minute
-            await self.clock.sleep(pause)
-        return request
+            return self.journal.send(source, most)
 
     async def leave(self) -> None:
         """Tells those who wait that a request has ended."""
@@ -172,40 +165,46 @@ class _Gate:
 
 
 async def _answered(example: Example, ask: Ask, gate: _Gate) -> bool:
-    """Whether the asking may go on; the input is answered then, or given up with a reason."""
-    endpoint, journal, why = gate.endpoint, gate.journal, ""
-    for attempt in range(endpoint.attempts):
-        texts = journal.wanted(example.id, endpoint.per_input)
-        if texts <= 0:
-            return True
-        request = await gate.enter(example.id, most_of(endpoint, example.source, texts))
+    """Whether the asking may go on; the input is answered then, or given up with a reason.
+
+    A server may give fewer texts than it was asked for, so only requests without any count as attempts.
+    """
+    endpoint, journal, source = gate.endpoint, gate.journal, example.source
+    attempt = 0
+    while texts := _lacks(example, journal, endpoint):
+        request = await gate.enter(source, most_of(endpoint, source, texts))
         if request is None:
             return False
-        pause = 0.0
         try:
-            reply = await ask(example.source, texts)
-        except SetbackError as setback:
-            why = setback.why
-            journal.end(request, cost=None if setback.billed else 0.0, failure=why)
-            pause = max(setback.wait_s, _pause(example.id, attempt))
-            if not setback.again:
-                break
-        except BaseException:
-            journal.end(request, cost=None, failure="interrupted")
-            raise
-        else:
-            answers = [
-                judged(example.id, choice.text, choice.finish, choice.logprobs, endpoint) for choice in reply.choices
-            ]
-            journal.end(request, cost=_cost_of(reply, endpoint.price), answers=answers[:texts])
-            why = why if answers else "the server's reply holds no text"
+            setback = await _asked(source, texts, request, ask, gate)
         finally:
             await gate.leave()
-        if pause and attempt + 1 < endpoint.attempts:
-            await gate.clock.sleep(pause)
-    if journal.wanted(example.id, endpoint.per_input) > 0:
-        journal.give_up(example.id, why)
+        if setback is None:
+            continue
+        attempt += 1
+        if attempt == endpoint.attempts or not setback.again:
+            journal.give_up(source, setback.why)
+            return True
+        await gate.clock.sleep(max(setback.wait_s, _pause(source, attempt)))
     return True
+
+
+async def _asked(source: str, texts: int, request: int, ask: Ask, gate: _Gate) -> SetbackError | None:
+    """One request, and its end in the journal; what set it back, or None where it brought a text."""
+    journal = gate.journal
+    try:
+        reply = await ask(source, texts)
+    except SetbackError as setback:
+        journal.end(request, cost=None if setback.billed else 0.0, failure=setback.why)
+        return setback
+    except GenerationError as error:  # refused at the door: nothing was done, nothing is billed
+        journal.end(request, cost=0.0, failure=str(error))
+        raise
+    except BaseException:
+        journal.end(request, cost=None, failure="interrupted")
+        raise
+    journal.end(request, cost=_cost_of(reply, gate.endpoint.price), choices=reply.choices[:texts])
+    return None if reply.choices else SetbackError("the server's reply holds no text", again=True, billed=True)
 
 
 def _cost_of(reply: Reply, price: Price | None) -> float | None:
@@ -219,10 +218,10 @@ def _cost(price: Price | None, input_tokens: int, output_tokens: int) -> float:
     return 0.0 if price is None else (price.input * input_tokens + price.output * output_tokens) / MILLION
 
 
-def _pause(input_id: str, attempt: int) -> float:
+def _pause(source: str, attempt: int) -> float:
     """Twice as long each time, and not at the same moment as others."""
-    part = random.Random(f"{input_id}/{attempt}").uniform(0.5, 1.0)
-    whole: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
+    part = random.Random(f"{source}/{attempt}").uniform(0.5, 1.0)
+    whole: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
     return whole * part
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
-from understudy.teacher.asking import Ask, Choice, Reply, SetbackError
+from understudy.teacher.asking import Ask, Reply, SetbackError
+from understudy.teacher.journal import Choice
 
 HOPELESS = {401, 403, 404}
 """Answers to who we are and where we ask: no other question fares better."""
-BUSY = 429
+TIMEOUT, BUSY, OWN_FAULT = 408, 429, 500
 
 
 @asynccontextmanager
@@ -104,7 +105,9 @@ def _status(status: int, headers: Mapping[str, str], endpoint: Endpoint) -> Exce
         return SetbackError(
             "the server was busy (429)", again=True, billed=False, wait_s=_seconds(headers.get("retry-after"))
         )
-    return SetbackError(f"the server answered {status}", again=status >= 500, billed=False)  # noqa: PLR2004 - its own fault
+    # A gateway's 502 or 504 may come after the model has written, and been billed for.
+    late = status >= OWN_FAULT
+    return SetbackError(f"the server answered {status}", again=late or status == TIMEOUT, billed=late)
 
 
 def _seconds(text: str | None) -> float:

@@ -2,45 +2,44 @@
 
 One JSON line per event in a file that only grows. Whoever dies leaves at most a torn last line and requests
 without an end; the next one counts these at the most they may have cost, and asks for nothing that was answered.
+Answers stand as the server gave them: which of them are targets is judged anew whenever they are read.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from understudy.errors import PoolError
 
 
 @dataclass(frozen=True)
-class Answer:
+class Choice:
     """One text of an endpoint."""
 
-    id: str
-    """Of the input."""
     text: str
-    """Empty where it was rejected."""
-    rejected: str = ""
-    """Why it is no target; empty: it is one."""
-    logprobs: list[Mapping[str, Any]] | None = None
-    """Position by position, as the server gave them."""
+    finish: str
+    """Why it ended, in the server's words: stop, length, content_filter."""
+    logprobs: Sequence[Mapping[str, object]] | None = None
+    """Position by position, as the server gave them; written down, and not kept in memory."""
 
 
 @dataclass
 class Journal:
-    """What was asked and answered so far."""
+    """What was asked and answered so far. A source is known by its content: ids and the order of a file may change."""
 
     path: Path
-    answers: dict[str, list[Answer]] = field(default_factory=dict)
-    """Input -> its answers, rejected ones among them."""
+    choices: dict[str, list[Choice]] = field(default_factory=dict)
+    """Source -> its answers."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Input -> why its last request came to nothing."""
+    """Source -> why its last request came to nothing."""
     spent: float = 0.0
     """Of answered requests at what they cost; of others that may have been billed at the most they can have cost."""
-    open: dict[int, float] = field(default_factory=dict)
-    """Requests under way -> the most they can cost."""
+    open: dict[int, tuple[str, float]] = field(default_factory=dict)
+    """Requests under way -> their source, and the most they can cost."""
     requests: int = 0
 
     @classmethod
@@ -55,76 +54,94 @@ class Journal:
             PoolError: if the journal is another's, or a line that is not its last is damaged.
         """
         plain = json.loads(json.dumps(determines))
-        lines = path.read_text("utf-8").split("\n") if path.is_file() else []
-        torn = lines.pop() if lines else ""
+        *lines, torn = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         journal = cls(path)
         if torn:
-            os.truncate(path, path.stat().st_size - len(torn.encode()))
+            os.truncate(path, path.stat().st_size - len(torn))
         for number, line in enumerate(lines, start=1):
-            journal._read(_parsed(path, number, line), path, plain)
+            journal._read(_parsed(path, number, line), plain)
         if not lines:
             journal._write({"determines": plain})
-        journal.spent += sum(journal.open.values())
+        journal.spent += sum(most for _, most in journal.open.values())
         journal.open.clear()
         return journal
 
     @property
     def committed(self) -> float:
         """What is spent, and what is under way at its most."""
-        return self.spent + sum(self.open.values())
+        return self.spent + sum(most for _, most in self.open.values())
 
-    def send(self, input_id: str, most: float) -> int:
+    def send(self, source: str, most: float) -> int:
         """Notes a request before it is sent; its number."""
         self.requests += 1
-        self.open[self.requests] = most
-        self._write({"sent": self.requests, "id": input_id, "most": most})
+        event = {"sent": self.requests, "source": _key(source), "most": most}
+        self._write(event)
+        self.open[self.requests] = _key(source), most
         return self.requests
 
-    def end(self, request: int, *, cost: float | None, answers: list[Answer] = [], failure: str = "") -> None:  # noqa: B006 - never changed
+    def end(self, request: int, *, cost: float | None, choices: Sequence[Choice] = (), failure: str = "") -> None:
         """Notes how a request ended. Cost None: nobody knows whether it was billed, so it counts at its most."""
-        event = {"ended": request, "cost": cost, "answers": [vars(answer) for answer in answers], "failure": failure}
-        self._write(event | {"id": answers[0].id} if answers else event)
-        self._end(request, cost, answers)
+        rows = [vars(choice) for choice in choices]
+        self._write({"ended": request, "cost": cost, "choices": rows, "failure": failure})
+        self._end(request, cost, choices)
 
-    def give_up(self, input_id: str, why: str) -> None:
-        """Notes that an input is left without an answer, for now."""
-        self.failures[input_id] = why
-        self._write({"gave_up": input_id, "why": why})
+    def give_up(self, source: str, why: str) -> None:
+        """Notes that a source is left without an answer, for now."""
+        self._write({"gave_up": _key(source), "why": why})
+        self.failures[_key(source)] = why
 
-    def wanted(self, input_id: str, per_input: int) -> int:
-        """How many texts an input still lacks."""
-        return per_input - len(self.answers.get(input_id, ()))
+    def take_up(self, source: str) -> None:
+        """Forgets why a source had no answer: it is asked about again."""
+        self.failures.pop(_key(source), None)
 
-    def _end(self, request: int, cost: float | None, answers: list[Answer]) -> None:
-        most = self.open.pop(request)
+    def answers(self, source: str) -> list[Choice]:
+        """What a source was answered."""
+        return self.choices.get(_key(source), [])
+
+    def failure(self, source: str) -> str:
+        """Why a source has no answer; empty where it has one, or was not asked about."""
+        return self.failures.get(_key(source), "")
+
+    def _end(self, request: int, cost: float | None, choices: Sequence[Choice]) -> None:
+        source, most = self.open.pop(request)
         self.spent += most if cost is None else cost
-        for answer in answers:
-            self.answers.setdefault(answer.id, []).append(answer)
-            self.failures.pop(answer.id, None)
+        if choices:
+            kept = [Choice(choice.text, choice.finish) for choice in choices]
+            self.choices.setdefault(source, []).extend(kept)
+            self.failures.pop(source, None)
 
-    def _read(self, event: Mapping[str, Any], path: Path, determines: Mapping[str, object]) -> None:
+    def _read(self, event: Mapping[str, Any], determines: Mapping[str, object]) -> None:
         if "determines" in event:
-            _refuse_others(path, cast(Mapping[str, object], event["determines"]), determines)
+            _refuse_others(self.path, event["determines"], determines)
         elif "sent" in event:
             self.requests = event["sent"]
-            self.open[event["sent"]] = event["most"]
+            self.open[event["sent"]] = event["source"], event["most"]
         elif "ended" in event:
-            self._end(event["ended"], event["cost"], [Answer(**answer) for answer in event["answers"]])
+            self._end(event["ended"], event["cost"], [Choice(**choice) for choice in event["choices"]])
         else:
             self.failures[event["gave_up"]] = event["why"]
 
     def _write(self, event: Mapping[str, object]) -> None:
         # Closed, not synced: the system keeps what a killed process wrote, and a sync would take milliseconds each.
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        except OSError:  # a full disk: half a line must not stand before the next one
+            os.truncate(self.path, before)
+            raise
 
 
-def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+def _key(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         event: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise PoolError(
-            f"{path} line {number}: a journal of answers is damaged here ({error.msg}); restore it from a copy, or "
+            f"{path} line {number}: a journal of answers is damaged here ({error}); restore it from a copy, or "
             "move it away to ask everything again"
         ) from error
     return event

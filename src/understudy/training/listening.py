@@ -3,7 +3,7 @@
 Axes: N target positions of a batch, V vocabulary, K kept tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from understudy.training.texts import Texts
 
 BATCH_TOKENS = 8192
 LOGITS = 2**25
-"""Of one batch at the most, 128 MB: a large vocabulary makes small batches."""
+"""Of one batch at the most, 128 MB: with a large vocabulary the targets of a batch are heard in parts."""
 CHUNK = 2048
 """Lessons between two receipts: what a kill can cost."""
 
@@ -52,13 +52,13 @@ class Listener:
             first = int(texts.offsets[min(rows)])
             into = _empty(int(texts.offsets[max(rows) + 1]) - first, min(self.top, self.teacher.vocabulary))
         named: Mapping[Generator, Texts] = dict.fromkeys({lesson.generator for lesson in lessons}, texts)
-        budget = min(BATCH_TOKENS, max(1, LOGITS // self.teacher.vocabulary))
         self.teacher.eval()
-        for batch in plan_batches(lessons, self.sources, named, batch_tokens=budget, seed=(0,)):
-            logp_NK, ids_NK = self._heard(batch, named)
-            places_N = texts.places([row for lesson in batch for row in lesson.rows]) - first
-            into.ids_PK[places_N] = ids_NK.cpu().numpy()
-            into.logp_PK[places_N] = logp_NK.cpu().numpy()
+        for batch in plan_batches(lessons, self.sources, named, batch_tokens=BATCH_TOKENS, seed=(0,)):
+            for part in _parts(batch, texts, most=LOGITS // self.teacher.vocabulary):
+                logp_NK, ids_NK = self._heard(part, named)
+                places_N = texts.places([row for lesson in part for row in lesson.rows]) - first
+                into.ids_PK[places_N] = ids_NK.cpu().numpy()
+                into.logp_PK[places_N] = logp_NK.cpu().numpy()
         return into
 
     @torch.inference_mode()
@@ -67,6 +67,24 @@ class Listener:
         logits_NV = self.teacher(collate(batch, self.sources, texts, pad=self.pad).inputs(device)).float()
         top_NK, ids_NK = logits_NV.topk(min(self.top, logits_NV.shape[1]), dim=-1)
         return top_NK - logits_NV.logsumexp(dim=-1, keepdim=True), ids_NK
+
+
+def _parts(batch: Sequence[Lesson], texts: Texts, *, most: int) -> Iterator[list[Lesson]]:
+    """The batch in parts of at most so many target positions; a single text may have more."""
+    part: list[Lesson] = []
+    positions = 0
+    for lesson in batch:
+        for row in lesson.rows:
+            length = len(texts[row])
+            if part and positions + length > most:
+                yield part
+                part, positions = [], 0
+            if part and part[-1].source == lesson.source:
+                part[-1] = part[-1]._replace(rows=(*part[-1].rows, row))
+            else:
+                part.append(lesson._replace(rows=(row,)))
+            positions += length
+    yield part
 
 
 def listen(listener: Listener, lessons: Sequence[Lesson], texts: Texts, file: SignalFile, advance: Advance) -> None:
