@@ -116,3 +116,13 @@ def test_an_unknown_split_is_answered_with_the_known_ones(finished: Run) -> None
     """Train is no split to score."""
     with pytest.raises(ConfigError, match=r"unknown split 'train'; known: dev, test"):
         score_split(finished.folder, split="train")
+
+
+def test_the_report_tells_what_the_teacher_took(finished: Run) -> None:
+    """Writing and listening are stages behind the pool and the student; each is told once, before what it is for."""
+    names = [stage["name"] for stage in finished.facts["stages"]]
+
+    assert names.index("texts") < names.index("pool")
+    assert max(names.index("signal_gold"), names.index("signal_teacher")) < names.index("joint_teaching")
+    assert names.count("texts") == 2
+    assert len({stage["key"] for stage in finished.facts["stages"]}) == len(names)

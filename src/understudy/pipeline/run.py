@@ -1,7 +1,7 @@
 """A run: the stages in their order, from a recipe to a proven student."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
 from understudy.store.disk import write_json, write_text
-from understudy.store.stages import content_key
+from understudy.store.stages import content_key, open_stage
 
 STAGES = "stages.json"
 QUIET = Silence()
@@ -81,7 +81,7 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     )
     stages["proof"] = make_proof(bench, evidence, eos_id=learned.readers[TEACHER].tokenizer.eos_token_id)
     folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
-    facts = facts_of(stages["proof"], list(stages.values()))
+    facts = facts_of(stages["proof"], list(_with_parts(list(stages.values()), set())))
     write_report(facts, folder)
     return Run(folder, facts, stages)
 
@@ -143,6 +143,17 @@ def _generations(
         if _needs_pool(recipe):
             taught["pool"] = make_pool(bench, data, readers.teacher, student, limits(recipe))
     return made | {recipe.distil.method: make_student(bench, data, readers, {**begun, **taught}, origin=teacher)}
+
+
+def _with_parts(stages: Sequence[Finished], told: set[str]) -> Iterator[Finished]:
+    """The stages, each behind those it was made from that are not told yet: portions of the pool, signals."""
+    told |= {stage.key for stage in stages}
+    for stage in stages:
+        for key in stage.manifest.inputs.values():
+            if key not in told:
+                (folder,) = stage.folder.parent.glob(f"*-{key}")
+                yield from _with_parts([replace(open_stage(folder), reused=stage.reused)], told)
+        yield stage
 
 
 def _needs_pool(recipe: Recipe) -> bool:
