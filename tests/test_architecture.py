@@ -29,6 +29,7 @@ FLOORS = (
 HOMES = {
     "accelerate": {"training"},
     "ctranslate2": {"generation"},
+    "datasets": {"tasks"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "matplotlib": {"report"},

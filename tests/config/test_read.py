@@ -7,7 +7,7 @@ import yaml
 from understudy.config.networks import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchStudent
 from understudy.config.objectives import CrossEntropy, ForwardKL
 from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
-from understudy.config.task import FilesTask, Splits
+from understudy.config.task import FilesTask, HubTask, Splits
 from understudy.errors import ConfigError
 
 SAMPLE = """
@@ -81,6 +81,21 @@ def test_paths_are_meant_from_the_recipes_folder(sample: Path) -> None:
     )
     assert isinstance(recipe.teacher, PretrainedTeacher)
     assert recipe.teacher.model == str(sample.parent / "my-teacher")
+
+
+def test_a_data_set_beside_the_recipe_is_a_path(minimal: dict[str, Any], tmp_path: Path) -> None:
+    """A folder of that name lies there; a name on the hub is left alone."""
+    (tmp_path / "own").mkdir()
+    hub = {"splits": {"labeled": "train", "dev": "dev", "test": "test"}, "source": "{text}", "target": "{summary}"}
+    found = []
+    for dataset in ("own", "rajpurkar/squad"):
+        task = {"hub": {"dataset": dataset, **hub}}
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump({**minimal, "task": task}))
+        recipe = read_recipe(tmp_path / "my.yaml")
+        assert isinstance(recipe.task, HubTask)
+        found.append(recipe.task.hub.dataset)
+
+    assert found == [str(tmp_path / "own"), "rajpurkar/squad"]
 
 
 def test_a_name_on_the_hub_is_no_path(sample: Path) -> None:

@@ -76,6 +76,9 @@ def test_a_finding_names_the_path_and_what_was_found(
         (b"- task", r"my\.yaml holds list, not a mapping of names to settings \(recipe\)"),
         (b"", r"my\.yaml holds NoneType, not a mapping"),
         (b"task: {files: {labeled: 5}}", r"my\.yaml cannot be run as it is written"),
+        (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.source: 'a' names no column"),
+        (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.target: '\{b' has a brace without its other half"),
+        (b"task: {hub: {}, files: {}}", r"task: needs exactly one of the keys files, hub, forecast"),
         (b"task: {files: 5}\nteacher: 7", r"task\.files: needs exactly one of the keys labeled, kd4gen, got 5"),
     ],
 )

@@ -88,6 +88,15 @@ def test_a_task_of_another_kind_replaces_the_one_below(raw: dict[str, Any]) -> N
     assert not hasattr(recipe.student, "model")
 
 
+def test_a_data_set_of_the_hub_replaces_the_task_below(raw: dict[str, Any]) -> None:
+    """As files do."""
+    hub = {"dataset": "o/d", "splits": {"labeled": "a", "dev": "b", "test": "c"}, "source": "{s}", "target": "{t}"}
+    raw["tasks"]["hub"] = {"task": {"hub": hub}}
+    recipe = next(cell.recipe for cell in cells_of(check_study(raw, folder=Path("/data"))) if cell.task == "hub")
+
+    assert recipe.task.hub.dataset == "o/d"  # type: ignore[union-attr]
+
+
 def test_a_base_of_no_kind_is_kept(raw: dict[str, Any]) -> None:
     """What tasks of any kind share stands beside the kind that a task names."""
     raw["base"]["task"] = {"metrics": ["chrf"], "primary_metric": "chrf"}

@@ -7,7 +7,7 @@ import pytest
 from understudy.config.read import check_recipe
 from understudy.errors import DataError
 from understudy.pipeline.bench import Bench
-from understudy.pipeline.data import make_data, read_data
+from understudy.pipeline.data import _settings, make_data, read_data
 from understudy.progress import Silence
 from understudy.records import Example
 from understudy.store import Store
@@ -85,3 +85,50 @@ def test_a_missing_file_is_named(tiny: dict[str, Any], files: dict[str, str], tm
 
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         make_data(bench(tiny, tmp_path, task))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> dict[str, Any]:
+    """A data set in the hub's layout, in a local folder."""
+    (tmp_path / "own").mkdir()
+    for split, texts in {"train": "abc", "validation": "de"}.items():
+        rows = [{"text": text, "summary": text.upper()} for text in texts]
+        (tmp_path / "own" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = {"labeled": "train", "dev": "validation[:1]", "test": "validation[1:]"}
+    return {"dataset": str(tmp_path / "own"), "splits": splits, "source": "{text}", "target": "{summary}"}
+
+
+def test_a_data_set_of_the_hub_is_a_task(tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path) -> None:
+    """Its stage reads back what it was given, with labels hidden as asked."""
+    stage = make_data(bench(tiny, tmp_path, {"hub": hub, "labeled_inputs": 1, "unlabeled_inputs": 1}))
+    data = read_data(stage)
+
+    assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 1, 2)
+    assert (data.dev[0].targets, data.test[0].targets) == (("D",), ("E",))
+    assert stage.manifest.facts["incomplete"] == 0
+
+
+def test_the_key_is_of_the_folders_contents(tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path) -> None:
+    """The same folder elsewhere is the same data; another template or a changed file is not."""
+    first = make_data(bench(tiny, tmp_path, {"hub": hub}))
+    moved = Path(hub["dataset"]).rename(tmp_path / "moved")
+    again = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved)}}))
+    other = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved), "source": "it is {text}"}}))
+    (moved / "train.jsonl").write_text('{"text": "a", "summary": "B"}\n')
+    changed = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved)}}))
+
+    assert again.key == first.key
+    assert len({first.key, other.key, changed.key}) == 3
+
+
+def test_the_key_of_a_data_set_of_the_hub_is_of_its_name(tiny: dict[str, Any], hub: dict[str, Any]) -> None:
+    """And of its revision and configuration; none of them is asked for on the network."""
+    asked = [
+        {},
+        {"dataset": "another/name"},
+        {"revision": "v1"},
+        {"config": "own"},
+    ]
+    recipes = [check_recipe({**tiny, "task": {"hub": hub | {"dataset": "some/name"} | other}}) for other in asked]
+
+    assert len({json.dumps(_settings(recipe)) for recipe in recipes}) == 4

@@ -22,6 +22,21 @@ def test_new_data_under_an_old_name_make_another_cell(raw: dict[str, Any], tmp_p
     assert key_of(recipe.model_copy(update={"seed": 14})) != key_of(recipe)
 
 
+def test_a_changed_data_set_in_a_folder_makes_another_cell(raw: dict[str, Any], tmp_path: Path) -> None:
+    """One of the hub is known by its name."""
+    rows = tmp_path / "own" / "train.jsonl"
+    rows.parent.mkdir()
+    rows.write_text('{"text": "one"}\n')
+    hub = {"splits": {"labeled": "train", "dev": "train", "test": "train"}, "source": "{text}", "target": "{text}"}
+    keys = {}
+    for dataset in (str(rows.parent), "owner/name"):
+        recipe = check_recipe({**raw["base"], "name": "some", "task": {"hub": {"dataset": dataset, **hub}}})
+        keys[dataset] = recipe, key_of(recipe)
+    rows.write_text('{"text": "another"}\n')
+
+    assert [key_of(recipe) == before for recipe, before in keys.values()] == [False, True]
+
+
 @pytest.mark.parametrize("where", ["teacher", "student"])
 def test_another_checkpoint_under_an_old_name_makes_another_cell(
     raw: dict[str, Any], tmp_path: Path, where: str

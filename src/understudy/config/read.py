@@ -19,7 +19,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError, unknown_name
 
-PATHS = (("task", "files"), ("teacher", "model"), ("student", "model"))
+PATHS = (("task", "files"), ("task", "hub", "dataset"), ("teacher", "model"), ("student", "model"))
 """Where a recipe names files; relative ones are meant from the recipe's folder."""
 LONGEST = 80
 """Characters of a wrong value that a message shows."""
@@ -124,8 +124,10 @@ def _set(raw: dict[str, Any], override: str) -> None:
 def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths of the recipe, made absolute where such a file exists beside it (a hub name stays)."""
     raw = copy.deepcopy(raw)
-    for section, key in PATHS:
-        part = raw.get(section)
+    for *sections, key in PATHS:
+        part: object = raw
+        for section in sections:
+            part = part.get(section) if isinstance(part, dict) else None
         if not isinstance(part, dict) or key not in part:
             continue
         if isinstance(part[key], dict):

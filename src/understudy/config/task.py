@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import NonNegativeInt, PositiveInt, Tag, model_validator
 
 from understudy.config.section import Section, variant_by_key
+from understudy.config.template import Template
 
 MetricName = Literal[
     "bleu",
@@ -49,6 +50,32 @@ class Fields(Section):
     """A text, or a list of texts."""
     targets: str = "targets"
     """A list of texts, for records without `target`."""
+
+
+class HubSplits(Section):
+    """Which split of the data set is what here, or which part of one: `train`, `validation[:5000]`, `train[10000:]`."""
+
+    labeled: str
+    unlabeled: str | None = None
+    dev: str
+    test: str
+
+
+class Hub(Section):
+    """A data set in the layout of the Hugging Face hub. Code that comes with a data set is never run."""
+
+    dataset: str
+    """A name on the hub, or a local folder."""
+    config: str | None = None
+    """Which of its configurations, where it has several."""
+    revision: str | None = None
+    """A branch, a tag or a commit; none: the newest. A stage once made is not made again for a newer one."""
+    splits: HubSplits
+    source: Template
+    """Text with columns in braces: `{document}`, `{answers.text[0]}`; `{document:300 words}` takes the first words."""
+    target: Template
+    incomplete: Literal["refuse", "drop"] = "refuse"
+    """What becomes of rows in which a column that is named has nothing."""
 
 
 class Forecast(Section):
@@ -99,7 +126,17 @@ class Task(Section):
         return self
 
 
-class FilesTask(Task):
+class GivenTask(Task):
+    """What tasks have in common whose inputs are read, not made."""
+
+    labeled_inputs: PositiveInt | None = None
+    """Keep the labels of so many train inputs, drawn by the seed; the rest becomes unlabelled."""
+    unlabeled_inputs: PositiveInt | None = None
+    """Teach so many of the unlabelled inputs, drawn by the seed before leaks and limits take some away; a teacher that
+    may see all labels still sees those of the others. None: all."""
+
+
+class FilesTask(GivenTask):
     """The user's own files."""
 
     files: Annotated[
@@ -107,11 +144,12 @@ class FilesTask(Task):
         variant_by_key("labeled", "kd4gen"),
     ]
     fields: Fields = Fields()
-    labeled_inputs: PositiveInt | None = None
-    """Keep the labels of so many train inputs, drawn by the seed; the rest becomes unlabelled."""
-    unlabeled_inputs: PositiveInt | None = None
-    """Teach so many of the unlabelled inputs, drawn by the seed before leaks and limits take some away; a teacher that
-    may see all labels still sees those of the others. None: all."""
+
+
+class HubTask(GivenTask):
+    """A data set of the hub, by name or as a local folder."""
+
+    hub: Hub
 
 
 class ForecastTask(Task):
@@ -122,6 +160,6 @@ class ForecastTask(Task):
 
 
 AnyTask = Annotated[
-    Annotated[FilesTask, Tag("files")] | Annotated[ForecastTask, Tag("forecast")],
-    variant_by_key("files", "forecast"),
+    Annotated[FilesTask, Tag("files")] | Annotated[HubTask, Tag("hub")] | Annotated[ForecastTask, Tag("forecast")],
+    variant_by_key("files", "hub", "forecast"),
 ]

@@ -6,14 +6,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from understudy.config.recipe import Recipe
-from understudy.config.task import FilesTask, ForecastTask, Splits
+from understudy.config.task import FilesTask, ForecastTask, HubTask, Splits
 from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store import Finished
-from understudy.store.disk import checksum, write_text
+from understudy.store.disk import checksum, checksums, write_text
 from understudy.tasks.files import load_files
 from understudy.tasks.forecast import forecast_task
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
+from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
 
 SPLITS = tuple(field.name for field in fields(TaskData))
@@ -48,31 +49,33 @@ def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:
     task = recipe.task
     if isinstance(task, ForecastTask):
         return forecast_task(**task.forecast.model_dump(), seed=recipe.seed), {}
-    labeled, unlabeled = task.labeled_inputs, task.unlabeled_inputs
-    if isinstance(task.files, Splits):
+    labeled, unlabeled, seed = task.labeled_inputs, task.unlabeled_inputs, recipe.seed
+    if isinstance(task, HubTask):
+        loaded = load_hub(task.hub, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
+    elif isinstance(task.files, Splits):
         paths = {name: path for name, path in task.files if path is not None}
-        loaded = load_files(
-            **paths, fields=task.fields, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=recipe.seed
-        )
+        loaded = load_files(**paths, fields=task.fields, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
     else:
-        loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=recipe.seed)
+        loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
     return loaded.data, dict(loaded.facts)
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
-    """What the splits depend on: for files their contents, not their places."""
+    """What the splits depend on: for files their contents, not their places; for a data set of the hub its name."""
     task = recipe.task
     plain: dict[str, object] = {"leaks": task.leaks, "seed": recipe.seed}
-    if isinstance(task, FilesTask):
-        # A missing file has no content to hash; loading it says so in its own words.
-        contents = {name: checksum(path) for name, path in task.files if path is not None and path.is_file()}
-        return plain | {
-            "files": contents,
-            "fields": task.fields.model_dump(),
-            "labeled_inputs": task.labeled_inputs,
-            "unlabeled_inputs": task.unlabeled_inputs,
-        }
-    return plain | {"forecast": task.forecast.model_dump()}
+    match task:
+        case ForecastTask():
+            return plain | {"forecast": task.forecast.model_dump()}
+        case HubTask():
+            folder = Path(task.hub.dataset)
+            known = {"dataset": checksums(folder)} if folder.is_dir() else {}
+            own: dict[str, object] = {"hub": task.hub.model_dump() | known}
+        case FilesTask():
+            # A missing file has no content to hash; loading it says so in its own words.
+            contents = {name: checksum(path) for name, path in task.files if path is not None and path.is_file()}
+            own = {"files": contents, "fields": task.fields.model_dump()}
+    return plain | own | {"labeled_inputs": task.labeled_inputs, "unlabeled_inputs": task.unlabeled_inputs}
 
 
 def _lines(examples: Iterable[Example]) -> str:

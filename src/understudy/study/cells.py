@@ -13,7 +13,7 @@ from typing import Literal, cast
 from understudy.config.networks import PretrainedStudent, PretrainedTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell
-from understudy.config.task import FilesTask, Splits
+from understudy.config.task import FilesTask, HubTask, Splits
 from understudy.errors import StoreError, UnderstudyError
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.networks import identity
@@ -124,6 +124,8 @@ def key_of(recipe: Recipe) -> str:
         files = recipe.task.files
         paths = [path for _, path in files if path] if isinstance(files, Splits) else [files.kd4gen]
         named += [_content(path) for path in paths if path.is_file()]
+    if isinstance(recipe.task, HubTask) and Path(recipe.task.hub.dataset).is_dir():
+        named.append(_content(Path(recipe.task.hub.dataset)))
     for own in (recipe.teacher, recipe.student):
         if isinstance(own, PretrainedTeacher | PretrainedStudent) and Path(own.model).is_dir():
             named.append(_content(Path(own.model)))

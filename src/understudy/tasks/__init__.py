@@ -1,4 +1,4 @@
-"""What is to be learned: examples from the user's files or from the embedded task `forecast`, and guards on them.
+"""What is to be learned: examples from the user's files, the hub or the embedded task `forecast`, and guards on them.
 
 Nothing here knows models or tokens.
 """
@@ -9,6 +9,7 @@ from understudy.tasks.files import Loaded, load_files, read_examples
 from understudy.tasks.forecast import forecast_task
 from understudy.tasks.forecast_check import SlotErrors, check_bulletin
 from understudy.tasks.guards import Leak, describe, drop_leaks, find_leaks, refuse_leaks
+from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
 
 CHECKERS: dict[str, Callable[[str, str], SlotErrors]] = {
@@ -27,6 +28,7 @@ __all__ = [
     "find_leaks",
     "forecast_task",
     "load_files",
+    "load_hub",
     "load_kd4gen",
     "read_examples",
     "refuse_leaks",
