@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -108,6 +110,57 @@ def test_an_empty_rest_leaves_value_and_gradient_finite(name: str) -> None:
 
     assert gradient_NV.isfinite().all()
     torch.testing.assert_close(loss, function(student_NV, teacher_NV, **settings), rtol=1e-3, atol=1e-3)
+
+
+def with_absent(student_NV: Tensor, teacher_NV: Tensor, k: int, more: int) -> tuple[Tensor, Tensor]:
+    """What the student's logits are compared with: k kept tokens and, as absent entries, the `more` it likes best."""
+    ids_NK, logp_NK = kept(teacher_NV, k)
+    others_NV = student_NV.detach().scatter(-1, ids_NK, -torch.inf)
+    absent_NM = others_NV.topk(more).indices
+    return torch.cat([absent_NM, ids_NK], dim=-1), torch.cat([torch.full((N, more), -torch.inf), logp_NK], dim=-1)
+
+
+@pytest.mark.parametrize(("k", "more"), [(1, 1), (2, 3), (2, V - 2)])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [(name, SETTINGS.get(name, {})) for name in WITH_TEACHER]
+    + [(name, {"temperature": 10.0}) for name in ("forward_kl", "reverse_kl", "jsd")],
+)
+def test_absent_entries_belong_to_the_rest(name: str, settings: dict[str, float], k: int, more: int) -> None:
+    """Value and gradient are those of the kept tokens alone, and finite, whatever stands in the absent entries."""
+    student_NV, teacher_NV = torch.randn(N, V, requires_grad=True), torch.randn(N, V)
+    losses = [
+        OBJECTIVES[name].function(*bucketed(student_NV, ids_NK, logp_NK), **settings)
+        for ids_NK, logp_NK in (with_absent(student_NV, teacher_NV, k, more), kept(teacher_NV, k))
+    ]
+    gradients = [torch.autograd.grad(loss, student_NV)[0] for loss in losses]
+
+    # Temperature 10 multiplies the rounding of float32 by 100.
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-6, atol=1e-5 if "temperature" in settings else 1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
+
+
+def test_absent_entries_agree_with_a_sum_by_hand() -> None:
+    """Forward KL of a row with one kept token, one absent and two others."""
+    q, p = (0.5, 0.25, 0.15, 0.1), 0.7
+    expected = p * math.log(p / q[0]) + (1 - p) * math.log((1 - p) / (q[1] + q[2] + q[3]))
+    found = forward_kl(
+        *bucketed(torch.tensor([q]).log(), torch.tensor([[0, 2]]), torch.tensor([[math.log(p), -math.inf]]))
+    )
+
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_an_absent_entry_leaves_the_other_rows_alone(name: str) -> None:
+    """The rows without one are the same bits as in a batch that has none."""
+    student_NV, teacher_NV = torch.randn(N, V), torch.randn(N, V)
+    ids_NK, logp_NK = kept(teacher_NV, 3)
+    full = bucketed(student_NV, ids_NK, logp_NK)
+    logp_NK[0, 2] = -torch.inf
+    part = bucketed(student_NV, ids_NK, logp_NK)
+
+    assert all(torch.equal(one[1:], other[1:]) for one, other in zip(part, full, strict=True))
 
 
 def test_only_the_student_learns_and_in_float32() -> None:

@@ -13,6 +13,8 @@ from understudy.errors import ObjectiveError
 
 # A bucket that holds nothing gets e⁻⁵⁰ of the best token in place of zero: log 0 is minus infinity, its gradient nan.
 _NOTHING = -50.0
+# An absent entry is e⁻¹⁰⁰⁰⁰ on both sides: zero in float32, also at temperature 100, where e⁻⁵⁰ would be 0.6.
+_ABSENT = -10_000.0
 # A rest below float32's precision is what rounding left of 1 - Σ, and it may be negative.
 _SMALLEST_REST = torch.finfo(torch.float32).eps
 
@@ -26,10 +28,14 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
     token is left in the last bucket, nothing changes. Otherwise KL, JSD, TVD and the skew divergences at temperature 1
     are at most those of the whole vocabulary; a temperature and TAID act on buckets.
 
+    A row that keeps fewer than K says minus infinity for the others. Their buckets are empty on both sides and take no
+    gradient; the tokens that stand there belong to the rest.
+
     Args:
         student_logits_NV: any float type.
         top_ids_NK: int64, the tokens that the teacher kept, each once in its row.
-        top_logp_NK: the teacher's log-probabilities of these tokens among all V, in nats; no gradient is taken.
+        top_logp_NK: the teacher's log-probabilities of these tokens among all V, in nats; minus infinity where the
+            entry is absent; no gradient is taken.
 
     Returns:
         Student's and teacher's log-probabilities, both N x (K + 1), float32, in nats. The student's rest is summed
@@ -43,18 +49,21 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
         to the kept tokens, as renormalising them would teach it.
     """
     _refuse_other_shapes(student_logits_NV, top_ids_NK, top_logp_NK)
-    student_logits_NV = student_logits_NV.float()
+    student_logits_NV, teacher_logp_NK = student_logits_NV.float(), top_logp_NK.detach().float()
     kept_NK = student_logits_NV.gather(-1, top_ids_NK)
-    if kept_NK.shape == student_logits_NV.shape:  # nothing is left over, and half precision must not make it up
-        return F.log_softmax(kept_NK, dim=-1), F.log_softmax(top_logp_NK.detach().float(), dim=-1)
-    nothing_N1 = student_logits_NV.detach().amax(dim=-1, keepdim=True) + _NOTHING
+    present_NK = teacher_logp_NK > -torch.inf
+    if kept_NK.shape == student_logits_NV.shape and bool(present_NK.all()):
+        # Nothing is left over, and half precision must not make it up.
+        return F.log_softmax(kept_NK, dim=-1), F.log_softmax(teacher_logp_NK, dim=-1)
+    best_N1 = student_logits_NV.detach().amax(dim=-1, keepdim=True)
     # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient. One pass over the
     # vocabulary: the whole is the kept and the rest.
-    rest_N = student_logits_NV.scatter(-1, top_ids_NK, nothing_N1.expand_as(kept_NK)).logsumexp(dim=-1)
+    taken_NK = torch.where(present_NK, best_N1 + _NOTHING, kept_NK)
+    rest_N = student_logits_NV.scatter(-1, top_ids_NK, taken_NK).logsumexp(dim=-1)
+    kept_NK = torch.where(present_NK, kept_NK, best_N1 + _ABSENT)
     student_log_NJ = F.log_softmax(torch.cat([kept_NK, rest_N[:, None]], dim=-1), dim=-1)
-    teacher_logp_NK = top_logp_NK.detach().float()
     teacher_rest_N = (1 - teacher_logp_NK.exp().sum(dim=-1)).clamp(min=_SMALLEST_REST).log()
-    return student_log_NJ, torch.cat([teacher_logp_NK, teacher_rest_N[:, None]], dim=-1)
+    return student_log_NJ, torch.cat([teacher_logp_NK.clamp(min=_ABSENT), teacher_rest_N[:, None]], dim=-1)
 
 
 def _refuse_other_shapes(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor) -> None:
