@@ -44,6 +44,21 @@ def test_the_remains_of_other_texts_are_not_taken_up(tmp_path: Path) -> None:
     assert SignalFile.open(tmp_path, positions=5, top=2, content="others").done == 0
 
 
+def test_single_precision_is_kept_where_it_was_asked_for(tmp_path: Path) -> None:
+    """Seven digits and minus infinity come back as they were written; half precision is the rule."""
+    few = np.array([[-0.1234567, -np.inf]], np.float32)
+    file = SignalFile.open(tmp_path, positions=1, top=2, content="texts", dtype=np.float32)
+    file.signal.logp_PK[:] = few
+    file.finish(1)
+
+    read = read_signal(tmp_path, positions=1, content="texts").logp_PK
+    assert read.dtype == np.float32
+    assert read.tolist() == few.tolist()
+    assert SignalFile.open(tmp_path, positions=1, top=2, content="texts", dtype=np.float32).done == 1
+    assert SignalFile.open(tmp_path, positions=1, top=2, content="texts").done == 0
+    assert SignalFile.open(tmp_path, positions=1, top=2, content="texts").signal.logp_PK.dtype == np.float16
+
+
 @pytest.mark.parametrize(("positions", "content"), [(4, "others"), (5, "texts")])
 def test_the_signal_of_other_texts_is_refused(positions: int, content: str, tmp_path: Path) -> None:
     """Another teacher, another tokenizer or another text is another content; the message shows both."""

@@ -25,8 +25,9 @@ class Signal:
     """The kept tokens of every position, and their log-probabilities among all tokens."""
 
     ids_PK: NDArray[np.int32]
-    logp_PK: NDArray[np.float16]
-    """In nats; half precision keeps three digits of each, at 6 bytes per kept token with its id."""
+    logp_PK: NDArray[np.float16 | np.float32]
+    """In nats; half precision keeps three digits of each, at 6 bytes per kept token with its id, single precision
+    seven at 8 bytes. Minus infinity where a position keeps fewer than K."""
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -48,14 +49,32 @@ class SignalFile:
     """How much of the work is finished, in the writer's count."""
 
     @classmethod
-    def open(cls, folder: Path, *, positions: int, top: int, content: str) -> Self:
-        """A new file, or the one that a killed attempt left."""
+    def open(
+        cls,
+        folder: Path,
+        *,
+        positions: int,
+        top: int,
+        content: str,
+        dtype: type[np.float16 | np.float32] = np.float16,
+    ) -> Self:
+        """A new file, or the one that a killed attempt left.
+
+        Args:
+            folder: where it is written.
+            positions: how many the texts have.
+            top: K, the tokens that are kept of each.
+            content: what the positions are those of; what is left of others is begun anew, as is another `dtype`.
+            dtype: of the log-probabilities. Half precision is enough where many tokens are kept; where an endpoint
+                names only a few, its rounding would be the larger error.
+        """
         receipt, done = folder / RECEIPT, 0
         if receipt.is_file() and read_json(receipt)["content"] == content:
-            done = int(str(read_json(receipt)["done"]))
+            left = np.load(folder / LOGP, mmap_mode="r")
+            done = int(str(read_json(receipt)["done"])) if left.dtype == dtype else 0
         mode: Literal["r+", "w+"] = "r+" if done else "w+"
         ids = np.lib.format.open_memmap(folder / IDS, mode, np.int32, (positions, top))
-        logp = np.lib.format.open_memmap(folder / LOGP, mode, np.float16, (positions, top))
+        logp = np.lib.format.open_memmap(folder / LOGP, mode, dtype, (positions, top))
         for path in (folder / IDS, folder / LOGP):  # a full disk is told here: a write to mapped memory would kill us
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
