@@ -35,7 +35,7 @@ HOMES = {
     "matplotlib": {"report"},
     "nltk": {"evaluation"},
     "openai": {"teacher"},
-    "numpy": {"evaluation", "pipeline", "pool", "study", "training"},
+    "numpy": {"evaluation", "pipeline", "pool", "study", "teacher", "training"},
     "psutil": {"evaluation"},
     "pyarrow": {"pool", "tasks"},
     "pydantic": {"config"},
