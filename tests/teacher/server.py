@@ -15,7 +15,7 @@ from typing import Any
 FAULTS = ("429", "429 at once", "500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered")
 BILLED = {"500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered", ""}
 """The server has done its work and wants its money, whether or not the answer arrives."""
-SLOW_S = 1.5
+SLOW_S = 2.5
 
 
 class Book:
@@ -103,8 +103,8 @@ def completion(question: str, asked: dict[str, Any], fault: str) -> dict[str, An
     content = None
     if asked.get("logprobs") and fault != "no logprobs":
         content = [
-            {"token": word, "logprob": -0.1, "top_logprobs": [{"token": word, "logprob": -0.1}], "bytes": None}
-            for word in words
+            {"token": word, "logprob": -0.1, "top_logprobs": [named(word, -0.1), named("\u2603", -2.5)], "bytes": None}
+            for word in (word if place == 0 else f" {word}" for place, word in enumerate(words))
         ]
     choice = {
         "message": {"role": "assistant", "content": text},
@@ -123,6 +123,11 @@ def completion(question: str, asked: dict[str, Any], fault: str) -> dict[str, An
             "total_tokens": len(question.split()) + asked["n"] * len(words),
         },
     }
+
+
+def named(word: str, logprob: float) -> dict[str, Any]:
+    """A token that might have been written."""
+    return {"token": word, "logprob": logprob, "bytes": list(word.encode())}
 
 
 def serve(book: Book) -> ThreadingHTTPServer:

@@ -30,4 +30,7 @@ def test_an_answer_is_a_target_or_has_a_reason(
     text: str, finish: str, settings: dict[str, object], expected: str, why: str
 ) -> None:
     """What is no target is told by one of few reasons, so that they can be counted."""
-    assert judged(Choice(text, finish), Endpoint.model_validate({"model": "m", **settings})) == (expected, why)
+    found = judged(Choice(text, finish), Endpoint.model_validate({"model": "m", **settings}))
+
+    assert (found.text, found.rejected) == (expected, why)
+    assert text[found.start :].startswith(expected)

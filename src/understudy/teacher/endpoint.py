@@ -85,13 +85,19 @@ def _choice(plain: Mapping[str, Any]) -> Choice:
     if positions:
         logprobs = [
             {
-                "token": position["token"],
+                "token": _piece(position),
                 "logprob": position["logprob"],
-                "top": [[other["token"], other["logprob"]] for other in position.get("top_logprobs") or ()],
+                "top": [[_piece(other), other["logprob"]] for other in position.get("top_logprobs") or ()],
             }
             for position in positions
         ]
     return Choice(str(plain["message"].get("content") or ""), str(plain.get("finish_reason") or ""), logprobs)
+
+
+def _piece(token: Mapping[str, Any]) -> str | list[int]:
+    """A token as text where that is all of it, else as bytes: one that holds a part of a character is no text."""
+    text, given = str(token["token"]), token.get("bytes")
+    return text if given is None or list(text.encode()) == given else list(given)
 
 
 def _status(status: int, headers: Mapping[str, str], endpoint: Endpoint) -> Exception:

@@ -8,7 +8,7 @@ Answers stand as the server gave them: which of them are targets is judged anew 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ class Journal:
     def send(self, source: str, most: float) -> int:
         """Notes a request before it is sent; its number."""
         self.requests += 1
-        event = {"sent": self.requests, "source": _key(source), "most": most}
+        event = {"sent": self.requests, "source": source_key(source), "most": most}
         self._write(event)
-        self.open[self.requests] = _key(source), most
+        self.open[self.requests] = source_key(source), most
         return self.requests
 
     def end(self, request: int, *, cost: float | None, choices: Sequence[Choice] = (), failure: str = "") -> None:
@@ -87,20 +87,20 @@ class Journal:
 
     def give_up(self, source: str, why: str) -> None:
         """Notes that a source is left without an answer, for now."""
-        self._write({"gave_up": _key(source), "why": why})
-        self.failures[_key(source)] = why
+        self._write({"gave_up": source_key(source), "why": why})
+        self.failures[source_key(source)] = why
 
     def take_up(self, source: str) -> None:
         """Forgets why a source had no answer: it is asked about again."""
-        self.failures.pop(_key(source), None)
+        self.failures.pop(source_key(source), None)
 
     def answers(self, source: str) -> list[Choice]:
         """What a source was answered."""
-        return self.choices.get(_key(source), [])
+        return self.choices.get(source_key(source), [])
 
     def failure(self, source: str) -> str:
         """Why a source has no answer; empty where it has one, or was not asked about."""
-        return self.failures.get(_key(source), "")
+        return self.failures.get(source_key(source), "")
 
     def _end(self, request: int, cost: float | None, choices: Sequence[Choice]) -> None:
         source, most = self.open.pop(request)
@@ -132,7 +132,24 @@ class Journal:
             raise
 
 
-def _key(source: str) -> str:
+def answered(path: Path) -> Iterator[tuple[str, Choice]]:
+    """Every answer of a journal in the order in which they came, with its log-probabilities; by the source's key.
+
+    One at a time: with log-probabilities, all of them may be larger than the memory.
+    """
+    open_requests: dict[int, str] = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            event = json.loads(line)
+            if "sent" in event:
+                open_requests[event["sent"]] = event["source"]
+            elif "ended" in event:
+                source = open_requests.pop(event["ended"])
+                yield from ((source, Choice(**choice)) for choice in event["choices"])
+
+
+def source_key(source: str) -> str:
+    """What a source is known by in a journal."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 

@@ -14,6 +14,8 @@ class Judged(NamedTuple):
 
     text: str
     rejected: str
+    start: int = 0
+    """Where the text begins within the answer, in characters."""
 
 
 def judged(choice: Choice, endpoint: Endpoint) -> Judged:
@@ -26,5 +28,8 @@ def judged(choice: Choice, endpoint: Endpoint) -> Judged:
     if any(re.match(pattern, text) for pattern in endpoint.refusals):
         return Judged("", "a refusal")
     found = re.fullmatch(endpoint.answer, choice.text, re.DOTALL)
-    wanted = ((found[1] if found.re.groups else found[0]) or "").strip() if found else ""
-    return Judged(wanted, "" if wanted else "not of the form asked for")
+    group = 1 if found and found.re.groups else 0
+    inner = (found[group] or "") if found else ""
+    if not found or not inner.strip():
+        return Judged("", "not of the form asked for")
+    return Judged(inner.strip(), "", found.start(group) + len(inner) - len(inner.lstrip()))
