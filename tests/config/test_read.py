@@ -4,7 +4,13 @@ from typing import Any
 import pytest
 import yaml
 
-from understudy.config.networks import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchStudent
+from understudy.config.networks import (
+    PretrainedStudent,
+    PretrainedTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+)
 from understudy.config.objectives import CrossEntropy, ForwardKL
 from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
 from understudy.config.task import FilesTask, HubTask, Splits
@@ -123,6 +129,7 @@ def test_overrides_win_over_the_file(sample: Path) -> None:
     assert recipe.distil.student_text.rounds_per_epoch == 5
     assert recipe.evaluation.decoding.kind == "greedy"
     assert recipe.task.metrics == ("bleu", "nll")
+    assert isinstance(recipe.teacher, PretrainedTeacher | ScratchTeacher)
     assert recipe.teacher.finetune is None
 
 

@@ -35,9 +35,12 @@ def test_all_findings_are_told_at_once(minimal: dict[str, Any]) -> None:
             {"student": {"prune": {"decoder_layers": [0, "b"]}}},
             r"  student\.prune\.decoder_layers\.1: Input .* got 'b'",
         ),
-        ({"task": {"files": {"labeled": "a", "dev": "b"}}}, r"task\.files\.test: is missing; add it"),
+        (
+            {"task": {"files": {"labeled": "a", "dev": "b"}}},
+            r"task: test comes from a file, .* neither is given",
+        ),
         ({"task": {"files": {"labeled": 5, "dev": "b", "test": "c"}}}, r"task\.files\.labeled: .* path.*got 5"),
-        ({"teacher": {}}, r"teacher: needs exactly one of the keys model, scratch, got \{\}"),
+        ({"teacher": {}}, r"teacher: needs exactly one of the keys model, scratch, endpoint, got \{\}"),
         (
             {"student": {"model": "m", "prune": {}}},
             r"student: needs exactly one of the keys model, scratch, prune, got \{'model': 'm', 'prune': \{\}\}",
@@ -79,7 +82,7 @@ def test_a_finding_names_the_path_and_what_was_found(
         (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.source: 'a' names no column"),
         (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.target: '\{b' has a brace without its other half"),
         (b"task: {hub: {}, files: {}}", r"task: needs exactly one of the keys files, hub, forecast"),
-        (b"task: {files: 5}\nteacher: 7", r"task\.files: needs exactly one of the keys labeled, kd4gen, got 5"),
+        (b"task: {files: 5}\nteacher: 7", r"task\.files: Input should be a valid dictionary .*, got 5"),
     ],
 )
 def test_a_file_that_holds_no_recipe_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -47,7 +47,7 @@ def questions(folder: Path, count: int) -> Path:
 
 def settings(address: str, **more: object) -> dict[str, Any]:
     """Patience for a second or two."""
-    asked = {"model": "m", "base_url": address, "key": "SOME_KEY", "timeout_s": 1.0, "concurrency": 16, "attempts": 8}
+    asked = {"model": "m", "base_url": address, "key": "SOME_KEY", "timeout_s": 2.0, "concurrency": 16, "attempts": 8}
     return {**asked, "max_tokens": 8, "top_logprobs": 1, **more}
 
 

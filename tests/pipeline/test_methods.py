@@ -8,7 +8,8 @@ import pytest
 from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe, merge
 from understudy.pipeline.bench import STORE, Bench
-from understudy.pipeline.run import QUIET, Learned, learn
+from understudy.pipeline.learned import Learned
+from understudy.pipeline.run import QUIET, learn
 from understudy.store import Store
 
 GPT2 = {"architecture": "gpt2", "encoder_layers": 0}

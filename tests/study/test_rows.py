@@ -10,7 +10,7 @@ from understudy.config.study import cells_of, check_study
 from understudy.evaluation.bootstrap import TAIL, resample_weights
 from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.bench import Bench
-from understudy.pipeline.run import Learned
+from understudy.pipeline.learned import Learned
 from understudy.progress import Silence
 from understudy.records import Prediction, TaskData
 from understudy.store import Finished, Store

@@ -27,7 +27,7 @@ class Price(Section):
     output: NonNegativeFloat
 
 
-class Endpoint(Section):
+class Server(Section):
     """The server, the question, the limits."""
 
     model: str
@@ -38,9 +38,6 @@ class Endpoint(Section):
     system: str | None = None
     prompt: str = "{source}"
     """What is asked; {source} stands for the input. Demonstrations are written out here."""
-    per_input: PositiveInt = 1
-    temperature: NonNegativeFloat = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: PositiveInt = 256
     """Of an answer; a longer one is cut by the server, and rejected."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
@@ -71,6 +68,14 @@ class Endpoint(Section):
             msg = f"budget is {self.budget}, but without price nobody knows what is spent; give price.input and .output"
             raise ValueError(msg)
         return self
+
+
+class Endpoint(Server):
+    """A server, and how many texts it is asked for. In a recipe `pseudo_targets` says that."""
+
+    per_input: PositiveInt = 1
+    temperature: NonNegativeFloat = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
     def determines(self) -> dict[str, object]:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, Tag
 
+from understudy.config.endpoint import Server
 from understudy.config.section import Section, variant_by_key
 from understudy.config.training import Training
 
@@ -54,6 +55,14 @@ class ScratchTeacher(Teacher):
     finetune: Training = Training(learning_rate=7e-4)
 
 
+class EndpointTeacher(Section):
+    """A teacher behind an OpenAI-compatible server: it writes, and tells a few log-probabilities at the most."""
+
+    endpoint: Server
+    pieces: PositiveInt = 4000
+    """Pieces of the tokenizer that a student from scratch gets, trained on the inputs and the endpoint's texts."""
+
+
 class Student(Section):
     """What every student has."""
 
@@ -68,7 +77,7 @@ class PretrainedStudent(Student):
 
 
 class ScratchStudent(Student):
-    """A student built from a few sizes, with the teacher's tokenizer."""
+    """A student built from a few sizes, with the teacher's tokenizer, if it has one."""
 
     scratch: Scratch
 
@@ -80,8 +89,10 @@ class PrunedStudent(Student):
 
 
 AnyTeacher = Annotated[
-    Annotated[PretrainedTeacher, Tag("model")] | Annotated[ScratchTeacher, Tag("scratch")],
-    variant_by_key("model", "scratch"),
+    Annotated[PretrainedTeacher, Tag("model")]
+    | Annotated[ScratchTeacher, Tag("scratch")]
+    | Annotated[EndpointTeacher, Tag("endpoint")],
+    variant_by_key("model", "scratch", "endpoint"),
 ]
 AnyStudent = Annotated[
     Annotated[PretrainedStudent, Tag("model")]

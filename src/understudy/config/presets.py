@@ -20,6 +20,7 @@ K = 8
 LABELED_BEAM = {"inputs": ["labeled"], "per_input": 1, "decoding": BEAM}
 ALL_BEAM = {"inputs": ["labeled", "unlabeled"], "per_input": 1, "decoding": BEAM}
 ALL_SAMPLED = {"inputs": ["labeled", "unlabeled"], "per_input": K, "decoding": SAMPLING}
+UNLABELED_SAMPLED = {"inputs": ["unlabeled"], "per_input": 1, "decoding": SAMPLING | {"top_k": 0, "top_p": 1.0}}
 STUDENTS_OWN = {"inputs": ["labeled", "unlabeled"], "per_input": 1, "decoding": SAMPLING}
 """Nothing is written by the teacher; `inputs` says what the student writes for."""
 
@@ -129,6 +130,18 @@ PAPER = {
         "Calderon et al. 2023, S8, section 5.3",
         _mixture(JOINT, FORWARD_KL),
         ALL_SAMPLED,
+    ),
+    "extreme_fine_tune": Preset(
+        "The student learns texts of the teacher as labels, and no gold: all that a teacher behind an endpoint needs.",
+        "Kim & Rush 2016; Calderon et al. 2023, the extreme set-up (Table 7)",
+        _mixture({"teacher": 1.0}, CROSS_ENTROPY),
+        UNLABELED_SAMPLED,
+    ),
+    "extreme_logits": Preset(
+        "The student matches, on texts of the teacher, the distributions that it told while it wrote, and no gold.",
+        "Calderon et al. 2023, the extreme set-up (Table 7)",
+        _mixture({"teacher": 1.0}, FORWARD_KL),
+        UNLABELED_SAMPLED,
     ),
 }
 """The methods of the paper, in its order."""

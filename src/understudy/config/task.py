@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from understudy.config.section import Section, variant_by_key
 from understudy.config.template import Template
@@ -28,16 +28,29 @@ MetricName = Literal[
 class Splits(Section):
     """One file per split: JSONL, JSONL.gz, CSV, TSV or Parquet."""
 
-    labeled: Path
+    labeled: Path | None = None
+    """None: no labels at all; a teacher behind an endpoint writes all that is learned."""
     unlabeled: Path | None = None
-    dev: Path
-    test: Path
+    dev: Path | None = None
+    test: Path | None = None
+    """Dev and test may be left out where `held_out` takes them from the unlabelled inputs."""
+
+
+class HeldOut(Section):
+    """So many unlabelled inputs become dev and test, drawn by the seed; the teacher writes their references."""
+
+    dev: PositiveInt | None = None
+    test: PositiveInt | None = None
 
 
 class Kd4gen(Section):
     """One JSON of the form split -> {text: [...], target: [...]}."""
 
     kd4gen: Path
+
+
+def _has(section: object, key: str) -> bool:
+    return key in section if isinstance(section, dict) else hasattr(section, key)
 
 
 class Fields(Section):
@@ -141,9 +154,41 @@ class FilesTask(GivenTask):
 
     files: Annotated[
         Annotated[Splits, Tag("labeled")] | Annotated[Kd4gen, Tag("kd4gen")],
-        variant_by_key("labeled", "kd4gen"),
+        Discriminator(lambda files: "kd4gen" if _has(files, "kd4gen") else "labeled"),
     ]
     fields: Fields = Fields()
+    held_out: HeldOut = HeldOut()
+    pseudo_references: tuple[Literal["dev", "test"], ...] = ()
+    """Splits compared with what the teacher writes, though there is a file; those held out always are."""
+
+    @property
+    def referenced_by_teacher(self) -> tuple[str, ...]:
+        """The splits whose references the teacher writes."""
+        return tuple(
+            split for split in ("dev", "test") if split in self.pseudo_references or getattr(self.held_out, split)
+        )
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is gold to learn from."""
+        return not isinstance(self.files, Splits) or self.files.labeled is not None
+
+    @model_validator(mode="after")
+    def _every_split_comes_from_one_place(self) -> Self:
+        given = self.files.model_dump() if isinstance(self.files, Splits) else dict.fromkeys(("dev", "test"), True)
+        for split in ("dev", "test"):
+            held_out = getattr(self.held_out, split)
+            if bool(given[split]) == bool(held_out):
+                found = "both" if held_out else "neither"
+                msg = (
+                    f"{split} comes from a file, files.{split}, or from the unlabelled inputs, held_out.{split}, and "
+                    f"{found} is given; give one of them"
+                )
+                raise ValueError(msg)
+        if isinstance(self.files, Splits) and not (self.files.labeled or self.files.unlabeled):
+            msg = "files names neither labeled nor unlabeled, so there is nothing to learn from; name one of them"
+            raise ValueError(msg)
+        return self
 
 
 class HubTask(GivenTask):

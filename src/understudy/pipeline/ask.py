@@ -32,6 +32,14 @@ class Asked:
     texts: int
 
 
+@dataclass(frozen=True)
+class Question:
+    """Inputs that an endpoint is asked about alike: how many texts each, the endpoint says."""
+
+    examples: Sequence[Example]
+    endpoint: Endpoint
+
+
 def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUIET) -> Asked:
     """Asks an endpoint about every input of a file, and writes what it answered as labelled examples.
 
@@ -56,31 +64,53 @@ def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUI
         if not alone:
             raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
         journal = Journal.at(out / JOURNAL, determines=endpoint.determines)
-        progress.say(_estimate(examples, journal, endpoint))
         try:
-            with progress.work(f"{endpoint.model} answers", len(examples), "input") as advance:
-                asyncio.run(_ask(examples, journal, endpoint, advance))
+            put([Question(examples, endpoint)], journal, progress)
         finally:  # what was answered is delivered, however the asking ends
             texts = _write(examples, journal, endpoint, out)
         return Asked(out, outcome_of(examples, journal, endpoint), texts)
 
 
-async def _ask(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, advance: Advance) -> None:
-    async with open_endpoint(endpoint) as asking:
-        clock = Clock(time.monotonic, asyncio.sleep)
-        await ask_all(examples, asking, journal, endpoint, clock=clock, advance=advance)
+def put(questions: Sequence[Question], journal: Journal, progress: Progress) -> None:
+    """Asks what the journal lacks, after a word on what that can cost.
+
+    Raises:
+        GenerationError: if the server refuses us, or there is no client or key.
+    """
+    progress.say(_estimate(questions, journal))
+    if not any(missing for question in questions for _, missing in _missing(question, journal)):
+        return
+    with progress.work(
+        f"{questions[0].endpoint.model} answers", sum(len(question.examples) for question in questions), "input"
+    ) as advance:
+        asyncio.run(_ask(questions, journal, advance))
 
 
-def _estimate(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> str:
+async def _ask(questions: Sequence[Question], journal: Journal, advance: Advance) -> None:
+    clock = Clock(time.monotonic, asyncio.sleep)
+    async with open_endpoint(questions[0].endpoint) as asking:
+        for question in questions:
+            await ask_all(question.examples, asking, journal, question.endpoint, clock=clock, advance=advance)
+
+
+def _estimate(questions: Sequence[Question], journal: Journal) -> str:
     """What is asked, and what it can cost, before the first request."""
-    missing = [(example, endpoint.per_input - len(journal.answers(example.source))) for example in examples]
-    missing = [(example, texts) for example, texts in missing if texts > 0]
-    words = f"{len(missing)} of {len(examples)} inputs are to be asked about, {endpoint.per_input} texts each"
+    endpoint, inputs = questions[0].endpoint, sum(len(question.examples) for question in questions)
+    missing = [one for question in questions for one in _missing(question, journal)]
+    texts = sum(count for _, count in missing)
+    words = f"{len(missing)} of {inputs} inputs are to be asked about, for {texts} texts"
     if endpoint.price is None:
         return words
-    most = sum(most_of(endpoint, example.source, texts) for example, texts in missing)
+    most = sum(most_of(endpoint, source, count) for source, count in missing)
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
     return f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent{limit}"
+
+
+def _missing(question: Question, journal: Journal) -> list[tuple[str, int]]:
+    """Sources that lack texts, and how many."""
+    wanted = question.endpoint.per_input
+    counts = [(example.source, wanted - len(journal.answers(example.source))) for example in question.examples]
+    return [(source, count) for source, count in counts if count > 0]
 
 
 def _write(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, out: Path) -> int:

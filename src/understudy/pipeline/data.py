@@ -11,7 +11,7 @@ from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.disk import checksum, checksums, write_text
-from understudy.tasks.files import load_files
+from understudy.tasks.files import hold_out, load_files
 from understudy.tasks.forecast import forecast_task
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
@@ -54,10 +54,20 @@ def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:
         loaded = load_hub(task.hub, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
     elif isinstance(task.files, Splits):
         paths = {name: path for name, path in task.files if path is not None}
-        loaded = load_files(**paths, fields=task.fields, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
+        loaded = load_files(
+            **paths,
+            fields=task.fields,
+            unreferenced=task.pseudo_references,
+            labeled_inputs=labeled,
+            unlabeled_inputs=unlabeled,
+            seed=seed,
+        )
     else:
         loaded = load_kd4gen(task.files.kd4gen, labeled_inputs=labeled, unlabeled_inputs=unlabeled, seed=seed)
-    return loaded.data, dict(loaded.facts)
+    data = loaded.data
+    if isinstance(task, FilesTask):
+        data = hold_out(data, {split: count for split, count in task.held_out if count}, seed=seed)
+    return data, dict(loaded.facts)
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
@@ -74,7 +84,12 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         case FilesTask():
             # A missing file has no content to hash; loading it says so in its own words.
             contents = {name: checksum(path) for name, path in task.files if path is not None and path.is_file()}
-            own = {"files": contents, "fields": task.fields.model_dump()}
+            own = {
+                "files": contents,
+                "fields": task.fields.model_dump(),
+                "held_out": task.held_out.model_dump(),
+                "unreferenced": task.pseudo_references,
+            }
     return plain | own | {"labeled_inputs": task.labeled_inputs, "unlabeled_inputs": task.unlabeled_inputs}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from understudy.config.distil import Adaptive, Distil, Growing, Shares
+from understudy.config.networks import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import Reader
@@ -38,12 +39,15 @@ def distillation_mixture(recipe: Recipe, data: TaskData, readers: Readers, pool:
     if pool is not None:
         targets["teacher"] = _teacher_targets(examples, readers, PseudoTargetPool.open(pool.folder))
     rounds = distil.student_text.rounds_per_epoch if distil.targets.student else 1
-    inputs = recipe.pseudo_targets.inputs
+    asked = recipe.pseudo_targets.inputs
+    inputs = np.concatenate([parts[kind] for kind in ("labeled", "unlabeled") if kind in asked])
+    if isinstance(recipe.teacher, EndpointTeacher):  # what it left without a text, the report tells
+        inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
         sources=Texts.of(readers.student.sources(examples)),
         targets=targets,
         shares={"gold": distil.targets.gold, "teacher": distil.targets.teacher, "student": distil.targets.student},
-        inputs=np.concatenate([parts[kind] for kind in ("labeled", "unlabeled") if kind in inputs]),
+        inputs=inputs,
         targets_per_source=training.targets_per_source,
         rounds_per_epoch=rounds,
         student_from_round=round(distil.student_text.start * training.epochs * rounds),

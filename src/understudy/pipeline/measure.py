@@ -148,6 +148,11 @@ def tally_texts(
     return tally(metric, predictions, checker=checker_of(task), encoder=encoder, fields=fields)
 
 
+def can_tell(stage: Finished, metric: MetricName, split: str) -> bool:
+    """Whether a system's answers can be scored: how likely it finds gold, a teacher behind an endpoint does not say."""
+    return metric != NLL or (stage.folder / f"{split}-nll.npy").exists()
+
+
 def tally_of(stage: Finished, metric: MetricName, split: str, task: Task, fields: Mapping[str, str]) -> Tally:
     """A system's statistics under a metric, from what its answers stage holds."""
     predictions = answers_of(stage, split)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import PretrainedStudent, PrunedStudent, Scratch, ScratchStudent, ScratchTeacher
+from understudy.config.networks import (
+    PretrainedStudent,
+    PretrainedTeacher,
+    PrunedStudent,
+    Scratch,
+    ScratchStudent,
+    ScratchTeacher,
+)
 from understudy.errors import ModelError
 from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.prune import prune
@@ -65,15 +72,16 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
     recipe = bench.recipe
     if isinstance(recipe.teacher, ScratchTeacher):
         assert tokenizer is not None  # noqa: S101 - make_tokenizer made it
-        own, has_encoder = load_tokenizer(str(tokenizer.folder / NETWORK)), _has_encoder(recipe.teacher.scratch)
+        own, encodes = load_tokenizer(str(tokenizer.folder / NETWORK)), has_encoder(recipe.teacher.scratch)
     else:
-        own, has_encoder = load_tokenizer(recipe.teacher.model), is_encoder_decoder(recipe.teacher.model)
-    teacher = reader_of(recipe.task, own, is_encoder_decoder=has_encoder)
+        assert isinstance(recipe.teacher, PretrainedTeacher)  # noqa: S101 - an endpoint has no tokens that we know
+        own, encodes = load_tokenizer(recipe.teacher.model), is_encoder_decoder(recipe.teacher.model)
+    teacher = reader_of(recipe.task, own, is_encoder_decoder=encodes)
     match recipe.student:
         case PretrainedStudent(model=name):
             student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
         case ScratchStudent(scratch=scratch):
-            student = reader_of(recipe.task, own, is_encoder_decoder=_has_encoder(scratch))
+            student = reader_of(recipe.task, own, is_encoder_decoder=has_encoder(scratch))
         case PrunedStudent():
             student = teacher
     if recipe.distil.needs_teacher_logits:
@@ -103,6 +111,7 @@ def starting_teacher(bench: Bench, reader: Reader) -> PreTrainedModel:
     teacher = bench.recipe.teacher
     if isinstance(teacher, ScratchTeacher):
         return _built(teacher.scratch, reader, seed=bench.recipe.seed)
+    assert isinstance(teacher, PretrainedTeacher)  # noqa: S101 - an endpoint has no network that we know
     return load_network(teacher.model)
 
 
@@ -134,9 +143,9 @@ def _built(scratch: Scratch, reader: Reader, *, seed: int) -> PreTrainedModel:
     return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=seed)
 
 
-def _has_encoder(scratch: Scratch) -> bool:
-    _, has_encoder = ARCHITECTURES[scratch.architecture]
-    return has_encoder
+def has_encoder(scratch: Scratch) -> bool:
+    """Whether networks of this architecture have one."""
+    return ARCHITECTURES[scratch.architecture][1]
 
 
 def tokenizer_of(stage: Finished) -> PreTrainedTokenizerBase:

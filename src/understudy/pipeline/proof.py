@@ -8,18 +8,20 @@ from typing import Any, Literal, cast
 
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
+from understudy.config.task import FilesTask
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
 from understudy.evaluation.examples import Comparison, best_and_worst
 from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import answers_of, tally_of
+from understudy.pipeline.measure import answers_of, can_tell, tally_of
 from understudy.pipeline.teach import STUDENT_TEXT
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
 from understudy.report.facts import (
     FINE_TUNED,
     TEACHER,
+    BoughtFacts,
     CurvePoint,
     ExampleFacts,
     Facts,
@@ -46,6 +48,10 @@ class Evidence:
     answers: Mapping[str, Finished]
     """System -> the stage of what it wrote."""
     efficiency: Finished
+    bought: Finished | None = None
+    """What a teacher behind an endpoint wrote."""
+    signal: Finished | None = None
+    """What it told of the pool's tokens."""
 
 
 def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finished:
@@ -75,26 +81,35 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
     fields = {"task": recipe.name, "data": evidence.data.key[:8], "decoding": recipe.evaluation.decoding.kind}
     tallies: dict[str, dict[str, dict[str, Tally]]] = {
         split: {
-            name: {m: tally_of(stage, m, split, recipe.task, {**fields, "split": split}) for m in recipe.task.metrics}
+            name: {
+                m: tally_of(stage, m, split, recipe.task, {**fields, "split": split})
+                for m in recipe.task.metrics
+                if can_tell(stage, m, split)
+            }
             for name, stage in answers.items()
         }
         for split in ("dev", "test")
     }
     test = tallies["test"]
-    examples = len(test[TEACHER][recipe.task.primary_metric].ids)
+    compared = [m for m in recipe.task.metrics if FINE_TUNED in answers and m in test[TEACHER]]
+    examples = len(test[method][recipe.task.primary_metric].ids)
     weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
     costs = evidence.efficiency.manifest.facts
-    return {
+    facts: Facts = {
         "task": recipe.name,
         "primary_metric": recipe.task.primary_metric,
-        "systems": [_system(name, test[name], weights_RN, cast(Mapping[str, Any], costs[name])) for name in answers],
-        "gap_closed": {metric: _gap(test, metric, method, weights_RN) for metric in recipe.task.metrics},
+        "systems": [
+            _system(name, test[name], weights_RN, cast(Mapping[str, Any], costs.get(name, {}))) for name in answers
+        ],
+        "gap_closed": {metric: _gap(test, metric, method, weights_RN) for metric in compared},
         "method": method,
         "run": recipe.name,
         "seed": recipe.seed,
         "split": "test",
         "recipe": to_yaml(recipe),
-        "differences": {metric: _lead(test, metric, method, weights_RN) for metric in recipe.task.metrics},
+        "differences": {
+            metric: _lead(test, metric, method, weights_RN) for metric in recipe.task.metrics if FINE_TUNED in answers
+        },
         "dev": {name: {m: own.value() for m, own in of.items()} for name, of in tallies["dev"].items()},
         "curves": {name: _curve(stage, recipe.task.primary_metric) for name, stage in evidence.learned.items()},
         "pool": _pool_facts(recipe, evidence, eos_id),
@@ -104,14 +119,17 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
         "notes": _notes(recipe, evidence.learned),
         "versions": dict(evidence.efficiency.manifest.versions),
     }
+    if evidence.bought and evidence.pool:
+        facts["bought"] = _bought(evidence.bought, evidence.pool, evidence.signal)
+    return facts
 
 
 def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost: Mapping[str, Any]) -> System:
     scores = {metric: score(own, weights_RN) for metric, own in tallies.items()}
     return {
         "name": name,
-        "parameters": cost["parameters"],
-        "disk_bytes": cost["disk_bytes"],
+        "parameters": cost.get("parameters"),
+        "disk_bytes": cost.get("disk_bytes"),
         "scores": {
             metric: {
                 "value": own.value,
@@ -122,9 +140,9 @@ def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost:
             }
             for metric, own in scores.items()
         },
-        "latency_ms": {"p50": cost["latency_p50_ms"], "p95": cost["latency_p95_ms"]},
-        "throughput_per_s": cost["throughput_per_s"],
-        "peak_memory_bytes": cost["peak_memory_bytes"],
+        "latency_ms": {"p50": cost.get("latency_p50_ms"), "p95": cost.get("latency_p95_ms")},
+        "throughput_per_s": cost.get("throughput_per_s"),
+        "peak_memory_bytes": cost.get("peak_memory_bytes"),
     }
 
 
@@ -159,6 +177,15 @@ def _curve(stage: Finished, metric: str) -> list[CurvePoint]:
         }
         for row in history
     ]
+
+
+def _bought(bought: Finished, pool: Finished, signal: Finished | None) -> BoughtFacts:
+    """What an endpoint was asked for, and how much of what it told could be used."""
+    facts = cast(BoughtFacts, dict(cast(Mapping[str, object], bought.manifest.facts["bought"])))
+    facts["too_long"] = cast(int, pool.manifest.facts["too_long"])
+    if signal:
+        facts["aligned"] = {how: cast(float, signal.manifest.facts[how]) for how in ("exact", "merged", "text")}
+    return facts
 
 
 def _pool_facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> PoolFacts:
@@ -215,6 +242,11 @@ def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
         history = cast(Sequence[Mapping[str, float]], stage.manifest.facts.get("history", ()))
         if history and stage.manifest.facts["best_step"] == history[-1]["step"] and len(history) > 1:
             notes.append(f"{name} was best on dev at its last look: longer training may still improve it.")
+    if isinstance(recipe.task, FilesTask) and "test" in recipe.task.referenced_by_teacher:
+        notes.append(
+            "There is no gold: test is compared with texts of the teacher, and the teacher's own row says how far it "
+            "agrees with itself when it is asked again. How good these texts are, no number here says."
+        )
     if recipe.task.leaks == "allow":
         notes.append("Inputs of dev or test may have been learned from: the recipe allows leaks.")
     return notes

@@ -8,7 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from understudy.config.task import Task
 from understudy.errors import DataError
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
+from understudy.store.stages import content_key
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,22 @@ def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[
             dropped[split] = dropped.get(split, 0) + len(out)
             data = replace(data, **{split: tuple(e for i, e in enumerate(examples) if i not in out)})
     return data, dropped
+
+
+def fitted(bench: Bench, data: TaskData, readers: Iterable[Reader]) -> tuple[Bench, TaskData]:
+    """What of the task all readers can read whole, and a bench that knows it.
+
+    Raises:
+        DataError: as `fitting`.
+    """
+    data, dropped = fitting(data, readers, policy=bench.recipe.task.long_sources)
+    for split, count in dropped.items():
+        if count:
+            bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
+    if any(dropped.values()):  # by the limits of either network, so what the teacher learns depends on the student too
+        left = content_key({split: [example.id for example in getattr(data, split)] for split in dropped})
+        bench = replace(bench, left=left)
+    return bench, data
 
 
 def _long_sources(examples: Sequence[Example], reader: Reader) -> list[int]:

@@ -5,16 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from understudy.config.networks import EndpointTeacher
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.course import limits
 from understudy.pipeline.cut import make_cut
 from understudy.pipeline.data import make_data, read_data
-from understudy.pipeline.measure import checker_of, make_answers, make_efficiency
+from understudy.pipeline.endpoint import learn_from_endpoint
+from understudy.pipeline.learned import Learned, make_shipped_answers
+from understudy.pipeline.measure import checker_of, make_efficiency
 from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
 from understudy.pipeline.proof import Evidence, facts_of, make_proof
-from understudy.pipeline.readers import Reader, fitting
+from understudy.pipeline.readers import fitted
 from understudy.pipeline.teach import make_baseline, make_last_lesson, make_student, make_teacher
 from understudy.pipeline.writing import make_pool
 from understudy.progress import Progress, Silence
@@ -23,7 +26,7 @@ from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
 from understudy.store.disk import write_json, write_text
-from understudy.store.stages import content_key, open_stage
+from understudy.store.stages import open_stage
 
 STAGES = "stages.json"
 QUIET = Silence()
@@ -36,22 +39,6 @@ class Run:
     folder: Path
     facts: Facts
     stages: Mapping[str, Finished]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a recipe's networks have learned and answered, before anything is measured or told."""
-
-    stages: Mapping[str, Finished]
-    """All there are so far, in the order in which they were asked for."""
-    shipped: Mapping[str, Finished]
-    """System -> the stage that holds its network as it is delivered."""
-    answers: Mapping[str, Finished]
-    """System -> the stage of what it writes for dev and test."""
-    readers: Mapping[str, Reader]
-    """System -> how it reads."""
-    data: TaskData
-    """Without what is over the length limits."""
 
 
 def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
@@ -78,8 +65,11 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
         learned={name: stages[name] for name in learned.shipped},
         answers=learned.answers,
         efficiency=stages["efficiency"],
+        bought=stages.get("bought"),
+        signal=_told_signal(learned) if "bought" in stages else None,
     )
-    stages["proof"] = make_proof(bench, evidence, eos_id=learned.readers[TEACHER].tokenizer.eos_token_id)
+    writer = learned.readers.get(TEACHER, learned.readers[recipe.distil.method])
+    stages["proof"] = make_proof(bench, evidence, eos_id=writer.tokenizer.eos_token_id)
     folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
     facts = facts_of(stages["proof"], list(_with_parts(list(stages.values()), set())))
     write_report(facts, folder)
@@ -94,22 +84,14 @@ def learn(bench: Bench) -> Learned:
     """
     recipe = bench.recipe
     checker_of(recipe.task)
+    if isinstance(recipe.teacher, EndpointTeacher):
+        return learn_from_endpoint(bench)
     stages: dict[str, Finished] = {"data": make_data(bench)}
     tokenizer = make_tokenizer(bench, stages["data"])
     if tokenizer:
         stages["tokenizer"] = tokenizer
     readers = make_readers(bench, tokenizer)
-    data, dropped = fitting(
-        read_data(stages["data"]), (readers.teacher, readers.student), policy=recipe.task.long_sources
-    )
-    for split, count in dropped.items():
-        if count:
-            bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
-    if any(dropped.values()):  # by the limits of either network, so what the teacher learns depends on the student too
-        bench = replace(
-            bench, left=content_key({split: [example.id for example in getattr(data, split)] for split in dropped})
-        )
-
+    bench, data = fitted(bench, read_data(stages["data"]), (readers.teacher, readers.student))
     begun = dict(stages)
     stages["teacher"] = make_teacher(bench, data, readers, begun)
     if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
@@ -124,7 +106,7 @@ def learn(bench: Bench) -> Learned:
         stages[f"{method}_gold"] = last
     shipped = {TEACHER: stages["teacher"], FINE_TUNED: stages[FINE_TUNED], method: list(stages.values())[-1]}
     own_readers = {TEACHER: readers.teacher, FINE_TUNED: readers.student, method: readers.student}
-    answers = {name: make_answers(bench, name, stage, own_readers[name], data) for name, stage in shipped.items()}
+    answers = make_shipped_answers(bench, shipped, own_readers, data)
     stages |= {f"answers_{name}": stage for name, stage in answers.items()}
     return Learned(stages, shipped, answers, own_readers, data)
 
@@ -154,6 +136,16 @@ def _with_parts(stages: Sequence[Finished], told: set[str]) -> Iterator[Finished
                 (folder,) = stage.folder.parent.glob(f"*-{key}")
                 yield from _with_parts([replace(open_stage(folder), reused=stage.reused)], told)
         yield stage
+
+
+def _told_signal(learned: Learned) -> Finished | None:
+    """The stage of what an endpoint told of its texts, behind the student that learned from it."""
+    student = list(learned.shipped.values())[-1]
+    key = student.manifest.inputs.get("signal_teacher")
+    if key is None:
+        return None
+    (folder,) = student.folder.parent.glob(f"*-{key}")
+    return open_stage(folder)
 
 
 def _needs_pool(recipe: Recipe) -> bool:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from understudy.config.networks import EndpointTeacher
 from understudy.models.checkpoint import load_network
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK, Readers
+from understudy.pipeline.told import align_told
 from understudy.pool.signal import Signal, SignalFile, read_signal
 from understudy.records import Generator
 from understudy.store import Finished
@@ -40,9 +42,13 @@ def make_signals(
         inputs: the teacher, and the stages that the texts come from.
         settings: what else the texts depend on.
     """
-    distil = bench.recipe.distil
+    distil, asked = bench.recipe.distil, bench.recipe.teacher
     if distil.kept_tokens is None:
         return {}
+    # An endpoint tells a few tokens, and which it wrote.
+    told, top = isinstance(asked, EndpointTeacher), distil.kept_tokens
+    if isinstance(asked, EndpointTeacher):
+        top = min(top, asked.endpoint.top_logprobs + 1)
     texts: dict[Generator, bool] = {"gold": distil.targets.gold > 0, "teacher": "pool" in inputs}
     # The ids of a target depend on what reads it: some tokenizers begin a target of an encoder-decoder with a token.
     shared = {**settings, "left": bench.left, "has_encoder": readers.student.is_encoder_decoder}
@@ -51,9 +57,11 @@ def make_signals(
         own = {name: stage for name, stage in inputs.items() if generator == "teacher" or name != "pool"}
         made[generator] = bench.store.stage(
             f"signal_{generator}",
-            settings={**shared, "top": distil.kept_tokens, "precision": bench.precision},
+            settings={**shared, "top": top, "precision": bench.precision},
             inputs=own,
-            work=partial(_listen, bench, readers, mixture, inputs["teacher"], distil.kept_tokens, generator),
+            work=partial(_align, readers, mixture, inputs, top, generator)
+            if told
+            else partial(_listen, bench, readers, mixture, inputs["teacher"], top, generator),
         )
     return made
 
@@ -104,6 +112,28 @@ def _listen(
     with bench.progress.work(TITLES[generator], len(lessons), "input") as advance:
         listen(listener, lessons, targets.texts, file, advance)
     return {"texts": len(targets.texts), **_kept(file.signal)}
+
+
+def _align(
+    readers: Readers,
+    mixture: Callable[[], Mixture],
+    inputs: Mapping[str, Finished],
+    top: int,
+    generator: Generator,
+    folder: Path,
+) -> Mapping[str, object]:
+    """The work of a stage whose teacher told what it could while it wrote."""
+    taught = mixture()
+    texts = taught.targets[generator].texts
+    file = SignalFile.open(
+        folder,
+        positions=len(texts.flat),
+        top=min(top, len(readers.student.tokenizer)),
+        content=_content(taught, generator, inputs["teacher"]),
+        dtype=np.float32,
+    )
+    shares = align_told(texts, readers.student, inputs, file, tells=generator == "teacher")
+    return {"texts": len(texts), **shares, **_kept(file.signal)}
 
 
 def _kept(signal: Signal) -> dict[str, object]:

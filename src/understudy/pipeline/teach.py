@@ -5,7 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from understudy.config.distil import Distil
-from understudy.config.networks import PretrainedStudent, PretrainedTeacher
+from understudy.config.networks import EndpointTeacher, PretrainedStudent, PretrainedTeacher
 from understudy.config.objectives import CrossEntropy
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
@@ -27,7 +27,9 @@ STUDENT_TEXT = "student_text"
 
 def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping[str, Finished]) -> Finished:
     """The stage of the teacher: fine-tuned on the labels it may see, or taken as it is."""
-    teacher, finetune = bench.recipe.teacher, bench.recipe.teacher.finetune
+    teacher = bench.recipe.teacher
+    assert not isinstance(teacher, EndpointTeacher)  # noqa: S101 - what an endpoint writes is bought
+    finetune = teacher.finetune
     settings: dict[str, object] = {"teacher": teacher.model_dump(), "seed": bench.recipe.seed}
     if isinstance(teacher, PretrainedTeacher):
         settings["identity"] = identity(teacher.model)
@@ -66,7 +68,7 @@ def make_baseline(
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=finetune.targets_per_source),
     )
     needed = inputs if not _is_pruned(bench.recipe) else {**inputs, "teacher": teacher}
-    return learn(bench, course, _student_settings(bench.recipe) | {"training": finetune.model_dump()}, needed)
+    return learn(bench, course, student_settings(bench.recipe) | {"training": finetune.model_dump()}, needed)
 
 
 def make_student(
@@ -104,7 +106,7 @@ def make_student(
         noisy_teacher=distil.noisy_teacher,
         relations=distil.relations,
     )
-    settings = _student_settings(recipe) | {
+    settings = student_settings(recipe) | {
         "training": recipe.training.model_dump(),
         "distil": distil.model_dump(exclude={"method", "final_finetune", "generations"}),
         "inputs": recipe.pseudo_targets.inputs,
@@ -167,7 +169,8 @@ def _as_it_is(bench: Bench, reader: Reader) -> Callable[[Path], Mapping[str, obj
     return work
 
 
-def _student_settings(recipe: Recipe) -> dict[str, object]:
+def student_settings(recipe: Recipe) -> dict[str, object]:
+    """What a student is before it learns."""
     settings: dict[str, object] = {"student": recipe.student.model_dump(exclude={"finetune"})}
     if isinstance(recipe.student, PretrainedStudent):
         settings["identity"] = identity(recipe.student.model)

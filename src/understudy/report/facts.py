@@ -120,6 +120,31 @@ class PoolFacts(TypedDict, total=False):
     samples: list[Sample]
 
 
+class BoughtFacts(TypedDict):
+    """What a teacher behind an endpoint was asked for, and what came of it."""
+
+    model: str
+    inputs: int
+    requests: int
+    """All that were ever sent for these questions, those of earlier runs among them."""
+    texts: int
+    """That became pseudo-targets."""
+    with_logprobs: int
+    """Of these, with the log-probabilities of their tokens."""
+    rejected: dict[str, int]
+    """Why answers are no targets -> how many."""
+    failed: dict[str, int]
+    """Why inputs came to nothing -> how many."""
+    left_out: dict[str, int]
+    """Split -> inputs without a reference."""
+    too_long: int
+    """Texts over the limits of the student, which are not taught."""
+    spent: float | None
+    """In the price's currency, over all requests; None: no price was given."""
+    aligned: NotRequired[dict[str, float]]
+    """Shares of target positions: exact, merged, text."""
+
+
 class ExampleFacts(TypedDict):
     """A test example and what each system wrote for it."""
 
@@ -154,6 +179,7 @@ class Facts(TypedDict):
     """System -> metric -> its value on the dev split, where checkpoints were chosen."""
     curves: NotRequired[dict[str, list[CurvePoint]]]
     pool: NotRequired[PoolFacts]
+    bought: NotRequired[BoughtFacts]
     examples: NotRequired[list[ExampleFacts]]
     example_metric: NotRequired[str]
     """The metric of the examples' scores, where it is not the primary one."""

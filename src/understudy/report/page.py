@@ -73,6 +73,7 @@ def _tables(facts: Facts) -> dict[str, tables.Table]:
         "stages": tables.stages_table(facts),
         "data": tables.data_table(facts),
         "pool": tables.pool_table(facts),
+        "bought": tables.bought_table(facts),
     }
 
 

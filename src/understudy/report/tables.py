@@ -35,6 +35,13 @@ from understudy.report.wording import (
     whole,
 )
 
+ALIGNED = {
+    "exact": "the teacher's token is the student's",
+    "merged": "probability from several of the teacher's tokens",
+    "text": "text alone",
+}
+"""How much of an endpoint's log-probabilities could be told of the student's tokens."""
+
 
 class Cell(NamedTuple):
     """A value and what is said below it in small print."""
@@ -126,6 +133,27 @@ def pool_table(facts: Facts) -> Table:
         ("Tokens per text, mean", rounded(lengths and lengths["mean"])),
     ]
     return _pairs("Pseudo-targets", "", [(name, value) for name, value in rows if value != UNKNOWN])
+
+
+def bought_table(facts: Facts) -> Table:
+    """What a teacher behind an endpoint was asked for, what was filtered and why, and what it cost."""
+    if "bought" not in facts:
+        return Table(("Bought", ""), ())
+    bought = facts["bought"]
+    rows = [
+        ("Model", bought["model"]),
+        ("Inputs asked about", whole(bought["inputs"])),
+        ("Requests sent", whole(bought["requests"])),
+        ("Spent, in the currency of the price", UNKNOWN if bought["spent"] is None else fixed(bought["spent"], 4)),
+        ("Texts that became pseudo-targets", whole(bought["texts"])),
+        ("With log-probabilities", whole(bought["with_logprobs"])),
+        *((f"Answers rejected: {why}", whole(count)) for why, count in bought["rejected"].items()),
+        *((f"Inputs that failed: {why}", whole(count)) for why, count in bought["failed"].items()),
+        *((f"Inputs of {split} without a reference", whole(n)) for split, n in bought["left_out"].items() if n),
+        ("Texts over the student's limits", whole(bought["too_long"])),
+        *((f"Target positions, {ALIGNED[how]}", percent(share, 1)) for how, share in bought.get("aligned", {}).items()),
+    ]
+    return _pairs("Bought", "", [(name, value) for name, value in rows if value != UNKNOWN])
 
 
 def markdown_table(facts: Facts) -> str:

@@ -14,7 +14,7 @@ from understudy.config.networks import PretrainedStudent, PretrainedTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell
 from understudy.config.task import FilesTask, HubTask, Splits
-from understudy.errors import StoreError, UnderstudyError
+from understudy.errors import ConfigError, StoreError, UnderstudyError
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.networks import identity
 from understudy.pipeline.run import learn
@@ -134,6 +134,11 @@ def key_of(recipe: Recipe) -> str:
 
 def _make(recipe: Recipe, place: Place, progress: Progress) -> tuple[Finished, float]:
     """The row, and the seconds that the student and its answers took."""
+    if isinstance(recipe.task, FilesTask) and not recipe.task.has_labels:
+        raise ConfigError(
+            "a study tells how much of the gap between a fine-tuned student and the teacher is closed, and task.files "
+            "has no labeled file to fine-tune one on; give one (a few hundred labels will do), or use understudy run"
+        )
     bench = Bench(recipe, Store(place.store, wait=True), progress, fast_precision(recipe.precision))
     learned = learn(bench)
     method = recipe.distil.method

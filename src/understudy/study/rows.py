@@ -15,8 +15,8 @@ from understudy.config.study import Cell
 from understudy.evaluation.bootstrap import gap_closed, resample_weights
 from understudy.evaluation.tally import FloatArray, IntArray, Tally
 from understudy.pipeline.bench import Bench
-from understudy.pipeline.measure import SCORED, tally_of
-from understudy.pipeline.run import Learned
+from understudy.pipeline.learned import Learned
+from understudy.pipeline.measure import SCORED, can_tell, tally_of
 from understudy.report.facts import FINE_TUNED, TEACHER, Interval
 from understudy.report.ladder_facts import CellFacts
 from understudy.store import Finished
@@ -52,6 +52,7 @@ def make_row(bench: Bench, learned: Learned) -> Finished:
             tallies: Tallies = {
                 metric: {name: tally_of(own, metric, split, recipe.task, {}) for name, own in answers.items()}
                 for metric in recipe.task.metrics
+                if all(can_tell(own, metric, split) for own in answers.values())
             }
             examples = len(tallies[recipe.task.primary_metric][TEACHER].ids)
             weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)

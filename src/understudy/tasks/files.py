@@ -6,7 +6,7 @@ to make unlabelled inputs. How bytes become records stands in `readers.py`; leak
 
 import difflib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,11 +41,12 @@ class Loaded:
 
 def load_files(
     *,
-    test: Path,
+    test: Path | None = None,
     labeled: Path | None = None,
     unlabeled: Path | None = None,
     dev: Path | None = None,
     fields: Fields = DEFAULT_FIELDS,
+    unreferenced: Collection[str] = (),
     labeled_inputs: int | None = None,
     unlabeled_inputs: int | None = None,
     seed: int = 0,
@@ -53,11 +54,12 @@ def load_files(
     """Read a task from one file per split.
 
     Args:
-        test: records with targets.
+        test: records with targets; none where it is held out of the unlabelled.
         labeled: records with targets.
         unlabeled: records whose targets, if any, are not read.
         dev: records with targets.
         fields: under which names the records hold their parts.
+        unreferenced: splits whose targets are not read either.
         labeled_inputs: how many of the labelled sources keep their labels, drawn by `seed`; the labels of the
             others are withheld and their sources become unlabelled inputs. None keeps all labels.
         unlabeled_inputs: how many of the unlabelled inputs there are to be, those of withheld labels among them, drawn
@@ -74,7 +76,13 @@ def load_files(
         raise DataError("a task needs inputs to learn from, got neither labeled nor unlabeled; name one of the files")
     paths = {"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test}
     splits = {
-        name: read_split(read_records(path), split=name, fields=fields, labelled=name != "unlabeled", origin=str(path))
+        name: read_split(
+            read_records(path),
+            split=name,
+            fields=fields,
+            labelled=name not in {"unlabeled", *unreferenced},
+            origin=str(path),
+        )
         for name, path in paths.items()
         if path is not None
     }
@@ -191,6 +199,30 @@ def assemble(
     merged = sum(split.merged for split in splits.values())
     repeated = sum(split.repeated for split in splits.values())
     return Loaded(data, {"merged": merged, "repeated": repeated, "shared": shared})
+
+
+def hold_out(data: TaskData, wanted: Mapping[str, int], *, seed: int) -> TaskData:
+    """The task with some unlabelled inputs as dev or test instead.
+
+    Args:
+        data: the task.
+        wanted: split -> how many inputs become it.
+        seed: draws them.
+
+    Raises:
+        DataError: if nothing would be left to learn from.
+    """
+    for split, count in wanted.items():
+        if count >= len(data.unlabeled):
+            raise DataError(
+                f"task.held_out.{split} asks for {count} unlabelled inputs, and {len(data.unlabeled)} are there: "
+                "none would be left to learn from; ask for fewer, or bring more inputs"
+            )
+        chosen, rest = drawn(data.unlabeled, count, "unlabeled", seed)
+        taken = {example.id for example in chosen}
+        withheld = tuple(example for example in data.withheld if example.id not in taken)
+        data = replace(data, **{split: chosen}, unlabeled=rest, withheld=withheld)
+    return data
 
 
 def drawn(

@@ -1,0 +1,77 @@
+"""The teacher signal of an endpoint: its log-probabilities, told of the student's tokens.
+
+What it did not tell, gold text for one, is learned as text: the label has all of the mass.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from understudy.models.surfaces import Surfaces
+from understudy.pipeline.bought import Told, told
+from understudy.pipeline.readers import Reader
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.signal import SignalFile
+from understudy.store import Finished
+from understudy.teacher.alignment import Position, aligned
+from understudy.training.texts import Texts
+
+
+def align_told(
+    texts: Texts, reader: Reader, inputs: Mapping[str, Finished], file: SignalFile, *, tells: bool
+) -> Mapping[str, object]:
+    """Writes what an endpoint told of texts, and counts how much of it could be used.
+
+    Args:
+        texts: as the student's tokens; where the endpoint wrote them, the rows of the pool in its order.
+        reader: of the student.
+        inputs: the stages `bought` and `pool`.
+        file: the signal to write.
+        tells: whether the endpoint wrote these texts; of others it says nothing.
+
+    Returns:
+        The shares of positions that are exact, merged and text alone.
+    """
+    surfaces, kept = Surfaces(reader.tokenizer), file.signal.ids_PK.shape[1]
+    spoken = list(_told_of_rows(inputs)) if tells else []
+    silent = set(range(len(texts))) - {row for row, _ in spoken}
+    counts: Counter[str] = Counter()
+    for row, line in [*spoken, *((row, None) for row in sorted(silent))]:
+        ids = texts[row].tolist()
+        positions = positions_of(line) if line else []
+        text = reader.text(ids).encode()
+        start = len(line.answer[: line.start].encode()) if line else 0
+        found = aligned(positions, ids, surfaces, text=text, start=start, kept=kept)
+        places = texts.places([row])
+        file.signal.ids_PK[places] = found.ids_TK
+        file.signal.logp_PK[places] = found.logp_TK
+        counts.update(found.how)
+    file.finish(len(texts))
+    return {how: counts[how] / max(1, counts.total()) for how in ("exact", "merged", "text")}
+
+
+def positions_of(line: Told) -> list[Position]:
+    """The tokens of an answer as bytes."""
+    return [
+        Position(
+            _bytes(position["token"]),
+            float(position["logprob"]),
+            tuple((_bytes(token), float(logprob)) for token, logprob in position["top"]),
+        )
+        for position in line.positions
+    ]
+
+
+def _bytes(token: str | list[int]) -> bytes:
+    return token.encode() if isinstance(token, str) else bytes(token)
+
+
+def _told_of_rows(inputs: Mapping[str, Finished]) -> Iterator[tuple[int, Told]]:
+    """What was told of each row of the pool that is taught, by the row's number."""
+    bought = PseudoTargetPool.open(inputs["bought"].folder)
+    taught = PseudoTargetPool.open(inputs["pool"].folder)
+    names = {(row.input_id, row.sample): place for place, row in enumerate(taught)}
+    rows = [names.get((row.input_id, row.sample)) for row in bought]
+    for line in told(inputs["bought"]):
+        row = rows[line.row]
+        if row is not None:
+            yield row, line

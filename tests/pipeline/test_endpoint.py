@@ -1,0 +1,238 @@
+"""A recipe whose teacher stands behind an endpoint, from inputs without labels to a report."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.teacher.server import Book, serve
+
+from understudy.config.read import check_recipe
+from understudy.errors import ConfigError, DataError, GenerationError
+from understudy.pipeline.run import Run, run
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.signal import IDS, LOGP
+
+TRAINING = {"epochs": 2, "batch_tokens": 1500, "warmup_steps": 2}
+WORDS = ("red", "green", "blue", "big", "small", "old", "new", "round")
+INPUTS = [f"a {first} {second} ball" for first in WORDS for second in WORDS if first != second]
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "any word")
+    monkeypatch.setattr("understudy.teacher.asking.FIRST_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def book() -> Book:
+    """What the server notes."""
+    return Book(share=0.0)
+
+
+@pytest.fixture
+def address(book: Book) -> Iterator[str]:
+    """Of a server that answers in capitals."""
+    server = serve(book)
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def recipe_of(folder: Path, address: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a recipe
+    """No labels: inputs, of which some are held out."""
+    path = folder / "inputs.jsonl"
+    path.write_text("".join(json.dumps({"source": source}) + "\n" for source in INPUTS))
+    scratch = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 16}
+    plain = {
+        "name": "bought",
+        "precision": "float32",
+        "task": {
+            "files": {"unlabeled": str(path)},
+            "held_out": {"dev": 6, "test": 8},
+            "metrics": ["bleu", "chrf", "nll"],
+            "max_source_tokens": 64,
+            "max_target_tokens": 64,
+        },
+        "teacher": {
+            "endpoint": {
+                "model": "m",
+                "base_url": address,
+                "key": "SOME_KEY",
+                "timeout_s": 1.0,
+                "top_logprobs": 2,
+                "max_tokens": 16,
+                "price": {"input": 1.0, "output": 2.0},
+            },
+            "pieces": 120,
+        },
+        "student": {"scratch": scratch, "finetune": TRAINING},
+        "pseudo_targets": {"per_input": 2},
+        "distil": {"method": "extreme_logits"},
+        "training": TRAINING,
+        "evaluation": {
+            "decoding": {"kind": "greedy"},
+            "resamples": 50,
+            "latency_inputs": 2,
+            "batch_inputs": 4,
+            "rounds": 1,
+        },
+    }
+    return {**plain, **changes}
+
+
+def done(plain: dict[str, Any], out: Path) -> Run:
+    """The recipe, run."""
+    return run(check_recipe(plain), out=out)
+
+
+def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, book: Book, address: str) -> None:
+    """Two texts of each input, one reference and one answer of each that is held out; nobody is asked twice."""
+    finished = done(recipe_of(tmp_path, address), tmp_path / "runs")
+    facts = finished.facts
+    asked = sum(book.asked.values())
+
+    assert {system["name"] for system in facts["systems"]} == {"teacher", "extreme_logits"}
+    bought = facts["bought"]
+    assert bought["inputs"] == len(INPUTS)
+    assert bought["texts"] == 2 * (len(INPUTS) - 14) == bought["with_logprobs"]
+    assert bought["requests"] == asked == len(INPUTS)
+    teacher, student = facts["systems"]
+    assert teacher["scores"]["bleu"]["value"] == pytest.approx(100)
+    assert "nll" not in teacher["scores"]
+    assert student["scores"]["nll"]["value"] > 0
+    assert facts["gap_closed"] == {}
+    assert any("There is no gold" in note for note in facts["notes"])
+    page = (finished.folder / "report.html").read_text()
+    assert "What was bought" in page
+
+    again = done(recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs")
+
+    assert sum(book.asked.values()) == asked
+    assert again.stages["bought"].reused
+
+
+def test_what_the_endpoint_told_is_aligned_to_the_students_tokens(tmp_path: Path, address: str) -> None:
+    """A word of the endpoint is several pieces of the student: the first takes its probability, the others are text."""
+    finished = done(recipe_of(tmp_path, address), tmp_path / "runs")
+    shares = finished.facts["bought"]["aligned"]
+    student = finished.stages["extreme_logits"]
+    (signal,) = student.folder.parent.glob(f"*-{student.manifest.inputs['signal_teacher']}")
+    pool = PseudoTargetPool.open(finished.stages["pool"].folder)
+    ids, logp = np.load(signal / IDS), np.load(signal / LOGP)
+
+    assert len(ids) == len(pool.token_ids)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["exact"] + shares["merged"] > 0.1
+    mass = np.exp(logp.astype(np.float64)).sum(axis=1)
+    told = mass < 1 - 1e-6
+    # The snowman is no piece of the student, but at the beginning both it and the word follow a space, which is one.
+    assert set(mass[told].round(5)) == {round(np.exp(-0.1), 5), round(np.exp(-0.1) + np.exp(-2.5), 5)}
+    assert told.mean() == pytest.approx(shares["exact"] + shares["merged"])
+    assert all(ids[~told, 0] == pool.token_ids[~told])
+
+
+def test_more_texts_buy_only_what_is_lacking(tmp_path: Path, book: Book, address: str) -> None:
+    """From two texts of each input to three: one more request of each."""
+    done(recipe_of(tmp_path, address), tmp_path / "runs")
+    asked = sum(book.asked.values())
+    finished = done(recipe_of(tmp_path, address, pseudo_targets={"per_input": 3}), tmp_path / "runs")
+
+    assert sum(book.asked.values()) - asked == len(INPUTS) - 14
+    assert finished.facts["bought"]["texts"] == 3 * (len(INPUTS) - 14)
+
+
+def test_dev_may_be_made_of_the_teachers_texts(tmp_path: Path, address: str) -> None:
+    """The gold of dev is not even read; test keeps its own, and a few labels give a baseline."""
+    plain = recipe_of(tmp_path, address)
+    for split, lines in (("labeled", INPUTS[:6]), ("dev", INPUTS[6:12]), ("test", INPUTS[12:20])):
+        rows = [{"id": line, "source": line, "target": f"gold of {line}"} for line in lines]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "inputs.jsonl").write_text("".join(json.dumps({"source": line}) + "\n" for line in INPUTS[20:]))
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("labeled", "dev", "test")}
+    plain["task"] |= {
+        "files": {"unlabeled": str(tmp_path / "inputs.jsonl"), **files},
+        "held_out": {},
+        "pseudo_references": ["dev"],
+    }
+    finished = done(plain, tmp_path / "runs")
+
+    assert {system["name"] for system in finished.facts["systems"]} == {"teacher", "fine_tuned", "extreme_logits"}
+    dev = (finished.stages["answers_extreme_logits"].folder / "dev.jsonl").read_text()
+    test = (finished.stages["answers_extreme_logits"].folder / "test.jsonl").read_text()
+    assert "gold" not in dev
+    assert INPUTS[6].upper() in dev
+    assert f"gold of {INPUTS[12]}" in test
+
+
+def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
+    """A server that is down for a third of the inputs is not a set of bad inputs."""
+    server = serve(Book(share=0.9))
+    plain = recipe_of(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/v1")
+    plain["teacher"]["endpoint"] |= {"attempts": 1, "timeout_s": 0.3}
+
+    with pytest.raises(GenerationError, match=r"\d+ of 42 inputs came to nothing.*what is answered is kept"):
+        done(plain, tmp_path / "runs")
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("distil", {"method": "joint_teaching"}, "texts of the student, and an endpoint only writes"),
+        ("distil", {"method": "extreme_logits", "targets": {"gold": 1, "teacher": 1}}, "task.files has no labeled"),
+        ("student", {"prune": {}}, "prune cuts layers out of the teacher, and teacher.endpoint has none"),
+        ("pseudo_targets", {"inputs": ["labeled"]}, r"names labeled inputs, but task.files has none"),
+        ("pseudo_targets", {"decoding": {"kind": "k_beams", "beams": 2}}, "decoding is k_beams, which no endpoint"),
+        ("pseudo_targets", {"decoding": {"kind": "sampling", "top_k": 5}}, "sampling with top_k, which no endpoint"),
+        ("pseudo_targets", {"keep": {"kind": "mbr", "n": 1}}, "leave it out"),
+    ],
+)
+def test_what_an_endpoint_cannot_give_is_refused(
+    section: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Before anybody is asked."""
+    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
+    plain[section] = changes if section in {"student", "distil"} else plain[section] | changes
+
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(plain)
+
+
+def test_distributions_need_log_probabilities(tmp_path: Path) -> None:
+    """And are asked for by their number."""
+    plain = copy.deepcopy(recipe_of(tmp_path, "http://127.0.0.1:9/v1"))
+    plain["teacher"]["endpoint"]["top_logprobs"] = 0
+
+    with pytest.raises(ConfigError, match="top_logprobs is 0, so the endpoint is asked for none"):
+        check_recipe(plain)
+
+
+def test_a_teacher_of_ones_own_needs_labels(tmp_path: Path) -> None:
+    """Held out inputs have references only where a teacher can be asked for them."""
+    plain = recipe_of(tmp_path, "")
+    plain["teacher"] = {"scratch": plain["student"]["scratch"]}
+
+    with pytest.raises(ConfigError, match="only a teacher behind an endpoint can do without"):
+        check_recipe(plain)
+
+
+def test_held_out_inputs_leave_some_to_learn_from(tmp_path: Path) -> None:
+    """All of them cannot be held out."""
+    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
+    plain["task"]["held_out"] = {"dev": 6, "test": 50}
+
+    with pytest.raises(DataError, match=r"held_out\.test asks for 50 unlabelled inputs, and 50 are there"):
+        done(plain, tmp_path / "runs")
+
+
+def test_a_split_comes_from_one_place(tmp_path: Path) -> None:
+    """A file, or held out: not both, and not neither."""
+    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
+    plain["task"]["held_out"] = {"dev": 6}
+
+    with pytest.raises(ConfigError, match=r"test comes from a file.*neither is given"):
+        check_recipe(plain)
