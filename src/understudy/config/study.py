@@ -18,7 +18,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError
 
-VARIANTS = frozenset({"files", "hub", "forecast", "model", "scratch", "prune"})
+VARIANTS = frozenset({"files", "hub", "forecast", "model", "scratch", "endpoint", "prune"})
 """Keys that name a variant of a section: a section with another one replaces the one below whole."""
 
 
