@@ -1,6 +1,7 @@
 """A teacher behind an OpenAI-compatible server: what it is asked, how often, and what that may cost."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -46,6 +47,8 @@ class Server(Section):
     """The whole of an answer must match; its first group is the text. The dot matches line ends too."""
     refusals: tuple[Pattern, ...] = (r"(?i)(i'?m|i am) (sorry|unable)|i (cannot|can't|won't)|as an ai\b",)
     """An answer that begins so is rejected."""
+    recorded: Path | None = None
+    """Answers bought before, in the form of the KD4Gen code; their inputs are asked about only for what they lack."""
     concurrency: PositiveInt = 8
     requests_per_minute: PositiveInt | None = None
     timeout_s: PositiveFloat = 60.0

@@ -19,7 +19,13 @@ from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError, unknown_name
 
-PATHS = (("task", "files"), ("task", "hub", "dataset"), ("teacher", "model"), ("student", "model"))
+PATHS = (
+    ("task", "files"),
+    ("task", "hub", "dataset"),
+    ("teacher", "model"),
+    ("teacher", "endpoint", "recorded"),
+    ("student", "model"),
+)
 """Where a recipe names files; relative ones are meant from the recipe's folder."""
 LONGEST = 80
 """Characters of a wrong value that a message shows."""
@@ -44,6 +50,8 @@ def read_endpoint(path: Path, overrides: Sequence[str] = ()) -> Endpoint:
         ConfigError: as `read_recipe`.
     """
     asked = read_mapping(path, "endpoint")
+    if isinstance(asked.get("recorded"), str):
+        asked["recorded"] = str(path.parent / asked["recorded"])
     for override in overrides:
         _set(asked, override)
     try:

@@ -18,6 +18,7 @@ from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_
 from understudy.teacher.endpoint import open_endpoint
 from understudy.teacher.journal import Journal
 from understudy.teacher.judging import judged
+from understudy.teacher.recorded import recorded
 
 JOURNAL, ANSWERS, FAILED = "journal.jsonl", "answers.jsonl", "failed.jsonl"
 QUIET = Silence()
@@ -64,6 +65,8 @@ def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUI
         if not alone:
             raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
         journal = Journal.at(out / JOURNAL, determines=endpoint.determines)
+        if endpoint.recorded:
+            journal.take_over(recorded(endpoint.recorded))
         try:
             put([Question(examples, endpoint)], journal, progress)
         finally:  # what was answered is delivered, however the asking ends

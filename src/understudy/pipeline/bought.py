@@ -25,10 +25,12 @@ from understudy.pool.pool import PseudoTargetPool, mark_copies
 from understudy.pool.shards import write_shard
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 from understudy.store import Finished
+from understudy.store.disk import checksum
 from understudy.store.stages import claim, content_key
 from understudy.teacher.asking import outcome_of, refuse_unasked
 from understudy.teacher.journal import Choice, Journal, answered, source_key
 from understudy.teacher.judging import judged
+from understudy.teacher.recorded import recorded
 
 ANSWERS = "answers"
 """Folder beside the store: a folder with a journal for each question that was ever put to an endpoint."""
@@ -90,6 +92,7 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
         "inputs": recipe.pseudo_targets.inputs,
         "per_input": endpoint.per_input,
         "held_out": held_out,
+        "recorded": checksum(endpoint.recorded) if endpoint.recorded and endpoint.recorded.is_file() else None,
     }
     return bench.store.stage("bought", settings=settings, inputs={"data": made}, work=work)
 
@@ -146,7 +149,10 @@ def _journal(bench: Bench, endpoint: Endpoint) -> Iterator[Journal]:
     with claim(folder / ".lock", wait=bench.store.wait) as alone:
         if not alone:
             raise StoreError(f"another process asks the same questions, in {folder}; wait for it")
-        yield Journal.at(folder / JOURNAL, determines=endpoint.determines)
+        journal = Journal.at(folder / JOURNAL, determines=endpoint.determines)
+        if endpoint.recorded:
+            journal.take_over(recorded(endpoint.recorded))
+        yield journal
 
 
 def _refuse_too_little(questions: Sequence[Question], journal: Journal) -> None:

@@ -8,7 +8,7 @@ Answers stand as the server gave them: which of them are targets is judged anew 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,13 @@ class Journal:
         rows = [vars(choice) for choice in choices]
         self._write({"ended": request, "cost": cost, "choices": rows, "failure": failure})
         self._end(request, cost, choices)
+
+    def take_over(self, answers: Iterable[tuple[str, Choice]]) -> None:
+        """Notes what was answered elsewhere, at no cost, for sources that have no answer here."""
+        known = set(self.choices)
+        for source, choice in answers:
+            if source_key(source) not in known:
+                self.end(self.send(source, 0.0), cost=0.0, choices=[choice])
 
     def give_up(self, source: str, why: str) -> None:
         """Notes that a source is left without an answer, for now."""
