@@ -11,7 +11,9 @@ import pytest
 from tests.teacher.server import Book, serve
 
 from understudy.config.read import check_recipe
-from understudy.errors import ConfigError, DataError, GenerationError
+from understudy.errors import ConfigError, DataError, GenerationError, ModelError
+from understudy.pipeline.compare import score_split
+from understudy.pipeline.diagnose import diagnose
 from understudy.pipeline.run import Run, run
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.signal import IDS, LOGP
@@ -39,6 +41,7 @@ def address(book: Book) -> Iterator[str]:
     server = serve(book)
     yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     server.shutdown()
+    server.server_close()
     server.server_close()
 
 
@@ -109,6 +112,12 @@ def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, bo
     page = (finished.folder / "report.html").read_text()
     assert "What was bought" in page
 
+    scores = score_split(finished.folder, split="test")
+    assert [score.value for score in scores["teacher"]] == pytest.approx([100, 100])
+    assert scores["extreme_logits"][0].value == pytest.approx(student["scores"]["bleu"]["value"])
+    with pytest.raises(ModelError, match="stands behind an endpoint, which only writes"):
+        diagnose(finished.folder)
+
     again = done(recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs")
 
     assert sum(book.asked.values()) == asked
@@ -177,6 +186,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match=r"\d+ of 42 inputs came to nothing.*what is answered is kept"):
         done(plain, tmp_path / "runs")
     server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from pathlib import Path
 from understudy.errors import unknown_name
 from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.predictions import read_outputs
+from understudy.pipeline.bought import with_references
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import NLL, SCORED, tally_of, tally_texts
+from understudy.pipeline.measure import NLL, SCORED, can_tell, tally_of, tally_texts
 from understudy.pipeline.open import open_run
 from understudy.records import Score
+from understudy.report.facts import TEACHER
 
 ANSWERS = "answers_"
 
@@ -30,14 +32,22 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
         raise unknown_name("split", split, SCORED)
     opened = open_run(folder)
     task, recipe = opened.recipe.task, opened.recipe
-    examples = getattr(read_data(opened.stages["data"]), split)
+    data = read_data(opened.stages["data"])
+    bought = opened.stages.get("bought")
+    examples = getattr(with_references(recipe, data, bought) if bought else data, split)
     weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
     fields = {"task": recipe.name, "data": opened.stages["data"].key[:8], "split": split}
     decoding = {"decoding": recipe.evaluation.decoding.kind}
-    answers = {system["name"]: opened.stages[ANSWERS + system["name"]] for system in opened.facts["systems"]}
+    names = [system["name"] for system in opened.facts["systems"]]
+    # A teacher behind an endpoint answers in the stage of what was bought.
+    answers = {name: opened.stages[ANSWERS + name] if name != TEACHER or not bought else bought for name in names}
     metrics = [metric for metric in task.metrics if not (outputs and metric == NLL)]  # texts alone have no likelihood
     scores = {
-        name: [score(tally_of(stage, m, split, task, fields | decoding), weights_RN) for m in metrics]
+        name: [
+            score(tally_of(stage, m, split, task, fields | decoding), weights_RN)
+            for m in metrics
+            if can_tell(stage, m, split)
+        ]
         for name, stage in answers.items()
     }
     if outputs:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from understudy.errors import EvaluationError
+from understudy.config.networks import EndpointTeacher
+from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.generation.engine import cores
 from understudy.pipeline.bench import STORE, Bench, device_here, fast_precision
@@ -51,11 +52,17 @@ def diagnose(folder: Path, *, inputs: int = INPUTS, pruned: bool = False, progre
         EvaluationError: for less than one input.
         StoreError: if the folder holds no finished run.
         VocabularyError: if teacher and student do not share their tokens.
+        ModelError: if the teacher stands behind an endpoint.
     """
     if inputs < 1:
         raise EvaluationError(f"diagnostics of {inputs} inputs were asked for; ask for at least 1")
     opened = open_run(folder)
     recipe = opened.recipe
+    if isinstance(recipe.teacher, EndpointTeacher):
+        raise ModelError(
+            f"diagnostics ask the teacher what it makes of the student's texts, and that of {recipe.name} stands "
+            "behind an endpoint, which only writes; its report says how far the student agrees with it"
+        )
     bench = Bench(recipe, Store(folder.parent / STORE), progress, fast_precision(recipe.precision))
     examples = read_data(opened.stages["data"]).dev[:inputs]
     teacher = _shipped(opened, TEACHER)
