@@ -60,3 +60,17 @@ def test_a_recipe_cannot_be_changed(minimal: dict[str, Any]) -> None:
     recipe = check_recipe(minimal)
     with pytest.raises(ValidationError, match="frozen"):
         recipe.training.epochs = 3
+
+
+def test_relations_that_cannot_be_cut_are_refused_before_the_teacher_is_trained(minimal: dict[str, Any]) -> None:
+    """The teacher's four heads do not divide a student of width 90; of width 92 they do."""
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "feed_forward": 16}
+    teacher = {"scratch": {"width": 64, "heads": 4, **sizes}}
+
+    def asked(width: int) -> dict[str, Any]:
+        student = {"scratch": {"width": width, "heads": 2, **sizes}}
+        return minimal | {"teacher": teacher, "student": student, "distil": {"method": "attention_relations_kd"}}
+
+    with pytest.raises(ConfigError, match=r"teacher's 4 heads.*width is 90, which they do not divide.*such as 92"):
+        check_recipe(asked(90))
+    assert check_recipe(asked(92)).distil.relations

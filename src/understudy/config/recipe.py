@@ -7,7 +7,14 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding, Sampling
 from understudy.config.distil import Distil
-from understudy.config.networks import AnyStudent, AnyTeacher, EndpointTeacher, PrunedStudent
+from understudy.config.networks import (
+    AnyStudent,
+    AnyTeacher,
+    EndpointTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+)
 from understudy.config.section import Section
 from understudy.config.selection import KeepAll, Selection
 from understudy.config.task import AnyTask, FilesTask
@@ -110,6 +117,20 @@ def beyond_a_network(recipe: "Recipe") -> Iterator[str]:
             "task gives no labels for what is learned or scored, which only a teacher behind an endpoint can do "
             "without; give files.labeled, files.dev and files.test, or set teacher.endpoint"
         )
+    yield from _relations_that_do_not_divide(recipe)
+
+
+def _relations_that_do_not_divide(recipe: "Recipe") -> Iterator[str]:
+    """Told before the teacher is trained; of checkpoints the first step tells."""
+    teacher, student = recipe.teacher, recipe.student
+    if recipe.distil.relations and isinstance(teacher, ScratchTeacher) and isinstance(student, ScratchStudent):
+        heads, width = teacher.scratch.heads, student.scratch.width
+        if width % heads:
+            yield (
+                f"distil.relations cuts the student's states into the teacher's {heads} heads, and "
+                f"student.scratch.width is {width}, which they do not divide; use a width such as "
+                f"{width - width % heads + heads}"
+            )
 
 
 def _without_labels(recipe: "Recipe") -> Iterator[str]:
