@@ -17,6 +17,7 @@ from understudy.pipeline.diagnose import diagnose
 from understudy.pipeline.run import Run, run
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.signal import IDS, LOGP
+from understudy.report.verdict import verdict
 
 TRAINING = {"epochs": 2, "batch_tokens": 1500, "warmup_steps": 2}
 WORDS = ("red", "green", "blue", "big", "small", "old", "new", "round")
@@ -109,6 +110,7 @@ def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, bo
     assert student["scores"]["nll"]["value"] > 0
     assert facts["gap_closed"] == {}
     assert any("There is no gold" in note for note in facts["notes"])
+    assert "agrees with the teacher at 0.0 in BLEU; the teacher, asked again, at 100.0" in verdict(facts)
     page = (finished.folder / "report.html").read_text()
     assert "What was bought" in page
 

@@ -119,6 +119,8 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
         "notes": _notes(recipe, evidence.learned),
         "versions": dict(evidence.efficiency.manifest.versions),
     }
+    if _has_no_gold(recipe):
+        facts["no_gold"] = True
     if evidence.bought and evidence.pool:
         facts["bought"] = _bought(evidence.bought, evidence.pool, evidence.signal)
     return facts
@@ -235,6 +237,10 @@ def _counts(data: Finished) -> dict[str, int]:
     return {name: int(split["inputs"]) for name, split in splits.items()}
 
 
+def _has_no_gold(recipe: Recipe) -> bool:
+    return isinstance(recipe.task, FilesTask) and "test" in recipe.task.referenced_by_teacher
+
+
 def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
     """What a reader must know before believing the numbers."""
     notes = []
@@ -242,7 +248,7 @@ def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
         history = cast(Sequence[Mapping[str, float]], stage.manifest.facts.get("history", ()))
         if history and stage.manifest.facts["best_step"] == history[-1]["step"] and len(history) > 1:
             notes.append(f"{name} was best on dev at its last look: longer training may still improve it.")
-    if isinstance(recipe.task, FilesTask) and "test" in recipe.task.referenced_by_teacher:
+    if _has_no_gold(recipe):
         notes.append(
             "There is no gold: test is compared with texts of the teacher, and the teacher's own row says how far it "
             "agrees with itself when it is asked again. How good these texts are, no number here says."

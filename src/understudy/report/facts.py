@@ -178,6 +178,8 @@ class Facts(TypedDict):
     dev: NotRequired[dict[str, dict[str, float]]]
     """System -> metric -> its value on the dev split, where checkpoints were chosen."""
     curves: NotRequired[dict[str, list[CurvePoint]]]
+    no_gold: NotRequired[bool]
+    """Whether what systems are compared with was written by the teacher."""
     pool: NotRequired[PoolFacts]
     bought: NotRequired[BoughtFacts]
     examples: NotRequired[list[ExampleFacts]]

@@ -50,6 +50,8 @@ def verdict(facts: Facts) -> str:
     own, teacher = _score(facts, facts["method"]), _score(facts, TEACHER)
     note = f": {gap['note'].rstrip('.')}" if gap.get("note") else ""
     match standing(facts):
+        case "no_baseline" if facts.get("no_gold"):
+            said = f"agrees with the teacher at {own} in {metric}; the teacher, asked again, at {teacher}"
         case "no_baseline":
             said = f"scores {own} in {metric}, the teacher {teacher}; it was not compared with a fine-tuned student"
         case "worse":
@@ -89,6 +91,8 @@ def key_numbers(facts: Facts) -> list[KeyNumber]:
     metric, student = facts["primary_metric"], system_named(facts, facts["method"])
     gap = facts["gap_closed"].get(metric, NOTHING)
     others = f"fine-tuned {_score(facts, FINE_TUNED)}, teacher {_score(facts, TEACHER)}"
+    if standing(facts) == "no_baseline":
+        others = f"teacher {_score(facts, TEACHER)}" + (", asked again" if facts.get("no_gold") else "")
     share = brackets(gap, scale=100, places=0) or ("no gap to close" if gap.get("note") else "")
     return [
         KeyNumber(f"Gap closed in {metric_label(metric)}", percent(gap["value"]), share),
