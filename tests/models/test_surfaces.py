@@ -47,6 +47,14 @@ def old_llama() -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")  # noqa: S106 - not a secret
 
 
+def gemma() -> PreTrainedTokenizerBase:
+    """The same, cut behind raw spaces of which the normalizer has left none."""
+    core = llama().backend_tokenizer
+    core.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    core.normalizer = normalizers.Replace(" ", "▁")
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")  # noqa: S106 - not a secret
+
+
 def t5() -> PreTrainedTokenizerBase:
     """A unigram model over words that carry their space; white space is one space."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -3.0), ("▁he", -2.0), ("llo", -2.0), ("lo", -2.5)]
@@ -132,7 +140,7 @@ def test_a_first_piece_is_the_one_behind_a_sign_that_joins_nothing(
     assert Surfaces(tokenizer).first_piece(text.encode()) == behind[bar + 1]
 
 
-@pytest.mark.parametrize("make", [llama, old_llama])
+@pytest.mark.parametrize("make", [llama, old_llama, gemma])
 @pytest.mark.parametrize("text", ["lo", " hello", "hello", "el", " ", "世"])
 def test_a_first_piece_of_byte_fallback(make: Callable[[], PreTrainedTokenizerBase], text: str) -> None:
     """Llama 2's tokenizer does not cut a text before it looks for pieces; a text behind a line break stays as it is."""

@@ -196,6 +196,10 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     [
         ("distil", {"method": "joint_teaching"}, "texts of the student, and an endpoint only writes"),
         ("distil", {"method": "extreme_logits", "targets": {"gold": 1, "teacher": 1}}, "task.files has no labeled"),
+        ("distil", {"method": "extreme_logits", "targets": {"gold": 1}}, "gives the teacher's text no share"),
+        ("distil", {"method": "extreme_logits", "final_finetune": TRAINING}, "final_finetune is a last lesson"),
+        ("task", {"primary_metric": "nll"}, "primary_metric is nll, and an endpoint does not tell"),
+        ("pseudo_targets", {"per_input": 1, "decoding": {"kind": "greedy"}}, "asked again, would agree"),
         ("student", {"prune": {}}, "prune cuts layers out of the teacher, and teacher.endpoint has none"),
         ("pseudo_targets", {"inputs": ["labeled"]}, r"names labeled inputs, but task.files has none"),
         ("pseudo_targets", {"decoding": {"kind": "k_beams", "beams": 2}}, "decoding is k_beams, which no endpoint"),
@@ -212,6 +216,37 @@ def test_what_an_endpoint_cannot_give_is_refused(
 
     with pytest.raises(ConfigError, match=message):
         check_recipe(plain)
+
+
+def test_a_task_without_such_inputs_is_refused_before_anybody_is_asked(
+    tmp_path: Path, book: Book, address: str
+) -> None:
+    """The method asks for unlabelled inputs, and all there are have labels."""
+    plain = recipe_of(tmp_path, address)
+    for split, lines in (("labeled", INPUTS[:6]), ("dev", INPUTS[6:12]), ("test", INPUTS[12:20])):
+        rows = [{"source": line, "target": f"gold of {line}"} for line in lines]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("labeled", "dev", "test")}
+    plain["task"] |= {"files": files, "held_out": {}}
+
+    with pytest.raises(DataError, match="names unlabeled inputs, and the task has none of them"):
+        done(plain, tmp_path / "runs")
+    assert not book.asked
+
+
+def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, address: str) -> None:
+    """A file of the KD4Gen code stands in for requests; another file is another journal."""
+    path, plain = tmp_path / "gpt.json", recipe_of(tmp_path, address)
+    plain["pseudo_targets"] = {"per_input": 1}
+    plain["teacher"]["endpoint"] |= {"recorded": str(path), "texts_per_request": 1}
+    for text in ("OLD", "NEW"):
+        told = {"tokens": [[text]] * len(INPUTS), "logprobs": [[{text: -0.1}]] * len(INPUTS)}
+        path.write_text(json.dumps({"train": {"text": INPUTS, **told}}))
+        finished = done(plain, tmp_path / "runs")
+
+        assert set(PseudoTargetPool.open(finished.stages["bought"].folder).texts) == {text}
+        assert finished.facts["bought"]["requests"] == 14  # a second text of each that is held out
+    assert sum(book.asked.values()) == 28
 
 
 def test_distributions_need_log_probabilities(tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ class Splits(Section):
 
 
 class HeldOut(Section):
-    """So many unlabelled inputs become dev and test, drawn by the seed; the teacher writes their references."""
+    """So many unlabelled inputs become dev and test, drawn by the seed; the teacher writes their references.
+
+    They are taken out of those that `unlabeled_inputs` leaves.
+    """
 
     dev: PositiveInt | None = None
     test: PositiveInt | None = None

@@ -43,6 +43,8 @@ class Surfaces:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._backend = _backend_of(tokenizer)
         self._kind = _kind_of(self._backend, type(tokenizer).__name__)
+        # Gemma turns spaces into pieces before it cuts the text, if it cuts it at all.
+        self._spaces_first = self._kind == "metaspace" and not _cuts_by_space(self._backend)
         self._bytes = _bytes_of(tokenizer, self._kind)
         self._ids = _ids_of(tokenizer, self._bytes)
         self._longest = max(map(len, self._ids), default=0)
@@ -91,7 +93,7 @@ class Surfaces:
     def _first_word(self, text: str) -> str:
         """The first of the parts that the tokenizer cuts a text into before it looks for pieces."""
         space = SPACES[self._kind]
-        if self._backend.pre_tokenizer is None:
+        if self._spaces_first:
             return text.replace(" ", space)
         words = [str(word) for word, _ in self._backend.pre_tokenizer.pre_tokenize_str(text)]
         if words and not text.startswith(" "):
@@ -123,6 +125,11 @@ def _kind_of(backend: Any, name: str) -> Kind:  # noqa: ANN401 - as above
         f"{', '.join(str(part['type']) for part in parts) or 'nothing'}), so what a token stands for is not known; use "
         "a student with a byte-level or Metaspace tokenizer, or objective cross_entropy"
     )
+
+
+def _cuts_by_space(backend: Any) -> bool:  # noqa: ANN401 - as above
+    plain = json.loads(backend.to_str())
+    return any(part["type"] == "Metaspace" for part in _parts(plain.get("pre_tokenizer")))
 
 
 def _parts(plain: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from understudy.config.endpoint import Endpoint
 from understudy.errors import StoreError
 from understudy.progress import Advance, Progress, Silence
 from understudy.records import Example
-from understudy.store.disk import room_on, write_text
+from understudy.store.disk import checksum, room_on, write_text
 from understudy.store.stages import claim
 from understudy.tasks.files import read_examples
 from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_of
@@ -64,14 +64,31 @@ def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUI
     with room_on(out), claim(out / ".lock") as alone:
         if not alone:
             raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
-        journal = Journal.at(out / JOURNAL, determines=endpoint.determines)
-        if endpoint.recorded:
-            journal.take_over(recorded(endpoint.recorded))
+        journal = open_journal(out, endpoint)
         try:
             put([Question(examples, endpoint)], journal, progress)
         finally:  # what was answered is delivered, however the asking ends
             texts = _write(examples, journal, endpoint, out)
         return Asked(out, outcome_of(examples, journal, endpoint), texts)
+
+
+def open_journal(folder: Path, endpoint: Endpoint) -> Journal:
+    """The journal of a folder, with the answers that were bought before.
+
+    Raises:
+        DataError: if these cannot be read.
+        PoolError: if the folder holds the answers of other settings.
+    """
+    journal = Journal.at(folder / JOURNAL, determines=asked_of(endpoint))
+    if endpoint.recorded:
+        journal.take_over(recorded(endpoint.recorded))
+    return journal
+
+
+def asked_of(endpoint: Endpoint) -> dict[str, object]:
+    """What decides the answers: the question, and those that were bought before."""
+    known = endpoint.recorded is not None and endpoint.recorded.is_file()
+    return {**endpoint.determines, **({"recorded": checksum(endpoint.recorded)} if known and endpoint.recorded else {})}
 
 
 def put(questions: Sequence[Question], journal: Journal, progress: Progress) -> None:

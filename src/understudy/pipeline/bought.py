@@ -16,21 +16,19 @@ from understudy.config.endpoint import Endpoint
 from understudy.config.networks import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask
-from understudy.errors import GenerationError, StoreError
+from understudy.errors import DataError, GenerationError, StoreError
 from understudy.evaluation.predictions import write_predictions
-from understudy.pipeline.ask import JOURNAL, Question, put
+from understudy.pipeline.ask import Question, asked_of, open_journal, put
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.measure import SCORED, answers_of
 from understudy.pool.pool import PseudoTargetPool, mark_copies
 from understudy.pool.shards import write_shard
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 from understudy.store import Finished
-from understudy.store.disk import checksum
 from understudy.store.stages import claim, content_key
 from understudy.teacher.asking import outcome_of, refuse_unasked
 from understudy.teacher.journal import Choice, Journal, answered, source_key
 from understudy.teacher.judging import judged
-from understudy.teacher.recorded import recorded
 
 ANSWERS = "answers"
 """Folder beside the store: a folder with a journal for each question that was ever put to an endpoint."""
@@ -64,12 +62,18 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
         made: their stage.
 
     Raises:
+        DataError: if no input is to be taught.
         GenerationError: if the budget does not suffice, or too many inputs came to nothing. What was answered is kept.
         StoreError: if another process asks the same questions.
     """
     recipe = bench.recipe
     endpoint = endpoint_of(recipe)
     taught = taught_inputs(recipe, data)
+    if not taught:
+        raise DataError(
+            f"pseudo_targets.inputs names {' and '.join(recipe.pseudo_targets.inputs)} inputs, and the task has none "
+            "of them; name those it has, labeled or unlabeled, or give task.files the file"
+        )
     held_out = {split: _texts_of(recipe, split) for split in SCORED}
     questions = [
         Question(taught, endpoint),
@@ -87,12 +91,12 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
         return {"bought": {**facts, "texts": rows, "with_logprobs": told, "left_out": lost}}
 
     settings = {
-        "endpoint": endpoint.determines,
+        "endpoint": asked_of(endpoint),
         "answer": [endpoint.answer, endpoint.refusals],
         "inputs": recipe.pseudo_targets.inputs,
         "per_input": endpoint.per_input,
         "held_out": held_out,
-        "recorded": checksum(endpoint.recorded) if endpoint.recorded and endpoint.recorded.is_file() else None,
+        "left": bench.left,
     }
     return bench.store.stage("bought", settings=settings, inputs={"data": made}, work=work)
 
@@ -144,15 +148,12 @@ def _asked_for(endpoint: Endpoint, texts: int) -> Endpoint:
 @contextmanager
 def _journal(bench: Bench, endpoint: Endpoint) -> Iterator[Journal]:
     """The journal of these questions, held while it is written to."""
-    folder = bench.store.root.parent / ANSWERS / content_key(endpoint.determines)
+    folder = bench.store.root.parent / ANSWERS / content_key(asked_of(endpoint))
     folder.mkdir(parents=True, exist_ok=True)
     with claim(folder / ".lock", wait=bench.store.wait) as alone:
         if not alone:
             raise StoreError(f"another process asks the same questions, in {folder}; wait for it")
-        journal = Journal.at(folder / JOURNAL, determines=endpoint.determines)
-        if endpoint.recorded:
-            journal.take_over(recorded(endpoint.recorded))
-        yield journal
+        yield open_journal(folder, endpoint)
 
 
 def _refuse_too_little(questions: Sequence[Question], journal: Journal) -> None:
@@ -220,7 +221,8 @@ def _write_answers(bench: Bench, split: str, data: TaskData, journal: Journal, e
     twice = _texts_of(bench.recipe, split) == 2  # noqa: PLR2004 - the reference and the answer
     predictions = []
     for example in examples:
-        verdicts = [judged(choice, endpoint) for choice in journal.answers(example.source)]
+        asked = journal.answers(example.source)[: _texts_of(bench.recipe, split)]
+        verdicts = [judged(choice, endpoint) for choice in asked]
         references = example.targets
         if twice:
             place = next((i for i, verdict in enumerate(verdicts) if not verdict.rejected), None)

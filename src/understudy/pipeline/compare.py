@@ -7,7 +7,7 @@ from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.bought import with_references
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import NLL, SCORED, can_tell, tally_of, tally_texts
+from understudy.pipeline.measure import NLL, SCORED, can_tell, decoding_of, tally_of, tally_texts
 from understudy.pipeline.open import open_run
 from understudy.records import Score
 from understudy.report.facts import TEACHER
@@ -37,14 +37,13 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
     examples = getattr(with_references(recipe, data, bought) if bought else data, split)
     weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
     fields = {"task": recipe.name, "data": opened.stages["data"].key[:8], "split": split}
-    decoding = {"decoding": recipe.evaluation.decoding.kind}
     names = [system["name"] for system in opened.facts["systems"]]
     # A teacher behind an endpoint answers in the stage of what was bought.
     answers = {name: opened.stages[ANSWERS + name] if name != TEACHER or not bought else bought for name in names}
     metrics = [metric for metric in task.metrics if not (outputs and metric == NLL)]  # texts alone have no likelihood
     scores = {
         name: [
-            score(tally_of(stage, m, split, task, fields | decoding), weights_RN)
+            score(tally_of(stage, m, split, task, fields | decoding_of(recipe, stage)), weights_RN)
             for m in metrics
             if can_tell(stage, m, split)
         ]

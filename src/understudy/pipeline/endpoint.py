@@ -11,15 +11,16 @@ from understudy.config.networks import EndpointTeacher, PretrainedStudent, Scrat
 from understudy.config.recipe import Recipe
 from understudy.errors import PoolError
 from understudy.models.checkpoint import is_encoder_decoder
+from understudy.models.surfaces import Surfaces
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.bought import make_bought, taught_inputs, with_references
 from understudy.pipeline.course import limits
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.learned import Learned, make_shipped_answers
-from understudy.pipeline.networks import NETWORK, Readers, has_encoder
+from understudy.pipeline.networks import NETWORK, Readers, has_encoder, student_settings
 from understudy.pipeline.readers import Reader, fitted, reader_of
-from understudy.pipeline.teach import make_baseline, make_student, student_settings
+from understudy.pipeline.teach import make_baseline, make_student
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.shards import write_shard
 from understudy.records import PseudoTarget, TaskData
@@ -38,6 +39,8 @@ def learn_from_endpoint(bench: Bench) -> Learned:
     recipe = bench.recipe
     stages: dict[str, Finished] = {"data": make_data(bench)}
     data = read_data(stages["data"])
+    if isinstance(recipe.student, PretrainedStudent):  # what it cannot read is not bought
+        bench, data = _readable(bench, data)
     stages["bought"] = make_bought(bench, data, stages["data"])
     data = with_references(recipe, data, stages["bought"])
     if isinstance(recipe.student, ScratchStudent):
@@ -57,6 +60,14 @@ def learn_from_endpoint(bench: Bench) -> Learned:
     answers = make_shipped_answers(bench, shipped, own_readers, data)
     stages |= {f"answers_{name}": stage for name, stage in answers.items()}
     return Learned(stages, shipped, {TEACHER: stages["bought"], **answers}, own_readers, data)
+
+
+def _readable(bench: Bench, data: TaskData) -> tuple[Bench, TaskData]:
+    """What of the inputs a pretrained student can read, after a look whether its tokens can be told anything."""
+    reader = _reader(bench.recipe, None)
+    if bench.recipe.distil.kept_tokens:
+        Surfaces(reader.tokenizer)
+    return fitted(bench, data, (reader,))
 
 
 def _make_tokenizer(bench: Bench, data: TaskData, made: Finished, bought: Finished) -> Finished:

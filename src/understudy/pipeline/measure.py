@@ -148,6 +148,12 @@ def tally_texts(
     return tally(metric, predictions, checker=checker_of(task), encoder=encoder, fields=fields)
 
 
+def decoding_of(recipe: Recipe, stage: Finished) -> dict[str, str]:
+    """How a system's answers were drawn, for the signature: an endpoint answers as it writes."""
+    bought = stage.manifest.stage == "bought"
+    return {"decoding": (recipe.pseudo_targets if bought else recipe.evaluation).decoding.kind}
+
+
 def can_tell(stage: Finished, metric: MetricName, split: str) -> bool:
     """Whether a system's answers can be scored: how likely it finds gold, a teacher behind an endpoint does not say."""
     return metric != NLL or (stage.folder / f"{split}-nll.npy").exists()

@@ -14,6 +14,7 @@ from understudy.config.networks import (
     ScratchStudent,
     ScratchTeacher,
 )
+from understudy.config.recipe import Recipe
 from understudy.errors import ModelError
 from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.prune import prune
@@ -135,6 +136,14 @@ def identity(name_or_path: str) -> object:
     """What a pretrained checkpoint is known by: a local one by its contents, one of the hub by its name."""
     folder = Path(name_or_path)
     return checksums(folder) if folder.is_dir() else name_or_path
+
+
+def student_settings(recipe: Recipe) -> dict[str, object]:
+    """What a student is before it learns."""
+    settings: dict[str, object] = {"student": recipe.student.model_dump(exclude={"finetune"})}
+    if isinstance(recipe.student, PretrainedStudent):
+        settings["identity"] = identity(recipe.student.model)
+    return settings
 
 
 def _built(scratch: Scratch, reader: Reader, *, seed: int) -> PreTrainedModel:

@@ -10,7 +10,7 @@ import numpy as np
 from understudy.config.networks import EndpointTeacher
 from understudy.models.checkpoint import load_network
 from understudy.pipeline.bench import Bench, device_here
-from understudy.pipeline.networks import NETWORK, Readers
+from understudy.pipeline.networks import NETWORK, Readers, student_settings
 from understudy.pipeline.told import align_told
 from understudy.pool.signal import Signal, SignalFile, read_signal
 from understudy.records import Generator
@@ -52,6 +52,8 @@ def make_signals(
     texts: dict[Generator, bool] = {"gold": distil.targets.gold > 0, "teacher": "pool" in inputs}
     # The ids of a target depend on what reads it: some tokenizers begin a target of an encoder-decoder with a token.
     shared = {**settings, "left": bench.left, "has_encoder": readers.student.is_encoder_decoder}
+    if told:  # the student's tokens, not the teacher's
+        shared |= student_settings(bench.recipe)
     made: dict[Generator, Finished] = {}
     for generator in (name for name, wanted in texts.items() if wanted):
         own = {name: stage for name, stage in inputs.items() if generator == "teacher" or name != "pool"}

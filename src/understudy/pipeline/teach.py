@@ -5,7 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from understudy.config.distil import Distil
-from understudy.config.networks import EndpointTeacher, PretrainedStudent, PretrainedTeacher
+from understudy.config.networks import EndpointTeacher, PretrainedTeacher
 from understudy.config.objectives import CrossEntropy
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
@@ -13,7 +13,14 @@ from understudy.models.checkpoint import load_network, save_network
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.course import Course, learn, limits
 from understudy.pipeline.lessons import distillation_mixture, gold_mixture
-from understudy.pipeline.networks import NETWORK, Readers, identity, starting_student, starting_teacher
+from understudy.pipeline.networks import (
+    NETWORK,
+    Readers,
+    identity,
+    starting_student,
+    starting_teacher,
+    student_settings,
+)
 from understudy.pipeline.readers import Reader
 from understudy.pipeline.signals import make_signals, read_signals
 from understudy.records import TaskData
@@ -167,14 +174,6 @@ def _as_it_is(bench: Bench, reader: Reader) -> Callable[[Path], Mapping[str, obj
         return {}
 
     return work
-
-
-def student_settings(recipe: Recipe) -> dict[str, object]:
-    """What a student is before it learns."""
-    settings: dict[str, object] = {"student": recipe.student.model_dump(exclude={"finetune"})}
-    if isinstance(recipe.student, PretrainedStudent):
-        settings["identity"] = identity(recipe.student.model)
-    return settings
 
 
 def _is_pruned(recipe: Recipe) -> bool:

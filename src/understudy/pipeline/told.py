@@ -4,7 +4,7 @@ What it did not tell, gold text for one, is learned as text: the label has all o
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from understudy.models.surfaces import Surfaces
 from understudy.pipeline.bought import Told, told
@@ -32,15 +32,21 @@ def align_told(
         The shares of positions that are exact, merged and text alone.
     """
     surfaces, kept = Surfaces(reader.tokenizer), file.signal.ids_PK.shape[1]
-    spoken = list(_told_of_rows(inputs)) if tells else []
-    silent = set(range(len(texts))) - {row for row, _ in spoken}
+    silent = set(range(len(texts)))
     counts: Counter[str] = Counter()
-    for row, line in [*spoken, *((row, None) for row in sorted(silent))]:
+
+    def spoken() -> Iterator[tuple[int, Told | None]]:
+        if tells:
+            for row, line in _told_of_rows(inputs):
+                silent.remove(row)
+                yield row, line
+        yield from ((row, None) for row in sorted(silent))
+
+    for row, line in spoken():  # one at a time: all of them may be larger than the memory
         ids = texts[row].tolist()
         positions = positions_of(line) if line else []
-        text = reader.text(ids).encode()
-        start = len(line.answer[: line.start].encode()) if line else 0
-        found = aligned(positions, ids, surfaces, text=text, start=start, kept=kept)
+        start = _start(line, positions) if line else 0
+        found = aligned(positions, ids, surfaces, text=reader.text(ids).encode(), start=start, kept=kept)
         places = texts.places([row])
         file.signal.ids_PK[places] = found.ids_TK
         file.signal.logp_PK[places] = found.logp_TK
@@ -59,6 +65,13 @@ def positions_of(line: Told) -> list[Position]:
         )
         for position in line.positions
     ]
+
+
+def _start(line: Told, positions: Sequence[Position]) -> int:
+    """Where the text begins within the tokens, in bytes; some servers tell more tokens than the answer holds."""
+    written = b"".join(position.token for position in positions)
+    place = max(0, written.find(line.answer.encode()))
+    return place + len(line.answer[: line.start].encode())
 
 
 def _bytes(token: str | list[int]) -> bytes:

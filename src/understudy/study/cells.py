@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-from understudy.config.networks import PretrainedStudent, PretrainedTeacher
+from understudy.config.networks import EndpointTeacher, PretrainedStudent, PretrainedTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell
 from understudy.config.task import FilesTask, HubTask, Splits
@@ -126,6 +126,8 @@ def key_of(recipe: Recipe) -> str:
         named += [_content(path) for path in paths if path.is_file()]
     if isinstance(recipe.task, HubTask) and Path(recipe.task.hub.dataset).is_dir():
         named.append(_content(Path(recipe.task.hub.dataset)))
+    if isinstance(recipe.teacher, EndpointTeacher) and (own_answers := recipe.teacher.endpoint.recorded):
+        named += [_content(own_answers)] if own_answers.is_file() else []
     for own in (recipe.teacher, recipe.student):
         if isinstance(own, PretrainedTeacher | PretrainedStudent) and Path(own.model).is_dir():
             named.append(_content(Path(own.model)))

@@ -171,7 +171,8 @@ async def _answered(example: Example, ask: Ask, gate: _Gate) -> bool:
     """
     endpoint, journal, source = gate.endpoint, gate.journal, example.source
     attempt = 0
-    while texts := _lacks(example, journal, endpoint):
+    while lacking := _lacks(example, journal, endpoint):
+        texts = min(lacking, endpoint.texts_per_request or lacking)
         request = await gate.enter(source, most_of(endpoint, source, texts))
         if request is None:
             return False

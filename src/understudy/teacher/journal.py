@@ -87,10 +87,13 @@ class Journal:
 
     def take_over(self, answers: Iterable[tuple[str, Choice]]) -> None:
         """Notes what was answered elsewhere, at no cost, for sources that have no answer here."""
-        known = set(self.choices)
+        of_source: dict[str, list[Choice]] = {}
         for source, choice in answers:
-            if source_key(source) not in known:
-                self.end(self.send(source, 0.0), cost=0.0, choices=[choice])
+            of_source.setdefault(source, []).append(choice)
+        for source, choices in of_source.items():
+            if not self.answers(source):
+                self._write({"taken_over": source_key(source), "choices": [vars(choice) for choice in choices]})
+                self._keep(source_key(source), choices)
 
     def give_up(self, source: str, why: str) -> None:
         """Notes that a source is left without an answer, for now."""
@@ -113,9 +116,12 @@ class Journal:
         source, most = self.open.pop(request)
         self.spent += most if cost is None else cost
         if choices:
-            kept = [Choice(choice.text, choice.finish) for choice in choices]
-            self.choices.setdefault(source, []).extend(kept)
-            self.failures.pop(source, None)
+            self._keep(source, choices)
+
+    def _keep(self, source: str, choices: Sequence[Choice]) -> None:
+        kept = [Choice(choice.text, choice.finish) for choice in choices]
+        self.choices.setdefault(source, []).extend(kept)
+        self.failures.pop(source, None)
 
     def _read(self, event: Mapping[str, Any], determines: Mapping[str, object]) -> None:
         if "determines" in event:
@@ -125,6 +131,8 @@ class Journal:
             self.open[event["sent"]] = event["source"], event["most"]
         elif "ended" in event:
             self._end(event["ended"], event["cost"], [Choice(**choice) for choice in event["choices"]])
+        elif "taken_over" in event:
+            self._keep(event["taken_over"], [Choice(**choice) for choice in event["choices"]])
         else:
             self.failures[event["gave_up"]] = event["why"]
 
@@ -153,6 +161,8 @@ def answered(path: Path) -> Iterator[tuple[str, Choice]]:
             elif "ended" in event:
                 source = open_requests.pop(event["ended"])
                 yield from ((source, Choice(**choice)) for choice in event["choices"])
+            elif "taken_over" in event:
+                yield from ((event["taken_over"], Choice(**choice)) for choice in event["choices"])
 
 
 def source_key(source: str) -> str:
