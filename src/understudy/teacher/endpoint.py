@@ -73,10 +73,11 @@ def _request(endpoint: Endpoint, source: str, texts: int) -> dict[str, Any]:
 
 
 def _reply(plain: Mapping[str, Any]) -> Reply:
-    usage = plain.get("usage") or {}
-    return Reply(
-        [_choice(choice) for choice in plain["choices"]], usage.get("prompt_tokens"), usage.get("completion_tokens")
-    )
+    usage, choices = plain.get("usage") or {}, [_choice(choice) for choice in plain["choices"]]
+    told = usage.get("completion_tokens")
+    # llama-server counts the tokens of the first choice alone.
+    seen = sum(len(choice.logprobs or ()) for choice in choices)
+    return Reply(choices, usage.get("prompt_tokens"), told if told is None else max(told, seen))
 
 
 def _choice(plain: Mapping[str, Any]) -> Choice:
