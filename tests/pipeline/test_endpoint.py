@@ -238,7 +238,7 @@ def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, 
     """A file of the KD4Gen code stands in for requests; another file is another journal."""
     path, plain = tmp_path / "gpt.json", recipe_of(tmp_path, address)
     plain["pseudo_targets"] = {"per_input": 1}
-    plain["teacher"]["endpoint"] |= {"recorded": str(path), "texts_per_request": 1}
+    plain["teacher"]["endpoint"] |= {"recorded": str(path), "per_request": 1}
     for text in ("OLD", "NEW"):
         told = {"tokens": [[text]] * len(INPUTS), "logprobs": [[{text: -0.1}]] * len(INPUTS)}
         path.write_text(json.dumps({"train": {"text": INPUTS, **told}}))

@@ -101,6 +101,23 @@ def test_what_a_reply_lacks_is_asked_for(tmp_path: Path) -> None:
     assert (outcome.answered, outcome.failed) == (1, {})
 
 
+def test_no_more_texts_are_asked_for_at_once_than_the_server_gives(tmp_path: Path) -> None:
+    """A server that refuses more than four gives nine as four, four and one."""
+    counts: list[int] = []
+
+    def script(_source: str, texts: int) -> Reply:
+        if texts > 4:
+            raise SetbackError("the server answered 400", again=False, billed=False)
+        counts.append(texts)
+        return reply(*["yes"] * texts)
+
+    at_once, _ = asked(script, endpoint(per_input=9), tmp_path, examples=EXAMPLES[:1])
+    in_turn, _ = asked(script, endpoint(per_input=9, per_request=4), tmp_path, examples=EXAMPLES[:1])
+
+    assert at_once.failed == {"q0": "the server answered 400"}
+    assert (in_turn.failed, counts) == ({}, [4, 4, 1])
+
+
 def test_a_reply_without_a_text_is_a_setback(tmp_path: Path) -> None:
     """It ends with a reason, not with nothing."""
     outcome, _ = asked(lambda _source, _texts: reply(), endpoint(attempts=2), tmp_path, examples=EXAMPLES[:1])

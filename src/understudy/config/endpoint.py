@@ -49,8 +49,8 @@ class Server(Section):
     """An answer that begins so is rejected."""
     recorded: Path | None = None
     """Answers bought before, in the form of the KD4Gen code; their inputs are asked about only for what they lack."""
-    texts_per_request: PositiveInt | None = None
-    """None: all that an input lacks. Some servers give one at a time, and refuse to be asked for more."""
+    per_request: PositiveInt = 128
+    """Texts asked for at once, at the most; OpenAI gives 128, llama-server as many as it has slots, others one."""
     concurrency: PositiveInt = 8
     requests_per_minute: PositiveInt | None = None
     timeout_s: PositiveFloat = 60.0

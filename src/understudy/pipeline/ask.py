@@ -14,7 +14,7 @@ from understudy.records import Example
 from understudy.store.disk import checksum, room_on, write_text
 from understudy.store.stages import claim
 from understudy.tasks.files import read_examples
-from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_of
+from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_of, portions
 from understudy.teacher.endpoint import open_endpoint
 from understudy.teacher.journal import Journal
 from understudy.teacher.judging import judged
@@ -121,7 +121,9 @@ def _estimate(questions: Sequence[Question], journal: Journal) -> str:
     words = f"{len(missing)} of {inputs} inputs are to be asked about, for {texts} texts"
     if endpoint.price is None:
         return words
-    most = sum(most_of(endpoint, source, count) for source, count in missing)
+    most = sum(
+        most_of(endpoint, source, portion) for source, count in missing for portion in portions(endpoint, count)
+    )
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
     return f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent{limit}"
 

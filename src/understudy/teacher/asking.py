@@ -81,6 +81,11 @@ def most_of(endpoint: Endpoint, source: str, texts: int) -> float:
     return _cost(price, asked + OVERHEAD, texts * endpoint.max_tokens)
 
 
+def portions(endpoint: Endpoint, texts: int) -> list[int]:
+    """So many texts, as requests that a server answers: 8 at 3 a request are 3, 3 and 2."""
+    return [min(endpoint.per_request, texts - start) for start in range(0, texts, endpoint.per_request)]
+
+
 async def ask_all(
     examples: Sequence[Example], ask: Ask, journal: Journal, endpoint: Endpoint, *, clock: Clock, advance: Advance
 ) -> None:
@@ -172,7 +177,7 @@ async def _answered(example: Example, ask: Ask, gate: _Gate) -> bool:
     endpoint, journal, source = gate.endpoint, gate.journal, example.source
     attempt = 0
     while lacking := _lacks(example, journal, endpoint):
-        texts = min(lacking, endpoint.texts_per_request or lacking)
+        texts = portions(endpoint, lacking)[0]
         request = await gate.enter(source, most_of(endpoint, source, texts))
         if request is None:
             return False
