@@ -121,9 +121,7 @@ def _estimate(questions: Sequence[Question], journal: Journal) -> str:
     words = f"{len(missing)} of {inputs} inputs are to be asked about, for {texts} texts"
     if endpoint.price is None:
         return words
-    most = sum(
-        most_of(endpoint, source, portion) for source, count in missing for portion in portions(endpoint, count)
-    )
+    most = sum(most_of(endpoint, source, portion) for source, count in missing for portion in portions(endpoint, count))
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
     return f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent{limit}"
 

@@ -59,9 +59,9 @@ def positions_of(line: Told) -> list[Position]:
     """The tokens of an answer as bytes."""
     return [
         Position(
-            _bytes(position["token"]),
+            as_bytes(position["token"]),
             float(position["logprob"]),
-            tuple((_bytes(token), float(logprob)) for token, logprob in position["top"]),
+            tuple((as_bytes(token), float(logprob)) for token, logprob in position["top"]),
         )
         for position in line.positions
     ]
@@ -74,7 +74,8 @@ def _start(line: Told, positions: Sequence[Position]) -> int:
     return place + len(line.answer[: line.start].encode())
 
 
-def _bytes(token: str | list[int]) -> bytes:
+def as_bytes(token: str | list[int]) -> bytes:
+    """A token as the journal keeps it: as text where that is all of it."""
     return token.encode() if isinstance(token, str) else bytes(token)
 
 
