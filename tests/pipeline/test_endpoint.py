@@ -3,12 +3,13 @@
 import copy
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.teacher.server import Book, serve
+from tests.teacher.server import Book, completion, serve
 
 from understudy.config.read import check_recipe
 from understudy.errors import ConfigError, DataError, GenerationError, ModelError
@@ -247,6 +248,22 @@ def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, 
         assert set(PseudoTargetPool.open(finished.stages["bought"].folder).texts) == {text}
         assert finished.facts["bought"]["requests"] == 14  # a second text of each that is held out
     assert sum(book.asked.values()) == 28
+
+
+def test_a_server_that_tells_no_log_probabilities_is_not_learned_from_by_them(
+    tmp_path: Path, address: str, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts are kept, and learned as texts without another request."""
+    silent = partial(completion, fault="no logprobs")
+    monkeypatch.setattr("tests.teacher.server.completion", lambda question, asked, _fault: silent(question, asked))
+
+    with pytest.raises(GenerationError, match=r"of \d+ texts the endpoint told no log-probabilities.*texts are kept"):
+        done(recipe_of(tmp_path, address), tmp_path / "runs")
+    asked = sum(book.asked.values())
+    finished = done(recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs")
+
+    assert sum(book.asked.values()) == asked
+    assert finished.facts["bought"]["with_logprobs"] == 0
 
 
 def test_distributions_need_log_probabilities(tmp_path: Path) -> None:

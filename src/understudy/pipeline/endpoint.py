@@ -6,10 +6,11 @@ tokens, so that another student learns from the same answers.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from understudy.config.networks import EndpointTeacher, PretrainedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
-from understudy.errors import PoolError
+from understudy.errors import GenerationError, PoolError
 from understudy.models.checkpoint import is_encoder_decoder
 from understudy.models.surfaces import Surfaces
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
@@ -42,6 +43,7 @@ def learn_from_endpoint(bench: Bench) -> Learned:
     if isinstance(recipe.student, PretrainedStudent):  # what it cannot read is not bought
         bench, data = _readable(bench, data)
     stages["bought"] = make_bought(bench, data, stages["data"])
+    _refuse_silence(recipe, stages["bought"])
     data = with_references(recipe, data, stages["bought"])
     if isinstance(recipe.student, ScratchStudent):
         stages["tokenizer"] = _make_tokenizer(bench, data, stages["data"], stages["bought"])
@@ -68,6 +70,16 @@ def _readable(bench: Bench, data: TaskData) -> tuple[Bench, TaskData]:
     if bench.recipe.distil.kept_tokens:
         Surfaces(reader.tokenizer)
     return fitted(bench, data, (reader,))
+
+
+def _refuse_silence(recipe: Recipe, bought: Finished) -> None:
+    """Some servers pass over what they do not know: without log-probabilities no distribution would be learned."""
+    facts = cast(Mapping[str, int], bought.manifest.facts["bought"])
+    if recipe.distil.needs_teacher_logits and not facts["with_logprobs"]:
+        raise GenerationError(
+            f"distil.objective compares distributions, and of {facts['texts']} texts the endpoint told no "
+            "log-probabilities, though it was asked for them; use method extreme_fine_tune: the texts are kept"
+        )
 
 
 def _make_tokenizer(bench: Bench, data: TaskData, made: Finished, bought: Finished) -> Finished:
