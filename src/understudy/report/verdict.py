@@ -91,11 +91,13 @@ def key_numbers(facts: Facts) -> list[KeyNumber]:
     metric, student = facts["primary_metric"], system_named(facts, facts["method"])
     gap = facts["gap_closed"].get(metric, NOTHING)
     others = f"fine-tuned {_score(facts, FINE_TUNED)}, teacher {_score(facts, TEACHER)}"
-    if standing(facts) == "no_baseline":
-        others = f"teacher {_score(facts, TEACHER)}" + (", asked again" if facts.get("no_gold") else "")
     share = brackets(gap, scale=100, places=0) or ("no gap to close" if gap.get("note") else "")
+    first = KeyNumber(f"Gap closed in {metric_label(metric)}", percent(gap["value"]), share)
+    if standing(facts) == "no_baseline":
+        again = "asked again" if facts.get("no_gold") else ""
+        first, others = KeyNumber(f"{metric_label(metric)} of the teacher", _score(facts, TEACHER), again), ""
     return [
-        KeyNumber(f"Gap closed in {metric_label(metric)}", percent(gap["value"]), share),
+        first,
         KeyNumber(metric_label(metric), _score(facts, facts["method"]), others),
         KeyNumber("Parameters", parameters(student and student["parameters"]), _than_teacher(_size(facts))),
         KeyNumber(
