@@ -67,7 +67,7 @@ def recipe_of(folder: Path, address: str, **changes: Any) -> dict[str, Any]:  # 
                 "model": "m",
                 "base_url": address,
                 "key": "SOME_KEY",
-                "timeout_s": 1.0,
+                "timeout_s": 30.0,
                 "top_logprobs": 2,
                 "max_tokens": 16,
                 "price": {"input": 1.0, "output": 2.0},
@@ -104,7 +104,7 @@ def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, bo
     bought = facts["bought"]
     assert bought["inputs"] == len(INPUTS)
     assert bought["texts"] == 2 * (len(INPUTS) - 14) == bought["with_logprobs"]
-    assert bought["requests"] == asked == len(INPUTS)
+    assert bought["requests"] >= asked == len(INPUTS)  # one whose connection was lost is no question put
     teacher, student = facts["systems"]
     assert teacher["scores"]["bleu"]["value"] == pytest.approx(100)
     assert "nll" not in teacher["scores"]
@@ -180,6 +180,25 @@ def test_dev_may_be_made_of_the_teachers_texts(tmp_path: Path, address: str) -> 
     assert f"gold of {INPUTS[12]}" in test
 
 
+def test_a_budget_stops_a_recipe_and_a_larger_one_goes_on(tmp_path: Path, book: Book, address: str) -> None:
+    """What the server has billed is at most the budget; nothing is bought twice, and the key is on no disk."""
+    plain = recipe_of(tmp_path, address)
+    plain["teacher"]["endpoint"]["budget"] = 0.0005
+
+    with pytest.raises(GenerationError, match=r"the budget of 0\.0005 is reached: .* inputs were not asked about"):
+        done(plain, tmp_path / "runs")
+    billed = sum(tokens_in + 2 * tokens_out for _, tokens_in, tokens_out in book.billed) / 1e6
+    before = dict(book.asked)
+    plain["teacher"]["endpoint"]["budget"] = 1.0
+    finished = done(plain, tmp_path / "runs")
+
+    assert 0 < billed <= 0.0005
+    assert 0 < len(before) < len(INPUTS)
+    assert set(book.asked.values()) == {1}
+    assert finished.facts["bought"]["texts"] == 2 * (len(INPUTS) - 14)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"any word" in path.read_bytes()]
+
+
 def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     """A server that is down for a third of the inputs is not a set of bad inputs."""
     server = serve(Book(share=0.9))
@@ -246,7 +265,7 @@ def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, 
         finished = done(plain, tmp_path / "runs")
 
         assert set(PseudoTargetPool.open(finished.stages["bought"].folder).texts) == {text}
-        assert finished.facts["bought"]["requests"] == 14  # a second text of each that is held out
+        assert finished.facts["bought"]["requests"] >= 14  # a second text of each that is held out
     assert sum(book.asked.values()) == 28
 
 
