@@ -1,28 +1,21 @@
 """A recipe whose teacher stands behind an endpoint, from inputs without labels to a report."""
 
-import copy
 import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.pipeline.bought import INPUTS, done, recipe_of
 from tests.teacher.server import Book, completion, serve
 
-from understudy.config.read import check_recipe
-from understudy.errors import ConfigError, DataError, GenerationError, ModelError
+from understudy.errors import DataError, GenerationError, ModelError
 from understudy.pipeline.compare import score_split
 from understudy.pipeline.diagnose import diagnose
-from understudy.pipeline.run import Run, run
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.signal import IDS, LOGP
 from understudy.report.verdict import verdict
-
-TRAINING = {"epochs": 2, "batch_tokens": 1500, "warmup_steps": 2}
-WORDS = ("red", "green", "blue", "big", "small", "old", "new", "round")
-INPUTS = [f"a {first} {second} ball" for first in WORDS for second in WORDS if first != second]
 
 
 @pytest.fixture(autouse=True)
@@ -45,53 +38,6 @@ def address(book: Book) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     server.server_close()
-
-
-def recipe_of(folder: Path, address: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a recipe
-    """No labels: inputs, of which some are held out."""
-    path = folder / "inputs.jsonl"
-    path.write_text("".join(json.dumps({"source": source}) + "\n" for source in INPUTS))
-    scratch = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 16}
-    plain = {
-        "name": "bought",
-        "precision": "float32",
-        "task": {
-            "files": {"unlabeled": str(path)},
-            "held_out": {"dev": 6, "test": 8},
-            "metrics": ["bleu", "chrf", "nll"],
-            "max_source_tokens": 64,
-            "max_target_tokens": 64,
-        },
-        "teacher": {
-            "endpoint": {
-                "model": "m",
-                "base_url": address,
-                "key": "SOME_KEY",
-                "timeout_s": 30.0,
-                "top_logprobs": 2,
-                "max_tokens": 16,
-                "price": {"input": 1.0, "output": 2.0},
-            },
-            "pieces": 120,
-        },
-        "student": {"scratch": scratch, "finetune": TRAINING},
-        "pseudo_targets": {"per_input": 2},
-        "distil": {"method": "extreme_logits"},
-        "training": TRAINING,
-        "evaluation": {
-            "decoding": {"kind": "greedy"},
-            "resamples": 50,
-            "latency_inputs": 2,
-            "batch_inputs": 4,
-            "rounds": 1,
-        },
-    }
-    return {**plain, **changes}
-
-
-def done(plain: dict[str, Any], out: Path) -> Run:
-    """The recipe, run."""
-    return run(check_recipe(plain), out=out)
 
 
 def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, book: Book, address: str) -> None:
@@ -211,33 +157,6 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     server.server_close()
 
 
-@pytest.mark.parametrize(
-    ("section", "changes", "message"),
-    [
-        ("distil", {"method": "joint_teaching"}, "texts of the student, and an endpoint only writes"),
-        ("distil", {"method": "extreme_logits", "targets": {"gold": 1, "teacher": 1}}, "task.files has no labeled"),
-        ("distil", {"method": "extreme_logits", "targets": {"gold": 1}}, "gives the teacher's text no share"),
-        ("distil", {"method": "extreme_logits", "final_finetune": TRAINING}, "final_finetune is a last lesson"),
-        ("task", {"primary_metric": "nll"}, "primary_metric is nll, and an endpoint does not tell"),
-        ("pseudo_targets", {"per_input": 1, "decoding": {"kind": "greedy"}}, "asked again, would agree"),
-        ("student", {"prune": {}}, "prune cuts layers out of the teacher, and teacher.endpoint has none"),
-        ("pseudo_targets", {"inputs": ["labeled"]}, r"names labeled inputs, but task.files has none"),
-        ("pseudo_targets", {"decoding": {"kind": "k_beams", "beams": 2}}, "decoding is k_beams, which no endpoint"),
-        ("pseudo_targets", {"decoding": {"kind": "sampling", "top_k": 5}}, "sampling with top_k, which no endpoint"),
-        ("pseudo_targets", {"keep": {"kind": "mbr", "n": 1}}, "leave it out"),
-    ],
-)
-def test_what_an_endpoint_cannot_give_is_refused(
-    section: str, changes: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    """Before anybody is asked."""
-    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
-    plain[section] = changes if section in {"student", "distil"} else plain[section] | changes
-
-    with pytest.raises(ConfigError, match=message):
-        check_recipe(plain)
-
-
 def test_a_task_without_such_inputs_is_refused_before_anybody_is_asked(
     tmp_path: Path, book: Book, address: str
 ) -> None:
@@ -283,39 +202,3 @@ def test_a_server_that_tells_no_log_probabilities_is_not_learned_from_by_them(
 
     assert sum(book.asked.values()) == asked
     assert finished.facts["bought"]["with_logprobs"] == 0
-
-
-def test_distributions_need_log_probabilities(tmp_path: Path) -> None:
-    """And are asked for by their number."""
-    plain = copy.deepcopy(recipe_of(tmp_path, "http://127.0.0.1:9/v1"))
-    plain["teacher"]["endpoint"]["top_logprobs"] = 0
-
-    with pytest.raises(ConfigError, match="top_logprobs is 0, so the endpoint is asked for none"):
-        check_recipe(plain)
-
-
-def test_a_teacher_of_ones_own_needs_labels(tmp_path: Path) -> None:
-    """Held out inputs have references only where a teacher can be asked for them."""
-    plain = recipe_of(tmp_path, "")
-    plain["teacher"] = {"scratch": plain["student"]["scratch"]}
-
-    with pytest.raises(ConfigError, match="only a teacher behind an endpoint can do without"):
-        check_recipe(plain)
-
-
-def test_held_out_inputs_leave_some_to_learn_from(tmp_path: Path) -> None:
-    """All of them cannot be held out."""
-    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
-    plain["task"]["held_out"] = {"dev": 6, "test": 50}
-
-    with pytest.raises(DataError, match=r"held_out\.test asks for 50 unlabelled inputs, and 50 are there"):
-        done(plain, tmp_path / "runs")
-
-
-def test_a_split_comes_from_one_place(tmp_path: Path) -> None:
-    """A file, or held out: not both, and not neither."""
-    plain = recipe_of(tmp_path, "http://127.0.0.1:9/v1")
-    plain["task"]["held_out"] = {"dev": 6}
-
-    with pytest.raises(ConfigError, match=r"test comes from a file.*neither is given"):
-        check_recipe(plain)
