@@ -1,6 +1,6 @@
 """A network of your own behind an OpenAI-compatible endpoint, to try a recipe with before money is spent.
 
-    python benchmarks/serve_network.py runs/e2e/teacher/network --port 8017
+    python scripts/serve_network.py runs/e2e/teacher/network --port 8017
 
 Knows chat completions with n, temperature, top_p, max_tokens and top_logprobs, and no other request. The last message
 is the source as the network reads it. Log-probabilities are those at temperature 1, before anything is cut off.
