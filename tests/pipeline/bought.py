@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.pipeline.conftest import TINY, TRAINING
+
 from understudy.config.read import check_recipe
 from understudy.pipeline.run import Run, run
 
-TRAINING = {"epochs": 2, "batch_tokens": 1500, "warmup_steps": 2}
 WORDS = ("red", "green", "blue", "big", "small", "old", "new", "round")
 INPUTS = [f"a {first} {second} ball" for first in WORDS for second in WORDS if first != second]
 
@@ -43,13 +44,7 @@ def recipe_of(folder: Path, address: str, **changes: Any) -> dict[str, Any]:  # 
         "pseudo_targets": {"per_input": 2},
         "distil": {"method": "extreme_logits"},
         "training": TRAINING,
-        "evaluation": {
-            "decoding": {"kind": "greedy"},
-            "resamples": 50,
-            "latency_inputs": 2,
-            "batch_inputs": 4,
-            "rounds": 1,
-        },
+        "evaluation": TINY["evaluation"],
     }
     return {**plain, **changes}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.bought import TRAINING, done, recipe_of
+from tests.pipeline.bought import done, recipe_of
+from tests.pipeline.conftest import TRAINING
 
 from understudy.config.read import check_recipe
 from understudy.errors import ConfigError, DataError

@@ -262,3 +262,11 @@ def test_a_rejected_text_is_paid_for_and_not_asked_again(tmp_path: Path) -> None
 
     assert first.rejected == {"a refusal": 1}
     assert len(sources) == 3
+
+
+def test_answers_beyond_those_asked_for_are_not_counted(tmp_path: Path) -> None:
+    """An earlier asking had two texts of each, a good one and an empty one; this one wants the first alone."""
+    _, journal = asked(lambda _source, _texts: reply("good", ""), endpoint(per_input=2), tmp_path)
+
+    assert outcome_of(EXAMPLES, journal, endpoint(per_input=2)).rejected == {"empty": len(EXAMPLES)}
+    assert outcome_of(EXAMPLES, journal, endpoint(per_input=1)).rejected == {}

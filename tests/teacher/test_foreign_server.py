@@ -17,9 +17,8 @@ from understudy.config.endpoint import Endpoint
 from understudy.config.read import check_recipe
 from understudy.models.surfaces import Surfaces
 from understudy.pipeline.ask import ask
-from understudy.pipeline.bought import Told
 from understudy.pipeline.run import run
-from understudy.pipeline.told import as_bytes, positions_of
+from understudy.pipeline.told import Told, as_bytes, positions_of
 from understudy.pool.signal import LOGP
 from understudy.tasks import forecast_task
 from understudy.teacher.alignment import aligned

@@ -3,13 +3,11 @@
 The journal lies beside the store and outlives the stage, so that other settings of data or student buy nothing twice.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from understudy.config.decoding import Sampling
 from understudy.config.endpoint import Endpoint
@@ -21,33 +19,21 @@ from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.ask import Question, asked_of, open_journal, put
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.measure import SCORED, answers_of
-from understudy.pool.pool import PseudoTargetPool, mark_copies
+from understudy.pipeline.told import write_told
+from understudy.pool.pool import mark_copies
 from understudy.pool.shards import write_shard
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 from understudy.store import Finished
 from understudy.store.stages import claim, content_key
 from understudy.teacher.asking import outcome_of, refuse_unasked
-from understudy.teacher.journal import Choice, Journal, answered, source_key
+from understudy.teacher.journal import Choice, Journal
 from understudy.teacher.judging import judged
 
 ANSWERS = "answers"
 """Folder beside the store: a folder with a journal for each question that was ever put to an endpoint."""
-SHARD, LOGPROBS = "shard-00000.parquet", "logprobs.jsonl"
+SHARD = "shard-00000.parquet"
 TOLERATED = 0.1
 """Share of inputs that may come to nothing after all attempts; beyond it the server, not the inputs, is the matter."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the endpoint told of a text while it wrote it."""
-
-    row: int
-    """Of the texts that were bought."""
-    answer: str
-    """Whole, as the endpoint gave it."""
-    start: int
-    """Where the text begins within the answer, in characters."""
-    positions: Sequence[Mapping[str, Any]]
 
 
 def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
@@ -85,7 +71,7 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
             put(questions, journal, bench.progress)
             _refuse_too_little(questions, journal)
             rows = _write_texts(taught, journal, endpoint, folder)
-            told = _write_logprobs(taught, journal, endpoint, folder)
+            told = write_told(taught, journal.path, endpoint, folder)
             lost = {split: _write_answers(bench, split, data, journal, endpoint, folder) for split in SCORED}
             facts = _facts(questions, journal)
         return {"bought": {**facts, "texts": rows, "with_logprobs": told, "left_out": lost}}
@@ -127,13 +113,6 @@ def taught_inputs(recipe: Recipe, data: TaskData) -> tuple[Example, ...]:
     return tuple(
         example for kind, examples in kinds.items() if kind in recipe.pseudo_targets.inputs for example in examples
     )
-
-
-def told(bought: Finished) -> Iterator[Told]:
-    """What the endpoint told of its texts, one at a time."""
-    with (bought.folder / LOGPROBS).open(encoding="utf-8") as file:
-        for line in file:
-            yield Told(**json.loads(line))
 
 
 def _texts_of(recipe: Recipe, split: str) -> int:
@@ -184,32 +163,6 @@ def _write_texts(examples: Sequence[Example], journal: Journal, endpoint: Endpoi
         )
     write_shard(folder / SHARD, mark_copies(rows), {"teacher": endpoint.model, "question": journal.path.parent.name})
     return len(rows)
-
-
-def _write_logprobs(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, folder: Path) -> int:
-    """For every text of the pool with log-probabilities, what the endpoint told of it; how many there are."""
-    rows = PseudoTargetPool.open(folder)
-    first = dict(zip(rows.inputs, _starts(rows), strict=True))
-    next_row = {source_key(example.source): first[example.id] for example in examples if example.id in first}
-    seen: Counter[str] = Counter()
-    count = 0
-    with (folder / LOGPROBS).open("w", encoding="utf-8") as file:
-        for source, choice in answered(journal.path):
-            seen[source] += 1
-            verdict = judged(choice, endpoint)
-            if source not in next_row or verdict.rejected or seen[source] > endpoint.per_input:
-                continue
-            if choice.logprobs:
-                line = Told(next_row[source], choice.text, verdict.start, choice.logprobs)
-                file.write(json.dumps(vars(line), ensure_ascii=False) + "\n")
-                count += 1
-            next_row[source] += 1
-    return count
-
-
-def _starts(pool: PseudoTargetPool) -> list[int]:
-    """The first row of each input."""
-    return [0, *pool.per_input.cumsum().tolist()][:-1]
 
 
 def _write_answers(bench: Bench, split: str, data: TaskData, journal: Journal, endpoint: Endpoint, folder: Path) -> int:

@@ -3,17 +3,65 @@
 What it did not tell, gold text for one, is learned as text: the label has all of the mass.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from understudy.config.endpoint import Endpoint
 from understudy.models.surfaces import Surfaces
-from understudy.pipeline.bought import Told, told
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.signal import SignalFile
+from understudy.records import Example
 from understudy.store import Finished
 from understudy.teacher.alignment import Position, aligned
+from understudy.teacher.journal import answered, source_key
+from understudy.teacher.judging import judged
 from understudy.training.texts import Texts
+
+LOGPROBS = "logprobs.jsonl"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the endpoint told of a text while it wrote it."""
+
+    row: int
+    """Of the texts that were bought."""
+    answer: str
+    """Whole, as the endpoint gave it."""
+    start: int
+    """Where the text begins within the answer, in characters."""
+    positions: Sequence[Mapping[str, Any]]
+
+
+def write_told(examples: Sequence[Example], journal: Path, endpoint: Endpoint, folder: Path) -> int:
+    """For every text of the pool with log-probabilities, what the endpoint told of it; how many there are."""
+    rows = PseudoTargetPool.open(folder)
+    first = dict(zip(rows.inputs, _starts(rows), strict=True))
+    next_row = {source_key(example.source): first[example.id] for example in examples if example.id in first}
+    seen: Counter[str] = Counter()
+    count = 0
+    with (folder / LOGPROBS).open("w", encoding="utf-8") as file:
+        for source, choice in answered(journal):
+            seen[source] += 1
+            verdict = judged(choice, endpoint)
+            if source not in next_row or verdict.rejected or seen[source] > endpoint.per_input:
+                continue
+            if choice.logprobs:
+                line = Told(next_row[source], choice.text, verdict.start, choice.logprobs)
+                file.write(json.dumps(vars(line), ensure_ascii=False) + "\n")
+                count += 1
+            next_row[source] += 1
+    return count
+
+
+def _starts(pool: PseudoTargetPool) -> list[int]:
+    """The first row of each input."""
+    return [0, *pool.per_input.cumsum().tolist()][:-1]
 
 
 def align_told(
@@ -85,7 +133,14 @@ def _told_of_rows(inputs: Mapping[str, Finished]) -> Iterator[tuple[int, Told]]:
     taught = PseudoTargetPool.open(inputs["pool"].folder)
     names = {(row.input_id, row.sample): place for place, row in enumerate(taught)}
     rows = [names.get((row.input_id, row.sample)) for row in bought]
-    for line in told(inputs["bought"]):
+    for line in _lines(inputs["bought"]):
         row = rows[line.row]
         if row is not None:
             yield row, line
+
+
+def _lines(bought: Finished) -> Iterator[Told]:
+    """What the endpoint told of its texts, one at a time."""
+    with (bought.folder / LOGPROBS).open(encoding="utf-8") as file:
+        for line in file:
+            yield Told(**json.loads(line))

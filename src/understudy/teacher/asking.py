@@ -126,7 +126,11 @@ def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint
     """What a journal says of these inputs, under these settings."""
     lacking = [example for example in examples if _lacks(example, journal, endpoint)]
     failed = {example.id: why for example in lacking if (why := journal.failure(example.source))}
-    verdicts = [judged(choice, endpoint) for example in examples for choice in journal.answers(example.source)]
+    verdicts = [
+        judged(choice, endpoint)
+        for example in examples
+        for choice in journal.answers(example.source)[: endpoint.per_input]  # an earlier asking may have had more
+    ]
     return Outcome(
         answered=len(examples) - len(lacking),
         rejected=dict(Counter(verdict.rejected for verdict in verdicts if verdict.rejected).most_common()),
