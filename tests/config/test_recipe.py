@@ -28,6 +28,14 @@ from understudy.errors import ConfigError
             r"distil: student_text\.start is 0\.5, but targets\.teacher is 0, so nothing stands in before; set",
         ),
         (
+            {"training": {"keep": "last", "patience": 3}},
+            r"training: patience is 3, which stops at weights .* leave patience out, or set keep=best",
+        ),
+        (
+            {"distil": {"final_finetune": {"keep": "last"}}},
+            r"distil: final_finetune\.keep is last, but a last lesson .* leave final_finetune\.keep out",
+        ),
+        (
             {"task": {"forecast": {}, "primary_metric": "rougeL"}},
             r"recipe: task\.primary_metric is 'rougeL', which is not among task\.metrics \(bleu, .*\); add it there",
         ),

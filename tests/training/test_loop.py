@@ -99,6 +99,18 @@ def test_the_best_weights_are_given_back(
     assert standing.best_step == standing.history[1]["step"]
 
 
+def test_the_last_weights_are_given_back_where_asked(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """Whatever dev says of them; it is told all the same."""
+    network, examiner = build(), Examiner(1, 3, 2)
+    settings = SETTINGS.model_copy(update={"keep": "last"})
+    standing = teach(network, mixture, examiner, tmp_path, settings=settings)
+
+    assert torch.equal(weights(network), examiner.seen[2])
+    assert not torch.equal(weights(network), examiner.seen[1])
+    assert [row["fit"] for row in standing.history] == [1, 3, 2]
+    assert standing.best_step == standing.history[2]["step"]
+
+
 def test_patience_ends_a_training(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """After two looks without improvement; an equal score is none, and an improvement starts the count anew."""
     network, examiner = build(), Examiner(1, 0, 2, 2, 1, 9, 9)

@@ -170,6 +170,16 @@ class Distil(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_last_lesson_improves(self) -> Self:
+        if self.final_finetune and self.final_finetune.keep == "last":
+            msg = (
+                "final_finetune.keep is last, but a last lesson on gold is kept only where dev improves; leave "
+                "final_finetune.keep out"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _relations_go_beside_distributions(self) -> Self:
         if self.relations and not self.needs_teacher_logits:
             msg = (

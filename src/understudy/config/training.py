@@ -1,8 +1,8 @@
 """Settings of optimisation."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from understudy.config.section import Section
 
@@ -31,3 +31,16 @@ class Training(Section):
     """Epochs between two looks at dev."""
     patience: PositiveInt | None = None
     """Looks at dev without improvement after which training stops; none: never."""
+    keep: Literal["best", "last"] = "best"
+    """The weights dev liked best, or the last. Best guards against overfitting to little gold; last spares a student
+    that only converges, as most that learn from a teacher do, the luck of an early look (docs/results.md)."""
+
+    @model_validator(mode="after")
+    def _patience_has_a_best(self) -> Self:
+        if self.keep == "last" and self.patience is not None:
+            msg = (
+                f"patience is {self.patience}, which stops at weights that dev no longer likes, and keep=last would "
+                "keep them; leave patience out, or set keep=best"
+            )
+            raise ValueError(msg)
+        return self

@@ -1,5 +1,6 @@
 """One training of a run, as a stage: what it starts from, what it teaches, and what is left when it is done."""
 
+import operator
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,10 +117,19 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     facts: dict[str, Any] = {
         "history": standing.history,
         "best_step": standing.best_step,
+        "still_improving": still_improving(
+            [row[goal.metric] for row in standing.history], higher_is_better=higher_is_better
+        ),
         "steps": standing.step,
         "rounds_per_epoch": mixture.rounds_per_epoch,
     }
     write_json(folder / TRAINING, facts)
+
+
+def still_improving(scores: Sequence[float], *, higher_is_better: bool) -> bool:
+    """Whether the last of several looks at dev was the best, so that training may have ended too soon."""
+    better = operator.gt if higher_is_better else operator.lt
+    return len(scores) > 1 and all(better(scores[-1], score) for score in scores[:-1])
 
 
 def _measure(asked: AnyObjective) -> Measure:

@@ -245,8 +245,7 @@ def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
     """What a reader must know before believing the numbers."""
     notes = []
     for name, stage in learned.items():
-        history = cast(Sequence[Mapping[str, float]], stage.manifest.facts.get("history", ()))
-        if history and stage.manifest.facts["best_step"] == history[-1]["step"] and len(history) > 1:
+        if stage.manifest.facts.get("still_improving"):
             notes.append(f"{name} was best on dev at its last look: longer training may still improve it.")
     if _has_no_gold(recipe):
         notes.append(

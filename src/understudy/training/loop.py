@@ -59,7 +59,7 @@ def train(
     write_texts: WriteTexts = no_writer,
     advance: Advance,
 ) -> Standing:
-    """Trains the network; on return it holds the weights that dev liked best.
+    """Trains the network; on return it holds the weights that `settings` says to keep.
 
     Killed anywhere and called again with the same folder, it ends with the same weights (float32, one device).
 
@@ -190,12 +190,12 @@ def _scale_terms(
 def _look_at_dev(
     lecture: Lecture, network: PreTrainedModel, standing: Standing, share: StudentShare | None, folder: Path
 ) -> None:
-    """Scores dev, keeps the weights if they are the best so far, and stops when patience is at its end."""
-    goal, patience = lecture.goal, lecture.settings.patience
+    """Scores dev, keeps the weights if they are to be kept, and stops when patience is at its end."""
+    goal, settings = lecture.goal, lecture.settings
     if not math.isfinite(standing.loss):
         raise TrainingError(
             f"the training loss is {standing.loss} at step {standing.step}, so the network has diverged; lower the "
-            f"learning rate (now {lecture.settings.learning_rate}) or lengthen warmup_steps"
+            f"learning rate (now {settings.learning_rate}) or lengthen warmup_steps"
         )
     scores = goal.score_dev(network)
     sign = 1 if goal.higher_is_better else -1
@@ -204,12 +204,12 @@ def _look_at_dev(
         standing.memory.update(share.after(standing.memory, worse=value < sign * standing.history[-1][goal.metric]))
     standing.history.append(standing.row() | dict(scores))
     standing.loss_sum, standing.positions = 0.0, 0
-    if standing.best is None or value > standing.best:
+    if standing.best is None or value > standing.best or settings.keep == "last":
         standing.best, standing.best_step, standing.disappointments = value, standing.step, 0
         keep_best(network, folder, standing)
     else:
         standing.disappointments += 1
-        standing.finished = patience is not None and standing.disappointments >= patience
+        standing.finished = settings.patience is not None and standing.disappointments >= settings.patience
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
