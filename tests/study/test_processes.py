@@ -10,7 +10,7 @@ import yaml
 from understudy.config.study import Study, read_study
 from understudy.errors import TrainingError
 from understudy.study.processes import run_processes
-from understudy.study.run import Studied
+from understudy.study.run import Choice, Studied
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def test_processes_that_die_are_told(file: Path, tiny: Study, tmp_path: Path, mo
     monkeypatch.setattr(sys, "executable", str(dying))
 
     expected = (
-        r"left 2 of 2 cells; one ended with exit code 137 \(out of memory, asked with -m understudy study .* "
-        r"--only tiny --method Logits\)\. See .*process-1\.log and give the same command again"
+        r"left 1 of 1 cells; one ended with exit code 137 \(out of memory, asked with -m understudy study .* "
+        r"--only tiny --method Logits --seed 2\)\. See .*process-1\.log and give the same command again"
     )
     with pytest.raises(TrainingError, match=expected):
-        run_processes(file, tiny, out=tmp_path, processes=1, tasks=["tiny"], methods=["Logits"])
+        run_processes(file, tiny, out=tmp_path, processes=1, choice=Choice(["tiny"], ["Logits"], [2]))

@@ -14,7 +14,7 @@ from understudy.errors import ConfigError
 from understudy.progress import UNHEARD, Advance
 from understudy.store.stages import claim
 from understudy.study.cells import CELLS, Place
-from understudy.study.run import Studied, run_study
+from understudy.study.run import Choice, Studied, run_study
 
 TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
 
@@ -193,7 +193,7 @@ def test_a_failing_cell_does_not_stop_the_others(studied: Studied, raw: dict[str
 def test_a_study_can_be_made_in_parts(studied: Studied, tiny: Study, tmp_path: Path) -> None:
     """The ladder shows what is made, and what is not."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
-    done = run_study(tiny, out=tmp_path, tasks=["tiny"], methods=["Logits"])
+    done = run_study(tiny, out=tmp_path, choice=Choice(tasks=["tiny"], methods=["Logits"]))
 
     assert {row["method"] for row in done.ladder["rows"]} == {"Logits"}
     assert [(cell["method"], cell["error"]) for cell in done.ladder["missing"]] == [("Sequence-level", "")] * 2
@@ -201,11 +201,13 @@ def test_a_study_can_be_made_in_parts(studied: Studied, tiny: Study, tmp_path: P
 
 
 def test_unknown_parts_are_answered_with_the_known(tiny: Study, tmp_path: Path) -> None:
-    """Tasks and rows alike."""
+    """Tasks, rows and seeds alike."""
     with pytest.raises(ConfigError, match=r"unknown task 'tyny'; known: tiny; did you mean 'tiny'\?"):
-        run_study(tiny, out=tmp_path, tasks=["tyny"])
+        run_study(tiny, out=tmp_path, choice=Choice(tasks=["tyny"]))
     with pytest.raises(ConfigError, match=r"unknown method 'logits'; known: Logits, Sequence-level"):
-        run_study(tiny, out=tmp_path, methods=["logits"])
+        run_study(tiny, out=tmp_path, choice=Choice(methods=["logits"]))
+    with pytest.raises(ConfigError, match=r"unknown seed '3'; known: 1, 2"):
+        run_study(tiny, out=tmp_path, choice=Choice(seeds=[1, 3]))
 
 
 def test_what_a_killed_process_left_holds_nobody_up(studied: Studied, tiny: Study, tmp_path: Path) -> None:

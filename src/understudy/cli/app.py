@@ -50,6 +50,7 @@ def study(
     processes: Annotated[int, typer.Option(min=1, help="How many work on it, each on one thread.")] = 1,
     only: Annotated[list[str], typer.Option(metavar="TASK", help="Only this task; may be given several times.")] = [],  # noqa: B006 - typer copies it
     method: Annotated[list[str], typer.Option(metavar="ROW", help="Only this row; may be given several times.")] = [],  # noqa: B006 - typer copies it
+    seed: Annotated[list[int], typer.Option(help="Only this seed; may be given several times.")] = [],  # noqa: B006 - typer copies it
     quiet: Quiet = False,
 ) -> None:
     """Run methods x seeds x tasks over one store, and draw the ladder; may be started several times at once."""
@@ -59,15 +60,14 @@ def study(
 
     asked = read_study(file)
     from understudy.study.processes import run_processes
-    from understudy.study.run import run_study
+    from understudy.study.run import Choice, run_study
 
+    choice = Choice(only, method, seed)
     with progress_for(sys.stderr, quiet=quiet) as progress:
         if processes > 1:
-            done = run_processes(
-                file, asked, out=out, processes=processes, progress=progress, tasks=only, methods=method
-            )
+            done = run_processes(file, asked, out=out, processes=processes, progress=progress, choice=choice)
         else:
-            done = run_study(asked, out=out, progress=progress, tasks=only, methods=method)
+            done = run_study(asked, out=out, progress=progress, choice=choice)
     print_ladder(done.page, done.ladder)
     for failure in done.failures:
         typer.echo(f"understudy: {failure}", err=True)

@@ -10,7 +10,7 @@ from understudy.config.study import Study
 from understudy.errors import TrainingError
 from understudy.pipeline.run import QUIET
 from understudy.progress import Progress
-from understudy.study.run import Studied, chosen_cells, write_ladder
+from understudy.study.run import ALL, Choice, Studied, write_ladder
 
 TOLD = 3
 """Last lines of a process's log that an error repeats."""
@@ -23,8 +23,7 @@ def run_processes(
     out: Path,
     processes: int,
     progress: Progress = QUIET,
-    tasks: Sequence[str] = (),
-    methods: Sequence[str] = (),
+    choice: Choice = ALL,
 ) -> Studied:
     """`run_study` by several processes, each the command `understudy study` on the same file.
 
@@ -34,18 +33,18 @@ def run_processes(
         out: as `run_study`.
         processes: how many.
         progress: hears where the processes tell how they stand.
-        tasks: as `run_study`.
-        methods: as `run_study`.
+        choice: as `run_study`.
 
     Raises:
         ConfigError: as `run_study`.
         TrainingError: if the processes ended and left cells that are neither made nor told to have failed.
     """
-    chosen = {(cell.task, cell.row.name, cell.seed) for cell in chosen_cells(study, tasks, methods)}
+    chosen = {(cell.task, cell.row.name, cell.seed) for cell in choice.cells(study)}
     folder = out / study.name
     folder.mkdir(parents=True, exist_ok=True)
     logs = [folder / f"process-{number + 1}.log" for number in range(processes)]
-    options = [word for task in tasks for word in ("--only", task)] + [w for row in methods for w in ("--method", row)]
+    named = {"--only": choice.tasks, "--method": choice.methods, "--seed": choice.seeds}
+    options = [word for option, names in named.items() for name in names for word in (option, str(name))]
     command = [sys.executable, "-m", "understudy", "study", str(path), "--out", str(out), *options]
     progress.say(f"{processes} processes are at work; each tells how it stands in {folder}/process-*.log")
     codes = _together(command, logs)

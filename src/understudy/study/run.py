@@ -42,14 +42,43 @@ class Studied:
         ]
 
 
-def run_study(
-    study: Study,
-    *,
-    out: Path,
-    progress: Progress = QUIET,
-    tasks: Sequence[str] = (),
-    methods: Sequence[str] = (),
-) -> Studied:
+@dataclass(frozen=True)
+class Choice:
+    """Which cells are made: those of these tasks, rows and seeds; where nothing is named, of all."""
+
+    tasks: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+
+    def cells(self, study: Study) -> list[Cell]:
+        """The chosen ones, in the order in which they are made.
+
+        Raises:
+            ConfigError: for a task, a row or a seed that the study does not have.
+        """
+        cells = list(cells_of(study))
+        known = {
+            "task": (self.tasks, list(study.tasks)),
+            "method": (self.methods, [row.name for row in study.methods]),
+            "seed": ([str(seed) for seed in self.seeds], sorted({str(cell.seed) for cell in cells})),
+        }
+        for kind, (asked, there) in known.items():
+            for name in asked:
+                if name not in there:
+                    raise unknown_name(kind, name, there)
+        return [
+            cell
+            for cell in cells
+            if (not self.tasks or cell.task in self.tasks)
+            and (not self.methods or cell.row.name in self.methods)
+            and (not self.seeds or cell.seed in self.seeds)
+        ]
+
+
+ALL = Choice()
+
+
+def run_study(study: Study, *, out: Path, progress: Progress = QUIET, choice: Choice = ALL) -> Studied:
     """Makes every cell that is not made yet; several processes may work on one study at the same time.
 
     A cell that another process is making is looked at again later, a stage that another is making is waited
@@ -60,15 +89,14 @@ def run_study(
         study: what to do.
         out: holds the study's folder and, in `store`, the stages, shared with runs and other studies.
         progress: hears about long work.
-        tasks: make the cells of these tasks only; none: of all.
-        methods: make the cells of these rows only; none: of all.
+        choice: of the cells.
 
     Raises:
-        ConfigError: for a task or a row that the study does not have.
+        ConfigError: for a task, a row or a seed that the study does not have.
     """
     place, since = Place(out, study.name), time.time()
     (place.folder / CELLS).mkdir(parents=True, exist_ok=True)
-    left = chosen_cells(study, tasks, methods)
+    left = choice.cells(study)
     while left:
         busy = []
         for cell in left:
@@ -96,23 +124,3 @@ def write_ladder(study: Study, *, out: Path) -> Studied:
         write_json(place.folder / LADDER, ladder)
         write_text(place.folder / PAGE, render_ladder(ladder))
     return Studied(place.folder, ladder)
-
-
-def chosen_cells(study: Study, tasks: Sequence[str], methods: Sequence[str]) -> list[Cell]:
-    """The cells of these tasks and rows, or all, in the order in which they are made.
-
-    Raises:
-        ConfigError: for a task or a row that the study does not have.
-    """
-    rows = [row.name for row in study.methods]
-    for name in tasks:
-        if name not in study.tasks:
-            raise unknown_name("task", name, study.tasks)
-    for name in methods:
-        if name not in rows:
-            raise unknown_name("method", name, rows)
-    return [
-        cell
-        for cell in cells_of(study)
-        if (not tasks or cell.task in tasks) and (not methods or cell.row.name in methods)
-    ]
