@@ -83,3 +83,17 @@ def test_parts_of_a_study_can_be_asked_for(study: Command, raw: dict[str, Any], 
 
     assert code == 0
     assert [path.name for path in (tmp_path / "little" / "cells").iterdir()] == ["tiny-Logits-2.json"]
+
+
+@pytest.mark.usefixtures("store")
+def test_only_what_is_made_is_printed(study: Command, raw: dict[str, Any]) -> None:
+    """A row or a task without a finished cell stands on the page; the table has no words cut, and says what is left."""
+    raw["tasks"]["another"] = None
+    code, printed, _ = study(raw, "--only", "tiny", "--method", "Logits")
+
+    assert code == 0
+    table = printed[: printed.index("cells are not made")]
+    assert "Sequence-level" not in table
+    assert "another" not in table
+    assert "…" not in table
+    assert "6 of 8 cells are not made" in printed

@@ -1,11 +1,13 @@
 """What commands print: results, scores, pseudo-targets, the meaning of a method."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,9 +20,12 @@ from understudy.pool.show import ShownRow
 from understudy.records import Score
 from understudy.report.diagnostics import Diagnostics, main_numbers, sentence
 from understudy.report.facts import Facts
-from understudy.report.ladder import decision_in_words, ladder_table
+from understudy.report.ladder import decision_in_words, ladder_table, made_of
 from understudy.report.ladder_facts import Ladder
 from understudy.report.verdict import five_numbers, verdict
+
+LOG_WIDTH = 150
+"""Columns where there is no terminal; a narrower one is not told what stands on the page alone."""
 
 
 def explained(method: str) -> str:
@@ -62,17 +67,18 @@ def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
 
 
 def print_ladder(page: Path, ladder: Ladder) -> None:
-    """The ladder as a table, what its stages keep, and where the page lies."""
-    shown = ladder_table(ladder)
-    table = Table()
-    for name in shown.head:
-        table.add_column(escape(name), overflow="fold")
+    """What is made of the ladder as a table, what its stages keep, and where the page with the whole lies."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    shown = ladder_table(made_of(ladder))
+    columns = len(shown.head) if console.width >= LOG_WIDTH else shown.head.index("Mean") + 1
+    table = Table(*map(escape, shown.head[:columns]), box=box.SIMPLE_HEAD)
     for row in shown.rows:
-        # Beside a value its interval has room; the paper's tasks stand on the page.
+        # Below a value its interval has room; the paper's tasks stand on the page.
         lines = [[cell.value, cell.detail] if cell.detail.startswith("[") else [cell.value] for cell in row]
-        table.add_row(*(escape("\n".join(own)) for own in lines))
-    console = Console(highlight=False)
+        table.add_row(*(escape("\n".join(own)) for own in lines[:columns]))
     console.print(table)
+    if missing := len(ladder["missing"]):
+        console.print(f"{missing} of {missing + len(ladder['rows'])} cells are not made\n")
     for decision in ladder["decisions"]:
         said = f"[bold]{escape(decision['stage'])}[/bold] {escape(decision_in_words(decision))}"
         console.print(said, soft_wrap=True)

@@ -45,6 +45,16 @@ def ladder_table(ladder: Ladder, split: Split = "dev") -> Table:
     return Table(head, tuple(rows))
 
 
+def made_of(ladder: Ladder) -> Ladder:
+    """The ladder without the rows and the tasks of which no cell is made."""
+    tasks = {cell["task"] for cell in ladder["rows"]}
+    return {
+        **ladder,
+        "tasks": [task for task in ladder["tasks"] if task in tasks],
+        "summary": [row for row in ladder["summary"] if row["cells"]],
+    }
+
+
 def ladder_markdown(ladder: Ladder, split: Split = "dev") -> str:
     """That table in GitHub-flavoured Markdown, for a document of results."""
     return _markdown(ladder_table(ladder, split))
