@@ -31,6 +31,7 @@ class Standing:
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
+    """Dev score of the weights put aside: the best so far, or the last where those are kept."""
     best_step: int = 0
     disappointments: int = 0
     """Looks at dev since the best one."""
@@ -89,14 +90,14 @@ def resume(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Op
 
 
 def keep_best(model: nn.Module, folder: Path, standing: Standing) -> None:
-    """Writes the weights that dev likes best so far; the checkpoint that names them comes after."""
+    """Puts these weights aside, to be kept unless others are; the checkpoint that names them comes after."""
     best = _best_folder(folder, standing)
     best.mkdir(exist_ok=True)
     save_model(model, str(best / WEIGHTS))
 
 
 def load_best(model: nn.Module, folder: Path, standing: Standing) -> None:
-    """Gives the network the weights that dev liked best."""
+    """Gives the network the weights that were put aside last."""
     load_model(model, str(_best_folder(folder, standing) / WEIGHTS))
 
 
