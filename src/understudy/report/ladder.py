@@ -83,7 +83,7 @@ def decision_in_words(decision: Decision) -> str:
         runner, lead = decision["runner_up"], decision["lead"]
         said += f"; next is {_named(runner)} with {_amount(decision, options[runner]['dev'])}"
         said += f" (lead {_points(decision, lead)})"
-        said += ". The two intervals overlap: within noise." if decision["within_noise"] else ". Beyond noise."
+        said += ". The interval of the lead holds 0: within noise." if decision["within_noise"] else ". Beyond noise."
     else:
         said += "; there is nothing to compare it with."
     unknown = [_named(name) for name, option in options.items() if option["dev"]["value"] is None]

@@ -98,7 +98,7 @@ class Decision(TypedDict):
     lead: NotRequired[Interval]
     """Of the kept one over the runner-up, paired; positive is better, also where lower scores are."""
     within_noise: NotRequired[bool]
-    """Whether the intervals of the two overlap."""
+    """Whether the interval of the lead holds 0."""
 
 
 class Ladder(TypedDict):

@@ -55,8 +55,8 @@ def decide(
         decision["kept"] = ranked[0][0]
     if len(ranked) > 1:
         (_, best), (decision["runner_up"], second) = ranked[:2]
-        decision["lead"] = best.minus(second).interval()
-        decision["within_noise"] = _overlap(second.interval(), best.interval())
+        decision["lead"] = lead = best.minus(second).interval()
+        decision["within_noise"] = lead["low"] is None or lead["low"] <= 0
     return decision
 
 
@@ -104,7 +104,3 @@ def _shown(spread: Spread | None, *, lower: bool) -> Interval:
         return found
     low, high = found["low"], found["high"]
     return {"value": -found["value"], "low": None if high is None else -high, "high": None if low is None else -low}
-
-
-def _overlap(lower: Interval, upper: Interval) -> bool:
-    return lower["high"] is None or upper["low"] is None or lower["high"] >= upper["low"]
