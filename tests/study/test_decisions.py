@@ -31,9 +31,11 @@ def test_the_best_mean_over_seeds_is_kept(finished: Finished) -> None:
 
 def test_noise_is_where_the_lead_may_be_none(finished: Finished) -> None:
     """The lead is paired: small but the same in every resample it is none, large but turned round by a seed it is."""
+    strong = {"one": option(finished, 56, 56), "other": option(finished, 51, 51)}
     steady = {"one": option(finished, 56, 56), "other": option(finished, 55.8, 55.8)}
     turned = {"one": option(finished, 59, 53), "other": option(finished, 54, 57)}
 
+    assert not decide("S3", strong, by="gap_closed", carried=None, tasks=("a",))["within_noise"]
     assert not decide("S3", steady, by="gap_closed", carried=None, tasks=("a",))["within_noise"]
     assert decide("S3", turned, by="gap_closed", carried=None, tasks=("a",))["within_noise"]
 

@@ -87,11 +87,13 @@ def test_students_without_distillation_are_compared_by_their_scores(raw: dict[st
     raw["methods"].insert(1, {"name": "Wide", "stage": "S1", "method": "fine_tune"})
     shares = {"Narrow": 49.0, "Wide": 51.0, "Logits": 56.0}
     found = {f"tiny-{name}-1": finished("tiny", 1, (60.0, 50.0, own)) for name, own in shares.items()}
-    first, second, _ = drawn_up(check_study(raw, folder=Path()), found)["decisions"]
+    ladder = drawn_up(check_study(raw, folder=Path()), found)
+    first, second, _ = ladder["decisions"]
 
     assert (first["by"], first["kept"]) == ("score", "Wide")
     assert [own["dev"]["value"] for own in first["options"]] == pytest.approx([49.0, 51.0])
     assert [own["method"] for own in second["options"]] == [FINE_TUNED, "Logits"]
+    assert [row["dev"]["all"]["mean"]["value"] for row in ladder["summary"][:3]] == [None, None, pytest.approx(0.6)]
 
 
 def test_what_is_missing_is_told(tiny: Study, finished: Finished) -> None:

@@ -69,7 +69,7 @@ class Desk:
             logits_NV = target_logits(network, **batch.inputs(network.device))
         return {"fit": float(logits_NV.log_softmax(-1)[range(len(logits_NV)), batch.target_ids_BT[0]].sum())}
 
-    def train(self, advance: Fuse, dev: Fuse) -> tuple[bytes, Standing]:
+    def train(self, advance: Fuse, dev: Fuse, settings: Training = SETTINGS) -> tuple[bytes, Standing]:
         """The weights as bytes, and how the training stood."""
 
         def score(network: PreTrainedModel) -> Mapping[str, float]:
@@ -87,7 +87,7 @@ class Desk:
             seed=3, provenance={}, folder=self.folder / "student_text",
         )  # fmt: skip
         standing = train(
-            network, self.mixture, goal, settings=SETTINGS, seed=3, precision="float32", pad=0, folder=self.folder,
+            network, self.mixture, goal, settings=settings, seed=3, precision="float32", pad=0, folder=self.folder,
             write_texts=writer, advance=advance,
         )  # fmt: skip
         return b"".join(p.detach().numpy().tobytes() for p in network.parameters()), standing
@@ -167,3 +167,22 @@ def test_a_machine_that_dies_all_the_time_gets_there(desk: Desk, whole: Whole, m
 
     assert lives > 5
     assert (found[0], told(found[1])) == (whole.weights, whole.told)
+
+
+def test_the_last_weights_survive_a_kill(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the end, as without a kill, although dev liked others better."""
+    monkeypatch.setattr("understudy.training.loop.SAVE_EVERY_S", EACH_STEP)
+    last = SETTINGS.model_copy(update={"keep": "last"})
+    aside = Desk(desk.build, desk.tokenizer, desk.mixture, tmp_path_factory.mktemp("whole"))
+    uninterrupted = aside.train(Fuse(None), Fuse(None), last)
+    for fuses in ((Fuse(11), Fuse(None)), (Fuse(None), Fuse(0))):
+        with pytest.raises(Killed):
+            desk.train(*fuses, last)
+    weights, standing = desk.train(Fuse(None), Fuse(None), last)
+
+    assert weights == uninterrupted[0]
+    assert told(standing) == told(uninterrupted[1])
+    assert standing.best_step == standing.step
+    assert standing.history[-1]["fit"] > min(row["fit"] for row in standing.history)

@@ -52,7 +52,7 @@ def ladder_of(
             options = {carried: of_row[carried] if carried in of_row else baseline_of(options)} | options
         decision = decide(stage, options, by=by, carried=carried, tasks=tuple(study.tasks))
         ladder["decisions"].append(decision)
-        ladder["summary"] += [_summary(row, options, tuple(study.tasks), asked.count(row.name)) for row in rows]
+        ladder["summary"] += [_summary(row, options, tuple(study.tasks), asked.count(row.name), by=by) for row in rows]
         if decision["kept"]:
             kept = by, decision["kept"]
     return ladder
@@ -65,14 +65,18 @@ def _stages(study: Study) -> dict[str, list[MethodRow]]:
     return stages
 
 
-def _summary(row: MethodRow, options: Mapping[str, Cells], tasks: tuple[str, ...], asked: int) -> MethodFacts:
+def _summary(
+    row: MethodRow, options: Mapping[str, Cells], tasks: tuple[str, ...], asked: int, *, by: By
+) -> MethodFacts:
     cells = list(options[row.name].values())
+    # Where rows only fine-tune, the baseline is the row itself: a share of its gap would say nothing.
+    shared = cells if by == "gap_closed" else []
     wins, contests = wins_of(row.name, options)
     return {
         "stage": row.stage,
         "method": row.name,
-        "dev": split_means(cells, split="dev", tasks=tasks),
-        "test": split_means(cells, split="test", tasks=tasks),
+        "dev": split_means(shared, split="dev", tasks=tasks),
+        "test": split_means(shared, split="test", tasks=tasks),
         "wins": wins,
         "contests": contests,
         "cells": len(cells),
