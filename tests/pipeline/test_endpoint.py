@@ -1,6 +1,7 @@
 """A recipe whose teacher stands behind an endpoint, from inputs without labels to a report."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.pipeline.bought import INPUTS, done, recipe_of
 from tests.teacher.server import Book, completion, serve
 
+from understudy.cli.words import print_scores
 from understudy.errors import DataError, GenerationError, ModelError
 from understudy.pipeline.compare import score_split
 from understudy.pipeline.diagnose import diagnose
@@ -40,7 +42,9 @@ def address(book: Book) -> Iterator[str]:
     server.server_close()
 
 
-def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, book: Book, address: str) -> None:
+def test_inputs_without_labels_become_a_student_with_a_report(
+    tmp_path: Path, book: Book, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two texts of each input, one reference and one answer of each that is held out; nobody is asked twice."""
     finished = done(recipe_of(tmp_path, address), tmp_path / "runs")
     facts = finished.facts
@@ -64,6 +68,8 @@ def test_inputs_without_labels_become_a_student_with_a_report(tmp_path: Path, bo
     scores = score_split(finished.folder, split="test")
     assert [score.value for score in scores["teacher"]] == pytest.approx([100, 100])
     assert scores["extreme_logits"][0].value == pytest.approx(student["scores"]["bleu"]["value"])
+    print_scores(scores)
+    assert re.search(r"nll\s+\S\s+–\s+\S\s+\d", capsys.readouterr().out)  # the teacher cannot tell
     with pytest.raises(ModelError, match="stands behind an endpoint, which only writes"):
         diagnose(finished.folder)
 

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from understudy.config.read import check_recipe, read_recipe
-from understudy.errors import ConfigError, StoreError
+from understudy.errors import ConfigError, EvaluationError, StoreError
 from understudy.models.checkpoint import parameter_count
 from understudy.pipeline.compare import score_split
 from understudy.pipeline.open import open_pool, open_run
@@ -35,7 +35,8 @@ def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
         for metric in ("bleu", "chrf", "rouge", "slot_error_rate", "nll"):
             score = system["scores"][metric]
             assert score["low"] <= score["value"] <= score["high"]
-            assert "split:test" in score["signature"] or metric == "nll"
+            assert "split:test" in score["signature"]
+            assert "|n:8|" in score["signature"]
     assert set(facts["gap_closed"]) == set(facts["systems"][0]["scores"])
 
 
@@ -112,6 +113,15 @@ def test_other_systems_are_scored_beside_the_run(finished: Run, tmp_path: Path) 
     assert [score.value for score in scores["rival"]] == [score.value for score in scores["teacher"]]
 
 
+def test_outputs_named_as_a_system_of_the_run_are_refused(finished: Run, tmp_path: Path) -> None:
+    """They would stand in its place."""
+    outputs = tmp_path / "teacher.txt"
+    outputs.write_text("nothing\n" * 8)
+
+    with pytest.raises(EvaluationError, match="has a system of the name 'teacher' already.*rename the file"):
+        score_split(finished.folder, split="test", outputs=outputs)
+
+
 def test_an_unknown_split_is_answered_with_the_known_ones(finished: Run) -> None:
     """Train is no split to score."""
     with pytest.raises(ConfigError, match=r"unknown split 'train'; known: dev, test"):
@@ -126,3 +136,10 @@ def test_the_report_tells_what_the_teacher_took(finished: Run) -> None:
     assert max(names.index("signal_gold"), names.index("signal_teacher")) < names.index("joint_teaching")
     assert names.count("texts") == 2
     assert len({stage["key"] for stage in finished.facts["stages"]}) == len(names)
+
+
+def test_an_opened_run_tells_the_same_stages(finished: Run) -> None:
+    """Parts and order too, so that the report written again is the report."""
+    told = [(stage["name"], stage["key"]) for stage in finished.facts["stages"]]
+
+    assert [(stage["name"], stage["key"]) for stage in open_run(finished.folder).facts["stages"]] == told

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
 
-from understudy.config.study import cells_of, check_study
+from understudy.config.study import Cell, cells_of, check_study
 from understudy.evaluation.bootstrap import TAIL, resample_weights
 from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.bench import Bench
@@ -42,13 +42,22 @@ def stage_of(store: Store, name: str, texts: Sequence[str]) -> Finished:
 @pytest.fixture
 def row(raw: dict[str, Any], tmp_path: Path) -> Measured:
     """The row of a cell whose answers are known."""
-    raw["base"]["task"] |= {"metrics": ["chrf", "distinct_2"], "primary_metric": "chrf"}
-    cell = next(cells_of(check_study(raw, folder=Path())))
-    store = Store(tmp_path)
+    cell = cell_of(raw)
+    return read_row(made_row(cell, tmp_path), cell, seconds=2.5)
+
+
+def cell_of(raw: dict[str, Any], **task: object) -> Cell:
+    """The study's first cell, its task scored by chrF and diversity."""
+    raw["base"]["task"] |= {"metrics": ["chrf", "distinct_2"], "primary_metric": "chrf", **task}
+    return next(cells_of(check_study(raw, folder=Path())))
+
+
+def made_row(cell: Cell, folder: Path) -> Finished:
+    """The stage of its row, from known answers."""
+    store = Store(folder)
     answers = {name: stage_of(store, name, texts) for name, texts in TEXTS.items()}
     nobody = TaskData((), (), (), ())
-    made = make_row(Bench(cell.recipe, store, Silence(), "float32"), Learned({}, {}, answers, {}, nobody))
-    return read_row(made, cell, seconds=2.5)
+    return make_row(Bench(cell.recipe, store, Silence(), "float32"), Learned({}, {}, answers, {}, nobody))
 
 
 def chrf(name: str, weights: Sequence[int]) -> float:
@@ -93,3 +102,11 @@ def test_a_row_knows_its_cell(row: Measured) -> None:
     assert (facts["stage"], facts["method"], facts["task"], facts["seed"]) == ("S3", "Logits", "tiny", 1)
     assert facts["seconds"] == 2.5
     assert row.primary_metric == "chrf"
+
+
+def test_another_encoder_makes_another_row(raw: dict[str, Any], tmp_path: Path) -> None:
+    """The answers are the same, the scores are not."""
+    one, other = (made_row(cell_of(raw, bertscore={"model": name}), tmp_path) for name in ("small", "large"))
+
+    assert one.key != other.key
+    assert made_row(cell_of(raw, bertscore={"model": "large"}), tmp_path).key == other.key

@@ -86,14 +86,18 @@ def print_ladder(page: Path, ladder: Ladder) -> None:
 
 
 def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:
-    """Metrics by systems with intervals, and below the signatures."""
+    """Metrics by systems with intervals, a dash where a system cannot tell, and below the signatures."""
     table = Table("", *(name.replace("_", " ") for name in scores))
-    for own in zip(*scores.values(), strict=True):
-        table.add_row(own[0].metric, *(escape(f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]") for s in own))
+    told: dict[str, dict[str, str]] = {score.metric: {} for own in scores.values() for score in own}
+    for name, own in scores.items():
+        for score in own:
+            told[score.metric][name] = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+    for metric, by_system in told.items():
+        table.add_row(metric, *(escape(by_system.get(name, "–")) for name in scores))
     console = Console(highlight=False)
     console.print(table)
-    for score in next(iter(scores.values())):
-        console.print(escape(score.signature), style="dim", soft_wrap=True)
+    for signature in dict.fromkeys(score.signature for own in scores.values() for score in own):
+        console.print(escape(signature), style="dim", soft_wrap=True)
 
 
 def print_pool(statistics: PoolStatistics, rows: Sequence[ShownRow]) -> None:

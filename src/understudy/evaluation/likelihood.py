@@ -1,11 +1,10 @@
-"""How probable a student finds the gold targets, token by token, as a tally like any other metric.
+"""How probable a network finds the gold targets: rows of nats and tokens, which `metrics` makes a tally of.
 
 The model is a function from a batch to logits; which model, and on which device, the caller has decided.
 Axes: B examples, S source positions, T target positions, V vocabulary, N target tokens of a batch.
 """
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.metrics import NOTHING
-from understudy.evaluation.tally import FloatArray, Tally, ratio
+from understudy.evaluation.tally import FloatArray
 
 
 class TargetLogits(Protocol):
@@ -33,19 +31,16 @@ class TargetLogits(Protocol):
         """Logits, (N, V)."""
 
 
-def likelihood_tally(
+def likelihood_rows(
     target_logits: TargetLogits,
     *,
     ids: Sequence[str],
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
     batch_size: int = 16,
-    device: str = "cpu",
-    fields: Mapping[str, str] = NOTHING,
-) -> Tally:
-    """The mean negative log-likelihood of gold tokens in nats per token; lower is better.
-
-    Its rows are an example's nats and its tokens, so long targets weigh more, as they do in perplexity.
+    device: str | torch.device = "cpu",
+) -> FloatArray:
+    """Each target's negative log-likelihood in nats and its tokens, (N, 2).
 
     Args:
         target_logits: a model in evaluation mode, bound to its `target_logits` function.
@@ -54,7 +49,6 @@ def likelihood_tally(
         targets: token ids of each target, none of them empty; the end-of-sequence id is scored if it is there.
         batch_size: examples of similar length per call; changes speed and memory, not the value.
         device: where the batches go.
-        fields: what the caller knows and the signature should say.
 
     Raises:
         EvaluationError: if there are no examples, the three lists differ in length, or a target is empty.
@@ -67,20 +61,11 @@ def likelihood_tally(
         rows_ND[chosen] = _batch_rows(
             target_logits, [sources[index] for index in chosen], [targets[index] for index in chosen], device
         )
-    said = {**fields, "n": len(ids), "tokens": int(rows_ND[:, 1].sum()), "unit": "nats/token"}
-    signature = "|".join(["nll", *(f"{key}:{value}" for key, value in said.items())])
-    return Tally(
-        metric="nll",
-        ids=tuple(ids),
-        rows_ND=rows_ND,
-        formula=ratio,
-        signature=f"{signature}|understudy:{version('understudy')}",
-        higher_is_better=False,
-    )
+    return rows_ND
 
 
 def _batch_rows(
-    target_logits: TargetLogits, sources: list[Sequence[int]], targets: list[Sequence[int]], device: str
+    target_logits: TargetLogits, sources: list[Sequence[int]], targets: list[Sequence[int]], device: str | torch.device
 ) -> FloatArray:
     source_ids_SL, source_mask_SL = _padded(sources, device)
     target_ids_BT, target_mask_BT = _padded(targets, device)
@@ -100,7 +85,7 @@ def _batch_rows(
     return np.stack([nats_B, np.array(lengths_B, dtype=np.float64)], axis=1)
 
 
-def _padded(sequences: list[Sequence[int]], device: str) -> tuple[Tensor, Tensor]:
+def _padded(sequences: list[Sequence[int]], device: str | torch.device) -> tuple[Tensor, Tensor]:
     """Ids with zeros behind, and the mask that is true at real positions."""
     lengths_B = torch.tensor([len(sequence) for sequence in sequences])
     mask_BT = torch.arange(int(lengths_B.max())) < lengths_B[:, None]

@@ -106,8 +106,29 @@ def tally(
         ids=tuple(prediction.id for prediction in predictions),
         rows_ND=metric.rows(predictions, **needed),
         formula=metric.formula,
-        signature=_signature(name, {**fields, **_counts(metric, predictions), **settings}),
+        signature=_signature(name, {**fields, **_counts(predictions, references=metric.needs_references), **settings}),
         higher_is_better=metric.higher_is_better,
+    )
+
+
+def likelihood_tally(
+    predictions: Sequence[Prediction], rows_ND: FloatArray, *, fields: Mapping[str, str] = NOTHING
+) -> Tally:
+    """The mean negative log-likelihood of gold in nats per token, so that long targets weigh more; lower is better.
+
+    Args:
+        predictions: of the examples whose gold it is.
+        rows_ND: nats and tokens of each example, its references together, (N, 2).
+        fields: as in `tally`.
+    """
+    said = {"tokens": str(int(rows_ND[:, 1].sum())), "unit": "nats/token"}
+    return Tally(
+        metric="nll",
+        ids=tuple(prediction.id for prediction in predictions),
+        rows_ND=rows_ND,
+        formula=ratio,
+        signature=_signature("nll", {**fields, **_counts(predictions, references=True), **said}),
+        higher_is_better=False,
     )
 
 
@@ -120,11 +141,11 @@ def _require_references(name: str, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _counts(metric: Metric, predictions: Sequence[Prediction]) -> dict[str, str]:
+def _counts(predictions: Sequence[Prediction], *, references: bool) -> dict[str, str]:
     counts = {"n": str(len(predictions))}
-    if metric.needs_references:
-        references = [len(prediction.references) for prediction in predictions]
-        few, many = min(references), max(references)
+    if references:
+        owned = [len(prediction.references) for prediction in predictions]
+        few, many = min(owned), max(owned)
         counts["refs"] = str(few) if few == many else f"{few}-{many}"
     return counts
 

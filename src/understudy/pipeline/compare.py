@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from understudy.errors import unknown_name
+from understudy.errors import EvaluationError, unknown_name
 from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.bought import with_references
@@ -25,7 +25,7 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
 
     Raises:
         ConfigError: for an unknown split.
-        EvaluationError: if the outputs do not fit the split.
+        EvaluationError: if the outputs do not fit the split, or are named as one of the run's systems.
         StoreError: if there is no finished run.
     """
     if split not in SCORED:
@@ -50,6 +50,11 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
         for name, stage in answers.items()
     }
     if outputs:
+        if outputs.stem in scores:
+            raise EvaluationError(
+                f"{outputs}: the run has a system of the name {outputs.stem!r} already, and a file's system is named "
+                "by the file; rename the file"
+            )
         predictions = read_outputs(outputs, examples)
         scores[outputs.stem] = [score(tally_texts(m, predictions, task, fields), weights_RN) for m in metrics]
     return scores

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +17,16 @@ from understudy.config.task import ForecastTask, MetricName, Task
 from understudy.errors import ConfigError
 from understudy.evaluation.bertscore import open_encoder
 from understudy.evaluation.efficiency import Workload, measure_all
-from understudy.evaluation.likelihood import likelihood_tally
-from understudy.evaluation.metrics import METRICS, NOTHING, tally
+from understudy.evaluation.likelihood import likelihood_rows
+from understudy.evaluation.metrics import METRICS, NOTHING, likelihood_tally, tally
 from understudy.evaluation.predictions import read_predictions, write_predictions
 from understudy.evaluation.slots import Checker
-from understudy.evaluation.tally import FloatArray, Tally, ratio
+from understudy.evaluation.tally import FloatArray, Tally
 from understudy.generation import open_engine
 from understudy.generation.engine import cores
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
-from understudy.pipeline.bench import Bench
+from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
 from understudy.progress import UNHEARD, Advance
@@ -48,7 +48,7 @@ def dev_scorer(
     recipe = bench.recipe
     metric, examples = recipe.task.primary_metric, dev[: recipe.evaluation.dev_inputs]
     if metric == NLL:
-        return (lambda network: {NLL: likelihood(network, reader, examples).value()}), False
+        return (lambda network: {NLL: _nats_per_token(network, reader, examples)}), False
     write = partial(
         predict,
         reader=reader,
@@ -81,21 +81,27 @@ def predict(
     ]
 
 
-def likelihood(network: PreTrainedModel, reader: Reader, examples: Sequence[Example]) -> Tally:
-    """The network's negative log-likelihood of gold; an example's references are one row together."""
+def likelihood(network: PreTrainedModel, reader: Reader, examples: Sequence[Example]) -> FloatArray:
+    """What gold costs the network in nats, and its tokens, (N, 2); an example's references are one row together."""
     owners = [i for i, example in enumerate(examples) for _ in example.targets]
     sources = reader.sources(examples)
     network.eval()
     with torch.no_grad():
-        pairs = likelihood_tally(
+        pairs_ND = likelihood_rows(
             partial(target_logits, network),
             ids=[examples[i].id for i in owners],
             sources=[sources[i] for i in owners],
             targets=reader.targets([text for example in examples for text in example.targets]),
+            device=network.device,
         )
-    rows_ND = np.zeros((len(examples), pairs.rows_ND.shape[1]))
-    np.add.at(rows_ND, owners, pairs.rows_ND)
-    return replace(pairs, ids=tuple(example.id for example in examples), rows_ND=rows_ND)
+    rows_ND = np.zeros((len(examples), pairs_ND.shape[1]))
+    np.add.at(rows_ND, owners, pairs_ND)
+    return rows_ND
+
+
+def _nats_per_token(network: PreTrainedModel, reader: Reader, examples: Sequence[Example]) -> float:
+    nats, tokens = likelihood(network, reader, examples).sum(axis=0)
+    return float(nats / tokens)
 
 
 def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data: TaskData) -> Finished:
@@ -110,8 +116,7 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
     }
 
     def work(folder: Path) -> Mapping[str, object]:
-        network = load_network(str(system.folder / NETWORK))
-        signatures = {}
+        network = load_network(str(system.folder / NETWORK)).to(device_here())
         for split in SCORED:
             examples = getattr(data, split)
             with bench.progress.work(f"{name} answers {split}", len(examples), "input") as advance:
@@ -126,10 +131,8 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
                 )
             write_predictions(folder / f"{split}.jsonl", predictions)
             if NLL in recipe.task.metrics:
-                likely = likelihood(network, reader, examples)
-                np.save(folder / f"{split}-nll.npy", likely.rows_ND)
-                signatures[split] = likely.signature
-        return {"signatures": signatures}
+                np.save(folder / f"{split}-nll.npy", likelihood(network, reader, examples))
+        return {}
 
     return bench.store.stage(f"answers_{name}", settings=settings, inputs={"system": system}, work=work)
 
@@ -165,10 +168,7 @@ def tally_of(stage: Finished, metric: MetricName, split: str, task: Task, fields
     if metric != NLL:
         return tally_texts(metric, predictions, task, fields)
     rows_ND: FloatArray = np.load(stage.folder / f"{split}-nll.npy")
-    signatures = stage.manifest.facts["signatures"]
-    assert isinstance(signatures, Mapping)  # noqa: S101 - make_answers wrote it
-    ids = tuple(prediction.id for prediction in predictions)
-    return Tally(NLL, ids, rows_ND, ratio, str(signatures[split]), higher_is_better=False)
+    return likelihood_tally(predictions, rows_ND, fields=fields)
 
 
 def make_efficiency(
@@ -176,7 +176,7 @@ def make_efficiency(
 ) -> Finished:
     """The stage of what the systems cost to run, measured in turn on the task's real inputs."""
     recipe = bench.recipe
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_here()
     chosen = data.test[: max(recipe.evaluation.latency_inputs, recipe.evaluation.batch_inputs * 4)]
 
     def work(folder: Path) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """From answers to proof: scores with intervals, the share of the gap closed, and the facts a report tells."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, cast
@@ -31,6 +31,7 @@ from understudy.report.facts import (
 )
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
+from understudy.store.stages import open_stage
 
 SHOWN = 12
 """Examples of each kind, and pseudo-targets, that the report shows."""
@@ -68,12 +69,31 @@ def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finis
 
 
 def facts_of(proof: Finished, stages: Sequence[Finished]) -> Facts:
-    """The facts of a finished proof, with what the run's stages cost."""
+    """The facts of a finished proof, with what the run's stages cost, and the parts those were made from."""
     facts = cast(Facts, read_json(proof.folder / FACTS))
     facts["stages"] = [
-        {"name": s.manifest.stage, "key": s.key, "seconds": s.manifest.seconds, "reused": s.reused} for s in stages
+        {"name": s.manifest.stage, "key": s.key, "seconds": s.manifest.seconds, "reused": s.reused}
+        for s in _with_parts(stages)
     ]
     return facts
+
+
+def _with_parts(stages: Sequence[Finished]) -> Iterator[Finished]:
+    """The stages, each behind those it was made from that are not told yet: portions of the pool, signals."""
+    told = {stage.key for stage in stages}
+    for stage in stages:
+        yield from _untold_parts(stage, told)
+        yield stage
+
+
+def _untold_parts(stage: Finished, told: set[str]) -> Iterator[Finished]:
+    for key in stage.manifest.inputs.values():
+        if key not in told:
+            told.add(key)
+            (folder,) = stage.folder.parent.glob(f"*-{key}")
+            part = replace(open_stage(folder), reused=stage.reused)
+            yield from _untold_parts(part, told)
+            yield part
 
 
 def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:

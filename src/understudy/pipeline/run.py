@@ -1,8 +1,9 @@
 """A run: the stages in their order, from a recipe to a proven student."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.config.networks import EndpointTeacher
@@ -25,7 +26,7 @@ from understudy.records import TaskData
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
-from understudy.store.disk import write_json, write_text
+from understudy.store.disk import write_text
 from understudy.store.stages import open_stage
 
 STAGES = "stages.json"
@@ -71,7 +72,7 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     writer = learned.readers.get(TEACHER, learned.readers[recipe.distil.method])
     stages["proof"] = make_proof(bench, evidence, eos_id=writer.tokenizer.eos_token_id)
     folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
-    facts = facts_of(stages["proof"], list(_with_parts(list(stages.values()), set())))
+    facts = facts_of(stages["proof"], list(stages.values()))
     write_report(facts, folder)
     return Run(folder, facts, stages)
 
@@ -127,17 +128,6 @@ def _generations(
     return made | {recipe.distil.method: make_student(bench, data, readers, {**begun, **taught}, origin=teacher)}
 
 
-def _with_parts(stages: Sequence[Finished], told: set[str]) -> Iterator[Finished]:
-    """The stages, each behind those it was made from that are not told yet: portions of the pool, signals."""
-    told |= {stage.key for stage in stages}
-    for stage in stages:
-        for key in stage.manifest.inputs.values():
-            if key not in told:
-                (folder,) = stage.folder.parent.glob(f"*-{key}")
-                yield from _with_parts([replace(open_stage(folder), reused=stage.reused)], told)
-        yield stage
-
-
 def _told_signal(learned: Learned) -> Finished | None:
     """The stage of what an endpoint told of its texts, behind the student that learned from it."""
     student = list(learned.shipped.values())[-1]
@@ -157,7 +147,8 @@ def _deliver(recipe: Recipe, out: Path, stages: Mapping[str, Finished], student:
     folder = out / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe.yaml", to_yaml(recipe))
-    write_json(folder / STAGES, {name: stage.folder.name for name, stage in stages.items()})
+    own = {name: stage.folder.name for name, stage in stages.items()}
+    write_text(folder / STAGES, json.dumps(own, indent=1) + "\n")  # in their order, for the report tells them in it
     for name, target in {**{n: s.folder for n, s in stages.items()}, "student": student.folder / NETWORK}.items():
         link = folder / name
         link.unlink(missing_ok=True)

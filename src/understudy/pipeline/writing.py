@@ -13,7 +13,7 @@ from understudy.config.recipe import InputKind, PseudoTargets
 from understudy.config.selection import KeepAll, Selection
 from understudy.generation import engine_for, open_engine
 from understudy.models.checkpoint import load_network
-from understudy.pipeline.bench import Bench
+from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
@@ -100,7 +100,7 @@ def _portion(
     def work(folder: Path) -> Mapping[str, object]:
         examples: Sequence[Example] = getattr(data, kind)
         sources = dict(zip((example.id for example in examples), reader.sources(examples), strict=True))
-        network = load_network(str(teacher.folder / NETWORK))
+        network = load_network(str(teacher.folder / NETWORK)).to(device_here())
         title = f"teacher writes texts {start + 1} to {start + count} of {kind} inputs"
         with (
             open_engine(engine_for(recipe.engine, asked.decoding), network, reader.tokenizer) as engine,

@@ -62,11 +62,13 @@ def make_row(bench: Bench, learned: Learned) -> Finished:
             better = {metric: of[TEACHER].higher_is_better for metric, of in tallies.items()}
         return {"splits": splits, "higher_is_better": list(better.items())}
 
-    settings = {
+    settings: dict[str, object] = {
         "metrics": recipe.task.metrics,
         "resamples": recipe.evaluation.resamples,
         "seed": recipe.seed,
     }
+    if recipe.task.bertscore:
+        settings["bertscore"] = recipe.task.bertscore.model_dump()
     return bench.store.stage("row", settings=settings, inputs=answers, work=work)
 
 
