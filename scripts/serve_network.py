@@ -35,7 +35,7 @@ class Writer:
     def completion(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A reply in OpenAI's form."""
         source = asked["messages"][-1]["content"]
-        (ids,) = encode_sources(self.tokenizer, [source], is_encoder_decoder=self.has_encoder, max_tokens=None)
+        (ids,) = encode_sources(self.tokenizer, [source], is_encoder_decoder=self.has_encoder)
         with self.lock:
             written, logp_NTV = self.draw(ids, asked)
         choices = [self.choice(row, logp_NTV[n], asked.get("top_logprobs") or 0) for n, row in enumerate(written)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from understudy.config.networks import Scratch
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -96,9 +97,13 @@ def test_different_token_maps_are_refused_under_forward_kl(understudy: Command, 
     for name, words in {"big": "record text of the 0 1 2 3", "small": "quite other wörds here 4 5 6"}.items():
         tokenizer = train_tokenizer([words] * 3, pieces=110)
         network = build_network(
-            "bart", tokenizer, width=8, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=8, dropout=0.0,
-            max_positions=64, seed=0,
-        )  # fmt: skip
+            Scratch(
+                architecture="bart", width=8, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=8, dropout=0.0
+            ),
+            tokenizer,
+            max_positions=64,
+            seed=0,
+        )
         save_network(network, tokenizer, project / name)
     recipe = yaml.safe_load((project / "recipe.yaml").read_text())
     recipe |= {"teacher": {"model": "big"}, "student": {"model": "small"}}

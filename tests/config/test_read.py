@@ -30,7 +30,7 @@ pseudo_targets: {inputs: [labeled, unlabeled], per_input: 8, decoding: {kind: sa
 distil:
   method: joint_teaching
 """
-SIZES = {"width": 8, "decoder_layers": 1, "feed_forward": 8}
+SIZES = {"width": 8, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 8}
 
 
 @pytest.fixture

@@ -36,6 +36,22 @@ from understudy.errors import ConfigError
             r"distil: final_finetune\.keep is last, but a last lesson .* leave final_finetune\.keep out",
         ),
         (
+            {"distil": {"student_text": {"start": 0.5, "share": {"kind": "growing"}}}},
+            r"distil: student_text\.start is 0\.5, but student_text\.share is growing, .* leave start out",
+        ),
+        (
+            {"training": {"targets_per_source": 4}, "distil": {"student_text": {"decoding": {"kind": "beam"}}}},
+            r"recipe: training\.targets_per_source is 4, .*student_text\.decoding beam gives one; use kind sampling",
+        ),
+        (
+            {"engine": "ctranslate2", "pseudo_targets": {"decoding": {"kind": "diverse_beam", "groups": 8}}},
+            r"recipe: pseudo_targets\.decoding is diverse_beam, which engine ctranslate2 does not have; set engine",
+        ),
+        (
+            {"task": {"forecast": {}, "prompt": "write it down"}},
+            r"task: prompt is 'write it down', which never shows the input; write \{source\} where it belongs",
+        ),
+        (
             {"task": {"forecast": {}, "primary_metric": "rougeL"}},
             r"recipe: task\.primary_metric is 'rougeL', which is not among task\.metrics \(bleu, .*\); add it there",
         ),
@@ -82,3 +98,27 @@ def test_relations_that_cannot_be_cut_are_refused_before_the_teacher_is_trained(
     with pytest.raises(ConfigError, match=r"teacher's 4 heads.*width is 90, which they do not divide.*such as 92"):
         check_recipe(asked(90))
     assert check_recipe(asked(92)).distil.relations
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 3}, r"student\.scratch: width is 16, which is divided among 3 heads; use .* a multiple of 3"),
+        ({"encoder_layers": 0}, r"encoder_layers is 0, but bart is an encoder-decoder; set it to at least 1"),
+        ({"architecture": "t5", "encoder_layers": 0}, r"encoder_layers is 0, but t5 is an encoder-decoder"),
+        ({"architecture": "gpt2"}, r"encoder_layers is 2, but gpt2 is decoder-only; leave encoder_layers out"),
+        (
+            {"architecture": "llama", "encoder_layers": 0, "width": 12, "heads": 4},
+            r"width 12 gives each of 4 heads 3 numbers, and llama turns them in pairs; use .* a multiple of 8",
+        ),
+    ],
+)
+@pytest.mark.parametrize("who", ["teacher", "student"])
+def test_sizes_that_do_not_fit_are_told_of_the_network_they_were_asked_for(
+    minimal: dict[str, Any], who: str, changes: dict[str, Any], message: str
+) -> None:
+    """Before the teacher learns, whichever network it is."""
+    scratch = {"width": 16, "encoder_layers": 2, "decoder_layers": 1, "heads": 2, "feed_forward": 16} | changes
+
+    with pytest.raises(ConfigError, match=message.replace("student", who)):
+        check_recipe(minimal | {who: {"scratch": scratch}})

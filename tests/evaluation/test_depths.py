@@ -3,6 +3,7 @@ from itertools import count
 import pytest
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
+from understudy.config.networks import Architecture, Scratch
 from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.models.scratch import build_network
@@ -13,17 +14,19 @@ END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
 SOURCES = [[5, 6, 7], [8]]
 
 
-def network(architecture: str, encoder_layers: int | None) -> PreTrainedModel:
+def network(architecture: Architecture, encoder_layers: int) -> PreTrainedModel:
     """Three decoder layers."""
     return build_network(
-        architecture,
+        Scratch(
+            architecture=architecture,
+            width=8,
+            encoder_layers=encoder_layers,
+            decoder_layers=3,
+            heads=2,
+            feed_forward=8,
+            dropout=0.0,
+        ),
         TOKENIZER,
-        width=8,
-        encoder_layers=encoder_layers,
-        decoder_layers=3,
-        heads=2,
-        feed_forward=8,
-        dropout=0.0,
         max_positions=32,
         seed=0,
     )
@@ -52,7 +55,7 @@ def test_every_depth_is_measured_at_every_length() -> None:
 
 def test_a_network_without_an_encoder_is_measured_too() -> None:
     """Its depths are those of its decoder."""
-    model = network("gpt2", None)
+    model = network("gpt2", 0)
     costs = cost_by_depth(model, depths=thinner(layers_of(model))[1:], lengths=[2], sources=SOURCES, end=END, pad=PAD)
 
     assert [(cost.encoder_layers, cost.decoder_layers) for cost in costs] == [(None, 1)]

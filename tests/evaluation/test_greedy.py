@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from understudy.config.networks import Architecture, Scratch
 from understudy.evaluation.greedy import write_on
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -11,17 +12,19 @@ END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
 SOURCES = [[5, 6, 7], [8], [9, 10]]
 
 
-def network(architecture: str) -> PreTrainedModel:
+def network(architecture: Architecture) -> PreTrainedModel:
     """Random weights, wide enough apart for texts that differ."""
     built = build_network(
-        architecture,
+        Scratch(
+            architecture=architecture,
+            width=16,
+            encoder_layers=0 if architecture == "gpt2" else 1,
+            decoder_layers=1,
+            heads=2,
+            feed_forward=32,
+            dropout=0.5,
+        ),
         TOKENIZER,
-        width=16,
-        encoder_layers=None if architecture == "gpt2" else 1,
-        decoder_layers=1,
-        heads=2,
-        feed_forward=32,
-        dropout=0.5,
         max_positions=32,
         seed=3,
     )
@@ -49,7 +52,7 @@ def naive(model: PreTrainedModel, source: list[int], prefix: list[int], *, at_mo
 
 @pytest.mark.parametrize("architecture", ["bart", "t5", "gpt2"])
 @pytest.mark.parametrize("prefix", [[], [11, 12]])
-def test_what_is_written_is_what_a_naive_loop_writes(architecture: str, prefix: list[int]) -> None:
+def test_what_is_written_is_what_a_naive_loop_writes(architecture: Architecture, prefix: list[int]) -> None:
     """With and without a prefix, sources of several lengths in one batch, dropout off although it was on."""
     model = network(architecture).train()
     written = write_on(model, SOURCES, [prefix] * 3, end=END, pad=PAD, at_most=6)
@@ -59,7 +62,7 @@ def test_what_is_written_is_what_a_naive_loop_writes(architecture: str, prefix: 
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
-def test_a_length_can_be_forced(architecture: str) -> None:
+def test_a_length_can_be_forced(architecture: Architecture) -> None:
     """No text ends before, none goes on after."""
     model = network(architecture)
     model.get_output_embeddings().weight.data[END] = 0  # tied: also the embedding of the end

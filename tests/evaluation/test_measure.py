@@ -5,6 +5,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Greedy, PoolDecoding
+from understudy.config.networks import Scratch
 from understudy.evaluation.efficiency import Workload, measure_efficiency
 from understudy.evaluation.measure import latencies_ms, throughput_per_s
 from understudy.models.checkpoint import disk_bytes, parameter_count, save_network
@@ -69,14 +70,10 @@ def network_and_tokenizer() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A BART with random weights and a tokenizer of a few words."""
     tokenizer = train_tokenizer(["snow in the north", "rain in the south"], pieces=150)
     network = build_network(
-        "bart",
+        Scratch(
+            architecture="bart", width=16, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=32, dropout=0.0
+        ),
         tokenizer,
-        width=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        heads=2,
-        feed_forward=32,
-        dropout=0.0,
         max_positions=32,
         seed=0,
     )

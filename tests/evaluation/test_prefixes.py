@@ -3,6 +3,7 @@ import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy
+from understudy.config.networks import Architecture, Scratch
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import write_on
 from understudy.evaluation.prefixes import finish, opening
@@ -16,18 +17,20 @@ SOURCES = [[5, 6, 7], [8], [9, 10], [11, 5], [12, 13, 14, 5]]
 LONGEST = 9
 
 
-def network(architecture: str, seed: int) -> PreTrainedModel:
+def network(architecture: Architecture, seed: int) -> PreTrainedModel:
     """Random weights; some of its texts end before the limit."""
     torch.manual_seed(seed)
     built = build_network(
-        architecture,
+        Scratch(
+            architecture=architecture,
+            width=16,
+            encoder_layers=0 if architecture == "gpt2" else 1,
+            decoder_layers=1,
+            heads=2,
+            feed_forward=32,
+            dropout=0.0,
+        ),
         TOKENIZER,
-        width=16,
-        encoder_layers=None if architecture == "gpt2" else 1,
-        decoder_layers=1,
-        heads=2,
-        feed_forward=32,
-        dropout=0.0,
         max_positions=32,
         seed=seed,
     )
@@ -48,7 +51,7 @@ def finished(teacher: PreTrainedModel, openings: list[tuple[int, ...]]) -> list[
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
-def test_nothing_of_the_student_leaves_the_teachers_text_and_all_of_it_the_students(architecture: str) -> None:
+def test_nothing_of_the_student_leaves_the_teachers_text_and_all_of_it_the_students(architecture: Architecture) -> None:
     """0 % is what the engine lets the teacher write greedily, 100 % what it lets the student write."""
     teacher, student = network(architecture, 0), network(architecture, 1)
     written = greedy(student)
@@ -59,7 +62,7 @@ def test_nothing_of_the_student_leaves_the_teachers_text_and_all_of_it_the_stude
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
-def test_half_a_text_is_finished_as_if_it_were_alone(architecture: str) -> None:
+def test_half_a_text_is_finished_as_if_it_were_alone(architecture: Architecture) -> None:
     """One source at a time, whatever lengths the other openings have."""
     teacher = network(architecture, 0)
     openings = [opening(text, 50) for text in greedy(network(architecture, 1))]

@@ -7,6 +7,7 @@ import torch
 import transformers as tf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.config.networks import Scratch
 from understudy.models.forward import target_logits
 from understudy.models.scratch import build_network
 from understudy.models.text import encode_sources
@@ -79,7 +80,7 @@ def sources(tokenizer: PreTrainedTokenizerBase) -> Callable[[PreTrainedModel], l
 
     def encode(model: PreTrainedModel) -> list[list[int]]:
         kind = model.config.is_encoder_decoder
-        return encode_sources(tokenizer, TEXTS, is_encoder_decoder=kind, max_tokens=None)
+        return encode_sources(tokenizer, TEXTS, is_encoder_decoder=kind)
 
     return encode
 
@@ -114,9 +115,13 @@ def trained(
 ) -> PreTrainedModel:
     """A BART that has half learned to echo, so that its texts end, at several lengths."""
     model = build_network(
-        "bart", tokenizer, width=32, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=32, dropout=0.0,
-        max_positions=64, seed=0,
-    )  # fmt: skip
+        Scratch(
+            architecture="bart", width=32, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=32, dropout=0.0
+        ),
+        tokenizer,
+        max_positions=64,
+        seed=0,
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(20):
         for source in sources(model):

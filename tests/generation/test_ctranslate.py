@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
+from understudy.config.networks import Scratch
 from understudy.generation import open_engine
 from understudy.models.scratch import build_network
 from understudy.records import Generated
@@ -90,9 +91,11 @@ def test_texts_that_end_are_equal_too(
 def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> None:
     """Prompts of other lengths in the same call leave the beams of a decoder-only network alone."""
     model = build_network(
-        "llama", tokenizer, width=16, encoder_layers=None, decoder_layers=2, heads=2, feed_forward=32, dropout=0.0,
-        max_positions=64, seed=0,
-    )  # fmt: skip
+        Scratch(architecture="llama", width=16, decoder_layers=2, heads=2, feed_forward=32, dropout=0.0),
+        tokenizer,
+        max_positions=64,
+        seed=0,
+    )
     chance = random.Random(0)
     prompts = [[chance.randrange(4, len(tokenizer)) for _ in range(chance.randint(1, 20))] for _ in range(40)]
     with open_engine("ctranslate2", model, tokenizer, threads=1) as engine:

@@ -6,22 +6,33 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.config.networks import Architecture, Scratch
 from understudy.errors import ModelError
 from understudy.models.checkpoint import disk_bytes, is_encoder_decoder, load_network, parameter_count, save_network
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
-def build(architecture: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def build(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The smallest network of its kind."""
     return build_network(
-        architecture, tokenizer, width=8, encoder_layers=1 if ARCHITECTURES[architecture][1] else None,
-        decoder_layers=1, heads=2, feed_forward=8, dropout=0.0, max_positions=16, seed=0,
-    )  # fmt: skip
+        Scratch(
+            architecture=architecture,
+            width=8,
+            encoder_layers=1 if architecture in {"bart", "t5"} else 0,
+            decoder_layers=1,
+            heads=2,
+            feed_forward=8,
+            dropout=0.0,
+        ),
+        tokenizer,
+        max_positions=16,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_was_saved_is_loaded(
-    architecture: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Class, weights and generation settings come back, in eval mode, and nothing is printed."""
     model = build(architecture, tokenizer)

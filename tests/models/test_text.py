@@ -2,7 +2,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from understudy.errors import DataError, ModelError
+from understudy.errors import ModelError
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
 from understudy.models.tokenizers import train_tokenizer
 
@@ -33,8 +33,8 @@ def test_special_tokens_are_those_of_the_family(family: str) -> None:
     template, special, source, target = FAMILIES[family]
     tokenizer = like(template, **special)
     seq2seq = family in ("bart", "t5")
-    (source_ids,) = encode_sources(tokenizer, ["x"], is_encoder_decoder=seq2seq, max_tokens=9)
-    (target_ids,) = encode_targets(tokenizer, ["x"], is_encoder_decoder=seq2seq, max_tokens=9)
+    (source_ids,) = encode_sources(tokenizer, ["x"], is_encoder_decoder=seq2seq)
+    (target_ids,) = encode_targets(tokenizer, ["x"], is_encoder_decoder=seq2seq)
 
     def shown(ids: list[int]) -> str:
         return " ".join(tokenizer.convert_ids_to_tokens(ids)).replace("▁ x", "x")
@@ -47,45 +47,33 @@ def test_our_own_tokenizer_ends_both_and_opens_neither(tokenizer: PreTrainedToke
     """Pieces and the end, for sources and targets of an encoder-decoder."""
     pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
     for encode in (encode_sources, encode_targets):
-        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True, max_tokens=None) == [[*pieces, 2]]
+        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True) == [[*pieces, 2]]
 
 
 def test_our_own_tokenizer_serves_decoders_too(tokenizer: PreTrainedTokenizerBase) -> None:
     """The end of a causal source is the separator and not the end of the text."""
     pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
 
-    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False, max_tokens=None) == [[*pieces, 1]]
-    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False, max_tokens=None) == [[*pieces, 2]]
+    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*pieces, 1]]
+    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*pieces, 2]]
 
 
 def test_targets_come_back_as_text(tokenizer: PreTrainedTokenizerBase) -> None:
     """Decoding leaves out what encoding added."""
     texts = ["The Eagle costs £25.", "café"]
-    rows = encode_targets(tokenizer, texts, is_encoder_decoder=True, max_tokens=None)
+    rows = encode_targets(tokenizer, texts, is_encoder_decoder=True)
 
     assert [decode(tokenizer, row) for row in rows] == texts
 
 
 def test_no_texts_no_rows(tokenizer: PreTrainedTokenizerBase) -> None:
     """An empty split is no error."""
-    assert encode_sources(tokenizer, [], is_encoder_decoder=True, max_tokens=5) == []
-
-
-@pytest.mark.parametrize(("encode", "what"), [(encode_sources, "source"), (encode_targets, "target")])
-def test_a_text_that_would_lose_its_end_is_refused(encode: type, what: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The message shows which text, its tokens, the limit, how many more, and what to set."""
-    texts = ["1 2", "1234567", "12", "123456789"]
-    with pytest.raises(
-        DataError,
-        match=rf"{what} 1 \('1234567'\.\.\.\) has 9 tokens and the limit is 6: its end would be lost, as would "
-        rf"that of 1 more; raise task\.max_{what}_tokens to 11, or set task\.long_sources: drop",
-    ):
-        encode(tokenizer, texts, is_encoder_decoder=True, max_tokens=6)
+    assert encode_sources(tokenizer, [], is_encoder_decoder=True) == []
 
 
 def test_too_long_says_which(tokenizer: PreTrainedTokenizerBase) -> None:
     """A caller that drops long texts learns their places."""
-    rows = encode_sources(tokenizer, ["1 2", "1234567", "12"], is_encoder_decoder=True, max_tokens=None)
+    rows = encode_sources(tokenizer, ["1 2", "1234567", "12"], is_encoder_decoder=True)
 
     assert too_long(rows, max_tokens=6) == [1]
 
@@ -93,10 +81,10 @@ def test_too_long_says_which(tokenizer: PreTrainedTokenizerBase) -> None:
 def test_a_tokenizer_without_a_separator_is_refused() -> None:
     """A decoder-only network must be told where the target starts."""
     with pytest.raises(ModelError, match=r"no sep, bos or eos token; set tokenizer\.sep_token"):
-        encode_sources(like("$A"), ["x"], is_encoder_decoder=False, max_tokens=None)
+        encode_sources(like("$A"), ["x"], is_encoder_decoder=False)
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:
     """A network that never ends its text cannot be trained to."""
     with pytest.raises(ModelError, match=r"has none; set tokenizer\.eos_token"):
-        encode_targets(like("$A"), ["x"], is_encoder_decoder=True, max_tokens=None)
+        encode_targets(like("$A"), ["x"], is_encoder_decoder=True)

@@ -118,7 +118,7 @@ def test_outputs_named_as_a_system_of_the_run_are_refused(finished: Run, tmp_pat
     outputs = tmp_path / "teacher.txt"
     outputs.write_text("nothing\n" * 8)
 
-    with pytest.raises(EvaluationError, match="has a system of the name 'teacher' already.*rename the file"):
+    with pytest.raises(EvaluationError, match=r"has a system of the name 'teacher' already.*rename the file"):
         score_split(finished.folder, split="test", outputs=outputs)
 
 

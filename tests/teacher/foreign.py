@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from understudy.config.networks import Scratch
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import SPECIAL_TOKENS
 from understudy.records import Example
@@ -33,14 +34,16 @@ def make_gguf(path: Path, examples: Sequence[Example], *, steps: int) -> None:
     texts = [(f"{example.source}\n", example.targets[0]) for example in examples]
     tokenizer = tokenizer_of([part for text in texts for part in text])
     network = build_network(
-        "llama",
+        Scratch(
+            architecture="llama",
+            width=WIDTH,
+            encoder_layers=0,
+            decoder_layers=LAYERS,
+            heads=HEADS,
+            feed_forward=INNER,
+            dropout=0.0,
+        ),
         tokenizer,
-        width=WIDTH,
-        encoder_layers=0,
-        decoder_layers=LAYERS,
-        heads=HEADS,
-        feed_forward=INNER,
-        dropout=0.0,
         max_positions=POSITIONS,
         seed=1,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.config.networks import Architecture, Scratch
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.training.mixture import Mixture
@@ -34,16 +35,18 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def build(tokenizer: PreTrainedTokenizerBase) -> Build:
     """Builds a network of one layer a side, sixteen wide."""
 
-    def network(architecture: str = "bart", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
+    def network(architecture: Architecture = "bart", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
         return build_network(
-            architecture,
+            Scratch(
+                architecture=architecture,
+                width=16,
+                encoder_layers=1 if architecture == "bart" else 0,
+                decoder_layers=1,
+                heads=2,
+                feed_forward=16,
+                dropout=dropout,
+            ),
             tokenizer,
-            width=16,
-            encoder_layers=1 if architecture == "bart" else 0,
-            decoder_layers=1,
-            heads=2,
-            feed_forward=16,
-            dropout=dropout,
             max_positions=32,
             seed=seed,
         )

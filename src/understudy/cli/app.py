@@ -160,7 +160,7 @@ def diagnose(
 @pool_app.command("show")
 def pool_show(
     folder: RunFolder,
-    limit: Annotated[int, typer.Option(help="How many texts.")] = 10,
+    limit: Annotated[int, typer.Option(help="How many texts.", min=0)] = 10,
     search: Annotated[str | None, typer.Option(help="Only texts or sources that contain this.")] = None,
     seed: Annotated[int, typer.Option(help="Draws which ones.")] = 0,
     student: Annotated[bool, typer.Option("--student", help="The student's texts instead of the teacher's.")] = False,

@@ -138,6 +138,17 @@ class Distil(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_changing_share_starts_by_itself(self) -> Self:
+        kind, start = self.student_text.share.kind, self.student_text.start
+        if kind != "constant" and start:
+            msg = (
+                f"student_text.start is {start}, but student_text.share is {kind}, which begins with no text of the "
+                "student and says itself when there are more; leave start out, or use share={kind: constant}"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _a_changing_share_has_others(self) -> Self:
         kind = self.student_text.share.kind
         if kind != "constant" and not (self.targets.student and self.targets.gold + self.targets.teacher):

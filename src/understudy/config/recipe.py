@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding
+from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding, Sampling
 from understudy.config.demands import beyond_a_network, beyond_an_endpoint
 from understudy.config.distil import Distil
 from understudy.config.networks import AnyStudent, AnyTeacher, EndpointTeacher
@@ -96,6 +96,28 @@ class Recipe(Section):
             msg = (
                 f"task.primary_metric is {self.task.primary_metric!r}, which is not among task.metrics "
                 f"({', '.join(self.task.metrics)}); add it there"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _the_student_writes_as_many_texts_as_are_taught(self) -> Self:
+        decoding, count = self.distil.student_text.decoding, self.training.targets_per_source
+        if self.distil.targets.student and count > 1 and not isinstance(decoding, Sampling):
+            msg = (
+                f"training.targets_per_source is {count}, so the student is to write {count} texts of a source at "
+                f"once, and distil.student_text.decoding {decoding.kind} gives one; use kind sampling, or "
+                "targets_per_source 1"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _the_engine_has_the_decoding(self) -> Self:
+        if self.engine == "ctranslate2" and isinstance(self.pseudo_targets.decoding, DiverseBeam):
+            msg = (
+                "pseudo_targets.decoding is diverse_beam, which engine ctranslate2 does not have; set engine to auto, "
+                "which chooses hf for it"
             )
             raise ValueError(msg)
         return self

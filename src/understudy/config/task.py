@@ -132,6 +132,13 @@ class Task(Section):
     """What becomes of training inputs that are also in dev or test."""
 
     @model_validator(mode="after")
+    def _the_prompt_shows_the_input(self) -> Self:
+        if "{source}" not in self.prompt:
+            msg = f"prompt is {self.prompt!r}, which never shows the input; write {{source}} where it belongs"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _bertscore_has_an_encoder(self) -> Self:
         if "bertscore" in self.metrics and self.bertscore is None:
             msg = (

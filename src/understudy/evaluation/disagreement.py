@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.likelihood import TargetLogits
 from understudy.evaluation.tally import FloatArray
+from understudy.models.forward import padded
 from understudy.progress import UNHEARD, Advance
 
 
@@ -85,8 +85,8 @@ def _logp(
     device: str,
 ) -> Tensor:
     """Log-probabilities NV in float32: near -10, bfloat16 rounds them to steps of 1/16."""
-    source_ids_SL, source_mask_SL = _padded(sources, device)
-    target_ids_BT, target_mask_BT = _padded(texts, device)
+    source_ids_SL, source_mask_SL = (ids.to(device) for ids in padded(sources))
+    target_ids_BT, target_mask_BT = (ids.to(device) for ids in padded(texts))
     with torch.inference_mode():
         logits_NV = network(
             source_ids_SL=source_ids_SL,
@@ -96,13 +96,6 @@ def _logp(
             target_mask_BT=target_mask_BT,
         )
         return logits_NV[:, :vocabulary].float().log_softmax(dim=-1)
-
-
-def _padded(sequences: Sequence[Sequence[int]], device: str) -> tuple[Tensor, Tensor]:
-    """Ids with zeros behind, and the mask that is true at real positions."""
-    rows = [torch.tensor(sequence) for sequence in sequences]
-    mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True)
-    return pad_sequence(rows, batch_first=True).to(device), mask.to(device)
 
 
 def _floats(values_N: Tensor) -> FloatArray:

@@ -20,7 +20,7 @@ def distinct_rows(predictions: Sequence[Prediction], *, order: int) -> FloatArra
     examples: a resample repeats some and so holds fewer different n-grams than any real corpus of its
     size; its plain bootstrap interval lies below the value. These rows are the delete-one linearisation:
     an example is credited with the n-grams nobody else wrote, and with an equal part of the rest. The sum
-    is exact, leaving out one example is exact, and resampling gives the jackknife's variance.
+    is exact, and resampling gives the jackknife's variance.
 
     Args:
         predictions: texts are tokenised as for BLEU (13a), case is kept.

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
+from understudy.models.forward import padded
+
 
 def write_on(
     network: PreTrainedModel,
@@ -45,34 +47,23 @@ def write_on(
         decoder_start_token_id=getattr(network.config, "decoder_start_token_id", None),
     )
     if network.config.is_encoder_decoder:
-        ids_BW, mask_BW = _padded(sources, pad, left=False)
+        ids_BW, mask_BW = padded(sources, pad=pad)
         start = [network.config.decoder_start_token_id]
         begun = {"decoder_input_ids": torch.tensor([[*start, *prefix] for prefix in prefixes]).to(network.device)}
         width = 1 + len(prefixes[0])
     else:
         rows = [[*source, *prefix] for source, prefix in zip(sources, prefixes, strict=True)]
-        ids_BW, mask_BW = _padded(rows, pad, left=True)
+        ids_BW, mask_BW = padded(rows, pad=pad, left=True)
         begun, width = {}, ids_BW.shape[1]
     with _plain(network), torch.inference_mode():
         written_BW: Tensor = network.generate(
             input_ids=ids_BW.to(network.device),
-            attention_mask=mask_BW.to(network.device),
+            attention_mask=mask_BW.long().to(network.device),
             generation_config=settings,
             **begun,
         )
     texts = written_BW[:, width:].tolist()
     return [tuple(text[: text.index(end) + 1] if end in text else text) for text in texts]
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Ids and mask; decoder-only rows are padded at the left, so that every text goes on at one step."""
-    width = max(map(len, rows))
-    ids_BW, mask_BW = torch.full((len(rows), width), pad), torch.zeros((len(rows), width), dtype=torch.long)
-    for ids_W, mask_W, row in zip(ids_BW, mask_BW, rows, strict=True):
-        place = slice(width - len(row), width) if left else slice(len(row))
-        ids_W[place] = torch.tensor(row)
-        mask_W[place] = 1
-    return ids_BW, mask_BW
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.tally import FloatArray
+from understudy.models.forward import padded
 
 
 class TargetLogits(Protocol):
@@ -67,8 +68,8 @@ def likelihood_rows(
 def _batch_rows(
     target_logits: TargetLogits, sources: list[Sequence[int]], targets: list[Sequence[int]], device: str | torch.device
 ) -> FloatArray:
-    source_ids_SL, source_mask_SL = _padded(sources, device)
-    target_ids_BT, target_mask_BT = _padded(targets, device)
+    source_ids_SL, source_mask_SL = (ids.to(device) for ids in padded(sources))
+    target_ids_BT, target_mask_BT = (ids.to(device) for ids in padded(targets))
     with torch.inference_mode():
         logits_NV = target_logits(
             source_ids_SL=source_ids_SL,
@@ -83,15 +84,6 @@ def _batch_rows(
     starts_B = np.cumsum([0, *lengths_B[:-1]])
     nats_B = np.add.reduceat(nats_N.double().cpu().numpy(), starts_B)
     return np.stack([nats_B, np.array(lengths_B, dtype=np.float64)], axis=1)
-
-
-def _padded(sequences: list[Sequence[int]], device: str | torch.device) -> tuple[Tensor, Tensor]:
-    """Ids with zeros behind, and the mask that is true at real positions."""
-    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
-    mask_BT = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
-    ids_BT = torch.zeros(mask_BT.shape, dtype=torch.long)
-    ids_BT[mask_BT] = torch.tensor([token for sequence in sequences for token in sequence])
-    return ids_BT.to(device), mask_BT.to(device)
 
 
 def _require_targets(ids: Sequence[str], sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:

@@ -6,13 +6,31 @@ Axes: S sources, L source positions, B targets, T target positions, W positions 
 target in one row, N true positions of the target mask in row-major order, H hidden width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
+
+
+def padded(rows: Sequence[Sequence[int]], *, pad: int = 0, left: bool = False) -> tuple[Tensor, Tensor]:
+    """Token ids of one length, int64, and the bool mask that is true at real positions, both (rows, longest).
+
+    Args:
+        rows: token ids.
+        pad: fills up.
+        left: whether in front, where a decoder-only network goes on writing behind.
+    """
+    side = "left" if left else "right"
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    real = [torch.ones_like(row, dtype=torch.bool) for row in ids]
+    return (
+        pad_sequence(ids, batch_first=True, padding_value=pad, padding_side=side),
+        pad_sequence(real, batch_first=True, padding_side=side),
+    )
 
 
 def encode(model: PreTrainedModel, source_ids_SL: Tensor, source_mask_SL: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ The architectures are a table; their settings are plain numbers. Pretrained netw
 `checkpoint`, pruned ones are cut in `prune`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from transformers import (
@@ -20,87 +20,38 @@ from transformers import (
     T5Config,
 )
 
-from understudy.errors import ModelError, unknown_name
+from understudy.config.networks import Architecture, Scratch
+from understudy.errors import ModelError
 
 
 def build_network(
-    architecture: str,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    width: int,
-    encoder_layers: int | None,
-    decoder_layers: int,
-    heads: int,
-    feed_forward: int,
-    dropout: float,
-    max_positions: int,
-    seed: int,
+    scratch: Scratch, tokenizer: PreTrainedTokenizerBase, *, max_positions: int, seed: int
 ) -> PreTrainedModel:
     """A network with random weights, its input and output embeddings tied.
 
     Args:
-        architecture: a key of `ARCHITECTURES`.
+        scratch: its architecture and sizes.
         tokenizer: gives the size of the vocabulary and the special ids; its bos token starts every
             target of an encoder-decoder.
-        width: size of the hidden states; a multiple of `heads`.
-        encoder_layers: at least 1 for an encoder-decoder, 0 or None for a decoder-only network.
-        decoder_layers: at least 1.
-        heads: attention heads of every layer.
-        feed_forward: inner size of every feed-forward block.
-        dropout: probability, on embeddings and on the output of every block (and on attention
-            weights where the architecture knows no other place).
         max_positions: the longest text in tokens; for decoder-only source and target together. T5
             has relative positions and no limit.
         seed: equal seeds give equal weights; torch's global generator is left as it was.
 
     Raises:
-        ModelError: for sizes that do not fit together or a tokenizer without the special tokens.
-        ConfigError: for an unknown architecture.
+        ModelError: for a tokenizer without the special tokens.
     """
-    if architecture not in ARCHITECTURES:
-        raise unknown_name("architecture", architecture, ARCHITECTURES)
-    if width % heads:
-        raise ModelError(
-            f"student.scratch asks for width {width} and {heads} heads, but the width is divided among "
-            f"the heads; use a width that is a multiple of {heads}"
-        )
-    configure, has_encoder = ARCHITECTURES[architecture]
-    _refuse_layers(architecture, encoder_layers, decoder_layers, has_encoder=has_encoder)
     special = _special_ids(tokenizer)
-    if has_encoder:
+    if scratch.has_encoder:
         special["decoder_start_token_id"] = special["bos_token_id"]
-    config = configure(
-        width=width,
-        encoder_layers=encoder_layers or 0,
-        decoder_layers=decoder_layers,
-        heads=heads,
-        feed_forward=feed_forward,
-        dropout=dropout,
-        max_positions=max_positions,
-    )
+    config = ARCHITECTURES[scratch.architecture](scratch, max_positions)
     config.update({**special, "vocab_size": len(tokenizer), "tie_word_embeddings": True})
-    auto_class = AutoModelForSeq2SeqLM if has_encoder else AutoModelForCausalLM
+    auto_class = AutoModelForSeq2SeqLM if scratch.has_encoder else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = auto_class.from_config(config)
     # Nothing but the ids: a length, a penalty or a forced token left here would bend every engine's text.
     model.generation_config = GenerationConfig(**special)
     return model
-
-
-def _refuse_layers(architecture: str, encoder_layers: int | None, decoder_layers: int, *, has_encoder: bool) -> None:
-    if decoder_layers < 1:
-        raise ModelError(f"student.scratch asks for {decoder_layers} decoder layers; it needs at least 1")
-    if has_encoder and not encoder_layers:
-        raise ModelError(
-            f"student.scratch asks for {architecture!r}, an encoder-decoder, with {encoder_layers} encoder "
-            "layers; set encoder_layers to at least 1, or use a decoder-only architecture"
-        )
-    if not has_encoder and encoder_layers:
-        raise ModelError(
-            f"student.scratch asks for {architecture!r} with {encoder_layers} encoder layers, but it is "
-            "decoder-only; leave encoder_layers out, or use an encoder-decoder"
-        )
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
@@ -114,107 +65,71 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return ids
 
 
-def _bart(
-    *,
-    width: int,
-    encoder_layers: int,
-    decoder_layers: int,
-    heads: int,
-    feed_forward: int,
-    dropout: float,
-    max_positions: int,
-) -> PretrainedConfig:
+def _bart(scratch: Scratch, max_positions: int) -> PretrainedConfig:
     """BART (Lewis et al. 2020, arXiv:1910.13461), post-norm."""
     return BartConfig(
-        d_model=width,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=feed_forward,
-        decoder_ffn_dim=feed_forward,
-        dropout=dropout,
+        d_model=scratch.width,
+        encoder_layers=scratch.encoder_layers,
+        decoder_layers=scratch.decoder_layers,
+        encoder_attention_heads=scratch.heads,
+        decoder_attention_heads=scratch.heads,
+        encoder_ffn_dim=scratch.feed_forward,
+        decoder_ffn_dim=scratch.feed_forward,
+        dropout=scratch.dropout,
         max_position_embeddings=max_positions,
         # Embeddings of variance 1/width, scaled by its root, as in Vaswani et al. 2017: a narrow network
         # learns much faster than with BART's own 0.02, which was chosen for width 1024.
         scale_embedding=True,
-        init_std=width**-0.5,
+        init_std=scratch.width**-0.5,
         forced_eos_token_id=None,
         # CTranslate2's converter asks for it; BART itself knows only this layout.
         normalize_before=False,
     )
 
 
-def _t5(
-    *,
-    width: int,
-    encoder_layers: int,
-    decoder_layers: int,
-    heads: int,
-    feed_forward: int,
-    dropout: float,
-    max_positions: int,  # noqa: ARG001  # one signature for the table; positions are relative here
-) -> PretrainedConfig:
+def _t5(scratch: Scratch, _max_positions: int) -> PretrainedConfig:
     """T5 (Raffel et al. 2020, arXiv:1910.10683): relative positions, pre-norm without bias."""
     return T5Config(
-        d_model=width,
-        d_kv=width // heads,
-        d_ff=feed_forward,
-        num_layers=encoder_layers,
-        num_decoder_layers=decoder_layers,
-        num_heads=heads,
-        dropout_rate=dropout,
+        d_model=scratch.width,
+        d_kv=scratch.width // scratch.heads,
+        d_ff=scratch.feed_forward,
+        num_layers=scratch.encoder_layers,
+        num_decoder_layers=scratch.decoder_layers,
+        num_heads=scratch.heads,
+        dropout_rate=scratch.dropout,
     )
 
 
-def _gpt2(
-    *,
-    width: int,
-    encoder_layers: int,  # noqa: ARG001  # one signature for the table; zero here
-    decoder_layers: int,
-    heads: int,
-    feed_forward: int,
-    dropout: float,
-    max_positions: int,
-) -> PretrainedConfig:
+def _gpt2(scratch: Scratch, max_positions: int) -> PretrainedConfig:
     """GPT-2 (Radford et al. 2019): learned positions, pre-norm."""
     return GPT2Config(
-        n_embd=width,
-        n_layer=decoder_layers,
-        n_head=heads,
-        n_inner=feed_forward,
+        n_embd=scratch.width,
+        n_layer=scratch.decoder_layers,
+        n_head=scratch.heads,
+        n_inner=scratch.feed_forward,
         n_positions=max_positions,
-        resid_pdrop=dropout,
-        embd_pdrop=dropout,
-        attn_pdrop=dropout,
+        resid_pdrop=scratch.dropout,
+        embd_pdrop=scratch.dropout,
+        attn_pdrop=scratch.dropout,
     )
 
 
-def _llama(
-    *,
-    width: int,
-    encoder_layers: int,  # noqa: ARG001  # one signature for the table; zero here
-    decoder_layers: int,
-    heads: int,
-    feed_forward: int,
-    dropout: float,
-    max_positions: int,
-) -> PretrainedConfig:
+def _llama(scratch: Scratch, max_positions: int) -> PretrainedConfig:
     """Llama (Touvron et al. 2023, arXiv:2302.13971): rotary positions, gated feed-forward."""
     return LlamaConfig(
-        hidden_size=width,
-        num_hidden_layers=decoder_layers,
-        num_attention_heads=heads,
-        intermediate_size=feed_forward,
+        hidden_size=scratch.width,
+        num_hidden_layers=scratch.decoder_layers,
+        num_attention_heads=scratch.heads,
+        intermediate_size=scratch.feed_forward,
         max_position_embeddings=max_positions,
-        attention_dropout=dropout,
+        attention_dropout=scratch.dropout,
     )
 
 
-ARCHITECTURES: dict[str, tuple[Callable[..., PretrainedConfig], bool]] = {
-    # name: (its settings, whether it has an encoder)
-    "bart": (_bart, True),
-    "t5": (_t5, True),
-    "gpt2": (_gpt2, False),
-    "llama": (_llama, False),
+ARCHITECTURES: Mapping[Architecture, Callable[[Scratch, int], PretrainedConfig]] = {
+    "bart": _bart,
+    "t5": _t5,
+    "gpt2": _gpt2,
+    "llama": _llama,
 }
+"""An architecture's settings from its sizes and the longest text in tokens."""

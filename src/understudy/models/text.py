@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from understudy.errors import DataError, ModelError
+from understudy.errors import ModelError
 
 
 def encode_sources(
@@ -20,7 +20,6 @@ def encode_sources(
     texts: Sequence[str],
     *,
     is_encoder_decoder: bool,
-    max_tokens: int | None,
 ) -> list[list[int]]:
     """Token ids of each source, special tokens included.
 
@@ -28,20 +27,14 @@ def encode_sources(
         tokenizer: the network's own.
         texts: the sources, prompt applied.
         is_encoder_decoder: of the network that reads them.
-        max_tokens: the longest allowed; None: any length, for a caller that drops with `too_long`.
 
     Raises:
-        DataError: if a source is longer than `max_tokens`: its end would be lost.
         ModelError: if a decoder-only network's tokenizer has no token to separate source and target.
     """
     if is_encoder_decoder:
-        rows = _encode(tokenizer, texts, special=True)
-    else:
-        opening = _opening(tokenizer)
-        separator = _separator(tokenizer)
-        rows = [[*opening, *row, separator] for row in _encode(tokenizer, texts, special=False)]
-    _refuse_too_long("source", texts, rows, max_tokens=max_tokens)
-    return rows
+        return _encode(tokenizer, texts, special=True)
+    opening, separator = _opening(tokenizer), _separator(tokenizer)
+    return [[*opening, *row, separator] for row in _encode(tokenizer, texts, special=False)]
 
 
 def encode_targets(
@@ -49,19 +42,16 @@ def encode_targets(
     texts: Sequence[str],
     *,
     is_encoder_decoder: bool,
-    max_tokens: int | None,
 ) -> list[list[int]]:
     """Token ids of each target: no start token, the end-of-sequence id last.
 
     Arguments and errors are those of `encode_sources`.
     """
     end = _end(tokenizer)
-    rows = [
+    return [
         row if row and row[-1] == end else [*row, end]
         for row in _encode(tokenizer, texts, special=is_encoder_decoder, as_target=True)
     ]
-    _refuse_too_long("target", texts, rows, max_tokens=max_tokens)
-    return rows
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
@@ -111,14 +101,3 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> int:
             "a target ends with the end-of-sequence token, but the tokenizer has none; set tokenizer.eos_token"
         )
     return int(tokenizer.eos_token_id)
-
-
-def _refuse_too_long(what: str, texts: Sequence[str], rows: Sequence[Sequence[int]], *, max_tokens: int | None) -> None:
-    if max_tokens is None or not (indices := too_long(rows, max_tokens=max_tokens)):
-        return
-    first = indices[0]
-    raise DataError(
-        f"{what} {first} ({texts[first][:40]!r}...) has {len(rows[first])} tokens and the limit is {max_tokens}: "
-        f"its end would be lost, as would that of {len(indices) - 1} more; raise task.max_{what}_tokens to "
-        f"{max(map(len, rows))}, or set task.long_sources: drop"
-    )

@@ -19,7 +19,7 @@ from understudy.pipeline.bought import make_bought, taught_inputs, with_referenc
 from understudy.pipeline.course import limits
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.learned import Learned, make_shipped_answers
-from understudy.pipeline.networks import NETWORK, Readers, has_encoder, student_settings
+from understudy.pipeline.networks import NETWORK, Readers, student_settings
 from understudy.pipeline.readers import Reader, fitted, reader_of
 from understudy.pipeline.teach import make_baseline, make_student
 from understudy.pool.pool import PseudoTargetPool
@@ -106,7 +106,7 @@ def _reader(recipe: Recipe, tokenizer: Finished | None) -> Reader:
             return reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
         case ScratchStudent(scratch=scratch) if tokenizer:
             own = load_tokenizer(str(tokenizer.folder / NETWORK))
-            return reader_of(recipe.task, own, is_encoder_decoder=has_encoder(scratch))
+            return reader_of(recipe.task, own, is_encoder_decoder=scratch.has_encoder)
     raise AssertionError(recipe.student)  # the recipe refuses to prune an endpoint
 
 

@@ -18,7 +18,7 @@ from understudy.config.recipe import Recipe
 from understudy.errors import ModelError
 from understudy.models.checkpoint import is_encoder_decoder, load_network
 from understudy.models.prune import prune
-from understudy.models.scratch import ARCHITECTURES, build_network
+from understudy.models.scratch import build_network
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
@@ -73,7 +73,7 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
     recipe = bench.recipe
     if isinstance(recipe.teacher, ScratchTeacher):
         assert tokenizer is not None  # noqa: S101 - make_tokenizer made it
-        own, encodes = load_tokenizer(str(tokenizer.folder / NETWORK)), has_encoder(recipe.teacher.scratch)
+        own, encodes = load_tokenizer(str(tokenizer.folder / NETWORK)), recipe.teacher.scratch.has_encoder
     else:
         assert isinstance(recipe.teacher, PretrainedTeacher)  # noqa: S101 - an endpoint has no tokens that we know
         own, encodes = load_tokenizer(recipe.teacher.model), is_encoder_decoder(recipe.teacher.model)
@@ -82,7 +82,7 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
         case PretrainedStudent(model=name):
             student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
         case ScratchStudent(scratch=scratch):
-            student = reader_of(recipe.task, own, is_encoder_decoder=has_encoder(scratch))
+            student = reader_of(recipe.task, own, is_encoder_decoder=scratch.has_encoder)
         case PrunedStudent():
             student = teacher
     if recipe.distil.needs_teacher_logits:
@@ -148,13 +148,7 @@ def student_settings(recipe: Recipe) -> dict[str, object]:
 
 def _built(scratch: Scratch, reader: Reader, *, seed: int) -> PreTrainedModel:
     longest = reader.max_source_tokens + reader.max_target_tokens
-    sizes = scratch.model_dump(exclude={"architecture"})
-    return build_network(scratch.architecture, reader.tokenizer, **sizes, max_positions=longest, seed=seed)
-
-
-def has_encoder(scratch: Scratch) -> bool:
-    """Whether networks of this architecture have one."""
-    return ARCHITECTURES[scratch.architecture][1]
+    return build_network(scratch, reader.tokenizer, max_positions=longest, seed=seed)
 
 
 def tokenizer_of(stage: Finished) -> PreTrainedTokenizerBase:

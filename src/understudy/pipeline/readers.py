@@ -26,11 +26,11 @@ class Reader:
     def sources(self, examples: Sequence[Example]) -> list[list[int]]:
         """Token ids of the prompted sources, of any length."""
         texts = [self.prompt.replace("{source}", example.source) for example in examples]
-        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder, max_tokens=None)
+        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of target texts, of any length."""
-        return encode_targets(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder, max_tokens=None)
+        return encode_targets(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of what the network wrote."""
@@ -44,10 +44,6 @@ class Reader:
 
 def reader_of(task: Task, tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> Reader:
     """The reader of a network under a task's prompt and limits."""
-    if "{source}" not in task.prompt:
-        raise DataError(
-            f"task.prompt is {task.prompt!r}, which never shows the input; write {{source}} where it belongs"
-        )
     return Reader(tokenizer, is_encoder_decoder, task.prompt, task.max_source_tokens, task.max_target_tokens)
 
 
