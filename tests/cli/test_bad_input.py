@@ -81,6 +81,20 @@ def test_long_training_inputs_can_be_dropped_but_test_inputs_cannot(understudy: 
     assert "long_sources" not in sentence
 
 
+def test_a_reference_that_no_place_is_left_for_is_told_before_anything_learns(
+    understudy: Command, project: Path
+) -> None:
+    """Only where its likelihood is asked for; the limit and both ways out."""
+    with (project / "test.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "long", "source": "Held out T 99", "target": "word " * 400}) + "\n")
+
+    sentence = refused(understudy, project)
+
+    assert re.search(r"test example 'long' has a reference of \d+ tokens, and .* has places for \d+", sentence)
+    assert re.search(r"raise task\.max_target_tokens to \d+, or take nll out of task\.metrics", sentence)
+    assert not list((project / "runs" / "store").glob("teacher-*"))
+
+
 def test_test_inputs_in_train_are_refused(understudy: Command, project: Path) -> None:
     """With both ways to go on."""
     with (project / "train.jsonl").open("a") as file:

@@ -65,6 +65,17 @@ def test_the_filled_in_recipe_reads_back_the_same(sample: Path) -> None:
     assert read_recipe(elsewhere) == recipe
 
 
+def test_a_recipe_from_a_relative_path_reads_back_the_same(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed holds whole paths: the recipe in a run's folder is the recipe that was run."""
+    monkeypatch.chdir(sample.parent.parent)
+    recipe = read_recipe(Path(sample.parent.name) / sample.name)
+    elsewhere = sample.parent / "runs" / "recipe.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(to_yaml(recipe))
+
+    assert read_recipe(elsewhere) == recipe == read_recipe(sample)
+
+
 def test_every_default_is_printed(sample: Path) -> None:
     """Nothing that a user might turn is missing from what `show` prints."""
     printed = yaml.safe_load(to_yaml(read_recipe(sample)))

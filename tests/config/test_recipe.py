@@ -122,3 +122,13 @@ def test_sizes_that_do_not_fit_are_told_of_the_network_they_were_asked_for(
 
     with pytest.raises(ConfigError, match=message.replace("student", who)):
         check_recipe(minimal | {who: {"scratch": scratch}})
+
+
+def test_the_inputs_of_pseudo_targets_are_a_set(minimal: dict[str, Any]) -> None:
+    """However they are written, the recipe is the same, and so are its keys."""
+    recipes = [
+        check_recipe(minimal | {"pseudo_targets": {"inputs": inputs}})
+        for inputs in (["unlabeled", "labeled"], ["labeled", "unlabeled", "labeled"], ["labeled", "unlabeled"])
+    ]
+
+    assert recipes[0] == recipes[1] == recipes[2]

@@ -1,9 +1,10 @@
 import typing
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from understudy.config.task import BertScore, Forecast, ForecastTask, MetricName
+from understudy.config.task import BertScore, Fields, FilesTask, Forecast, ForecastTask, Kd4gen, MetricName
 from understudy.evaluation.metrics import METRICS
 
 
@@ -23,3 +24,9 @@ def test_bertscore_takes_its_encoder() -> None:
     task = ForecastTask(forecast=Forecast(), metrics=("bertscore",), bertscore=BertScore(model="roberta-large"))
 
     assert task.bertscore == BertScore(model="roberta-large", layer=None)
+
+
+def test_columns_of_a_kd4gen_file_cannot_be_named() -> None:
+    """It has names of its own; another one would be ignored."""
+    with pytest.raises(ValidationError, match=r"fields names columns, but a KD4Gen file has names of its own"):
+        FilesTask(files=Kd4gen(kd4gen=Path("task.json")), fields=Fields(source="question"))

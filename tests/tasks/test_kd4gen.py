@@ -35,27 +35,37 @@ def test_its_splits_become_ours(tmp_path: Path, dev: str) -> None:
 
 def test_labels_are_withheld_as_from_files(tmp_path: Path) -> None:
     """One labelled input stays, the other becomes unlabelled."""
-    data = load_kd4gen(written(tmp_path, {"train": TRAIN, "test": TEST}), labeled_inputs=1).data
+    data = load_kd4gen(written(tmp_path, {"train": TRAIN, "dev": TEST, "test": TEST}), labeled_inputs=1).data
 
     assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 1, 1)
 
 
 REFUSED = {
     "lengths": (
-        {"train": {"text": ["a", "b"], "target": ["A"]}, "test": TEST},
+        {"train": {"text": ["a", "b"], "target": ["A"]}, "dev": TEST, "test": TEST},
         r"'train': found 2 under 'text', 1 under 'target'; its lists must be of one length",
     ),
-    "no lists": ({"train": ["a"], "test": TEST}, r"split 'train': not an object of lists; write"),
-    "no test": ({"train": TRAIN}, r"found splits \['train'\]; 'test' and one of 'train', 'unlabeled' are needed"),
-    "unknown split": ({"trian": TRAIN, "test": TEST}, r"unknown split 'trian'; known: train, dev"),
+    "no lists": ({"train": ["a"], "dev": TEST, "test": TEST}, r"split 'train': not an object of lists; write"),
+    "no test": ({"train": TRAIN}, r"found splits \['train'\]; 'test', one of 'dev', 'validation', and one of"),
+    "no dev": (
+        {"train": TRAIN, "test": TRAIN},
+        r"found splits \['train', 'test'\]; 'test', one of 'dev', 'validation'",
+    ),
+    "unknown split": ({"trian": TRAIN, "dev": TEST, "test": TEST}, r"unknown split 'trian'; known: train, dev"),
     "two devs": (
         {"train": TRAIN, "test": TEST, "dev": TEST, "validation": TEST},
         r"both 'dev' and 'validation'; keep one",
     ),
-    "empty text": ({"train": {"text": [""], "target": ["A"]}, "test": TEST}, r"split 'train' item 1: 'text' is empty"),
-    "empty split": ({"train": {"text": [], "target": []}, "test": TEST}, r"split 'train': holds no records"),
+    "empty text": (
+        {"train": {"text": [""], "target": ["A"]}, "dev": TEST, "test": TEST},
+        r"split 'train' item 1: 'text' is empty",
+    ),
+    "empty split": (
+        {"train": {"text": [], "target": []}, "dev": TEST, "test": TEST},
+        r"split 'train': holds no records",
+    ),
     "no text": (
-        {"train": {"source": ["a"], "target": ["A"]}, "test": TEST},
+        {"train": {"source": ["a"], "target": ["A"]}, "dev": TEST, "test": TEST},
         r"item 1: no 'text', found: source, target",
     ),
     "list": ([], r"found a JSON list, not an object of splits"),
@@ -72,7 +82,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: object, mes
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The message says against which folder paths are read."""
-    with pytest.raises(DataError, match=r"data\.json: no such file; paths are relative to"):
+    with pytest.raises(DataError, match=r"data\.json: no such file; in a recipe, relative paths are meant from"):
         load_kd4gen(tmp_path / "data.json")
 
 

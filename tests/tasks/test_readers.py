@@ -99,5 +99,5 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused(
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The message says against which folder paths are read."""
-    with pytest.raises(DataError, match=r"none\.jsonl: no such file; paths are relative to"):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file; in a recipe, relative paths are meant from"):
         list(read_records(tmp_path / "none.jsonl"))

@@ -22,6 +22,7 @@ from understudy.errors import ConfigError, unknown_name
 PATHS = (
     ("task", "files"),
     ("task", "hub", "dataset"),
+    ("task", "bertscore", "model"),
     ("teacher", "model"),
     ("teacher", "endpoint", "recorded"),
     ("student", "model"),
@@ -40,7 +41,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     raw = read_mapping(path, "recipe")
     raw.setdefault("name", path.stem)
-    return check_recipe(_anchored(raw, path.parent), overrides, where=str(path))
+    return check_recipe(anchored(raw, path.parent), overrides, where=str(path))
 
 
 def read_endpoint(path: Path, overrides: Sequence[str] = ()) -> Endpoint:
@@ -129,9 +130,9 @@ def _set(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {key}: {text!r} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+def anchored(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths of the recipe, made absolute where such a file exists beside it (a hub name stays)."""
-    raw = copy.deepcopy(raw)
+    raw, folder = copy.deepcopy(raw), folder.resolve()
     for *sections, key in PATHS:
         part: object = raw
         for section in sections:
@@ -162,11 +163,12 @@ def _finding(details: ErrorDetails, root: type[Section] = Recipe) -> str:
     if kind == "value_error":  # one of our own sentences: it says what was found
         return f"{path or root.__name__.lower()}: {details['msg'].removeprefix('Value error, ')}"
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
-        return f"{path}: got {_short(details['input'])}; kind is one of {', '.join(sorted(_tags(sections)))}"
-    return f"{path}: {details['msg']}, got {_short(details['input'])}"
+        return f"{path}: got {shortened(details['input'])}; kind is one of {', '.join(sorted(_tags(sections)))}"
+    return f"{path}: {details['msg']}, got {shortened(details['input'])}"
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """A wrong value as a message shows it."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding, Sampling
 from understudy.config.demands import beyond_a_network, beyond_an_endpoint
@@ -26,6 +26,12 @@ class PseudoTargets(Section):
     """Inputs per shard: what a kill can cost, and what a seed is derived for."""
     keep: Selection = KeepAll()
     """Which of an input's texts are taught; the pool they are chosen from is written once for all choices."""
+
+    @field_validator("inputs")
+    @classmethod
+    def _inputs_are_a_set(cls, inputs: tuple[InputKind, ...]) -> tuple[InputKind, ...]:
+        """In one order, whichever they were written in: the same texts are then found under the same key."""
+        return tuple(sorted(set(inputs)))
 
     @model_validator(mode="after")
     def _enough_texts(self) -> Self:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from understudy.config.read import _anchored, _short, check_recipe, merge, read_mapping
+from understudy.config.read import anchored, check_recipe, merge, read_mapping, shortened
 from understudy.config.recipe import Recipe
 from understudy.config.section import Section
 from understudy.errors import ConfigError
@@ -162,7 +162,7 @@ def check_study(raw: Mapping[str, Any], *, folder: Path, where: str = "study") -
     except ValidationError as error:
         findings = "\n".join(f"  {_finding(details)}" for details in error.errors())
         raise ConfigError(f"{where} cannot be run as it is written:\n{findings}") from None
-    rows = [row.model_copy(update={"overrides": _anchored(row.overrides, folder)}) for row in study.methods]
+    rows = [row.model_copy(update={"overrides": anchored(row.overrides, folder)}) for row in study.methods]
     study = study.model_copy(update={"methods": tuple(rows)})
     _check_cells(study, where)
     return study
@@ -222,10 +222,10 @@ def _task(raw: object, base: object, folder: Path) -> object:
         return raw
     settings = {key: own for key, own in raw.items() if key not in StudyTask.model_fields}
     below = _recipe(raw["recipe"], folder) if "recipe" in raw else base
-    whole = _over(below, _anchored(settings, folder)) if isinstance(below, dict) else below
+    whole = _over(below, anchored(settings, folder)) if isinstance(below, dict) else below
     rows = raw.get("rows", {})
     if isinstance(rows, dict):
-        rows = {name: _anchored(own, folder) if isinstance(own, dict) else own for name, own in rows.items()}
+        rows = {name: anchored(own, folder) if isinstance(own, dict) else own for name, own in rows.items()}
     return {"recipe": whole, "rows": rows, **({"seeds": raw["seeds"]} if "seeds" in raw else {})}
 
 
@@ -233,8 +233,8 @@ def _recipe(asked: object, folder: Path) -> object:
     """A recipe as plain data: written in place, or the path of a file."""
     if isinstance(asked, str):
         path = folder / asked
-        return _anchored(read_mapping(path, "recipe"), path.parent)
-    return _anchored(asked, folder) if isinstance(asked, dict) else asked
+        return anchored(read_mapping(path, "recipe"), path.parent)
+    return anchored(asked, folder) if isinstance(asked, dict) else asked
 
 
 def _finding(details: ErrorDetails) -> str:
@@ -253,4 +253,4 @@ def _finding(details: ErrorDetails) -> str:
         case "value_error":  # one of our own sentences: it says what was found
             return f"{path}: {said}" if path else said
         case _:
-            return f"{path}: {said}, got {_short(details['input'])}"
+            return f"{path}: {said}, got {shortened(details['input'])}"

@@ -195,6 +195,9 @@ class FilesTask(GivenTask):
                     f"{found} is given; give one of them"
                 )
                 raise ValueError(msg)
+        if isinstance(self.files, Kd4gen) and self.fields != Fields():
+            msg = "fields names columns, but a KD4Gen file has names of its own, text and target; leave fields out"
+            raise ValueError(msg)
         if isinstance(self.files, Splits) and not (self.files.labeled or self.files.unlabeled):
             msg = "files names neither labeled nor unlabeled, so there is nothing to learn from; name one of them"
             raise ValueError(msg)

@@ -21,7 +21,8 @@ class Training(Section):
     accumulate: PositiveInt = 1
     """Micro-batches per optimizer step."""
     targets_per_source: PositiveInt = 1
-    """Targets of one source that share an encoder pass."""
+    """Targets of one source that share an encoder pass. Beside pseudo-targets gold is still taught one by one, so that
+    its part of the texts shrinks (docs/methods.md)."""
     warmup_steps: NonNegativeInt = 100
     schedule: Literal["linear", "constant"] = "linear"
     """After warm-up: down to zero at the last step, or level."""

@@ -78,13 +78,39 @@ def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[
     return data, dropped
 
 
+def refuse_without_room(data: TaskData, reader: Reader) -> None:
+    """Let pass only dev and test whose references a network from scratch has places for.
+
+    A reference may be longer than any text that is written, but its likelihood asks for all of it.
+
+    Raises:
+        DataError: naming the first that has none, and the ways out.
+    """
+    room = reader.max_source_tokens + reader.max_target_tokens
+    for split in ("dev", "test"):
+        examples: Sequence[Example] = getattr(data, split)
+        for example, source in zip(examples, reader.sources(examples), strict=True):
+            longest = max(map(len, reader.targets(example.targets)), default=0)
+            needed = longest if reader.is_encoder_decoder else len(source) + longest
+            if needed > room:
+                raise DataError(
+                    f"{split} example {example.id!r} has a reference of {longest} tokens, and a network from scratch "
+                    f"has places for {room}, task.max_source_tokens and task.max_target_tokens together, so nll cannot "
+                    f"be told of it; raise task.max_target_tokens to {longest}, or take nll out of task.metrics"
+                )
+
+
 def fitted(bench: Bench, data: TaskData, readers: Iterable[Reader]) -> tuple[Bench, TaskData]:
     """What of the task all readers can read whole, and a bench that knows it.
 
     Raises:
         DataError: as `fitting`.
     """
+    readers = tuple(readers)
     data, dropped = fitting(data, readers, policy=bench.recipe.task.long_sources)
+    if "nll" in bench.recipe.task.metrics:
+        for reader in readers:
+            refuse_without_room(data, reader)
     for split, count in dropped.items():
         if count:
             bench.progress.say(f"{count} {split} examples are over the length limits and take no part")

@@ -28,7 +28,7 @@ def load_kd4gen(
     """Read a task from one KD4Gen file.
 
     Args:
-        path: the JSON file; `test` and one of `train` and `unlabeled` must be in it.
+        path: the JSON file; `test`, one of `dev` and `validation`, and one of `train` and `unlabeled` must be in it.
         labeled_inputs: as in `load_files`.
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
@@ -45,8 +45,11 @@ def load_kd4gen(
         raise DataError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
     if "dev" in content and "validation" in content:
         raise DataError(f"{path}: has both 'dev' and 'validation'; keep one of them")
-    if "test" not in content or not {"train", "unlabeled"} & set(content):
-        raise DataError(f"{path}: found splits {list(content)}; 'test' and one of 'train', 'unlabeled' are needed")
+    if "test" not in content or not {"dev", "validation"} & set(content) or not {"train", "unlabeled"} & set(content):
+        raise DataError(
+            f"{path}: found splits {list(content)}; 'test', one of 'dev', 'validation', and one of 'train', "
+            "'unlabeled' are needed"
+        )
     fields = Fields(source="text", id=None)
     splits = {
         SPLITS[name]: read_split(
@@ -66,7 +69,9 @@ def parsed(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; paths are relative to the folder the command runs in") from error
+        raise DataError(
+            f"{path}: no such file; in a recipe, relative paths are meant from the recipe's folder"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"

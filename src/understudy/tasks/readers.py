@@ -40,7 +40,7 @@ def read_records(path: Path) -> Iterator[Record]:
     if reader is None:
         raise DataError(f"{path}: no reader for this suffix; use one of {', '.join(READERS)}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; paths are relative to the folder the command runs in")
+        raise DataError(f"{path}: no such file; in a recipe, relative paths are meant from the recipe's folder")
     yield from reader(path)
 
 
