@@ -224,6 +224,17 @@ def test_a_noisy_teacher_has_its_dropout_on(build: Build, mixture: Mixture, less
     assert len(losses) == 2
 
 
+def test_a_quiet_student_learns_as_one_without_dropout(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
+    """Its dropout is off, whatever was done with it before; that of others is on."""
+    material = Material(mixture, texts_of(mixture))
+    student, teacher = build(dropout=0.5), build(seed=1)
+    loud = lecture(student, teacher)
+    quiet = replace(loud, goal=replace(loud.goal, noisy_student=False))
+
+    assert len({float(loss_of(loud, lessons, material).detach()) for _ in range(2)}) == 2
+    torch.testing.assert_close(loss_of(quiet, lessons, material), loss_of(lecture(build(), teacher), lessons, material))
+
+
 def test_a_moving_target_moves_with_each_step(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:
     """TAID's t is remembered in the standing, so that it survives a kill."""
     taught = lecture(build(), build(seed=1))

@@ -104,6 +104,8 @@ class Distil(Section):
     """What is kept of the teacher's distributions; cross-entropy asks for none."""
     noisy_teacher: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
+    noisy_student: bool = True
+    """Whether the student's dropout is on while it is distilled."""
     relations: Relations | None = None
     student_text: StudentText = StudentText()
     generations: PositiveInt = 1

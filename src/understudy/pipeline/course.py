@@ -50,6 +50,7 @@ class Course:
     judge_start: bool = False
     on_student_text: AnyObjective | None = None
     noisy_teacher: bool = False
+    noisy_student: bool = True
     signals: Callable[[], Mapping[Generator, Signal]] = dict
     kept_tokens: int | None = None
     relations: Relations | None = None
@@ -89,6 +90,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
         on_student_text=_measure(course.on_student_text) if course.on_student_text else None,
         moving=_moving((course.objective, course.on_student_text)),
         noisy_teacher=course.noisy_teacher,
+        noisy_student=course.noisy_student,
         kept_tokens=course.kept_tokens,
         relating=Relating(**course.relations.model_dump()) if course.relations else None,
         signals=course.signals(),

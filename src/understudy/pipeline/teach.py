@@ -111,13 +111,16 @@ def make_student(
         writer=lambda made, folder: _writer(bench, data, readers.student, made, folder),
         on_student_text=distil.on_student_text,
         noisy_teacher=distil.noisy_teacher,
+        noisy_student=distil.noisy_student,
         relations=distil.relations,
     )
     settings = student_settings(recipe) | {
         "training": recipe.training.model_dump(),
-        "distil": distil.model_dump(exclude={"method", "final_finetune", "generations"}),
+        "distil": distil.model_dump(exclude={"method", "final_finetune", "generations", "noisy_student"}),
         "inputs": recipe.pseudo_targets.inputs,
     }
+    if not distil.noisy_student:  # only then, so that students made before this could be asked are found again
+        settings["noisy_student"] = False
     asked = {f"signal_{name}": own for name, own in signals.items()}
     cut_from = {"origin": origin} if _is_pruned(recipe) and origin.key != teacher.key else {}
     return learn(bench, course, settings, {**inputs, **asked, **cut_from})

@@ -72,6 +72,8 @@ class Goal:
     """For the texts of the student; None: the same as for all others."""
     noisy_teacher: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
+    noisy_student: bool = True
+    """Whether the dropout of the network that learns is on."""
     moving: Moving | None = None
     """How the target of an objective that moves does so."""
     kept_tokens: int | None = None
@@ -181,7 +183,7 @@ def terms_of(
     """The divergence and the relations of one micro-batch, both sums over its target positions in nats."""
     goal = lecture.goal
     inputs = _inputs(lecture, lessons, material.mixture.sources, material.texts)
-    lecture.model.train()
+    lecture.model.train(goal.noisy_student)
     with ExitStack() as ears:
         mine = theirs = None
         if goal.relating and lecture.teacher:
