@@ -70,3 +70,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"unknown {what} {name!r}; known: {', '.join(names)}{hint}")
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says first, for a sentence of ours; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,8 +3,7 @@
 Axes: N examples, D statistics, T tokens of a text, H hidden width, B texts of a batch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -15,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
-from understudy.errors import EvaluationError
+from understudy.errors import EvaluationError, first_line
 from understudy.evaluation.tally import FloatArray
+from understudy.models.checkpoint import no_progress_bars
 from understudy.records import Prediction
 
 _AT_ONCE = 64
@@ -103,14 +102,13 @@ def open_encoder(model: str, layer: int | None = None) -> Encoder:
         EvaluationError: if there is no such checkpoint, or it has no such layer.
     """
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             network = AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EvaluationError(
-            f"bertscore cannot load an encoder from {model!r}: {why}; give task.bertscore.model a name on the hub, "
-            "or a folder that holds config.json, model.safetensors and tokenizer.json"
+            f"bertscore cannot load an encoder from {model!r}: {first_line(error)}; give task.bertscore.model a name "
+            "on the hub, or a folder that holds config.json, model.safetensors and tokenizer.json"
         ) from error
     if network.config.is_encoder_decoder:
         network = network.get_encoder()
@@ -158,14 +156,3 @@ def _f1(text: Encoded, reference: Encoded) -> float:
     precision = float(cosines_TT.amax(dim=1)[text.counted_T].mean())
     recall = float(cosines_TT.amax(dim=0)[reference.counted_T].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

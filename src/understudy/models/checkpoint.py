@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-from understudy.errors import ModelError
+from understudy.errors import ModelError, first_line
 
 
 def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -38,7 +38,7 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
         ModelError: if there is no such checkpoint, if it cannot be read or lacks weights, or if it is
             neither an encoder-decoder nor a decoder-only network.
     """
-    with _no_progress_bars():
+    with no_progress_bars():
         try:
             config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
             _refuse_other_networks(name_or_path, config)
@@ -80,7 +80,7 @@ def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
 
     Equal weights and tokenizers give equal bytes.
     """
-    with _no_progress_bars():
+    with no_progress_bars():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
@@ -112,17 +112,13 @@ def _refuse_other_networks(name_or_path: str, config: PretrainedConfig) -> None:
 
 def _unreadable(name_or_path: str, error: Exception) -> ModelError:
     return ModelError(
-        f"cannot load a network from {name_or_path!r}: {_first_line(error)}; give a name on the hub, or a "
+        f"cannot load a network from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
         "folder that holds config.json and model.safetensors"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Progress belongs to the command line; the library prints nothing."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from understudy.errors import ModelError, VocabularyError
+from understudy.errors import ModelError, VocabularyError, first_line
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 _SPACE = "▁"
@@ -78,7 +78,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"cannot load a tokenizer from {name_or_path!r}: {_first_line(error)}; give a name on the hub, or a "
+            f"cannot load a tokenizer from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
             "folder that holds tokenizer.json and tokenizer_config.json"
         ) from error
 
@@ -105,7 +105,3 @@ def refuse_different_tokens(
             f"{len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; "
             "use objective 'cross_entropy', or a student with the teacher's tokenizer"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
-from understudy.errors import DataError
+from understudy.errors import DataError, first_line
 from understudy.tasks.files import Loaded, Split, assemble, read_split
 from understudy.tasks.readers import Record
 
@@ -111,7 +111,7 @@ def loaded(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[Ta
 
 def unreadable(hub: Hub, splits: Sequence[str], error: BaseException) -> DataError:
     """The sentence for a data set that cannot be had: which, why, and what to do."""
-    why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")
+    why = first_line(error).rstrip(".!")
     more = "".join(f", {name} {own}" for name, own in (("config", hub.config), ("revision", hub.revision)) if own)
     ways = (
         "the hub keeps a copy without them for most such data sets, task.hub.revision=refs/convert/parquet"
