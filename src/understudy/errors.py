@@ -72,6 +72,6 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"unknown {what} {name!r}; known: {', '.join(names)}{hint}")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What another library's error says first, for a sentence of ours; its name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
