@@ -147,12 +147,6 @@ PAPER = {
 """The methods of the paper, in its order."""
 
 BEYOND = {
-    "joint_teaching_quiet": Preset(
-        "The student matches the teacher's distributions as in Joint-Teaching, its own dropout off.",
-        "Ours, 2026 (docs/results.md), beside Calderon et al. 2023, S8",
-        _mixture(JOINT, FORWARD_KL, noisy_student=False),
-        ALL_SAMPLED,
-    ),
     "gkd": Preset(
         "The student matches the teacher's distributions by JSD, half on gold text, half on texts it samples itself.",
         "Agarwal et al. 2024 (arXiv:2306.13649): beta 0.5, lambda 0.5",
