@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.sizes import small
 
-from understudy.config.networks import Scratch
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -111,9 +111,7 @@ def test_different_token_maps_are_refused_under_forward_kl(understudy: Command, 
     for name, words in {"big": "record text of the 0 1 2 3", "small": "quite other wörds here 4 5 6"}.items():
         tokenizer = train_tokenizer([words] * 3, pieces=110)
         network = build_network(
-            Scratch(
-                architecture="bart", width=8, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=8, dropout=0.0
-            ),
+            small(width=8, feed_forward=8),
             tokenizer,
             max_positions=64,
             seed=0,

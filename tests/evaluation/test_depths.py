@@ -1,9 +1,10 @@
 from itertools import count
 
 import pytest
+from tests.sizes import small
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.models.scratch import build_network
@@ -17,15 +18,7 @@ SOURCES = [[5, 6, 7], [8]]
 def network(architecture: Architecture, encoder_layers: int) -> PreTrainedModel:
     """Three decoder layers."""
     return build_network(
-        Scratch(
-            architecture=architecture,
-            width=8,
-            encoder_layers=encoder_layers,
-            decoder_layers=3,
-            heads=2,
-            feed_forward=8,
-            dropout=0.0,
-        ),
+        small(architecture, width=8, encoder_layers=encoder_layers, decoder_layers=3, feed_forward=8),
         TOKENIZER,
         max_positions=32,
         seed=0,

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from tests.sizes import small
 from transformers import PreTrainedModel
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.evaluation.greedy import write_on
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -15,15 +16,7 @@ SOURCES = [[5, 6, 7], [8], [9, 10]]
 def network(architecture: Architecture) -> PreTrainedModel:
     """Random weights, wide enough apart for texts that differ."""
     built = build_network(
-        Scratch(
-            architecture=architecture,
-            width=16,
-            encoder_layers=0 if architecture == "gpt2" else 1,
-            decoder_layers=1,
-            heads=2,
-            feed_forward=32,
-            dropout=0.5,
-        ),
+        small(architecture, feed_forward=32, dropout=0.5),
         TOKENIZER,
         max_positions=32,
         seed=3,

@@ -2,10 +2,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Greedy, PoolDecoding
-from understudy.config.networks import Scratch
 from understudy.evaluation.efficiency import Workload, measure_efficiency
 from understudy.evaluation.measure import latencies_ms, throughput_per_s
 from understudy.models.checkpoint import disk_bytes, parameter_count, save_network
@@ -70,9 +70,7 @@ def network_and_tokenizer() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A BART with random weights and a tokenizer of a few words."""
     tokenizer = train_tokenizer(["snow in the north", "rain in the south"], pieces=150)
     network = build_network(
-        Scratch(
-            architecture="bart", width=16, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=32, dropout=0.0
-        ),
+        small(feed_forward=32),
         tokenizer,
         max_positions=32,
         seed=0,

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from tests.sizes import small
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import write_on
 from understudy.evaluation.prefixes import finish, opening
@@ -21,15 +22,7 @@ def network(architecture: Architecture, seed: int) -> PreTrainedModel:
     """Random weights; some of its texts end before the limit."""
     torch.manual_seed(seed)
     built = build_network(
-        Scratch(
-            architecture=architecture,
-            width=16,
-            encoder_layers=0 if architecture == "gpt2" else 1,
-            decoder_layers=1,
-            heads=2,
-            feed_forward=32,
-            dropout=0.0,
-        ),
+        small(architecture, feed_forward=32),
         TOKENIZER,
         max_positions=32,
         seed=seed,

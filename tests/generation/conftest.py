@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 import torch
 import transformers as tf
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import Scratch
 from understudy.models.forward import target_logits
 from understudy.models.scratch import build_network
 from understudy.models.text import encode_sources
@@ -115,9 +115,7 @@ def trained(
 ) -> PreTrainedModel:
     """A BART that has half learned to echo, so that its texts end, at several lengths."""
     model = build_network(
-        Scratch(
-            architecture="bart", width=32, encoder_layers=1, decoder_layers=1, heads=2, feed_forward=32, dropout=0.0
-        ),
+        small(width=32, feed_forward=32),
         tokenizer,
         max_positions=64,
         seed=0,

@@ -4,10 +4,10 @@ from itertools import chain
 
 import pytest
 import torch
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
-from understudy.config.networks import Scratch
 from understudy.generation import open_engine
 from understudy.models.scratch import build_network
 from understudy.records import Generated
@@ -91,7 +91,7 @@ def test_texts_that_end_are_equal_too(
 def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> None:
     """Prompts of other lengths in the same call leave the beams of a decoder-only network alone."""
     model = build_network(
-        Scratch(architecture="llama", width=16, decoder_layers=2, heads=2, feed_forward=32, dropout=0.0),
+        small("llama", decoder_layers=2, feed_forward=32),
         tokenizer,
         max_positions=64,
         seed=0,

@@ -4,9 +4,10 @@ import pytest
 import torch
 import transformers as tf
 from safetensors.torch import load_file, save_file
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.errors import ModelError
 from understudy.models.checkpoint import disk_bytes, is_encoder_decoder, load_network, parameter_count, save_network
 from understudy.models.scratch import ARCHITECTURES, build_network
@@ -15,15 +16,7 @@ from understudy.models.scratch import ARCHITECTURES, build_network
 def build(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The smallest network of its kind."""
     return build_network(
-        Scratch(
-            architecture=architecture,
-            width=8,
-            encoder_layers=1 if architecture in {"bart", "t5"} else 0,
-            decoder_layers=1,
-            heads=2,
-            feed_forward=8,
-            dropout=0.0,
-        ),
+        small(architecture, width=8, feed_forward=8),
         tokenizer,
         max_positions=16,
         seed=0,

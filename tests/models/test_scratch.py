@@ -1,10 +1,12 @@
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
 import torch
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.errors import ModelError
 from understudy.models.scratch import ARCHITECTURES, build_network
 
@@ -18,12 +20,10 @@ def build(
     seed: int = 0,
 ) -> PreTrainedModel:
     """A small network."""
-    scratch = Scratch(
-        architecture=architecture,
-        width=16,
+    scratch = small(
+        architecture,
         encoder_layers=2 if architecture in {"bart", "t5"} else 0,
         decoder_layers=decoder_layers,
-        heads=2,
         feed_forward=24,
         dropout=dropout,
     )
@@ -88,3 +88,17 @@ def test_a_tokenizer_without_special_tokens_is_refused(tokenizer: PreTrainedToke
     bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")  # noqa: S106
     with pytest.raises(ModelError, match="but bos_token_id, pad_token_id is not set"):
         build("bart", bare)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_only_networks_with_counted_positions_run_out_of_them(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """One token more than there are places; where places are not counted, it is read like any other."""
+    scratch = small(architecture)
+    network = build_network(scratch, tokenizer, max_positions=8, seed=0)
+    ids = torch.full((1, 9), 5)
+    inputs = {"input_ids": ids[:, :1], "decoder_input_ids": ids} if scratch.has_encoder else {"input_ids": ids}
+
+    with pytest.raises(IndexError) if scratch.has_places else nullcontext():
+        network(**inputs)

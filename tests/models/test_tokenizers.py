@@ -2,9 +2,9 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from tests.sizes import small
 from transformers import PreTrainedTokenizerBase
 
-from understudy.config.networks import Scratch
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
@@ -61,7 +61,7 @@ def test_more_characters_than_pieces_are_refused() -> None:
 def test_survives_saving_beside_a_network(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     """Loaded from a BART's folder it is still this tokenizer and not BART's own kind."""
     model = build_network(
-        Scratch(architecture="bart", width=8, encoder_layers=1, decoder_layers=1, heads=1, feed_forward=8, dropout=0.0),
+        small(width=8, heads=1, feed_forward=8),
         tokenizer,
         max_positions=16,
         seed=0,

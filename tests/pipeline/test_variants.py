@@ -3,9 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.sizes import small
 from transformers import AutoConfig
 
-from understudy.config.networks import Scratch
 from understudy.config.read import check_recipe, merge
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import load_network, save_network
@@ -75,9 +75,7 @@ def checkpoints(tmp_path: Path) -> dict[str, str]:
     for name, text in {"big": "Falford Tuesday temp rain winds", "small": "Ølsund Sunday snow überall"}.items():
         tokenizer = train_tokenizer([text] * 3, pieces=120)
         network = build_network(
-            Scratch(
-                architecture="bart", width=16, encoder_layers=2, decoder_layers=2, heads=2, feed_forward=16, dropout=0.1
-            ),
+            small(encoder_layers=2, decoder_layers=2, dropout=0.1),
             tokenizer,
             max_positions=500,
             seed=1,

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.networks import Architecture
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.training.mixture import Mixture
@@ -37,15 +38,7 @@ def build(tokenizer: PreTrainedTokenizerBase) -> Build:
 
     def network(architecture: Architecture = "bart", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
         return build_network(
-            Scratch(
-                architecture=architecture,
-                width=16,
-                encoder_layers=1 if architecture == "bart" else 0,
-                decoder_layers=1,
-                heads=2,
-                feed_forward=16,
-                dropout=dropout,
-            ),
+            small(architecture, dropout=dropout),
             tokenizer,
             max_positions=32,
             seed=seed,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
+from understudy.config.networks import ScratchStudent, ScratchTeacher
+from understudy.config.recipe import Recipe
 from understudy.config.task import Task
 from understudy.errors import DataError
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
@@ -78,7 +80,16 @@ def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[
     return data, dropped
 
 
-def refuse_without_room(data: TaskData, reader: Reader) -> None:
+def _has_places(recipe: Recipe) -> bool:
+    """Whether a network is built for the task's limits and not beyond."""
+    return any(
+        network.scratch.has_places
+        for network in (recipe.teacher, recipe.student)
+        if isinstance(network, ScratchTeacher | ScratchStudent)
+    )
+
+
+def _refuse_without_room(data: TaskData, reader: Reader) -> None:
     """Let pass only dev and test whose references a network from scratch has places for.
 
     A reference may be longer than any text that is written, but its likelihood asks for all of it.
@@ -108,9 +119,9 @@ def fitted(bench: Bench, data: TaskData, readers: Iterable[Reader]) -> tuple[Ben
     """
     readers = tuple(readers)
     data, dropped = fitting(data, readers, policy=bench.recipe.task.long_sources)
-    if "nll" in bench.recipe.task.metrics:
+    if "nll" in bench.recipe.task.metrics and _has_places(bench.recipe):
         for reader in readers:
-            refuse_without_room(data, reader)
+            _refuse_without_room(data, reader)
     for split, count in dropped.items():
         if count:
             bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
