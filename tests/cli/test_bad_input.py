@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.sizes import small
 
+from understudy.config.networks import Architecture
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -91,7 +92,30 @@ def test_a_reference_that_no_place_is_left_for_is_told_before_anything_learns(
     sentence = refused(understudy, project)
 
     assert re.search(r"test example 'long' has a reference of \d+ tokens, and .* has places for \d+", sentence)
-    assert re.search(r"raise task\.max_target_tokens to \d+, or take nll out of task\.metrics", sentence)
+    assert re.search(r"take nll out of task\.metrics, .* raise task\.max_target_tokens to \d+", sentence)
+    assert not list((project / "runs" / "store").glob("teacher-*"))
+
+
+@pytest.mark.parametrize("architecture", ["bart", "gpt2"])
+def test_a_source_that_a_pretrained_network_has_no_places_for_is_refused(
+    understudy: Command, project: Path, architecture: Architecture
+) -> None:
+    """Before anything learns, with the limit under which a training example is left out."""
+    tokenizer = train_tokenizer(["record held out d t 0 1 2 3 the text of"] * 3, pieces=120)
+    network = build_network(small(architecture, width=8, feed_forward=8), tokenizer, max_positions=80, seed=0)
+    save_network(network, tokenizer, project / "network")
+    recipe = yaml.safe_load((project / "recipe.yaml").read_text())
+    recipe |= {"teacher": {"model": "network"}, "student": {"model": "network"}}
+    recipe["task"] |= {"max_target_tokens": 20, "max_source_tokens": 500}
+    (project / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with (project / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "long", "source": "record " * 90, "target": "the text"}) + "\n")
+
+    sentence = refused(understudy, project)
+
+    room = {"bart": 80, "gpt2": 61}[architecture]
+    assert re.search(r"source of labeled example 'long' has \d+ tokens and .* has places for 80", sentence)
+    assert f"leave it out: task.max_source_tokens={room} and task.long_sources=drop" in sentence
     assert not list((project / "runs" / "store").glob("teacher-*"))
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.networks import Architecture
 from understudy.errors import ModelError
-from understudy.models.checkpoint import disk_bytes, is_encoder_decoder, load_network, parameter_count, save_network
+from understudy.models.checkpoint import config_of, disk_bytes, load_network, parameter_count, save_network
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
@@ -125,12 +125,12 @@ def test_disk_bytes_count_all_files(tmp_path: Path) -> None:
     assert disk_bytes(tmp_path) == 8
 
 
-def test_whether_there_is_an_encoder_is_read_from_the_config_alone(tmp_path: Path) -> None:
+def test_the_config_is_read_without_weights(tmp_path: Path) -> None:
     """A folder with a config and no weights is enough; one without is refused like any checkpoint."""
     tf.BartConfig().save_pretrained(tmp_path / "bart")
     tf.GPT2Config().save_pretrained(tmp_path / "gpt2")
 
-    assert is_encoder_decoder(str(tmp_path / "bart"))
-    assert not is_encoder_decoder(str(tmp_path / "gpt2"))
+    assert config_of(str(tmp_path / "bart")).is_encoder_decoder
+    assert not config_of(str(tmp_path / "gpt2")).is_encoder_decoder
     with pytest.raises(ModelError, match=r"cannot load a network from .*nowhere"):
-        is_encoder_decoder(str(tmp_path / "nowhere"))
+        config_of(str(tmp_path / "nowhere"))

@@ -15,6 +15,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from understudy.models.checkpoint import places_of
 from understudy.models.forward import encode, target_logits
 
 V, H = 23, 8
@@ -169,3 +170,19 @@ def test_encode_is_the_encoder(family: str) -> None:
     expected = model(input_ids=ids, attention_mask=mask, decoder_input_ids=ids).encoder_last_hidden_state
 
     torch.testing.assert_close(encode(model, ids, mask), expected)
+
+
+def test_a_network_has_the_places_it_is_said_to_have(model: PreTrainedModel) -> None:
+    """A text that takes them all is read, one token more is not; where there is no last place, any length is."""
+    longest = places_of(model.config)
+
+    def read(tokens: int) -> Tensor:
+        more = {"decoder_input_ids": torch.tensor([[3]])} if model.config.is_encoder_decoder else {}
+        logits: Tensor = model(input_ids=torch.full((1, tokens), 3), **more).logits
+        return logits
+
+    assert read(longest or 100).isfinite().all()
+    assert (longest is None) == isinstance(model, T5ForConditionalGeneration | LlamaForCausalLM)
+    if longest:
+        with pytest.raises((IndexError, RuntimeError)):
+            read(longest + 1)

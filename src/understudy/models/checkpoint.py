@@ -63,16 +63,26 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
     return model.eval()
 
 
-def is_encoder_decoder(name_or_path: str) -> bool:
-    """Whether a checkpoint has an encoder; reads its config alone.
+def config_of(name_or_path: str) -> PretrainedConfig:
+    """What a checkpoint says of its network; reads no weights.
 
     Raises:
         ModelError: if there is no such checkpoint.
     """
     try:
-        return bool(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False).is_encoder_decoder)
+        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(name_or_path, error) from error
+
+
+def places_of(config: PretrainedConfig) -> int | None:
+    """How many positions a network counts, of source and target together where it is decoder-only.
+
+    None where none is the last: rotary networks turn a position (Llama, Qwen), T5 looks at distances.
+    """
+    if getattr(config, "rope_parameters", None):
+        return None
+    return getattr(config, "max_position_embeddings", None)
 
 
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

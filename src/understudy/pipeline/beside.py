@@ -21,13 +21,12 @@ from understudy.evaluation.exposure import by_position, exposure_curve
 from understudy.evaluation.prefixes import finish, opening
 from understudy.generation import open_engine
 from understudy.generation.engine import Engine
-from understudy.models.checkpoint import is_encoder_decoder, load_network
+from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
-from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.bench import device_here
 from understudy.pipeline.measure import NLL, tally_texts
 from understudy.pipeline.networks import NETWORK
-from understudy.pipeline.readers import Reader, reader_of
+from understudy.pipeline.readers import Reader, reader_of_checkpoint
 from understudy.progress import Advance
 from understudy.records import Example, Generated, Prediction
 from understudy.report.diagnostics import Entropy, StudentDiagnosis
@@ -60,7 +59,7 @@ class Side:
 def side_of(recipe: Recipe, stage: Finished, examples: Sequence[Example]) -> Side:
     """The network a stage holds, on the fastest device here, with the examples' sources as it reads them."""
     place = str(stage.folder / NETWORK)
-    reader = reader_of(recipe.task, load_tokenizer(place), is_encoder_decoder=is_encoder_decoder(place))
+    reader = reader_of_checkpoint(recipe.task, place)
     return Side(load_network(place).to(device_here()), reader, reader.sources(examples))
 
 

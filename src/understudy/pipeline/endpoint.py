@@ -11,7 +11,6 @@ from typing import cast
 from understudy.config.networks import EndpointTeacher, PretrainedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
 from understudy.errors import GenerationError, PoolError
-from understudy.models.checkpoint import is_encoder_decoder
 from understudy.models.surfaces import Surfaces
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
 from understudy.pipeline.bench import Bench
@@ -20,7 +19,7 @@ from understudy.pipeline.course import limits
 from understudy.pipeline.data import make_data, read_data
 from understudy.pipeline.learned import Learned, make_shipped_answers
 from understudy.pipeline.networks import NETWORK, Readers, student_settings
-from understudy.pipeline.readers import Reader, fitted, reader_of
+from understudy.pipeline.readers import Reader, fitted, reader_of_checkpoint, reader_of_scratch
 from understudy.pipeline.teach import make_baseline, make_student
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.shards import write_shard
@@ -103,10 +102,9 @@ def _reader(recipe: Recipe, tokenizer: Finished | None) -> Reader:
     """How the student reads; the endpoint reads what its own prompt shows it."""
     match recipe.student:
         case PretrainedStudent(model=name):
-            return reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
+            return reader_of_checkpoint(recipe.task, name)
         case ScratchStudent(scratch=scratch) if tokenizer:
-            own = load_tokenizer(str(tokenizer.folder / NETWORK))
-            return reader_of(recipe.task, own, is_encoder_decoder=scratch.has_encoder)
+            return reader_of_scratch(recipe.task, scratch, load_tokenizer(str(tokenizer.folder / NETWORK)))
     raise AssertionError(recipe.student)  # the recipe refuses to prune an endpoint
 
 

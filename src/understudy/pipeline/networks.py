@@ -16,13 +16,13 @@ from understudy.config.networks import (
 )
 from understudy.config.recipe import Recipe
 from understudy.errors import ModelError
-from understudy.models.checkpoint import is_encoder_decoder, load_network
+from understudy.models.checkpoint import load_network
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
-from understudy.pipeline.readers import Reader, reader_of
+from understudy.pipeline.readers import Reader, reader_of_checkpoint, reader_of_scratch
 from understudy.store import Finished
 from understudy.store.disk import checksums
 
@@ -73,16 +73,16 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
     recipe = bench.recipe
     if isinstance(recipe.teacher, ScratchTeacher):
         assert tokenizer is not None  # noqa: S101 - make_tokenizer made it
-        own, encodes = load_tokenizer(str(tokenizer.folder / NETWORK)), recipe.teacher.scratch.has_encoder
+        own = load_tokenizer(str(tokenizer.folder / NETWORK))
+        teacher = reader_of_scratch(recipe.task, recipe.teacher.scratch, own)
     else:
         assert isinstance(recipe.teacher, PretrainedTeacher)  # noqa: S101 - an endpoint has no tokens that we know
-        own, encodes = load_tokenizer(recipe.teacher.model), is_encoder_decoder(recipe.teacher.model)
-    teacher = reader_of(recipe.task, own, is_encoder_decoder=encodes)
+        teacher = reader_of_checkpoint(recipe.task, recipe.teacher.model)
     match recipe.student:
         case PretrainedStudent(model=name):
-            student = reader_of(recipe.task, load_tokenizer(name), is_encoder_decoder=is_encoder_decoder(name))
+            student = reader_of_checkpoint(recipe.task, name)
         case ScratchStudent(scratch=scratch):
-            student = reader_of(recipe.task, own, is_encoder_decoder=scratch.has_encoder)
+            student = reader_of_scratch(recipe.task, scratch, teacher.tokenizer)
         case PrunedStudent():
             student = teacher
     if recipe.distil.needs_teacher_logits:

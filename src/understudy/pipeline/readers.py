@@ -5,14 +5,20 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from understudy.config.networks import ScratchStudent, ScratchTeacher
-from understudy.config.recipe import Recipe
+from understudy.config.networks import Scratch
 from understudy.config.task import Task
 from understudy.errors import DataError
+from understudy.models.checkpoint import config_of, places_of
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store.stages import content_key
+
+LEARNED = "labeled", "unlabeled", "withheld"
+HELD_OUT = "dev", "test"
+SPLITS = *LEARNED, *HELD_OUT
+DROP = "task.long_sources=drop"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,12 @@ class Reader:
     prompt: str
     max_source_tokens: int
     max_target_tokens: int
+    places: int | None = None
+    """Positions the network has, of source and target together where it is decoder-only; None: no last one."""
+
+    def needed(self, source: int, target: int) -> int:
+        """The positions that texts of so many tokens take; a target's last token is told, but not read."""
+        return max(source, target) if self.is_encoder_decoder else source + target - 1
 
     def sources(self, examples: Sequence[Example]) -> list[list[int]]:
         """Token ids of the prompted sources, of any length."""
@@ -44,9 +56,27 @@ class Reader:
         return int(self.tokenizer.pad_token_id or 0)
 
 
-def reader_of(task: Task, tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> Reader:
-    """The reader of a network under a task's prompt and limits."""
-    return Reader(tokenizer, is_encoder_decoder, task.prompt, task.max_source_tokens, task.max_target_tokens)
+def reader_of_checkpoint(task: Task, name_or_path: str) -> Reader:
+    """How a network on disk or on the hub reads a task; no weights are loaded.
+
+    Raises:
+        ModelError: if there is none, or it has no tokenizer.
+    """
+    config = config_of(name_or_path)
+    return Reader(
+        load_tokenizer(name_or_path),
+        bool(config.is_encoder_decoder),
+        task.prompt,
+        task.max_source_tokens,
+        task.max_target_tokens,
+        places_of(config),
+    )
+
+
+def reader_of_scratch(task: Task, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> Reader:
+    """How a network that is built for a task reads it."""
+    limits = task.max_source_tokens, task.max_target_tokens
+    return Reader(tokenizer, scratch.has_encoder, task.prompt, *limits, sum(limits) if scratch.has_places else None)
 
 
 def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[TaskData, dict[str, int]]:
@@ -66,9 +96,9 @@ def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[
     """
     dropped: dict[str, int] = {}
     for reader in readers:
-        for split in ("dev", "test"):
+        for split in HELD_OUT:
             _refuse(split, "source", getattr(data, split), reader, _long_sources(getattr(data, split), reader))
-        for split in ("labeled", "unlabeled", "withheld"):
+        for split in LEARNED:
             examples: Sequence[Example] = getattr(data, split)
             long_sources, long_targets = _long_sources(examples, reader), _long_targets(examples, reader)
             if policy == "refuse":
@@ -80,34 +110,48 @@ def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[
     return data, dropped
 
 
-def _has_places(recipe: Recipe) -> bool:
-    """Whether a network is built for the task's limits and not beyond."""
-    return any(
-        network.scratch.has_places
-        for network in (recipe.teacher, recipe.student)
-        if isinstance(network, ScratchTeacher | ScratchStudent)
-    )
+def _refuse_without_places(data: TaskData, reader: Reader) -> None:
+    """Let pass only sources that a network has places for, with the longest text it may write.
+
+    Raises:
+        DataError: naming the first that is too long, and the ways out.
+    """
+    if reader.places is None:
+        return
+    room = reader.places if reader.is_encoder_decoder else reader.places - reader.max_target_tokens + 1
+    for split in SPLITS:
+        examples: Sequence[Example] = getattr(data, split)
+        for example, source in zip(examples, reader.sources(examples), strict=True):
+            if reader.needed(len(source), reader.max_target_tokens) > reader.places:
+                out = "" if split in HELD_OUT else f", or leave it out: task.max_source_tokens={room} and {DROP}"
+                raise DataError(
+                    f"the source of {split} example {example.id!r} has {len(source)} tokens and "
+                    f"task.max_target_tokens is {reader.max_target_tokens}, but a network of the recipe has places for "
+                    f"{reader.places}{'' if reader.is_encoder_decoder else ', source and target together'}; lower "
+                    f"task.max_target_tokens, or use a network with more places{out}"
+                )
 
 
-def _refuse_without_room(data: TaskData, reader: Reader) -> None:
-    """Let pass only dev and test whose references a network from scratch has places for.
+def _refuse_long_references(data: TaskData, reader: Reader) -> None:
+    """Let pass only dev and test whose references a network has places for.
 
     A reference may be longer than any text that is written, but its likelihood asks for all of it.
 
     Raises:
         DataError: naming the first that has none, and the ways out.
     """
-    room = reader.max_source_tokens + reader.max_target_tokens
-    for split in ("dev", "test"):
+    if reader.places is None:
+        return
+    for split in HELD_OUT:
         examples: Sequence[Example] = getattr(data, split)
         for example, source in zip(examples, reader.sources(examples), strict=True):
             longest = max(map(len, reader.targets(example.targets)), default=0)
-            needed = longest if reader.is_encoder_decoder else len(source) + longest
-            if needed > room:
+            if reader.needed(len(source), longest) > reader.places:
                 raise DataError(
-                    f"{split} example {example.id!r} has a reference of {longest} tokens, and a network from scratch "
-                    f"has places for {room}, task.max_source_tokens and task.max_target_tokens together, so nll cannot "
-                    f"be told of it; raise task.max_target_tokens to {longest}, or take nll out of task.metrics"
+                    f"{split} example {example.id!r} has a reference of {longest} tokens, and a network of the recipe "
+                    f"has places for {reader.places}, so nll cannot be told of it; take nll out of task.metrics, use a "
+                    f"network with more places, or, if it is built from scratch, raise task.max_target_tokens to "
+                    f"{longest}"
                 )
 
 
@@ -119,9 +163,10 @@ def fitted(bench: Bench, data: TaskData, readers: Iterable[Reader]) -> tuple[Ben
     """
     readers = tuple(readers)
     data, dropped = fitting(data, readers, policy=bench.recipe.task.long_sources)
-    if "nll" in bench.recipe.task.metrics and _has_places(bench.recipe):
-        for reader in readers:
-            _refuse_without_room(data, reader)
+    for reader in readers:
+        _refuse_without_places(data, reader)
+        if "nll" in bench.recipe.task.metrics:
+            _refuse_long_references(data, reader)
     for split, count in dropped.items():
         if count:
             bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
@@ -147,7 +192,7 @@ def _refuse(split: str, side: str, examples: Sequence[Example], reader: Reader, 
     first = examples[indices[0]]
     limit = reader.max_source_tokens if side == "source" else reader.max_target_tokens
     longest = max(len(row) for row in (reader.sources([first]) if side == "source" else reader.targets(first.targets)))
-    remedy = "" if split in {"dev", "test"} else ", or set task.long_sources=drop to leave such training examples out"
+    remedy = "" if split in HELD_OUT else f", or set {DROP} to leave such training examples out"
     raise DataError(
         f"the {side} of {split} example {first.id!r} has {longest} tokens and task.max_{side}_tokens is {limit}: its "
         f"end would be cut, as would that of {len(indices) - 1} more in {split}. Raise task.max_{side}_tokens{remedy}"
