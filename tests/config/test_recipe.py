@@ -28,7 +28,7 @@ from understudy.errors import ConfigError
             r"distil: student_text\.start is 0\.5, but targets\.teacher is 0, so nothing stands in before; set",
         ),
         (
-            {"training": {"keep": "last", "patience": 3}},
+            {"training": {"keep": "average", "patience": 3}},
             r"training: patience is 3, which stops at weights .* leave patience out, or set keep=best",
         ),
         (

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.objectives import OBJECTIVES
+from understudy.progress import Advance
 from understudy.training.checkpoints import Standing
 from understudy.training.loop import _lessons_of_round, _set_rate, train
 from understudy.training.mixture import Lesson, Mixture
@@ -62,7 +64,7 @@ def teach(
     *,
     settings: Training = SETTINGS,
     teacher: PreTrainedModel | None = None,
-    advance: Listener | None = None,
+    advance: Advance | None = None,
     precision: Precision = "float32",
     higher_is_better: bool = True,
     judge_start: bool = False,
@@ -109,6 +111,28 @@ def test_the_last_weights_are_given_back_where_asked(build: Build, mixture: Mixt
     assert not torch.equal(weights(network), examiner.seen[1])
     assert [row["fit"] for row in standing.history] == [1, 3, 2]
     assert standing.best_step == standing.history[2]["step"]
+
+
+def test_the_mean_of_the_weights_after_the_last_steps_is_given_back(
+    build: Build, mixture: Mixture, tmp_path: Path
+) -> None:
+    """Of those after every step of the last quarter, as numpy finds it; dev's last look is at them."""
+    network, examiner, listener, after = build(), Examiner(1, 3, 2), Listener(), list[Tensor]()
+
+    def watch(amount: float, note: str = "") -> None:
+        listener(amount, note)
+        if note.startswith("loss"):
+            after.append(weights(network))
+
+    settings = SETTINGS.model_copy(update={"keep": "average", "schedule": "constant", "batch_tokens": 40})
+    standing = teach(network, mixture, examiner, tmp_path, settings=settings, advance=watch)
+
+    last = standing.step - int(standing.history[1]["step"])
+    counted = after[-math.ceil(0.75 * last) :]  # of three epochs the last quarter is that of the last epoch's steps
+    assert 1 < len(counted) < last
+    np.testing.assert_allclose(weights(network), np.mean(np.stack(counted), axis=0), rtol=1e-5, atol=1e-7)
+    assert torch.equal(weights(network), examiner.seen[2])
+    assert not torch.equal(weights(network), after[-1])
 
 
 def test_patience_ends_a_training(build: Build, mixture: Mixture, tmp_path: Path) -> None:

@@ -169,12 +169,13 @@ def test_a_machine_that_dies_all_the_time_gets_there(desk: Desk, whole: Whole, m
     assert (found[0], told(found[1])) == (whole.weights, whole.told)
 
 
-def test_the_last_weights_survive_a_kill(
-    desk: Desk, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keep", ["last", "average"])
+def test_the_weights_of_the_end_survive_a_kill(
+    keep: str, desk: Desk, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the end, as without a kill, although dev liked others better."""
+    """The last, or the mean of those towards the end, as without a kill, although dev liked others better."""
     monkeypatch.setattr("understudy.training.loop.SAVE_EVERY_S", EACH_STEP)
-    last = SETTINGS.model_copy(update={"keep": "last"})
+    last = SETTINGS.model_copy(update={"keep": keep})
     aside = Desk(desk.build, desk.tokenizer, desk.mixture, tmp_path_factory.mktemp("whole"))
     uninterrupted = aside.train(Fuse(None), Fuse(None), last)
     for fuses in ((Fuse(11), Fuse(None)), (Fuse(None), Fuse(0))):

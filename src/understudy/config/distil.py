@@ -184,10 +184,10 @@ class Distil(Section):
 
     @model_validator(mode="after")
     def _a_last_lesson_improves(self) -> Self:
-        if self.final_finetune and self.final_finetune.keep == "last":
+        if self.final_finetune and self.final_finetune.keep != "best":
             msg = (
-                "final_finetune.keep is last, but a last lesson on gold is kept only where dev improves; leave "
-                "final_finetune.keep out"
+                f"final_finetune.keep is {self.final_finetune.keep}, but a last lesson on gold is kept only where dev "
+                "improves; leave final_finetune.keep out"
             )
             raise ValueError(msg)
         return self

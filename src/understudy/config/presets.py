@@ -40,11 +40,13 @@ class Preset:
     distil: dict[str, Any]
     pseudo_targets: dict[str, Any] | None = None
     """None: no text but gold is learned."""
+    training: dict[str, Any] | None = None
+    """None: as any training."""
 
     def defaults(self) -> dict[str, Any]:
         """The part of a recipe this preset fills in."""
-        pool = {"pseudo_targets": self.pseudo_targets} if self.pseudo_targets else {}
-        return {"distil": self.distil, **pool}
+        parts = {"distil": self.distil, "pseudo_targets": self.pseudo_targets, "training": self.training}
+        return {name: part for name, part in parts.items() if part}
 
 
 def _mixture(targets: dict[str, float], objective: dict[str, Any], **more: object) -> dict[str, Any]:
@@ -211,6 +213,13 @@ BEYOND = {
         "Furlanello et al. 2018 (arXiv:1805.04770); arXiv:2501.16226, 2025",
         _mixture({"gold": 0.1, "teacher": 0.9}, CROSS_ENTROPY, generations=2),
         ALL_BEAM,
+    ),
+    "joint_teaching_averaged": Preset(
+        "The student learns by joint_teaching at a level rate, and is the mean of its weights over the last quarter.",
+        "Calderon et al. 2023, S8; Izmailov et al. 2018 (arXiv:1803.05407)",
+        _mixture(JOINT, FORWARD_KL),
+        ALL_SAMPLED,
+        {"schedule": "constant", "keep": "average"},
     ),
 }
 """Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""

@@ -32,16 +32,18 @@ class Training(Section):
     """Epochs between two looks at dev."""
     patience: PositiveInt | None = None
     """Looks at dev without improvement after which training stops; none: never."""
-    keep: Literal["best", "last"] = "best"
-    """The weights dev liked best, or the last. Best guards against overfitting to little gold; last spares a student
-    that only converges, as most that learn from a teacher do, the luck of an early look (docs/results.md)."""
+    keep: Literal["best", "last", "average"] = "best"
+    """The weights dev liked best, the last, or the mean of those after every step of the last quarter. Best guards
+    against overfitting to little gold; last spares a student that only converges, as most that learn from a teacher do,
+    the luck of an early look (docs/results.md); average wants `schedule: constant` (Izmailov et al. 2018,
+    arXiv:1803.05407): where the rate falls, the last weights are a mean already."""
 
     @model_validator(mode="after")
     def _patience_has_a_best(self) -> Self:
-        if self.keep == "last" and self.patience is not None:
+        if self.keep != "best" and self.patience is not None:
             msg = (
-                f"patience is {self.patience}, which stops at weights that dev no longer likes, and keep=last would "
-                "keep them; leave patience out, or set keep=best"
+                f"patience is {self.patience}, which stops at weights that dev no longer likes, and keep={self.keep} "
+                "would keep them; leave patience out, or set keep=best"
             )
             raise ValueError(msg)
         return self

@@ -11,12 +11,14 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model, save_model
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from understudy.store.disk import publish, read_json, write_json
 
 STATE = "standing.json"
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.pt"
+AVERAGE = "average.safetensors"
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Standing:
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
-    """Dev score of the weights put aside: the best so far, or the last where those are kept."""
+    """Dev score of the weights put aside: the best so far, or the latest where those are kept."""
     best_step: int = 0
     disappointments: int = 0
     """Looks at dev since the best one."""
@@ -57,7 +59,12 @@ class Standing:
 
 
 def save(
-    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, standing: Standing
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    standing: Standing,
+    averaged: AveragedModel | None = None,
 ) -> None:
     """Writes a checkpoint whole, then forgets the ones before it and the weights no checkpoint calls best."""
     name = f"checkpoint-{standing.step:08d}-{standing.round:06d}-{len(standing.history):06d}"
@@ -67,6 +74,8 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     save_model(accelerator.unwrap_model(model), str(partial / WEIGHTS))  # tied weights once
+    if averaged:
+        save_model(averaged, str(partial / AVERAGE))
     with (partial / OPTIMIZER).open("wb") as file:  # given a path, torch would hide the system's error
         torch.save(optimizer.state_dict(), file)
     write_json(partial / STATE, asdict(standing))
@@ -79,12 +88,20 @@ def save(
             shutil.rmtree(weights)
 
 
-def resume(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> Standing:
+def resume(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    averaged: AveragedModel | None = None,
+) -> Standing:
     """Loads the last whole checkpoint, if there is one."""
     whole = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not whole:
         return Standing()
     load_model(accelerator.unwrap_model(model), str(whole[-1] / WEIGHTS))
+    if averaged:
+        load_model(averaged, str(whole[-1] / AVERAGE))
     optimizer.load_state_dict(torch.load(whole[-1] / OPTIMIZER, map_location=accelerator.device, weights_only=True))
     return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
@@ -30,6 +31,8 @@ from understudy.training.texts import Texts
 
 SAVE_EVERY_S = 60.0
 PRIME = 1_000_003
+AVERAGED_FROM = 0.75
+"""The share of the training after which weights count, where the mean of them is kept."""
 
 WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Written]
 """(student, its lessons, round) -> the texts it writes for them.
@@ -83,7 +86,8 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     lecture = Lecture(accelerator, model, optimizer, live_teacher(goal, accelerator, precision), goal, settings, pad)
-    standing = resume(accelerator, model, optimizer, folder)
+    averaged = AveragedModel(network) if settings.keep == "average" else None
+    standing = resume(accelerator, model, optimizer, folder, averaged)
     rounds = settings.epochs * mixture.rounds_per_epoch
     started = saved = time.monotonic()
     before = standing.seconds
@@ -108,16 +112,20 @@ def train(
             standing.done = (standing.round + standing.batch / len(batches)) / rounds
             _set_rate(optimizer, settings, standing.step, standing.done)
             update(lecture, micro_batches, material, standing)
+            if averaged and (standing.round + standing.batch / len(batches)) / rounds > AVERAGED_FROM:
+                averaged.update_parameters(network)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = before + time.monotonic() - started
             if time.monotonic() - saved > SAVE_EVERY_S:
-                save(accelerator, model, optimizer, folder, standing)
+                save(accelerator, model, optimizer, folder, standing, averaged)
                 saved = time.monotonic()
         standing.round, standing.batch = standing.round + 1, 0
+        if averaged and standing.round == rounds:
+            network.load_state_dict(averaged.module.state_dict())  # before the last look, which tells of what is kept
         if standing.round % (mixture.rounds_per_epoch * settings.evaluate_every) == 0 or standing.round == rounds:
             _look_at_dev(lecture, network, standing, mixture.student_share, folder)
             advance(0, f"dev {goal.metric} {standing.history[-1][goal.metric]:.2f}")
-            save(accelerator, model, optimizer, folder, standing)
+            save(accelerator, model, optimizer, folder, standing, averaged)
     load_best(network, folder, standing)
     return standing
 
@@ -204,7 +212,7 @@ def _look_at_dev(
         standing.memory.update(share.after(standing.memory, worse=value < sign * standing.history[-1][goal.metric]))
     standing.history.append(standing.row() | dict(scores))
     standing.loss_sum, standing.positions = 0.0, 0
-    if standing.best is None or value > standing.best or settings.keep == "last":
+    if standing.best is None or value > standing.best or settings.keep != "best":
         standing.best, standing.best_step, standing.disappointments = value, standing.step, 0
         keep_best(network, folder, standing)
     else:
