@@ -113,9 +113,7 @@ def test_the_last_weights_are_given_back_where_asked(build: Build, mixture: Mixt
     assert standing.best_step == standing.history[2]["step"]
 
 
-def test_the_mean_of_the_weights_after_the_last_steps_is_given_back(
-    build: Build, mixture: Mixture, tmp_path: Path
-) -> None:
+def test_the_mean_of_late_weights_is_given_back(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """Of those after every step of the last quarter, as numpy finds it; dev's last look is at them."""
     network, examiner, listener, after = build(), Examiner(1, 3, 2), Listener(), list[Tensor]()
 
