@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from understudy.config.networks import Architecture
 from understudy.errors import ModelError
+from understudy.models.checkpoint import places_of
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
@@ -100,5 +101,6 @@ def test_only_networks_with_counted_positions_run_out_of_them(
     ids = torch.full((1, 9), 5)
     inputs = {"input_ids": ids[:, :1], "decoder_input_ids": ids} if scratch.has_encoder else {"input_ids": ids}
 
-    with pytest.raises(IndexError) if scratch.has_places else nullcontext():
+    assert places_of(network.config) == {"bart": 8, "gpt2": 8}.get(architecture)
+    with pytest.raises(IndexError) if places_of(network.config) else nullcontext():
         network(**inputs)

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
+from understudy.training.checkpoints import Learner, Standing, keep_best, load_best, resume, save
 
 WIDTH = 64
 
@@ -23,6 +23,7 @@ class Desk:
         self.model = self.accelerator.prepare(nn.Linear(WIDTH, WIDTH))
         self.optimizer = torch.optim.AdamW(self.model.parameters())
         self.folder = folder
+        self.learner = Learner(self.accelerator, self.model, self.optimizer)
 
     def step(self) -> None:
         """One update."""
@@ -32,11 +33,11 @@ class Desk:
 
     def save(self, standing: Standing) -> None:
         """Writes a checkpoint."""
-        save(self.accelerator, self.model, self.optimizer, self.folder, standing)
+        save(self.learner, self.folder, standing)
 
     def resume(self) -> Standing:
         """Reads the last one."""
-        return resume(self.accelerator, self.model, self.optimizer, self.folder)
+        return resume(self.learner, self.folder)
 
 
 def names(folder: Path) -> set[str]:

@@ -28,11 +28,6 @@ class Scratch(Section):
         """Whether networks of this architecture have one."""
         return self.architecture in {"bart", "t5"}
 
-    @property
-    def has_places(self) -> bool:
-        """Whether its positions are counted, so that there is a last one."""
-        return self.architecture in {"bart", "gpt2"}
-
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
         each, rest = divmod(self.width, self.heads)

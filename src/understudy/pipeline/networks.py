@@ -147,8 +147,7 @@ def student_settings(recipe: Recipe) -> dict[str, object]:
 
 
 def _built(scratch: Scratch, reader: Reader, *, seed: int) -> PreTrainedModel:
-    longest = reader.max_source_tokens + reader.max_target_tokens
-    return build_network(scratch, reader.tokenizer, max_positions=longest, seed=seed)
+    return build_network(scratch, reader.tokenizer, max_positions=reader.longest, seed=seed)
 
 
 def tokenizer_of(stage: Finished) -> PreTrainedTokenizerBase:

@@ -9,6 +9,7 @@ from understudy.config.networks import Scratch
 from understudy.config.task import Task
 from understudy.errors import DataError
 from understudy.models.checkpoint import config_of, places_of
+from understudy.models.scratch import ARCHITECTURES
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.bench import Bench
@@ -32,6 +33,11 @@ class Reader:
     max_target_tokens: int
     places: int | None = None
     """Positions the network has, of source and target together where it is decoder-only; None: no last one."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest source and target together: a network from scratch is built with as many places."""
+        return self.max_source_tokens + self.max_target_tokens
 
     def needed(self, source: int, target: int) -> int:
         """The positions that texts of so many tokens take; a target's last token is told, but not read."""
@@ -75,8 +81,8 @@ def reader_of_checkpoint(task: Task, name_or_path: str) -> Reader:
 
 def reader_of_scratch(task: Task, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> Reader:
     """How a network that is built for a task reads it."""
-    limits = task.max_source_tokens, task.max_target_tokens
-    return Reader(tokenizer, scratch.has_encoder, task.prompt, *limits, sum(limits) if scratch.has_places else None)
+    reader = Reader(tokenizer, scratch.has_encoder, task.prompt, task.max_source_tokens, task.max_target_tokens)
+    return replace(reader, places=places_of(ARCHITECTURES[scratch.architecture](scratch, reader.longest)))
 
 
 def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[TaskData, dict[str, int]]:

@@ -44,7 +44,7 @@ class Standing:
     """Since the last look at dev, in nats."""
     positions: int = 0
     done: float = 0.0
-    """Share of the training."""
+    """Share of the training that was done before the step under way."""
     memory: dict[str, float] = field(default_factory=dict)
     """Of what changes while the training goes on."""
 
@@ -53,19 +53,27 @@ class Standing:
         """Mean since the last look at dev, in nats per target position."""
         return self.loss_sum / max(1, self.positions)
 
+    def share_of(self, rounds: int) -> float:
+        """How much of a training of so many rounds is done now."""
+        return (self.round + self.batch / max(1, self.batches)) / rounds
+
     def row(self) -> dict[str, float]:
         """What history keeps beside the dev scores."""
         return {"step": self.step, "round": self.round, "seconds": round(self.seconds, 2), "train_loss": self.loss}
 
 
-def save(
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    standing: Standing,
-    averaged: AveragedModel | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Learner:
+    """What a training changes, and a checkpoint therefore holds beside the standing."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedModel | None = field(default=None, kw_only=True)
+    """The mean of the weights that counted so far, where a mean is what is kept."""
+
+
+def save(learner: Learner, folder: Path, standing: Standing) -> None:
     """Writes a checkpoint whole, then forgets the ones before it and the weights no checkpoint calls best."""
     name = f"checkpoint-{standing.step:08d}-{standing.round:06d}-{len(standing.history):06d}"
     if (folder / name).exists():
@@ -73,11 +81,11 @@ def save(
     partial = folder / f"{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_model(accelerator.unwrap_model(model), str(partial / WEIGHTS))  # tied weights once
-    if averaged:
-        save_model(averaged, str(partial / AVERAGE))
+    save_model(learner.accelerator.unwrap_model(learner.model), str(partial / WEIGHTS))  # tied weights once
+    if learner.averaged:
+        save_model(learner.averaged, str(partial / AVERAGE))
     with (partial / OPTIMIZER).open("wb") as file:  # given a path, torch would hide the system's error
-        torch.save(optimizer.state_dict(), file)
+        torch.save(learner.optimizer.state_dict(), file)
     write_json(partial / STATE, asdict(standing))
     publish(partial, folder / name)
     for older in folder.glob("checkpoint-*"):
@@ -88,21 +96,16 @@ def save(
             shutil.rmtree(weights)
 
 
-def resume(
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-    averaged: AveragedModel | None = None,
-) -> Standing:
+def resume(learner: Learner, folder: Path) -> Standing:
     """Loads the last whole checkpoint, if there is one."""
     whole = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not whole:
         return Standing()
-    load_model(accelerator.unwrap_model(model), str(whole[-1] / WEIGHTS))
-    if averaged:
-        load_model(averaged, str(whole[-1] / AVERAGE))
-    optimizer.load_state_dict(torch.load(whole[-1] / OPTIMIZER, map_location=accelerator.device, weights_only=True))
+    load_model(learner.accelerator.unwrap_model(learner.model), str(whole[-1] / WEIGHTS))
+    if learner.averaged:
+        load_model(learner.averaged, str(whole[-1] / AVERAGE))
+    moments = torch.load(whole[-1] / OPTIMIZER, map_location=learner.accelerator.device, weights_only=True)
+    learner.optimizer.load_state_dict(moments)
     return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
 
 

@@ -81,21 +81,41 @@ def train(
     Returns:
         Where the training stood at its end, with its history.
     """
+    lecture = _lecture(network, goal, settings, precision, pad)
+    standing = resume(lecture, folder)
+    advance(standing.round + standing.batch / max(1, standing.batches))
+    if goal.judge_start and not standing.history:
+        _look_at_dev(lecture, standing, mixture.student_share, folder)
+    _teach(lecture, mixture, standing, seed=seed, folder=folder, write_texts=write_texts, advance=advance)
+    load_best(network, folder, standing)
+    return standing
+
+
+def _lecture(network: PreTrainedModel, goal: Goal, settings: Training, precision: Precision, pad: int) -> Lecture:
     accelerator = Accelerator()
     model = TargetLogits(network, goal.vocabulary, precision)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
-    lecture = Lecture(accelerator, model, optimizer, live_teacher(goal, accelerator, precision), goal, settings, pad)
+    teacher = live_teacher(goal, accelerator, precision)
     averaged = AveragedModel(network) if settings.keep == "average" else None
-    standing = resume(accelerator, model, optimizer, folder, averaged)
-    rounds = settings.epochs * mixture.rounds_per_epoch
-    started = saved = time.monotonic()
-    before = standing.seconds
-    advance(standing.round + standing.batch / max(1, standing.batches))
-    remembered: Mapping[int, Signal] = {}
+    return Lecture(accelerator, model, optimizer, teacher, goal, settings, pad, averaged=averaged)
 
-    if goal.judge_start and not standing.history:
-        _look_at_dev(lecture, network, standing, mixture.student_share, folder)
+
+def _teach(
+    lecture: Lecture,
+    mixture: Mixture,
+    standing: Standing,
+    *,
+    seed: int,
+    folder: Path,
+    write_texts: WriteTexts,
+    advance: Advance,
+) -> None:
+    """The loop: from where the training stands to its end."""
+    network, goal, settings = lecture.network, lecture.goal, lecture.settings
+    rounds = settings.epochs * mixture.rounds_per_epoch
+    started, saved = time.monotonic() - standing.seconds, standing.seconds
+    remembered: Mapping[int, Signal] = {}
     while standing.round < rounds and not standing.finished:
         share = student_share_of(mixture, standing, rounds)
         lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
@@ -109,25 +129,23 @@ def train(
             _scale_terms(lecture, goal.relating, batches, material, standing, seed)
         for micro_batches in _steps(batches[standing.batch :], settings.accumulate):
             torch.manual_seed(seed * PRIME + standing.step)  # dropout is a function of the step: nothing to save
-            standing.done = (standing.round + standing.batch / len(batches)) / rounds
-            _set_rate(optimizer, settings, standing.step, standing.done)
+            standing.done = standing.share_of(rounds)
+            _set_rate(lecture.optimizer, settings, standing.step, standing.done)
             update(lecture, micro_batches, material, standing)
-            if averaged and (standing.round + standing.batch / len(batches)) / rounds > AVERAGED_FROM:
-                averaged.update_parameters(network)
+            if lecture.averaged and standing.share_of(rounds) > AVERAGED_FROM:
+                lecture.averaged.update_parameters(network)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
-            standing.seconds = before + time.monotonic() - started
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                save(accelerator, model, optimizer, folder, standing, averaged)
-                saved = time.monotonic()
+            standing.seconds = time.monotonic() - started
+            if standing.seconds - saved > SAVE_EVERY_S:
+                save(lecture, folder, standing)
+                saved = standing.seconds
         standing.round, standing.batch = standing.round + 1, 0
-        if averaged and standing.round == rounds:
-            network.load_state_dict(averaged.module.state_dict())  # before the last look, which tells of what is kept
         if standing.round % (mixture.rounds_per_epoch * settings.evaluate_every) == 0 or standing.round == rounds:
-            _look_at_dev(lecture, network, standing, mixture.student_share, folder)
+            if lecture.averaged and standing.round == rounds:
+                network.load_state_dict(lecture.averaged.module.state_dict())  # the last look is at what is kept
+            _look_at_dev(lecture, standing, mixture.student_share, folder)
             advance(0, f"dev {goal.metric} {standing.history[-1][goal.metric]:.2f}")
-            save(accelerator, model, optimizer, folder, standing, averaged)
-    load_best(network, folder, standing)
-    return standing
+            save(lecture, folder, standing)
 
 
 def student_share_of(mixture: Mixture, standing: Standing, rounds: int) -> float | None:
@@ -195,11 +213,9 @@ def _scale_terms(
     standing.memory.update(relating.scales(sums))
 
 
-def _look_at_dev(
-    lecture: Lecture, network: PreTrainedModel, standing: Standing, share: StudentShare | None, folder: Path
-) -> None:
+def _look_at_dev(lecture: Lecture, standing: Standing, share: StudentShare | None, folder: Path) -> None:
     """Scores dev, keeps the weights if they are to be kept, and stops when patience is at its end."""
-    goal, settings = lecture.goal, lecture.settings
+    network, goal, settings = lecture.network, lecture.goal, lecture.settings
     if not math.isfinite(standing.loss):
         raise TrainingError(
             f"the training loss is {standing.loss} at step {standing.step}, so the network has diverged; lower the "

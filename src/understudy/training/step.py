@@ -22,7 +22,7 @@ from understudy.objectives import Objective
 from understudy.pool.signal import Signal
 from understudy.records import Generator
 from understudy.training.batches import collate, positions
-from understudy.training.checkpoints import Standing
+from understudy.training.checkpoints import Learner, Standing
 from understudy.training.heard import Heard, kept_of
 from understudy.training.mixture import Lesson, Mixture
 from understudy.training.relating import Relating
@@ -121,12 +121,9 @@ class TargetLogits(nn.Module):
 
 
 @dataclass(frozen=True)
-class Lecture:
+class Lecture(Learner):
     """What every step of one training uses."""
 
-    accelerator: Accelerator
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
     teacher: TargetLogits | None
     goal: Goal
     settings: Training
