@@ -221,6 +221,12 @@ BEYOND = {
         ALL_SAMPLED,
         {"schedule": "constant", "keep": "average"},
     ),
+    "joint_teaching_quiet": Preset(
+        "The student learns by joint_teaching without dropout: the teacher's distributions and fresh texts are enough.",
+        "Calderon et al. 2023, S8; dropout left out by understudy, 2026",
+        _mixture(JOINT, FORWARD_KL, noisy_student=False),
+        ALL_SAMPLED,
+    ),
 }
 """Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""
 
