@@ -214,18 +214,12 @@ BEYOND = {
         _mixture({"gold": 0.1, "teacher": 0.9}, CROSS_ENTROPY, generations=2),
         ALL_BEAM,
     ),
-    "joint_teaching_averaged": Preset(
-        "The student learns by joint_teaching at a level rate, and is the mean of its weights over the last quarter.",
-        "Calderon et al. 2023, S8; Izmailov et al. 2018 (arXiv:1803.05407)",
-        _mixture(JOINT, FORWARD_KL),
-        ALL_SAMPLED,
-        {"schedule": "constant", "keep": "average"},
-    ),
     "joint_teaching_quiet": Preset(
-        "The student learns by joint_teaching without dropout: the teacher's distributions and fresh texts are enough.",
-        "Calderon et al. 2023, S8; dropout left out by understudy, 2026",
+        "The student learns by joint_teaching without dropout, at a level rate, and is the mean of its last weights.",
+        "Calderon et al. 2023, S8; Izmailov et al. 2018 (arXiv:1803.05407); no dropout: understudy 2026",
         _mixture(JOINT, FORWARD_KL, noisy_student=False),
         ALL_SAMPLED,
+        {"schedule": "constant", "keep": "average"},
     ),
 }
 """Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""
