@@ -100,6 +100,18 @@ def test_relations_that_cannot_be_cut_are_refused_before_the_teacher_is_trained(
     assert check_recipe(asked(92)).distil.relations
 
 
+def test_a_noisy_teacher_without_dropout_is_refused_before_it_is_trained(minimal: dict[str, Any]) -> None:
+    """It would be plain Logits KD under another name."""
+    sizes = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 16}
+
+    def asked(dropout: float) -> dict[str, Any]:
+        return minimal | {"teacher": {"scratch": {**sizes, "dropout": dropout}}, "distil": {"method": "noisy_kd"}}
+
+    with pytest.raises(ConfigError, match=r"teacher\.scratch\.dropout is 0; set it to 0\.1.*or use method logits_kd"):
+        check_recipe(asked(0.0))
+    assert check_recipe(asked(0.1)).distil.noisy_teacher
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from transformers import (
 )
 
 from understudy.models.checkpoint import places_of
-from understudy.models.forward import encode, target_logits
+from understudy.models.forward import encode, is_noisy, target_logits
 
 V, H = 23, 8
 SOURCES = [[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]]
@@ -186,3 +188,20 @@ def test_a_network_has_the_places_it_is_said_to_have(model: PreTrainedModel) -> 
     if longest:
         with pytest.raises((IndexError, RuntimeError)):
             read(longest + 1)
+
+
+DROPOUT = {bart: "dropout", t5: "dropout_rate", gpt2: "attn_pdrop", opt: "dropout", llama: "attention_dropout"}
+
+
+@pytest.mark.parametrize("build", DROPOUT)
+def test_a_network_is_noisy_if_its_dropout_changes_what_it_says(build: Callable[[], PreTrainedModel]) -> None:
+    """Whatever its family calls dropout; its mode and the random state are left as they were."""
+    for share in (0.0, 0.5):
+        config = build().config
+        config.update(dict.fromkeys(["dropout", "dropout_rate", "resid_pdrop", "embd_pdrop", "attn_pdrop"], 0.0))
+        config.update({DROPOUT[build]: share})
+        network, before = type(build())(config).eval(), torch.get_rng_state()
+
+        assert is_noisy(network) == bool(share)
+        assert not network.training
+        assert torch.equal(torch.get_rng_state(), before)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
+from understudy.errors import ObjectiveError
 from understudy.objectives import OBJECTIVES
 from understudy.records import Generator
 from understudy.training.batches import collate
@@ -222,6 +223,13 @@ def test_a_noisy_teacher_has_its_dropout_on(build: Build, mixture: Mixture, less
     losses = {float(loss_of(noisy, lessons, Material(mixture, texts_of(mixture))).detach()) for _ in range(2)}
 
     assert len(losses) == 2
+
+
+def test_a_noisy_teacher_without_dropout_is_refused(build: Build) -> None:
+    """What it says would be called noisy and is not."""
+    goal = replace(lecture(build(), build(seed=1)).goal, noisy_teacher=True)
+    with pytest.raises(ObjectiveError, match=r"this teacher has none.*use method logits_kd, or a teacher with dropout"):
+        live_teacher(goal, Accelerator(), "float32")
 
 
 def test_a_quiet_student_learns_as_one_without_dropout(build: Build, mixture: Mixture, lessons: list[Lesson]) -> None:

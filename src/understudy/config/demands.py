@@ -50,6 +50,12 @@ def beyond_a_network(recipe: "Recipe") -> Iterator[str]:
             "without; give files.labeled, files.dev and files.test, or set teacher.endpoint"
         )
     yield from _relations_that_do_not_divide(recipe)
+    teacher = recipe.teacher
+    if recipe.distil.noisy_teacher and isinstance(teacher, ScratchTeacher) and not teacher.scratch.dropout:
+        yield (
+            "distil.noisy_teacher turns on the teacher's dropout, and teacher.scratch.dropout is 0; set it to 0.1, "
+            "say, or use method logits_kd"
+        )
 
 
 def _relations_that_do_not_divide(recipe: "Recipe") -> Iterator[str]:

@@ -80,6 +80,29 @@ def target_logits(
     return _row_logits(model, source_ids_SL[source_of_B], lengths_B, target_ids_BT, target_mask_BT)
 
 
+def is_noisy(model: PreTrainedModel) -> bool:
+    """Whether dropout changes what the network says: whether two passes in training mode differ.
+
+    Asked of the network rather than of its config, where each family has names of its own for dropout.
+    """
+    ids_14 = torch.arange(4, device=model.device)[None]
+    all_14, training = torch.ones_like(ids_14, dtype=torch.bool), model.training
+    with torch.no_grad(), torch.random.fork_rng():
+        first, second = (
+            target_logits(
+                model.train(),
+                source_ids_SL=ids_14,
+                source_mask_SL=all_14,
+                source_of_B=ids_14[:, 0],  # the one source
+                target_ids_BT=ids_14,
+                target_mask_BT=all_14,
+            )
+            for _ in range(2)
+        )
+    model.train(training)
+    return not torch.equal(first, second)
+
+
 def _decoder_logits(
     model: PreTrainedModel,
     encoded_BLH: Tensor,

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError
 from understudy.models.attention import attention_heads, listening
-from understudy.models.forward import target_logits
+from understudy.models.forward import is_noisy, target_logits
 from understudy.objectives import Objective
 from understudy.pool.signal import Signal
 from understudy.records import Generator
@@ -231,13 +231,18 @@ def live_teacher(goal: Goal, accelerator: Accelerator, precision: Precision) -> 
     """The teacher as the loop hears it; None where no objective compares with it, or all it says is known.
 
     Raises:
-        ObjectiveError: if it is needed and there is none.
+        ObjectiveError: if it is needed and there is none, or is to be noisy and has no dropout.
     """
     if goal.teacher is None and goal.compares and not goal.kept_tokens:
         needing = next(m.objective.function.__name__ for m in goal.measures if m.objective.needs != "labels")
         raise ObjectiveError(f"{needing} compares with a teacher's logits; give it a teacher")
     if goal.teacher is None or not goal.compares:
         return None
+    if goal.noisy_teacher and not is_noisy(goal.teacher):
+        raise ObjectiveError(
+            "distil.noisy_teacher turns on the teacher's dropout, and this teacher has none: it would say the same "
+            "without; use method logits_kd, or a teacher with dropout in its config"
+        )
     teacher = TargetLogits(goal.teacher, goal.vocabulary, precision).to(accelerator.device)
     return teacher.eval().requires_grad_(requires_grad=False)
 
