@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
+from understudy.evaluation.metrics import likelihood_tally
 from understudy.evaluation.tally import FloatArray, Tally, ratio
+from understudy.records import Prediction
 
 
 def mean_of(values: ArrayLike, *, metric: str = "rouge1", higher_is_better: bool = True) -> Tally:
@@ -120,6 +122,23 @@ def test_a_teacher_that_does_not_lead_leaves_no_gap_to_close(lead: float) -> Non
 
     assert (result.value, result.low, result.high) == (None, None, None)
     assert result.note.startswith("on rouge1 the teacher is not clearly better than the fine-tuned student")
+
+
+def test_means_over_different_tokens_have_no_gap() -> None:
+    """Equal nats over fewer tokens look like a worse likelihood, and are none."""
+    predictions = [Prediction(str(number), "", ("gold",), "") for number in range(40)]
+    nats = 20 + noise(40, seed=1)
+    teacher, coarse, fine = (
+        likelihood_tally(predictions, np.stack([nats + more, np.full(40, tokens)], axis=1))
+        for more, tokens in ((-4, 20.0), (0, 14.0), (0, 20.0))
+    )
+    weights_RN = resample_weights(40, seed=0)
+
+    for fine_tuned, distilled in ((coarse, coarse), (fine, coarse)):
+        result = gap_closed(teacher, fine_tuned=fine_tuned, distilled=distilled, weights_RN=weights_RN)
+        assert result.value is None
+        assert result.note.startswith("nll is a mean over tokens, and the systems cut the same targets into different")
+    assert gap_closed(teacher, fine_tuned=fine, distilled=fine, weights_RN=weights_RN).value == 0
 
 
 def test_a_resample_that_turns_the_gap_around_counts_against_both_ends() -> None:

@@ -20,7 +20,7 @@ SYSTEMS = {
 
 def test_the_largest_leads_and_lags_come_first() -> None:
     """Best examples fall from the largest lead, worst from the largest lag; a draw is neither."""
-    best, worst = best_and_worst(SYSTEMS, system="student", against="teacher")
+    best, worst = best_and_worst(SYSTEMS, system="student", against="teacher", metric="chrf")
 
     assert [shown.id for shown in best] == ["0", "4"]
     assert [shown.id for shown in worst] == ["2", "1"]
@@ -28,7 +28,7 @@ def test_the_largest_leads_and_lags_come_first() -> None:
 
 def test_an_example_shows_every_system() -> None:
     """Texts and scores stand side by side, with the source and its references."""
-    (shown,), _ = best_and_worst(SYSTEMS, system="student", against="teacher", k=1)
+    (shown,), _ = best_and_worst(SYSTEMS, system="student", against="teacher", metric="chrf", k=1)
 
     assert (shown.source, shown.references) == ("source 0", (REFERENCE,))
     assert shown.texts == {"student": REFERENCE, "teacher": "rain"}
@@ -38,18 +38,18 @@ def test_an_example_shows_every_system() -> None:
 
 def test_systems_that_swap_roles_swap_the_lists() -> None:
     """One system's best examples are the other's worst."""
-    best, worst = best_and_worst(SYSTEMS, system="student", against="teacher")
+    best, worst = best_and_worst(SYSTEMS, system="student", against="teacher", metric="chrf")
 
-    assert best_and_worst(SYSTEMS, system="teacher", against="student") == (worst, best)
+    assert best_and_worst(SYSTEMS, system="teacher", against="student", metric="chrf") == (worst, best)
 
 
 def test_an_unknown_system_is_answered_with_the_known_ones() -> None:
     """The message lists the systems there are."""
     with pytest.raises(ConfigError, match="unknown system 'gpt'; known: student, teacher"):
-        best_and_worst(SYSTEMS, system="student", against="gpt")
+        best_and_worst(SYSTEMS, system="student", against="gpt", metric="chrf")
 
 
 def test_systems_that_answered_other_examples_are_refused() -> None:
     """Texts are never set beside the answer to another source."""
     with pytest.raises(EvaluationError, match="same examples in the same order"):
-        best_and_worst({**SYSTEMS, "other": answers("snow")}, system="student", against="teacher")
+        best_and_worst({**SYSTEMS, "other": answers("snow")}, system="student", against="teacher", metric="chrf")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from sacrebleu import sentence_chrf
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from understudy.config.read import check_recipe, read_recipe
@@ -38,6 +39,15 @@ def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
             assert "split:test" in score["signature"]
             assert "|n:8|" in score["signature"]
     assert set(facts["gap_closed"]) == set(facts["systems"][0]["scores"])
+
+
+def test_examples_are_told_with_the_metric_they_were_scored_by(finished: Run) -> None:
+    """On single sentences chrF, whatever the task's primary metric is; sacrebleu agrees."""
+    shown = next(example for example in finished.facts["examples"] if example["tag"] != "random")
+    text = shown["texts"]["joint_teaching"]
+
+    assert finished.facts["example_metric"] == "chrf"
+    assert shown["scores"]["joint_teaching"] == pytest.approx(sentence_chrf(text, shown["references"]).score)
 
 
 def test_a_finished_recipe_is_not_done_again(finished: Run, tiny: dict[str, Any], out: Path) -> None:

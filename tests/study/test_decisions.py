@@ -60,8 +60,20 @@ def test_an_option_without_cells_is_told_and_not_compared(finished: Finished) ->
         "method": "not",
         "dev": {"value": None, "low": None, "high": None},
         "carried": False,
+        "finished": 0,
     }
     assert "runner_up" not in decision
+
+
+def test_an_option_with_a_few_lucky_cells_decides_nothing(finished: Finished) -> None:
+    """One cell of three: it would be kept on that one alone, and carried on into every later stage."""
+    third = {("a", 3): finished("a", 3, (60.0, 50.0, 54.0))}
+    options: dict[str, Cells] = {"whole": option(finished, 54, 54) | third, "lucky": option(finished, 59)}
+    decision = decide("S7", options, by="gap_closed", carried=None, tasks=("a",))
+
+    assert (decision["kept"], decision["cells"]) == ("whole", 3)
+    assert decision["options"][1]["dev"]["value"] is None
+    assert decision["options"][1]["finished"] == 1
 
 
 def test_nothing_is_kept_where_nothing_is_known(finished: Finished) -> None:

@@ -87,7 +87,8 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
 
         share = (distilled − fine-tuned) / (teacher − fine-tuned)
 
-    No number is given where the teacher does not clearly lead: a share of nothing means nothing.
+    No number is given where the teacher does not clearly lead: a share of nothing means nothing. Nor where systems
+    count in units of their own: per token of another tokenizer, the same likelihood is another number.
 
     Args:
         teacher: the upper end.
@@ -99,6 +100,12 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
         EvaluationError: if metric or examples differ.
     """
     require_pairs(teacher, fine_tuned, distilled)
+    if any(not _same_units(teacher, student) for student in (fine_tuned, distilled)):
+        note = (
+            f"{teacher.metric} is a mean over tokens, and the systems cut the same targets into different ones: "
+            "there is no gap between such means"
+        )
+        return GapClosed(teacher.metric, None, None, None, note)
     gap = advantage(teacher, fine_tuned, weights_RN)
     if gap.low <= 0:
         note = (
@@ -114,6 +121,10 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
         np.divide(gain_R, gap_R, out=share_R, where=gap_R > 0)
     value = (distilled.value() - fine_tuned.value()) / (teacher.value() - fine_tuned.value())
     return GapClosed(gap.metric, value, _interval(low_R)[0], _interval(high_R)[1])
+
+
+def _same_units(one: Tally, other: Tally) -> bool:
+    return one.units_N is None or other.units_N is None or np.array_equal(one.units_N, other.units_N)
 
 
 def _resampled(tally: Tally, weights_RN: IntArray) -> FloatArray:

@@ -31,7 +31,7 @@ def best_and_worst(
     system: str,
     against: str,
     k: int = 5,
-    metric: str = "chrf",
+    metric: str,
 ) -> tuple[list[Comparison], list[Comparison]]:
     """The examples where `system` leads `against` most, and where it falls behind most.
 

@@ -126,6 +126,7 @@ def likelihood_tally(
         metric="nll",
         ids=tuple(prediction.id for prediction in predictions),
         rows_ND=rows_ND,
+        units_N=rows_ND[:, 1],
         formula=ratio,
         signature=_signature("nll", {**fields, **_counts(predictions, references=True), **said}),
         higher_is_better=False,

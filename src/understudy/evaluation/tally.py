@@ -31,6 +31,8 @@ class Tally:
     formula: Formula
     signature: str
     higher_is_better: bool = True
+    units_N: FloatArray | None = None
+    """What the score is a mean over, where each system counts its own, such as tokens of gold."""
 
     def scores(self, weights_RN: IntArray) -> FloatArray:
         """The score of each resample, (R,).

@@ -120,7 +120,9 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
         "history": standing.history,
         "best_step": standing.best_step,
         "still_improving": still_improving(
-            [row[goal.metric] for row in standing.history], higher_is_better=higher_is_better
+            [row[goal.metric] for row in standing.history],
+            higher_is_better=higher_is_better,
+            averaged=course.training.keep == "average",
         ),
         "steps": standing.step,
         "rounds_per_epoch": mixture.rounds_per_epoch,
@@ -128,8 +130,12 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     write_json(folder / TRAINING, facts)
 
 
-def still_improving(scores: Sequence[float], *, higher_is_better: bool) -> bool:
-    """Whether the last of several looks at dev was the best, so that training may have ended too soon."""
+def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged: bool) -> bool:
+    """Whether the last of several looks at dev was the best, so that training may have ended too soon.
+
+    The mean of weights is looked at once, at the end, and may be better than each of them: that is no progress.
+    """
+    scores = scores[:-1] if averaged else scores
     better = operator.gt if higher_is_better else operator.lt
     return len(scores) > 1 and all(better(scores[-1], score) for score in scores[:-1])
 

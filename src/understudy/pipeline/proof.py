@@ -35,6 +35,8 @@ from understudy.store.stages import open_stage
 
 SHOWN = 12
 """Examples of each kind, and pseudo-targets, that the report shows."""
+EXAMPLE_METRIC = "chrf"
+"""What tells good answers from bad ones: of the metrics one that means something on a single sentence."""
 FACTS = "facts.json"
 
 
@@ -134,6 +136,7 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
         "curves": {name: _curve(stage, recipe.task.primary_metric) for name, stage in evidence.learned.items()},
         "pool": _pool_facts(recipe, evidence, eos_id),
         "examples": _examples(recipe, answers),
+        "example_metric": EXAMPLE_METRIC,
         "data": _counts(evidence.data),
         "how": str(cast(Mapping[str, Any], costs[method])["how"]),
         "notes": _notes(recipe, evidence.learned),
@@ -228,7 +231,9 @@ def _pool_facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> PoolF
 def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFacts]:
     """Where the distilled student does best and worst beside the teacher, and some drawn at random."""
     predictions = {name: answers_of(stage, "test") for name, stage in answers.items()}
-    best, worst = best_and_worst(predictions, system=recipe.distil.method, against=TEACHER, k=SHOWN)
+    best, worst = best_and_worst(
+        predictions, system=recipe.distil.method, against=TEACHER, k=SHOWN, metric=EXAMPLE_METRIC
+    )
     anywhere = Random(recipe.seed).sample(range(len(predictions[TEACHER])), min(SHOWN, len(predictions[TEACHER])))
     tagged: dict[Literal["best", "worst"], list[Comparison]] = {"best": best, "worst": worst}
     shown: list[ExampleFacts] = [
@@ -264,6 +269,10 @@ def _has_no_gold(recipe: Recipe) -> bool:
 def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
     """What a reader must know before believing the numbers."""
     notes = []
+    if recipe.training.keep == "average":
+        notes.append(
+            f"{recipe.distil.method} is the mean of its last weights: only the last point of its curve is that mean's."
+        )
     for name, stage in learned.items():
         if stage.manifest.facts.get("still_improving"):
             notes.append(f"{name} was best on dev at its last look: longer training may still improve it.")

@@ -184,7 +184,7 @@ class Facts(TypedDict):
     bought: NotRequired[BoughtFacts]
     examples: NotRequired[list[ExampleFacts]]
     example_metric: NotRequired[str]
-    """The metric of the examples' scores, where it is not the primary one."""
+    """The metric of the examples' scores, which need not be one of the task's."""
     stages: NotRequired[list[StageFacts]]
     data: NotRequired[dict[str, int]]
     """Split -> its number of examples."""

@@ -86,16 +86,20 @@ def decision_in_words(decision: Decision) -> str:
         said += ". The interval of the lead holds 0: within noise." if decision["within_noise"] else ". Beyond noise."
     else:
         said += "; there is nothing to compare it with."
-    unknown = [_named(name) for name, option in options.items() if option["dev"]["value"] is None]
-    told = f" Not compared, for want of a share: {', '.join(unknown)}." if unknown else ""
+    left = [option for option in decision["options"] if option["dev"]["value"] is None]
+    names = ", ".join(f"{_named(option['method'])} ({_cells(option['finished'])})" for option in left)
+    told = f" Not compared: {names}." if left else ""
     return f"{said} Over {_cells(decision['cells'])}.{told}{beside}"
 
 
 def headline(ladder: Ladder) -> str:
-    """The study in one sentence: the row with the best dev mean."""
+    """The study in one sentence: the row with the best dev mean, of those that are at least half as far as another."""
     done, asked = (sum(row[key] for row in ladder["summary"]) for key in ("cells", "asked"))
     state = "" if done == asked else f" {done} of {_cells(asked)} are finished."
-    known = [row for row in ladder["summary"] if row["dev"]["all"]["mean"]["value"] is not None]
+    most = max((row["cells"] for row in ladder["summary"]), default=0)
+    known = [
+        row for row in ladder["summary"] if row["dev"]["all"]["mean"]["value"] is not None and 2 * row["cells"] >= most
+    ]
     if not known:
         return f"{ladder['study']}: no share of the gap is known yet.{state}"
     best = max(known, key=lambda row: row["dev"]["all"]["mean"]["value"] or 0)

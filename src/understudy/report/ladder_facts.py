@@ -78,9 +78,11 @@ class Option(TypedDict):
 
     method: str
     dev: Interval
-    """Over the cells that all options have."""
+    """Over the cells that all compared options have."""
     carried: bool
     """Kept from the stage before."""
+    finished: int
+    """Its cells; with less than half as many as another option has it is not compared."""
 
 
 class Decision(TypedDict):
@@ -91,7 +93,7 @@ class Decision(TypedDict):
     """gap_closed: its mean over metrics, seeds and tasks; score: the primary metric, where rows only fine-tune."""
     options: list[Option]
     cells: int
-    """Tasks x seeds that all options have."""
+    """Tasks x seeds that all compared options have."""
     kept: str | None
     """The best on dev; none while nothing can be compared."""
     runner_up: NotRequired[str]

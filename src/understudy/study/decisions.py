@@ -23,18 +23,23 @@ DEV = "dev"
 def decide(
     stage: str, options: Mapping[str, Cells], *, by: By, carried: str | None, tasks: tuple[str, ...]
 ) -> Decision:
-    """The option with the best dev mean, over the cells that all options have.
+    """The option with the best dev mean, over the cells that all compared options have.
 
     Args:
         stage: its name.
-        options: method -> its finished cells; one without any is told and not compared.
+        options: method -> its finished cells; one with less than half as many as another is told and not compared:
+            a stage kept on a single cell would decide for all that come after it.
         by: what is averaged.
         carried: the option that the stage before kept.
         tasks: of the study, in its order.
     """
-    shared = set.intersection(*({*own} for own in options.values() if own)) if any(options.values()) else set()
+    most = max(map(len, options.values()), default=0)
+    compared = {name: {*own} for name, own in options.items() if own and 2 * len(own) >= most}
+    shared = set.intersection(*compared.values()) if compared else set()
     spreads = {
-        name: across([own[at] for at in sorted(shared)] if own else [], MEASURES[by], split=DEV, tasks=tasks)
+        name: across(
+            [own[at] for at in sorted(shared)] if name in compared else [], MEASURES[by], split=DEV, tasks=tasks
+        )
         for name, own in options.items()
     }
     lower = by == "score" and any(
@@ -44,7 +49,12 @@ def decide(
         "stage": stage,
         "by": by,
         "options": [
-            {"method": name, "dev": _shown(spread, lower=lower), "carried": name == carried}
+            {
+                "method": name,
+                "dev": _shown(spread, lower=lower),
+                "carried": name == carried,
+                "finished": len(options[name]),
+            }
             for name, spread in spreads.items()
         ],
         "cells": len(shared),
