@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -6,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
+from rich.progress import Progress as RichProgress
+from rich.progress import TextColumn
 
-from understudy.cli.bars import Lines, progress_for
+from understudy.cli.bars import Bars, Lines, progress_for
 from understudy.config.read import check_recipe
 
 Command = Callable[..., tuple[int, str, str]]
@@ -75,6 +79,19 @@ def test_a_log_is_not_flooded() -> None:
 
     assert log.getvalue().count("\n") == 1
     assert "teacher learns gold: done" in log.getvalue()
+
+
+def test_on_a_terminal_a_finished_bar_makes_room_for_the_next() -> None:
+    """Forty pieces of work are forty lines above the one bar; kept as bars, the oldest would fill the screen."""
+    screen = io.StringIO()
+    with RichProgress(TextColumn("{task.description} {task.fields[note]}"), console=Console(file=screen)) as drawn:
+        bars = Bars(drawn)
+        for number in range(40):
+            with bars.work(f"work {number}", 2, "step") as advance:
+                advance(1, "loss 1.0")
+                assert [task.description for task in drawn.tasks] == [f"work {number}"]
+
+    assert len(re.findall(r"work \d+: done in [\d.]+ s loss 1\.0", screen.getvalue())) == 40
 
 
 def test_quiet_says_nothing() -> None:

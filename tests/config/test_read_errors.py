@@ -21,6 +21,15 @@ def test_all_findings_are_told_at_once(minimal: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_one_share_alone_is_not_set_over_a_methods(minimal: dict[str, Any]) -> None:
+    """The preset's others would be gone without a word; where a recipe has shares of its own, one may be changed."""
+    with pytest.raises(ConfigError, match=r"shares are one choice.*--set 'distil\.targets=\{gold: 0\.2, teacher: 0\.4"):
+        check_recipe(minimal, ["distil.targets.gold=0.2"])
+    own = minimal | {"distil": {"targets": {"gold": 1, "teacher": 1}}}
+
+    assert check_recipe(own, ["distil.targets.gold=0.2"]).distil.targets.teacher == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

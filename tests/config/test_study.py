@@ -191,6 +191,33 @@ def test_a_task_may_set_a_row_apart(raw: dict[str, Any]) -> None:
     assert "tasks.easy.rows: unknown row 'K beam' (known here: Logits, K beams)" in refused(raw)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": {"metrics": ["bleu"]}}, "task.metrics is ('bleu',), and ('bleu', 'chrf'"),
+        ({"seed": 5}, "seed is 5, and 13 for 'Logits'"),
+        ({"evaluation": {"resamples": 7}}, "evaluation.resamples is 7, and 1000"),
+    ],
+)
+def test_rows_that_are_scored_otherwise_are_refused(raw: dict[str, Any], changes: dict[str, Any], said: str) -> None:
+    """They are compared pair by pair: on the same texts, by the same metrics, over the same resamples."""
+    raw["methods"][1]["set"] = changes
+    told = refused(raw)
+
+    assert f"task easy, method 'K beams': {said}" in told
+    assert "set it for the task, or make another task of it" in told
+
+
+def test_rows_may_see_more_or_fewer_inputs(raw: dict[str, Any], tmp_path: Path) -> None:
+    """What is scored stays as it is."""
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("labeled", "dev", "test")}
+    raw["base"]["task"] = {"files": files}
+    raw["tasks"] = {"own": None}
+    raw["methods"][1]["set"] = {"task": {"labeled_inputs": 40}}
+
+    assert len(names(raw)) == 4
+
+
 def test_files_that_cannot_be_read_are_told(raw: dict[str, Any], tmp_path: Path) -> None:
     """The study's own, and the recipes it names."""
     (tmp_path / "bad.yaml").write_text("a: [")

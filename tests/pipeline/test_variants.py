@@ -11,8 +11,13 @@ from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.lessons import _teacher_targets
+from understudy.pipeline.networks import Readers
+from understudy.pipeline.readers import reader_of_checkpoint
 from understudy.pipeline.run import run
+from understudy.pool import PseudoTargetPool, write_shard
 from understudy.progress import Silence
+from understudy.records import Example, PseudoTarget
 
 CAUSAL = {"architecture": "gpt2", "width": 16, "encoder_layers": 0, "decoder_layers": 2, "heads": 2, "feed_forward": 16}
 CHEAP = {"final_finetune": None}
@@ -103,6 +108,27 @@ def test_a_student_with_other_tokens_learns_the_text(
 
     assert all((a == b).all() for a, b in zip(untouched.parameters(), used.parameters(), strict=True))
     assert [system["name"] for system in done.facts["systems"]][2] == "sequence_level"
+
+
+def test_a_text_that_the_limit_cut_has_no_end_for_other_tokens_either(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """Read anew it would get one, and the student would learn to stop in mid-sentence."""
+    recipe = check_recipe(
+        variant(tiny, "cut", teacher={"model": checkpoints["big"]}, student={"model": checkpoints["small"]})
+    )
+    readers = Readers(*(reader_of_checkpoint(recipe.task, checkpoints[name]) for name in ("big", "small")))
+    (whole,) = readers.teacher.targets(["rain winds"])
+    rows = [
+        PseudoTarget("a", "teacher", 0, sample, tuple(token_ids), "rain winds", -1.0)
+        for sample, token_ids in enumerate((whole, whole[:-1]))
+    ]
+    write_shard(tmp_path / "shard.parquet", rows, {"seed": "1"})
+    taught = _teacher_targets([Example("a", "x")], readers, PseudoTargetPool.open(tmp_path)).texts
+    ended, cut = (taught[row].tolist() for row in range(2))
+
+    assert ended[-1] == readers.student.tokenizer.eos_token_id
+    assert cut == ended[:-1]
 
 
 def test_a_student_with_other_tokens_cannot_match_distributions(

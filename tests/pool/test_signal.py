@@ -37,6 +37,18 @@ def test_a_killed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert SignalFile.open(tmp_path / "new", positions=4, top=2, content="texts").done == 0
 
 
+def test_where_the_system_gives_no_room_ahead_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: what stands there stays."""
+    filled(tmp_path)
+    monkeypatch.delattr("os.posix_fallocate", raising=False)
+    monkeypatch.setattr("understudy.pool.signal.BLOCK", 100)
+    again = SignalFile.open(tmp_path, positions=4, top=2, content="texts")
+
+    assert again.done == 3
+    assert again.signal.ids_PK[:3].tolist() == [[7, 3]] * 3
+    assert again.signal.logp_PK[:3].tolist() == [[-0.25, -2.0]] * 3
+
+
 def test_the_remains_of_other_texts_are_not_taken_up(tmp_path: Path) -> None:
     """A killed attempt at another teacher's signal, or at other texts, is begun anew."""
     filled(tmp_path)

@@ -80,6 +80,20 @@ def test_the_manifest_is_a_receipt(store: Store) -> None:
     assert manifest["seconds"] >= 0
 
 
+def test_a_store_knows_what_it_made(store: Store) -> None:
+    """And not what another process had made before."""
+    made, other = make(store, Clerk("a")), Store(store.root)
+    make(other, Clerk("a"))
+
+    assert store.made == {made.key}
+    assert other.made == set()
+
+
+def test_work_that_went_on_after_a_kill_took_as_long_as_it_says(store: Store) -> None:
+    """Of its own time, of all attempts, it knows more than the last attempt's clock."""
+    assert make(store, Clerk("a", facts={"seconds": 7200.5})).manifest.seconds == 7200.5
+
+
 def test_facts_are_the_same_now_and_later(store: Store) -> None:
     """Who makes a stage reads the facts that who finds it reads: JSON's types, numbers to the last digit."""
     facts = {"pair": (1, 0.1 + 0.2), "by_round": {3: "x"}, "none": None}

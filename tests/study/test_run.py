@@ -11,6 +11,9 @@ from sacrebleu.metrics import CHRF
 
 from understudy.config.study import Study, cells_of, check_study
 from understudy.errors import ConfigError
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.learned import Learned
+from understudy.pipeline.run import learn
 from understudy.progress import UNHEARD, Advance
 from understudy.store.stages import claim
 from understudy.study.cells import CELLS, Place
@@ -188,6 +191,26 @@ def test_a_failing_cell_does_not_stop_the_others(studied: Studied, raw: dict[str
     assert done.failures[0] in listener.sentences[1].replace(" failed:", ":")
     assert sum("Short, seed 1 failed" in sentence for sentence in listener.sentences) == 2
     assert again.failures == done.failures
+
+
+def test_a_cell_that_breaks_does_not_stop_the_others_either(
+    studied: Studied, tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that needs more memory than there is; the traceback is kept where the sentence says."""
+    shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
+
+    def breaking(bench: Bench) -> Learned:
+        if bench.recipe.distil.method == "logits_kd":
+            raise MemoryError("no room for 3 GB")
+        return learn(bench)
+
+    monkeypatch.setattr("understudy.study.cells.learn", breaking)
+    done = run_study(tiny, out=tmp_path)
+    (trace, _) = sorted(done.folder.rglob("*.traceback.txt"))
+
+    assert {row["method"] for row in done.ladder["rows"]} == {"Sequence-level"}
+    assert done.failures[0] == f"tiny, Logits, seed 1: MemoryError: no room for 3 GB; its traceback is in {trace}"
+    assert "in breaking" in trace.read_text()
 
 
 def test_a_study_can_be_made_in_parts(studied: Studied, tiny: Study, tmp_path: Path) -> None:

@@ -137,6 +137,10 @@ REFUSED = {
     "number": ({"source": "a", "target": 3}, r"line 2: 'target' is 3, a int; it must be a text"),
     "number in list": ({"source": "a", "targets": ["b", 3]}, r"line 2: 'targets' is 3, a int; it must be a text"),
     "both": ({"source": "a", "target": "b", "targets": ["c"]}, r"line 2: has both 'target' and 'targets'; keep one"),
+    "half a character": (
+        {"source": "cut \ud83d", "target": "b"},
+        r"line 2: 'source' holds '\\ud83d', half of a character",
+    ),
     "list as id": ({"id": [], "source": "a", "target": "b"}, r"line 2: 'id' is \[\]; an id is a text or a whole"),
     "id used before": ({"id": "1", "source": "a", "target": "b"}, r"line 2: id '1' was used for another source before"),
 }

@@ -51,3 +51,14 @@ def test_a_server_that_leaves_log_probabilities_out_has_answered() -> None:
 
     assert list(got.choices) == [Choice("é", "stop")]
     assert (got.input_tokens, got.output_tokens) == (None, None)
+
+
+def test_half_of_a_character_is_kept_as_the_mark_for_one() -> None:
+    """As it came it could be written to no journal, after it was paid for; two halves are one character."""
+    plain = reply({"token": "cut \ud83d", "bytes": None, "logprob": -0.1, "top_logprobs": []})
+    plain["choices"][0]["message"]["content"] = "cut \ud83d, whole \ud83d\ude00"
+    (choice,) = _reply(plain).choices
+
+    assert choice.text == "cut \ufffd, whole \U0001f600"
+    assert choice.logprobs is not None
+    assert next(iter(choice.logprobs[0].values())) == "cut \ufffd"

@@ -61,16 +61,18 @@ class Bars:
 
     @contextmanager
     def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Draws a bar until the work is done."""
+        """Draws a bar until the work is done, then a line: of many bars a terminal shows the oldest."""
+        started, last = time.monotonic(), ""
         task = self.bars.add_task(title, total=total, unit=unit, note="")
 
         def advance(amount: float, note: str = "") -> None:
-            self.bars.update(task, advance=amount)
-            if note:
-                self.bars.update(task, note=note)
+            nonlocal last
+            last = note or last
+            self.bars.update(task, advance=amount, note=last)
 
         yield advance
-        self.bars.update(task, total=total or 1, completed=total or 1)
+        self.bars.remove_task(task)
+        self.say(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
 
     def say(self, sentence: str) -> None:
         """Prints above the bars."""

@@ -120,6 +120,11 @@ def _set(raw: dict[str, Any], override: str) -> None:
     *sections, last = key.split(".")
     at = raw
     for section in sections:
+        if section == "targets" and section not in at:
+            raise ConfigError(
+                f"--set {key}: shares are one choice, and the recipe leaves it to the method: the others would be 0; "
+                "give all of them, for example --set 'distil.targets={gold: 0.2, teacher: 0.4, student: 0.4}'"
+            )
         inner = at.setdefault(section, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {key}: {section} is {inner!r} in the recipe, not a section with keys of its own")

@@ -182,15 +182,43 @@ def cells_of(study: Study) -> Iterator[Cell]:
 def _check_cells(study: Study, where: str) -> None:
     findings = []
     for task in study.tasks:
+        scored: dict[str, Mapping[str, object]] = {}
         for row in study.methods:
             seeds = study.seeds_of(task, row)
             if seeds:  # one stands for all: seeds are checked already
                 try:
-                    _recipe_of(study, task, row, seeds[0])
+                    scored[row.name] = _scored_by(_recipe_of(study, task, row, seeds[0]))
                 except ConfigError as error:
                     findings.append(f"task {task}, method {row.name!r}: {error}")
+        findings += [f"task {task}, {said}" for said in _scored_otherwise(scored)]
     if findings:
         raise ConfigError(f"{where} cannot be run as it is written:\n" + "\n".join(findings))
+
+
+def _scored_by(recipe: Recipe) -> dict[str, object]:
+    """What decides which texts the rows of a task are scored on, and how: all that a pair must share."""
+    task = recipe.task.model_dump(exclude={"labeled_inputs", "unlabeled_inputs"})
+    files = task.get("files") or {}
+    return {
+        "seed": recipe.seed,
+        "evaluation.resamples": recipe.evaluation.resamples,
+        "task.metrics": task["metrics"],
+        "task.primary_metric": task["primary_metric"],
+        **{f"task.files.{split}": files.get(split) for split in ("dev", "test")},
+        **{f"task.{source}": task.get(source) for source in ("hub", "forecast")},
+    }
+
+
+def _scored_otherwise(scored: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    """A sentence for each row that is scored otherwise than the task's first."""
+    first = next(iter(scored), "")
+    for name, own in scored.items():
+        for setting, value in own.items():
+            if value != scored[first][setting]:
+                yield (
+                    f"method {name!r}: {setting} is {shortened(value)}, and {shortened(scored[first][setting])} for "
+                    f"{first!r}; rows are compared pair by pair, so set it for the task, or make another task of it"
+                )
 
 
 def _recipe_of(study: Study, task: str, row: MethodRow, seed: int) -> Recipe:

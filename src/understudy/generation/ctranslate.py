@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.generation.convert import convert
-from understudy.generation.engine import Advance, cores, no_groups, refuse_impossible
+from understudy.generation.engine import Advance, allowed_threads, no_groups, refuse_impossible
 from understudy.records import Generated
 
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
@@ -53,7 +53,7 @@ class CTranslate2Engine:
             model: of a family that `convert.supported` knows.
             tokenizer: the network's own.
             folder: for the converted files, as long as the engine lives.
-            threads: CPU threads; None: all this process may use.
+            threads: CPU threads; None: `allowed_threads`.
         """
         self._folder = str(folder)
         self._tokens = convert(model, tokenizer, folder)
@@ -63,7 +63,7 @@ class CTranslate2Engine:
         dtype = str(model.dtype).removeprefix("torch.")
         known = ctranslate2.get_supported_compute_types(self._device)
         self._compute_type = dtype if dtype in known else "float32"
-        self._threads = threads or cores()
+        self._threads = threads or allowed_threads()
         self._large = model.num_parameters() > _LARGE
         self._open_runners: dict[int, Runner] = {}
 

@@ -56,6 +56,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def allowed_threads() -> int:
+    """Threads this process may use: as many as cores, or fewer where OMP_NUM_THREADS says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
+
+
 def refuse_impossible(decoding: PoolDecoding, *, per_source: int) -> None:
     """Let pass only a number of texts that the decoding can give.
 

@@ -57,29 +57,44 @@ def prune(
         ModelError: for a family that is not known, and for layers that do not exist, are kept twice, or
             are none.
     """
-    family = FAMILIES.get(model.config.model_type)
-    if family is None:
-        raise ModelError(
-            f"pruning was asked of a {model.config.model_type!r} network, whose layers are not known by name; "
-            f"use one of {', '.join(FAMILIES)}, or a pretrained or scratch student"
-        )
-    if encoder_layers is not None and "encoder" not in family:
-        raise ModelError(
-            f"pruning was asked to keep encoder layers {encoder_layers}, but a {model.config.model_type!r} "
-            "network has no encoder; leave encoder_layers out"
-        )
     config = copy.deepcopy(model.config)
     sources: dict[str, list[int]] = {}
-    for part, wanted in (("encoder", encoder_layers), ("decoder", decoder_layers)):
-        if part in family and wanted is not None:
-            layers, count = family[part]
-            sources[layers] = _kept(part, wanted, total=getattr(config, count))
-            _shrink(config, count, sources[layers])
+    for part, kept in kept_layers(config, encoder_layers=encoder_layers, decoder_layers=decoder_layers).items():
+        layers, count = FAMILIES[config.model_type][part]
+        sources[layers] = kept
+        _shrink(config, count, kept)
     pruned = type(model)(config)
     weights = model.state_dict()
     pruned.load_state_dict({name: weights[_origin(name, sources)] for name in pruned.state_dict()})
     pruned.generation_config = copy.deepcopy(model.generation_config)
     return pruned.to(device=model.device, dtype=model.dtype).train(model.training)
+
+
+def kept_layers(
+    config: PretrainedConfig, *, encoder_layers: int | Sequence[int] | None, decoder_layers: int | Sequence[int] | None
+) -> dict[str, list[int]]:
+    """Encoder, decoder -> the numbers of the layers that `prune` would keep, of each part it was asked to cut.
+
+    Raises:
+        ModelError: as `prune`, before there is a network.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise ModelError(
+            f"pruning was asked of a {config.model_type!r} network, whose layers are not known by name; "
+            f"use one of {', '.join(FAMILIES)}, or a pretrained or scratch student"
+        )
+    if encoder_layers is not None and "encoder" not in family:
+        raise ModelError(
+            f"pruning was asked to keep encoder layers {encoder_layers}, but a {config.model_type!r} "
+            "network has no encoder; leave encoder_layers out"
+        )
+    wanted = {"encoder": encoder_layers, "decoder": decoder_layers}
+    return {
+        part: _kept(part, asked, total=getattr(config, count))
+        for part, (_, count) in family.items()
+        if (asked := wanted[part]) is not None
+    }
 
 
 def spread(total: int, keep: int) -> list[int]:

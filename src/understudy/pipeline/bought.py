@@ -14,10 +14,11 @@ from understudy.config.endpoint import Endpoint
 from understudy.config.networks import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask
-from understudy.errors import DataError, GenerationError, StoreError
+from understudy.errors import GenerationError, StoreError
 from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.ask import Question, asked_of, open_journal, put
 from understudy.pipeline.bench import Bench
+from understudy.pipeline.data import taught_inputs
 from understudy.pipeline.measure import SCORED, answers_of
 from understudy.pipeline.told import write_told
 from understudy.pool.pool import mark_copies
@@ -55,11 +56,6 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
     recipe = bench.recipe
     endpoint = endpoint_of(recipe)
     taught = taught_inputs(recipe, data)
-    if not taught:
-        raise DataError(
-            f"pseudo_targets.inputs names {' and '.join(recipe.pseudo_targets.inputs)} inputs, and the task has none "
-            "of them; name those it has, labeled or unlabeled, or give task.files the file"
-        )
     held_out = {split: _texts_of(recipe, split) for split in SCORED}
     questions = [
         Question(taught, endpoint),
@@ -105,14 +101,6 @@ def endpoint_of(recipe: Recipe) -> Endpoint:
     if isinstance(asked.decoding, Sampling):
         drawn = {"temperature": asked.decoding.temperature, "top_p": asked.decoding.top_p}
     return Endpoint.model_validate({**recipe.teacher.endpoint.model_dump(), **drawn, "per_input": asked.per_input})
-
-
-def taught_inputs(recipe: Recipe, data: TaskData) -> tuple[Example, ...]:
-    """The inputs that pseudo-targets are for, in their order."""
-    kinds = {"labeled": data.labeled, "unlabeled": data.unlabeled}
-    return tuple(
-        example for kind, examples in kinds.items() if kind in recipe.pseudo_targets.inputs for example in examples
-    )
 
 
 def _texts_of(recipe: Recipe, split: str) -> int:

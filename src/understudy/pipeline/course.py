@@ -125,6 +125,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
             averaged=course.training.keep == "average",
         ),
         "steps": standing.step,
+        "seconds": standing.seconds,
         "rounds_per_epoch": mixture.rounds_per_epoch,
     }
     write_json(folder / TRAINING, facts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, ForecastTask, HubTask, Splits
+from understudy.errors import DataError
 from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store import Finished
@@ -43,6 +44,24 @@ def make_data(bench: Bench) -> Finished:
 def read_data(stage: Finished) -> TaskData:
     """The splits of a finished data stage."""
     return TaskData(**{split: _examples(stage.folder / f"{split}.jsonl") for split in SPLITS})
+
+
+def taught_inputs(recipe: Recipe, data: TaskData) -> tuple[Example, ...]:
+    """The inputs that pseudo-targets are for, in their order.
+
+    Raises:
+        DataError: if there is none.
+    """
+    kinds = {"labeled": data.labeled, "unlabeled": data.unlabeled}
+    taught = tuple(
+        example for kind, examples in kinds.items() if kind in recipe.pseudo_targets.inputs for example in examples
+    )
+    if not taught:
+        raise DataError(
+            f"pseudo_targets.inputs names {' and '.join(recipe.pseudo_targets.inputs)} inputs, and the task has none "
+            "of them; name those it has, labeled or unlabeled, or give task.files the file"
+        )
+    return taught
 
 
 def _load(recipe: Recipe) -> tuple[TaskData, Mapping[str, object]]:

@@ -14,9 +14,9 @@ from understudy.errors import GenerationError, PoolError
 from understudy.models.surfaces import Surfaces
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
 from understudy.pipeline.bench import Bench
-from understudy.pipeline.bought import make_bought, taught_inputs, with_references
+from understudy.pipeline.bought import make_bought, with_references
 from understudy.pipeline.course import limits
-from understudy.pipeline.data import make_data, read_data
+from understudy.pipeline.data import make_data, read_data, taught_inputs
 from understudy.pipeline.learned import Learned, make_shipped_answers
 from understudy.pipeline.networks import NETWORK, Readers, student_settings
 from understudy.pipeline.readers import Reader, fitted, reader_of_checkpoint, reader_of_scratch

@@ -72,12 +72,17 @@ def _gold(examples: Sequence[Example], reader: Reader) -> Targets:
 
 
 def _teacher_targets(examples: Sequence[Example], readers: Readers, pool: PseudoTargetPool) -> Targets:
-    """The pool's texts by source: as the teacher's token ids where the student shares them, else read anew."""
-    if readers.same_tokens:
-        cuts = pool.offsets
-        rows = [pool.token_ids[cuts[i] : cuts[i + 1]] for i in range(len(pool))]
-    else:
-        rows = [np.array(row) for row in readers.student.targets(pool.texts)]
+    """The pool's texts by source: as the teacher's token ids where the student shares them, else read anew.
+
+    A text that the length limit cut has no end, and gets none: the student would learn to stop in mid-sentence.
+    """
+    cuts, end = pool.offsets, readers.teacher.tokenizer.eos_token_id
+    rows = [pool.token_ids[cuts[i] : cuts[i + 1]] for i in range(len(pool))]
+    if not readers.same_tokens:
+        read = readers.student.targets(pool.texts)
+        rows = [
+            np.array(own if end in (None, row[-1]) else own[:-1] or own) for own, row in zip(read, rows, strict=True)
+        ]
     of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
     for name, row in zip(pool.input_ids, rows, strict=True):
         of_input[name].append(row.tolist())

@@ -18,13 +18,14 @@ from understudy.errors import ConfigError
 from understudy.evaluation.bertscore import open_encoder
 from understudy.evaluation.efficiency import Workload, measure_all
 from understudy.evaluation.likelihood import likelihood_rows
+from understudy.evaluation.meteor import wordnet
 from understudy.evaluation.metrics import METRICS, NOTHING, likelihood_tally, tally
 from understudy.evaluation.predictions import read_predictions, write_predictions
 from understudy.evaluation.slots import Checker
 from understudy.evaluation.tally import FloatArray, Tally
 from understudy.generation import open_engine
 from understudy.generation.engine import cores
-from understudy.models.checkpoint import load_network
+from understudy.models.checkpoint import config_of, load_network
 from understudy.models.forward import target_logits
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK
@@ -225,6 +226,21 @@ def checker_of(task: Task) -> Checker | None:
             "take it out of task.metrics"
         )
     return checker
+
+
+def refuse_unscorable(task: Task) -> None:
+    """Lets pass only metrics for which everything is at hand, before hours are spent on what they would score.
+
+    Raises:
+        ConfigError: as `checker_of`.
+        EvaluationError: if WordNet is not on this machine.
+        ModelError: if there is no such encoder.
+    """
+    checker_of(task)
+    if "meteor" in task.metrics:
+        wordnet()
+    if "bertscore" in task.metrics and task.bertscore:
+        config_of(task.bertscore.model)
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.networks import (
+    AnyTeacher,
     PretrainedStudent,
     PretrainedTeacher,
     PrunedStudent,
@@ -16,9 +17,9 @@ from understudy.config.networks import (
 )
 from understudy.config.recipe import Recipe
 from understudy.errors import ModelError
-from understudy.models.checkpoint import load_network
-from understudy.models.prune import prune
-from understudy.models.scratch import build_network
+from understudy.models.checkpoint import config_of, load_network
+from understudy.models.prune import kept_layers, prune
+from understudy.models.scratch import ARCHITECTURES, build_network
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
@@ -68,6 +69,7 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
     """How both networks read, after the one check that needs no weights: do they share the tokens they must share?
 
     Raises:
+        ModelError: if a checkpoint is not there, or the teacher lacks the layers that a pruned student is to keep.
         VocabularyError: if the objective compares distributions and the tokens differ.
     """
     recipe = bench.recipe
@@ -83,13 +85,23 @@ def make_readers(bench: Bench, tokenizer: Finished | None) -> Readers:
             student = reader_of_checkpoint(recipe.task, name)
         case ScratchStudent(scratch=scratch):
             student = reader_of_scratch(recipe.task, scratch, teacher.tokenizer)
-        case PrunedStudent():
+        case PrunedStudent(prune=asked):
             student = teacher
+            config = _config_of(recipe.teacher, teacher)
+            kept_layers(config, encoder_layers=asked.encoder_layers, decoder_layers=asked.decoder_layers)
     if recipe.distil.needs_teacher_logits:
         refuse_different_tokens(teacher.tokenizer, student.tokenizer)
     if recipe.distil.relations:
         _refuse_unrelated(teacher, student)
     return Readers(teacher, student)
+
+
+def _config_of(teacher: AnyTeacher, reader: Reader) -> PretrainedConfig:
+    """The teacher's, before there is a network."""
+    if isinstance(teacher, ScratchTeacher):
+        return ARCHITECTURES[teacher.scratch.architecture](teacher.scratch, reader.longest)
+    assert isinstance(teacher, PretrainedTeacher)  # noqa: S101 - an endpoint has no network that we know
+    return config_of(teacher.model)
 
 
 def _refuse_unrelated(teacher: Reader, student: Reader) -> None:

@@ -32,6 +32,7 @@ def open_run(folder: Path) -> OpenedRun:
     Raises:
         StoreError: if the folder holds no finished run, or one of its stages is gone.
     """
+    folder = folder.resolve()  # the store lies beside it, also where it is called "."
     if not (folder / STAGES).is_file():
         raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
     names = cast(dict[str, str], read_json(folder / STAGES))

@@ -1,7 +1,7 @@
 """From answers to proof: scores with intervals, the share of the gap closed, and the facts a report tells."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, cast
@@ -31,7 +31,7 @@ from understudy.report.facts import (
 )
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
-from understudy.store.stages import open_stage
+from understudy.store.stages import part_of
 
 SHOWN = 12
 """Examples of each kind, and pseudo-targets, that the report shows."""
@@ -70,18 +70,27 @@ def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finis
     return bench.store.stage("proof", settings=settings, inputs=inputs, work=work)
 
 
-def facts_of(proof: Finished, stages: Sequence[Finished]) -> Facts:
-    """The facts of a finished proof, with what the run's stages cost, and the parts those were made from."""
+def facts_of(proof: Finished, stages: Sequence[Finished], *, made: Collection[str] = ()) -> Facts:
+    """The facts of a finished proof, with what the run's stages cost, and the parts those were made from.
+
+    Args:
+        proof: its stage.
+        stages: of the run.
+        made: the keys of those, and of the parts, that were not found but made.
+    """
     facts = cast(Facts, read_json(proof.folder / FACTS))
     facts["stages"] = [
-        {"name": s.manifest.stage, "key": s.key, "seconds": s.manifest.seconds, "reused": s.reused}
+        {"name": s.manifest.stage, "key": s.key, "seconds": s.manifest.seconds, "reused": s.key not in made}
         for s in _with_parts(stages)
     ]
     return facts
 
 
 def _with_parts(stages: Sequence[Finished]) -> Iterator[Finished]:
-    """The stages, each behind those it was made from that are not told yet: portions of the pool, signals."""
+    """The stages, each behind those it was made from that are not told yet: portions of the pool, signals.
+
+    A finished run can do without these parts, so that one that was deleted to make room is passed over.
+    """
     told = {stage.key for stage in stages}
     for stage in stages:
         yield from _untold_parts(stage, told)
@@ -92,10 +101,9 @@ def _untold_parts(stage: Finished, told: set[str]) -> Iterator[Finished]:
     for key in stage.manifest.inputs.values():
         if key not in told:
             told.add(key)
-            (folder,) = stage.folder.parent.glob(f"*-{key}")
-            part = replace(open_stage(folder), reused=stage.reused)
-            yield from _untold_parts(part, told)
-            yield part
+            if part := part_of(stage, key):
+                yield from _untold_parts(part, told)
+                yield part
 
 
 def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:

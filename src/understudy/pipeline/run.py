@@ -12,10 +12,10 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.course import limits
 from understudy.pipeline.cut import make_cut
-from understudy.pipeline.data import make_data, read_data
+from understudy.pipeline.data import make_data, read_data, taught_inputs
 from understudy.pipeline.endpoint import learn_from_endpoint
 from understudy.pipeline.learned import Learned, make_shipped_answers
-from understudy.pipeline.measure import checker_of, make_efficiency
+from understudy.pipeline.measure import make_efficiency, refuse_unscorable
 from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
 from understudy.pipeline.proof import Evidence, facts_of, make_proof
 from understudy.pipeline.readers import fitted
@@ -27,7 +27,7 @@ from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
 from understudy.store import Finished, Store
 from understudy.store.disk import write_text
-from understudy.store.stages import open_stage
+from understudy.store.stages import part_of
 
 STAGES = "stages.json"
 QUIET = Silence()
@@ -72,7 +72,7 @@ def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
     writer = learned.readers.get(TEACHER, learned.readers[recipe.distil.method])
     stages["proof"] = make_proof(bench, evidence, eos_id=writer.tokenizer.eos_token_id)
     folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
-    facts = facts_of(stages["proof"], list(stages.values()))
+    facts = facts_of(stages["proof"], list(stages.values()), made=bench.store.made)
     write_report(facts, folder)
     return Run(folder, facts, stages)
 
@@ -84,7 +84,7 @@ def learn(bench: Bench) -> Learned:
         UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
     """
     recipe = bench.recipe
-    checker_of(recipe.task)
+    refuse_unscorable(recipe.task)
     if isinstance(recipe.teacher, EndpointTeacher):
         return learn_from_endpoint(bench)
     stages: dict[str, Finished] = {"data": make_data(bench)}
@@ -93,6 +93,8 @@ def learn(bench: Bench) -> Learned:
         stages["tokenizer"] = tokenizer
     readers = make_readers(bench, tokenizer)
     bench, data = fitted(bench, read_data(stages["data"]), (readers.teacher, readers.student))
+    if recipe.distil.targets.teacher or recipe.distil.targets.student:
+        taught_inputs(recipe, data)
     begun = dict(stages)
     stages["teacher"] = make_teacher(bench, data, readers, begun)
     if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
@@ -132,10 +134,7 @@ def _told_signal(learned: Learned) -> Finished | None:
     """The stage of what an endpoint told of its texts, behind the student that learned from it."""
     student = list(learned.shipped.values())[-1]
     key = student.manifest.inputs.get("signal_teacher")
-    if key is None:
-        return None
-    (folder,) = student.folder.parent.glob(f"*-{key}")
-    return open_stage(folder)
+    return part_of(student, key) if key else None
 
 
 def _needs_pool(recipe: Recipe) -> bool:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import BinaryIO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.store.disk import read_json, write_json
+from understudy.store.disk import BLOCK, read_json, write_json
 
 IDS, LOGP, RECEIPT = "ids.npy", "logp.npy", "signal.json"
 
@@ -77,7 +77,7 @@ class SignalFile:
         logp = np.lib.format.open_memmap(folder / LOGP, mode, dtype, (positions, top))
         for path in (folder / IDS, folder / LOGP):  # a full disk is told here: a write to mapped memory would kill us
             with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                _take_room(file, path.stat().st_size)
         return cls(folder, content, Signal(ids, logp), done)
 
     def finish(self, done: int) -> None:
@@ -86,6 +86,18 @@ class SignalFile:
             if isinstance(array, np.memmap):
                 array.flush()
         write_json(self.folder / RECEIPT, {"done": done, "content": self.content})
+
+
+def _take_room(file: BinaryIO, size: int) -> None:
+    """Makes the disk give the room of a whole file now, or say that it has none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    file.seek(0, os.SEEK_SET)  # macOS: what is there is written once more
+    while block := file.read(BLOCK):
+        file.seek(-len(block), os.SEEK_CUR)
+        file.write(block)
+    os.fsync(file.fileno())
 
 
 def read_signal(folder: Path, *, positions: int, content: str) -> Signal:

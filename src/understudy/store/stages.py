@@ -13,10 +13,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from understudy.errors import StoreError
 from understudy.records import Manifest
@@ -52,6 +52,8 @@ class Store:
     root: Path
     wait: bool = False
     """Whether a stage that another process is making is waited for; else it is refused."""
+    made: set[str] = field(default_factory=set)
+    """The keys of the stages that were made here, and not found."""
 
     def stage(
         self, name: str, *, settings: Mapping[str, object], inputs: Mapping[str, Finished], work: Work
@@ -91,11 +93,13 @@ class Store:
                 inputs=keys,
                 files=checksums(partial),
                 facts=facts,
-                seconds=round(time.monotonic() - started, 3),
+                # Work that was killed and went on knows how long it took in all.
+                seconds=round(max(time.monotonic() - started, cast(float, facts.get("seconds", 0.0))), 3),
                 versions={library: version(library) for library in LIBRARIES},
             )
             write_json(partial / MANIFEST, asdict(manifest))
             publish(partial, final)
+            self.made.add(key)
         return replace(open_stage(final), reused=False)  # read back: facts are the same JSON now and on reuse
 
 
@@ -114,6 +118,11 @@ def open_stage(folder: Path) -> Finished:
             "delete the folder and give the same command again to make it anew"
         )
     return Finished(folder, manifest, reused=True)
+
+
+def part_of(stage: Finished, key: str) -> Finished | None:
+    """The stage of that key which `stage` was made from; None where somebody has deleted it."""
+    return next((open_stage(folder) for folder in stage.folder.parent.glob(f"*-{key}")), None)
 
 
 def content_key(value: object) -> str:

@@ -5,6 +5,7 @@ none. A lock beside it is held by the process that makes it.
 """
 
 import time
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,13 +15,13 @@ from understudy.config.networks import EndpointTeacher, PretrainedStudent, Pretr
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell
 from understudy.config.task import FilesTask, HubTask, Splits
-from understudy.errors import ConfigError, StoreError, UnderstudyError
+from understudy.errors import ConfigError, StoreError, UnderstudyError, first_line
 from understudy.pipeline.bench import STORE, Bench, fast_precision
 from understudy.pipeline.networks import identity
 from understudy.pipeline.run import learn
 from understudy.progress import Progress
 from understudy.store import Finished, Store
-from understudy.store.disk import checksum, read_json, write_json
+from understudy.store.disk import checksum, read_json, write_json, write_text
 from understudy.store.stages import claim, content_key, open_stage
 from understudy.study.rows import Measured, make_row, read_row
 
@@ -59,7 +60,8 @@ class Place:
 def attempt(cell: Cell, place: Place, progress: Progress, *, since: float) -> Attempt:
     """Makes a cell, unless it is made, another process is at it, or one tried it in vain after `since`.
 
-    What the user can mend is recorded, and the study goes on.
+    Whatever goes wrong is recorded, and the study goes on: a cell that needs more memory than there is must not keep
+    others from being made.
 
     Args:
         cell: what to make.
@@ -80,9 +82,10 @@ def attempt(cell: Cell, place: Place, progress: Progress, *, since: float) -> At
         try:
             row, seconds = _make(cell.recipe, place, progress)
             record |= {"stage": row.folder.name, "seconds": seconds}
-        except UnderstudyError as error:
-            progress.say(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {error}")
-            record |= {"error": str(error), "tried": time.time()}
+        except Exception as error:  # noqa: BLE001 - see above
+            said = str(error) if isinstance(error, UnderstudyError) else _traced(error, place.record(cell))
+            progress.say(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {said}")
+            record |= {"error": said, "tried": time.time()}
         write_json(place.record(cell), record)
         return "tried"
 
@@ -149,6 +152,13 @@ def _make(recipe: Recipe, place: Place, progress: Progress) -> tuple[Finished, f
         stage for name, stage in learned.stages.items() if f"{name}_".startswith((f"{method}_", f"answers_{method}_"))
     ]
     return make_row(bench, learned), round(sum(stage.manifest.seconds for stage in own), 3)
+
+
+def _traced(error: Exception, record: Path) -> str:
+    """A sentence for an error that has none of ours, after its traceback was written to a file."""
+    trace = record.with_suffix(".traceback.txt")
+    write_text(trace, "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {first_line(error)}; its traceback is in {trace}"
 
 
 def _record(cell: Cell, place: Place) -> dict[str, object]:

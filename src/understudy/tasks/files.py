@@ -170,6 +170,11 @@ def checked_text(record: Record, field: str, value: object) -> str:
         raise DataError(f"{record.where}: {field!r} is {value!r:.60}, a {type(value).__name__}; it must be a text")
     if not value.strip():
         raise DataError(f"{record.where}: {field!r} is empty; fill it in or remove the record")
+    if not value.isascii() and (halves := [character for character in value if "\ud800" <= character <= "\udfff"]):
+        raise DataError(
+            f"{record.where}: {field!r} holds {halves[0]!r}, half of a character (a text cut within an emoji?), "
+            "which no file can hold; mend the text or remove the record"
+        )
     return value
 
 

@@ -92,13 +92,18 @@ def _choice(plain: Mapping[str, Any]) -> Choice:
             }
             for position in positions
         ]
-    return Choice(str(plain["message"].get("content") or ""), str(plain.get("finish_reason") or ""), logprobs)
+    return Choice(_whole(str(plain["message"].get("content") or "")), str(plain.get("finish_reason") or ""), logprobs)
 
 
 def _piece(token: Mapping[str, Any]) -> str | list[int]:
     """A token as text where that is all of it, else as bytes: one that holds a part of a character is no text."""
-    text, given = str(token["token"]), token.get("bytes")
+    text, given = _whole(str(token["token"])), token.get("bytes")
     return text if given is None or list(text.encode()) == given else list(given)
+
+
+def _whole(text: str) -> str:
+    """What any file can hold: half of a character, which some servers send, becomes the mark for an unknown one."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _status(status: int, headers: Mapping[str, str], endpoint: Endpoint) -> Exception:
