@@ -18,7 +18,7 @@ from understudy.models.checkpoint import load_network
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.data import read_data
 from understudy.pipeline.open import open_run
-from understudy.pipeline.readers import reader_of
+from understudy.pipeline.readers import reader_of_checkpoint
 
 PAIRS = 3
 DECODINGS: dict[str, tuple[Decoding, int]] = {
@@ -46,7 +46,7 @@ def main() -> None:
     run = open_run(arguments.run)
     folder = str(run.stages["teacher"].folder / "network")
     network, tokenizer = load_network(folder), load_tokenizer(folder)
-    reader = reader_of(run.recipe.task, tokenizer, is_encoder_decoder=network.config.is_encoder_decoder)
+    reader = reader_of_checkpoint(run.recipe.task, folder)
     sources = reader.sources(read_data(run.stages["data"]).test[: arguments.inputs])
     limit = run.recipe.task.max_target_tokens
     print(f"{len(sources)} inputs, {PAIRS} pairs, {torch.get_num_threads()} threads, teacher of {arguments.run}")

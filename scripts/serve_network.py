@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.models.checkpoint import is_encoder_decoder, load_network
+from understudy.models.checkpoint import load_network
 from understudy.models.surfaces import Surfaces
 from understudy.models.text import encode_sources
 from understudy.models.tokenizers import load_tokenizer
@@ -29,7 +29,7 @@ class Writer:
         self.network: PreTrainedModel = load_network(folder).eval()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(folder)
         self.surfaces = Surfaces(self.tokenizer)
-        self.has_encoder = is_encoder_decoder(folder)
+        self.has_encoder = bool(self.network.config.is_encoder_decoder)
         self.lock = threading.Lock()
 
     def completion(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Writer:
         """Token ids of each text, and the log-probabilities of all tokens at each position."""
         hot = float(asked.get("temperature", 1.0))
         drawn = {"do_sample": True, "temperature": hot, "top_p": asked.get("top_p", 1.0), "top_k": 0} if hot else {}
-        out: Any = self.network.generate(  # type: ignore[operator]
+        out: Any = self.network.generate(
             torch.tensor([ids]),
             num_return_sequences=asked.get("n", 1) if hot else 1,
             max_new_tokens=asked["max_tokens"],

@@ -158,6 +158,13 @@ def test_a_metric_without_its_checker_is_refused(understudy: Command, project: P
     assert "slot_error_rate, which needs a checker of facts" in sentence
 
 
+def test_a_folder_that_cannot_be_made_is_named(understudy: Command, project: Path) -> None:
+    """Here a file has its name."""
+    sentence = refused(understudy, project, "--out", str(project / "recipe.yaml"))
+
+    assert "recipe.yaml/store cannot be made (Not a directory); name another folder with --out" in sentence
+
+
 def test_a_prompt_that_hides_the_input_is_refused(understudy: Command, project: Path) -> None:
     """A constant prompt would teach a constant."""
     assert "never shows the input" in refused(understudy, project, "--set", "task.prompt=summarize")

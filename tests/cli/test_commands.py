@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn
 
+from understudy.cli.app import main
 from understudy.cli.bars import Bars, Lines, progress_for
 from understudy.config.read import check_recipe
 
@@ -27,6 +29,32 @@ def test_help_imports_nothing_heavy() -> None:
 
     assert "Turn an expensive text generator" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_show_loads_no_network_library() -> None:
+    """What a recipe or a method means is told in a second."""
+    loaded = (
+        "import sys, understudy.cli.words, understudy.config.read; print(*{'torch', 'transformers'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""
+
+
+def test_control_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer makes an exit of it before anybody else hears of it."""
+    stopped = typer.Typer()
+
+    @stopped.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("understudy.cli.app.app", lambda: stopped([]))
+    with pytest.raises(SystemExit) as left:
+        main()
+
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "understudy: stopped; give the same command again to go on\n"
 
 
 def test_show_prints_a_recipe_that_reads_back(understudy: Command, project: Path) -> None:

@@ -21,6 +21,14 @@ def test_all_findings_are_told_at_once(minimal: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML keeps the last, so that the settings of the first would be gone without a word."""
+    path = tmp_path / "r.yaml"
+    path.write_text("name: a\ntraining: {epochs: 3}\ntraining: {learning_rate: 1e-3}\n")
+    with pytest.raises(ConfigError, match=r"line 3 gives 'training' a second time; keep one"):
+        read_recipe(path)
+
+
 def test_one_share_alone_is_not_set_over_a_methods(minimal: dict[str, Any]) -> None:
     """The preset's others would be gone without a word; where a recipe has shares of its own, one may be changed."""
     with pytest.raises(ConfigError, match=r"shares are one choice.*--set 'distil\.targets=\{gold: 0\.2, teacher: 0\.4"):

@@ -196,7 +196,7 @@ def test_a_task_may_set_a_row_apart(raw: dict[str, Any]) -> None:
     [
         ({"task": {"metrics": ["bleu"]}}, "task.metrics is ('bleu',), and ('bleu', 'chrf'"),
         ({"seed": 5}, "seed is 5, and 13 for 'Logits'"),
-        ({"evaluation": {"resamples": 7}}, "evaluation.resamples is 7, and 1000"),
+        ({"evaluation": {"resamples": 70}}, "evaluation.resamples is 70, and 1000"),
     ],
 )
 def test_rows_that_are_scored_otherwise_are_refused(raw: dict[str, Any], changes: dict[str, Any], said: str) -> None:

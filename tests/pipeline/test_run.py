@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,18 @@ def test_the_report_tells_what_the_teacher_took(finished: Run) -> None:
 
 
 def test_an_opened_run_tells_the_same_stages(finished: Run) -> None:
-    """Parts and order too, so that the report written again is the report."""
-    told = [(stage["name"], stage["key"]) for stage in finished.facts["stages"]]
+    """Parts, order and what the run made itself too, so that the report written again is the report."""
+    assert (
+        open_run(finished.folder).facts["stages"] == json.loads((finished.folder / "report.json").read_text())["stages"]
+    )
 
-    assert [(stage["name"], stage["key"]) for stage in open_run(finished.folder).facts["stages"]] == told
+
+def test_a_run_without_its_parts_can_still_be_told(tiny: dict[str, Any], out: Path, tmp_path: Path) -> None:
+    """Signals take gigabytes, and a finished run needs them no more."""
+    shutil.copytree(out, tmp_path / "runs", symlinks=True)
+    for part in (tmp_path / "runs" / "store").glob("signal_*"):
+        shutil.rmtree(part)
+    stages = open_run(tmp_path / "runs" / tiny["name"]).facts["stages"]
+
+    assert not [stage for stage in stages if stage["name"].startswith("signal_")]
+    assert any(stage["name"] == "texts" for stage in stages)

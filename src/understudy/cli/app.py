@@ -120,12 +120,13 @@ def ask(
 
     asked = read_endpoint(endpoint, override)
     from understudy.pipeline.ask import ask as ask_about
-    from understudy.teacher.asking import refuse_unasked
+    from understudy.teacher.asking import refuse_fruitless, refuse_unasked
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
         done = ask_about(inputs, asked, out=out, progress=progress)
     print_asked(done)
     refuse_unasked(done.outcome, asked)
+    refuse_fruitless(done.outcome, done.texts)
 
 
 @app.command()
@@ -197,6 +198,7 @@ def main() -> None:
     except UnderstudyError as error:
         typer.echo(f"understudy: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("understudy: stopped; give the same command again to go on", err=True)
-        sys.exit(INTERRUPTED)
+    except SystemExit as left:  # typer makes one of control-C
+        if left.code == INTERRUPTED:
+            typer.echo("understudy: stopped; give the same command again to go on", err=True)
+        raise

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 from understudy.progress import Advance, Progress, Silence
@@ -31,16 +32,15 @@ def _unwatched(progress: Progress) -> Iterator[Progress]:
 @contextmanager
 def _bars(stream: TextIO) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(bar_width=24),
+        # On a narrow terminal words give way, never a number.
+        TextColumn("{task.description}", table_column=Column(ratio=2, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f}%"),
-        Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
+        Rate(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("left {task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with RichProgress(*columns, console=Console(file=stream)) as bars:
+    with RichProgress(*columns, console=Console(file=stream), expand=True) as bars:
         yield Bars(bars)
 
 

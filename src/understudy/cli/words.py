@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich import box
@@ -14,7 +14,6 @@ from rich.table import Table
 
 from understudy.config.presets import PRESETS
 from understudy.errors import unknown_name
-from understudy.pipeline.ask import ANSWERS, FAILED, Asked
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
@@ -23,6 +22,9 @@ from understudy.report.facts import Facts
 from understudy.report.ladder import decision_in_words, ladder_table, made_of
 from understudy.report.ladder_facts import Ladder
 from understudy.report.verdict import five_numbers, verdict
+
+if TYPE_CHECKING:
+    from understudy.pipeline.ask import Asked
 
 LOG_WIDTH = 150
 """Columns where there is no terminal; a narrower one is not told what stands on the page alone."""
@@ -46,8 +48,10 @@ def print_result(folder: Path, facts: Facts) -> None:
     console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
 
 
-def print_asked(done: Asked) -> None:
+def print_asked(done: "Asked") -> None:
     """How many inputs were answered, why others were not, what it cost, and where the answers lie."""
+    from understudy.pipeline.ask import ANSWERS, FAILED
+
     console, outcome = Console(highlight=False), done.outcome
     console.print(f"\n{outcome.answered} inputs answered, {done.texts} usable texts, {outcome.spent:.4f} spent")
     for reason, count in outcome.rejected.items():

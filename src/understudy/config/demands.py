@@ -4,6 +4,7 @@ Each demand that cannot be met is a sentence; a recipe is refused with the first
 """
 
 from collections.abc import Iterator
+from math import lcm
 from typing import TYPE_CHECKING
 
 from understudy.config.decoding import Greedy, Sampling
@@ -67,7 +68,7 @@ def _relations_that_do_not_divide(recipe: "Recipe") -> Iterator[str]:
             yield (
                 f"distil.relations cuts the student's states into the teacher's {heads} heads, and "
                 f"student.scratch.width is {width}, which they do not divide; use a width such as "
-                f"{width - width % heads + heads}"
+                f"{-(-width // (both := lcm(heads, student.scratch.heads))) * both}"
             )
 
 

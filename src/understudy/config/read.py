@@ -69,7 +69,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         ConfigError: naming `what` was looked for, if the file cannot be read or holds no mapping.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Once)  # noqa: S506 - a safe loader
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"no {what} at {path}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -77,6 +77,18 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, not a mapping of names to settings ({what})")
     return raw
+
+
+class _Once(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping: YAML keeps the last, and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1} gives {key.value!r} a second time; keep one")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:

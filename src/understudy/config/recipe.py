@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding, Sampling
 from understudy.config.demands import beyond_a_network, beyond_an_endpoint
@@ -14,6 +14,8 @@ from understudy.config.task import AnyTask
 from understudy.config.training import Precision, Training
 
 InputKind = Literal["labeled", "unlabeled"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""As large as the smallest random generator takes."""
 
 
 class PseudoTargets(Section):
@@ -68,7 +70,7 @@ class Evaluation(Section):
     """While training, to choose checkpoints."""
     dev_inputs: PositiveInt | None = None
     """How many dev inputs choose checkpoints; none: all."""
-    resamples: PositiveInt = 1000
+    resamples: Annotated[int, Field(ge=20)] = 1000
     latency_inputs: PositiveInt = 64
     batch_inputs: PositiveInt = 64
     """Inputs per batch when throughput is measured."""
@@ -81,8 +83,8 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     """Of the run's folder."""
-    seed: NonNegativeInt = 13
-    student_seed: NonNegativeInt | None = None
+    seed: Seed = 13
+    student_seed: Seed | None = None
     """Of the students' weights, order and texts, where several share one teacher and one pool; none: `seed`."""
     task: AnyTask
     teacher: AnyTeacher

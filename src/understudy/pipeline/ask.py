@@ -11,7 +11,7 @@ from understudy.config.endpoint import Endpoint
 from understudy.errors import StoreError
 from understudy.progress import Advance, Progress, Silence
 from understudy.records import Example
-from understudy.store.disk import checksum, room_on, write_text
+from understudy.store.disk import checksum, make_folder, room_on, write_text
 from understudy.store.stages import claim
 from understudy.tasks.files import read_examples
 from understudy.teacher.asking import Clock, Outcome, ask_all, most_of, outcome_of, portions
@@ -60,7 +60,7 @@ def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUI
         StoreError: if another process asks in the same folder.
     """
     examples = read_examples(inputs, split="unlabeled", labelled=False)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with room_on(out), claim(out / ".lock") as alone:
         if not alone:
             raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")

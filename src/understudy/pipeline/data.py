@@ -31,7 +31,8 @@ def make_data(bench: Bench) -> Finished:
             case "refuse":
                 refuse_leaks(data)
             case "drop_from_train":
-                data = drop_leaks(data)
+                whole, data = data, drop_leaks(data)
+                _say_dropped(bench, whole, data)
             case "allow":
                 pass
         for split in SPLITS:
@@ -39,6 +40,12 @@ def make_data(bench: Bench) -> Finished:
         return {"splits": describe(data), **facts}
 
     return bench.store.stage("data", settings=_settings(recipe), inputs={}, work=work)
+
+
+def _say_dropped(bench: Bench, whole: TaskData, clean: TaskData) -> None:
+    for split in SPLITS:
+        if gone := len(getattr(whole, split)) - len(getattr(clean, split)):
+            bench.progress.say(f"{gone} {split} inputs stand in a held-out split too and take no part (task.leaks)")
 
 
 def read_data(stage: Finished) -> TaskData:

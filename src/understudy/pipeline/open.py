@@ -14,6 +14,8 @@ from understudy.pipeline.proof import facts_of
 from understudy.pipeline.run import STAGES, Run
 from understudy.pipeline.teach import STUDENT_TEXT
 from understudy.pool.pool import PseudoTargetPool
+from understudy.report.facts import Facts
+from understudy.report.page import REPORT
 from understudy.store import Finished
 from understudy.store.disk import read_json
 from understudy.store.stages import open_stage
@@ -38,7 +40,16 @@ def open_run(folder: Path) -> OpenedRun:
     names = cast(dict[str, str], read_json(folder / STAGES))
     stages: dict[str, Finished] = {name: open_stage(folder.parent / STORE / own) for name, own in names.items()}
     recipe = read_recipe(folder / "recipe.yaml")
-    return OpenedRun(folder, facts_of(stages["proof"], list(stages.values())), stages, recipe)
+    facts = facts_of(stages["proof"], list(stages.values()), made=_made_by(folder))
+    return OpenedRun(folder, facts, stages, recipe)
+
+
+def _made_by(folder: Path) -> list[str]:
+    """The keys of the stages that the run made itself, as its own report says."""
+    if not (folder / REPORT).is_file():
+        return []
+    told = cast(Facts, read_json(folder / REPORT)).get("stages", [])
+    return [stage["key"] for stage in told if not stage["reused"]]
 
 
 def open_pool(folder: Path, *, student: bool) -> tuple[PseudoTargetPool, dict[str, str], int | None]:

@@ -37,6 +37,8 @@ SHOWN = 12
 """Examples of each kind, and pseudo-targets, that the report shows."""
 EXAMPLE_METRIC = "chrf"
 """What tells good answers from bad ones: of the metrics one that means something on a single sentence."""
+FEW = 30
+"""Test examples below which intervals are not to be believed."""
 FACTS = "facts.json"
 
 
@@ -147,7 +149,7 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
         "example_metric": EXAMPLE_METRIC,
         "data": _counts(evidence.data),
         "how": str(cast(Mapping[str, Any], costs[method])["how"]),
-        "notes": _notes(recipe, evidence.learned),
+        "notes": _notes(recipe, evidence.learned, examples),
         "versions": dict(evidence.efficiency.manifest.versions),
     }
     if _has_no_gold(recipe):
@@ -274,9 +276,11 @@ def _has_no_gold(recipe: Recipe) -> bool:
     return isinstance(recipe.task, FilesTask) and "test" in recipe.task.referenced_by_teacher
 
 
-def _notes(recipe: Recipe, learned: Mapping[str, Finished]) -> list[str]:
+def _notes(recipe: Recipe, learned: Mapping[str, Finished], examples: int) -> list[str]:
     """What a reader must know before believing the numbers."""
     notes = []
+    if examples < FEW:
+        notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")
     if recipe.training.keep == "average":
         notes.append(
             f"{recipe.distil.method} is the mean of its last weights: only the last point of its curve is that mean's."

@@ -93,7 +93,10 @@ def _draw_guided(axes: Axes, facts: Diagnostics) -> None:
         axes.errorbar(
             [percent for percent, *_ in points],
             [value for _, value, *_ in points],
-            yerr=[[value - low for _, value, low, _ in points], [high - value for _, value, _, high in points]],
+            yerr=[
+                [max(0, value - low) for _, value, low, _ in points],
+                [max(0, high - value) for _, value, _, high in points],
+            ],
             color=colour,
             marker=marker,
             capsize=3,

@@ -211,7 +211,8 @@ def _look(facts: Facts, name: str) -> tuple[str, str]:
 def _arms(score: ScoreFacts) -> list[list[float]] | None:
     if score["low"] is None or score["high"] is None:
         return None
-    return [[score["value"] - score["low"]], [score["high"] - score["value"]]]
+    # Of a few resamples none may be as high, or as low, as the score itself.
+    return [[max(0, score["value"] - score["low"])], [max(0, score["high"] - score["value"])]]
 
 
 def _logarithmic(axes: Axes, values: list[float]) -> None:

@@ -16,6 +16,7 @@ from understudy.report.facts import Facts, write_json
 from understudy.report.figures import pool_figures, result_figures
 from understudy.report.verdict import key_numbers, standing, verdict
 
+REPORT = "report.json"
 HERE = Path(__file__).parent
 
 
@@ -62,7 +63,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
     """
     page = folder / "report.html"
     page.write_text(render(facts), "utf-8")
-    write_json(facts, folder / "report.json")
+    write_json(facts, folder / REPORT)
     return page
 
 

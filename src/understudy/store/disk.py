@@ -50,6 +50,18 @@ def read_json(path: Path) -> dict[str, object]:
     return value
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder with those above it, unless it is there.
+
+    Raises:
+        StoreError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); name another folder with --out") from None
+
+
 def publish(partial: Path, final: Path) -> None:
     """Gives a finished folder its name, after all that is in it has reached the disk."""
     for path in (*partial.rglob("*"), partial):

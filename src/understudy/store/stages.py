@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from understudy.errors import StoreError
 from understudy.records import Manifest
-from understudy.store.disk import checksums, publish, read_json, room_on, write_json
+from understudy.store.disk import checksums, make_folder, publish, read_json, room_on, write_json
 
 FORMAT = 1
 """Raised whenever a stage's files change their meaning, so that old ones are not reused."""
@@ -75,7 +75,7 @@ class Store:
         final = self.root / f"{name}-{key}"
         if final.exists():
             return open_stage(final)
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         alone = _in_turn if self.wait else _alone
         with room_on(self.root), alone(self.root / f".{name}-{key}.lock"):
             if final.exists():  # another process finished it between the first look and the lock

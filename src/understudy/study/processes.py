@@ -1,6 +1,7 @@
 """A study by several processes: each is the same command on one thread, and each makes the cells nobody makes."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ def _together(command: Sequence[str], logs: Sequence[Path]) -> list[int]:
     # Networks this small gain nothing from a second thread, and the processes would fight for the cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started: list[subprocess.Popen[bytes]] = []
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         for log in logs:
             with log.open("wb") as words:
@@ -77,3 +79,9 @@ def _together(command: Sequence[str], logs: Sequence[Path]) -> list[int]:
     finally:
         for process in started:
             process.terminate()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """Ends this process as the signal would, but not before those that it started."""
+    raise SystemExit(128 + number)

@@ -11,7 +11,7 @@ from understudy.pipeline.run import QUIET
 from understudy.progress import Progress
 from understudy.report.ladder import render_ladder
 from understudy.report.ladder_facts import Ladder
-from understudy.store.disk import write_json, write_text
+from understudy.store.disk import make_folder, write_json, write_text
 from understudy.store.stages import claim
 from understudy.study.cells import CELLS, Place, attempt, failure_of, measured, wait_for
 from understudy.study.ladder import ladder_of
@@ -95,7 +95,7 @@ def run_study(study: Study, *, out: Path, progress: Progress = QUIET, choice: Ch
         ConfigError: for a task, a row or a seed that the study does not have.
     """
     place, since = Place(out, study.name), time.time()
-    (place.folder / CELLS).mkdir(parents=True, exist_ok=True)
+    make_folder(place.folder / CELLS)
     left = choice.cells(study)
     while left:
         busy = []
@@ -115,7 +115,7 @@ def run_study(study: Study, *, out: Path, progress: Progress = QUIET, choice: Ch
 def write_ladder(study: Study, *, out: Path) -> Studied:
     """Writes `ladder.json` and `ladder.html` of what is made so far, by whichever process."""
     place = Place(out, study.name)
-    (place.folder / CELLS).mkdir(parents=True, exist_ok=True)
+    make_folder(place.folder / CELLS)
     with claim(place.folder / ".ladder.lock", wait=True):
         cells = list(cells_of(study))
         found = {cell.recipe.name: measured(cell, place) for cell in cells}

@@ -235,6 +235,19 @@ def _pause(source: str, attempt: int) -> float:
     return whole * part
 
 
+def refuse_fruitless(outcome: Outcome, texts: int) -> None:
+    """Says so where nothing usable came of all the asking.
+
+    Raises:
+        GenerationError: with what is spent.
+    """
+    if not texts:
+        raise GenerationError(
+            f"no input came to a usable text, for {outcome.spent:.4f}; mend what is told above (is the server there? "
+            "does answer match? is max_tokens large enough?) and give the same command again"
+        )
+
+
 def refuse_unasked(outcome: Outcome, endpoint: Endpoint) -> None:
     """Says so where the budget left inputs unasked.
 
