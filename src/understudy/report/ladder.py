@@ -86,9 +86,9 @@ def decision_in_words(decision: Decision) -> str:
         said += ". The interval of the lead holds 0: within noise." if decision["within_noise"] else ". Beyond noise."
     else:
         said += "; there is nothing to compare it with."
-    left = [option for option in decision["options"] if option["dev"]["value"] is None]
-    names = ", ".join(f"{_named(option['method'])} ({_cells(option['finished'])})" for option in left)
-    told = f" Not compared: {names}." if left else ""
+    begun = [own for own in decision["options"] if own["dev"]["value"] is None and own["finished"]]
+    left = ", ".join(f"{_named(option['method'])} ({_cells(option['finished'])})" for option in begun)
+    told = f" Not compared: {left}." if left else ""
     return f"{said} Over {_cells(decision['cells'])}.{told}{beside}"
 
 
