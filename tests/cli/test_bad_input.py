@@ -180,6 +180,22 @@ def test_what_was_finished_is_kept(understudy: Command, project: Path) -> None:
     ]
 
 
+def test_asking_that_comes_to_nothing_is_no_success(
+    understudy: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens at that port: what happened is printed, and the exit code says that it was in vain."""
+    monkeypatch.setenv("SOME_KEY", "any")
+    endpoint = project / "endpoint.yaml"
+    endpoint.write_text("{model: m, base_url: 'http://127.0.0.1:9/v1', key: SOME_KEY, attempts: 1, max_tokens: 8}\n")
+    code, printed, complained = understudy(
+        "ask", project / "train.jsonl", "--endpoint", endpoint, "--out", project / "a"
+    )
+
+    assert code == 1
+    assert "0 inputs answered" in printed
+    assert "no input came to a usable text, for 0.0000; mend what is told above (is the server there?" in complained
+
+
 @pytest.mark.parametrize("command", [["report"], ["evaluate"], ["pool", "show"]])
 def test_a_folder_without_a_run_is_refused(understudy: Command, tmp_path: Path, command: list[str]) -> None:
     """By every command that takes one."""

@@ -45,6 +45,11 @@ def test_one_share_alone_is_not_set_over_a_methods(minimal: dict[str, Any]) -> N
             {"training": {"epoch": 3}},
             r"training\.epoch: unknown key; did you mean 'epochs'\? \(known here: accumulate, ",
         ),
+        ({"seed": 2**32}, r"  seed: Input should be less than 4294967296, got 4294967296"),
+        (
+            {"evaluation": {"resamples": 1}},
+            r"  evaluation\.resamples: Input .* than or equal to 20, got 1",
+        ),
         ({"trainig": {}}, r"  trainig: unknown key; did you mean 'training'\? \(known here: distil, "),
         ({"student": {"prune": {"form": "teacher"}}}, r"prune\.form: unknown key; did you mean 'from'\?"),
         ({"student": {"prune": {"decoder_layers": "few"}}}, r"  student\.prune\.decoder_layers: Input .* got 'few'"),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,18 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 def test_leaks_are_dropped_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
     """From what is learned, never from what is scored."""
+    said: list[str] = []
+
+    class Hearing(Silence):
+        def say(self, words: str) -> None:
+            said.append(words)
+
     task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "drop_from_train"}
-    data = read_data(make_data(bench(tiny, tmp_path, task)))
+    data = read_data(make_data(replace(bench(tiny, tmp_path, task), progress=Hearing())))
 
     assert [example.source for example in data.labeled] == ["x"]
     assert [example.source for example in data.test] == ["t", "y"]
+    assert said == ["1 labeled inputs stand in a held-out split too and take no part (task.leaks)"]
 
 
 def test_leaks_are_allowed_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def test_examples_are_told_with_the_metric_they_were_scored_by(finished: Run) ->
     assert shown["scores"]["joint_teaching"] == pytest.approx(sentence_chrf(text, shown["references"]).score)
 
 
+def test_a_test_set_too_small_for_intervals_is_told(finished: Run) -> None:
+    """A bootstrap over one example is sure of everything."""
+    assert finished.facts["notes"][0].startswith("Test has 8 examples: a bootstrap over so few")
+
+
 def test_a_finished_recipe_is_not_done_again(finished: Run, tiny: dict[str, Any], out: Path) -> None:
     """A second run finds every stage and delivers the same facts."""
     again = run(check_recipe(tiny), out=out)

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -36,6 +38,24 @@ def test_two_processes_share_the_work(file: Path, studied: Studied, tmp_path: Pa
     assert [(row["method"], row["seed"]) for row in done.ladder["rows"]] == [
         (row["method"], row["seed"]) for row in studied.ladder["rows"]
     ]
+
+
+def test_processes_end_with_the_one_that_started_them(
+    file: Path, tmp_path: Path, tiny: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the process itself asks its parent to end; left alone, it would go on for an hour."""
+    going_on = tmp_path / "python"
+    going_on.write_text(f'#!/bin/sh\necho $$ > "{tmp_path}/pid"\nkill -TERM $PPID\nexec sleep 3600\n')
+    going_on.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(going_on))
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as left:
+        run_processes(file, tiny, out=tmp_path, processes=1)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_processes_that_die_are_told(file: Path, tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,11 @@ def beyond_a_network(recipe: "Recipe") -> Iterator[str]:
             "without; give files.labeled, files.dev and files.test, or set teacher.endpoint"
         )
     yield from _relations_that_do_not_divide(recipe)
+    yield from _noise_without_dropout(recipe)
+
+
+def _noise_without_dropout(recipe: "Recipe") -> Iterator[str]:
+    """Told before the teacher is trained; of checkpoints the student's first step tells."""
     teacher = recipe.teacher
     if recipe.distil.noisy_teacher and isinstance(teacher, ScratchTeacher) and not teacher.scratch.dropout:
         yield (
@@ -65,10 +70,11 @@ def _relations_that_do_not_divide(recipe: "Recipe") -> Iterator[str]:
     if recipe.distil.relations and isinstance(teacher, ScratchTeacher) and isinstance(student, ScratchStudent):
         heads, width = teacher.scratch.heads, student.scratch.width
         if width % heads:
+            both = lcm(heads, student.scratch.heads)
             yield (
                 f"distil.relations cuts the student's states into the teacher's {heads} heads, and "
                 f"student.scratch.width is {width}, which they do not divide; use a width such as "
-                f"{-(-width // (both := lcm(heads, student.scratch.heads))) * both}"
+                f"{width - width % both + both}"
             )
 
 

@@ -197,7 +197,7 @@ def _check_cells(study: Study, where: str) -> None:
 
 def _scored_by(recipe: Recipe) -> dict[str, object]:
     """What decides which texts the rows of a task are scored on, and how: all that a pair must share."""
-    task = recipe.task.model_dump(exclude={"labeled_inputs", "unlabeled_inputs"})
+    task = recipe.task.model_dump()
     files = task.get("files") or {}
     return {
         "seed": recipe.seed,

@@ -97,7 +97,7 @@ def kept_layers(
     }
 
 
-def spread(total: int, keep: int) -> list[int]:
+def spread(total: int, keep: int, *, of: str = "layers") -> list[int]:
     """Which of `total` layers to keep when only their number is given: evenly spread, first and last kept.
 
     One layer alone is the first.
@@ -108,14 +108,14 @@ def spread(total: int, keep: int) -> list[int]:
     Source: Shleifer & Rush 2020 (arXiv:2010.13002).
     """
     if not 1 <= keep <= total:
-        raise ModelError(f"{keep} layers were asked for and there are {total}; keep between 1 and {total}")
+        raise ModelError(f"{keep} {of} were asked for and there are {total}; keep between 1 and {total}")
     # Halves are rounded up: Python's own rounding would prefer even layers.
     return [(2 * index * (total - 1) + keep - 1) // (2 * (keep - 1)) for index in range(keep)] if keep > 1 else [0]
 
 
 def _kept(part: str, wanted: int | Sequence[int], *, total: int) -> list[int]:
     if isinstance(wanted, int):
-        return spread(total, wanted)
+        return spread(total, wanted, of=f"{part} layers")
     kept = [layer + total if layer < 0 else layer for layer in wanted]
     if not kept or len(set(kept)) < len(kept) or not all(0 <= layer < total for layer in kept):
         raise ModelError(

@@ -76,16 +76,16 @@ def _teacher_targets(examples: Sequence[Example], readers: Readers, pool: Pseudo
 
     A text that the length limit cut has no end, and gets none: the student would learn to stop in mid-sentence.
     """
-    cuts, end = pool.offsets, readers.teacher.tokenizer.eos_token_id
-    rows = [pool.token_ids[cuts[i] : cuts[i + 1]] for i in range(len(pool))]
+    cuts = pool.offsets
+    rows = [pool.token_ids[cuts[i] : cuts[i + 1]].tolist() for i in range(len(pool))]
     if not readers.same_tokens:
+        end = readers.teacher.tokenizer.eos_token_id
+        whole = [end is None or row[-1] == end for row in rows]
         read = readers.student.targets(pool.texts)
-        rows = [
-            np.array(own if end in (None, row[-1]) else own[:-1] or own) for own, row in zip(read, rows, strict=True)
-        ]
+        rows = [row if ended or len(row) == 1 else row[:-1] for row, ended in zip(read, whole, strict=True)]
     of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
     for name, row in zip(pool.input_ids, rows, strict=True):
-        of_input[name].append(row.tolist())
+        of_input[name].append(row)
     return Targets.of([of_input[example.id] for example in examples])
 
 

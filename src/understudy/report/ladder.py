@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from understudy.report.facts import FINE_TUNED, NOTHING, TEACHER, Interval
-from understudy.report.ladder_facts import CellFacts, Decision, Ladder, MethodFacts, MissingFacts
+from understudy.report.ladder_facts import CellFacts, Decision, Ladder, MethodFacts, MissingFacts, far_enough
 from understudy.report.ladder_figures import ladder_figures
 from understudy.report.paper import CONTESTS, KEPT, TASKS, paper_row
 from understudy.report.tables import Cell, Table, _markdown
@@ -98,7 +98,9 @@ def headline(ladder: Ladder) -> str:
     state = "" if done == asked else f" {done} of {_cells(asked)} are finished."
     most = max((row["cells"] for row in ladder["summary"]), default=0)
     known = [
-        row for row in ladder["summary"] if row["dev"]["all"]["mean"]["value"] is not None and 2 * row["cells"] >= most
+        row
+        for row in ladder["summary"]
+        if row["dev"]["all"]["mean"]["value"] is not None and far_enough(row["cells"], most=most)
     ]
     if not known:
         return f"{ladder['study']}: no share of the gap is known yet.{state}"

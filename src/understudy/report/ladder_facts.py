@@ -82,7 +82,12 @@ class Option(TypedDict):
     carried: bool
     """Kept from the stage before."""
     finished: int
-    """Its cells; with less than half as many as another option has it is not compared."""
+    """Its cells; where they are not `far_enough` it is not compared."""
+
+
+def far_enough(cells: int, *, most: int) -> bool:
+    """Whether a row with so many finished cells may be compared with one that has the most: a few may be lucky."""
+    return cells > 0 and most <= 2 * cells
 
 
 class Decision(TypedDict):

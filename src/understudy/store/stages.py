@@ -28,7 +28,9 @@ MANIFEST = "manifest.json"
 LIBRARIES = ("understudy", "torch", "transformers", "ctranslate2")
 
 Work = Callable[[Path], Mapping[str, object]]
-"""Fills the folder it is given, which may hold the remains of a killed attempt; returns the stage's facts."""
+"""Fills the folder it is given, which may hold the remains of a killed attempt; returns the stage's facts.
+
+A fact `seconds` is the time of all attempts, where the work knows it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,6 @@ class Store:
                 inputs=keys,
                 files=checksums(partial),
                 facts=facts,
-                # Work that was killed and went on knows how long it took in all.
                 seconds=round(max(time.monotonic() - started, cast(float, facts.get("seconds", 0.0))), 3),
                 versions={library: version(library) for library in LIBRARIES},
             )

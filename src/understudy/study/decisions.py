@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from understudy.report.facts import FINE_TUNED, Interval
-from understudy.report.ladder_facts import CellFacts, Decision
+from understudy.report.ladder_facts import CellFacts, Decision, far_enough
 from understudy.study.means import Measure, across, counted, mean_share, primary_score, sign_of
 from understudy.study.rows import Measured
 from understudy.study.spread import Spread, interval_of
@@ -34,14 +34,10 @@ def decide(
         tasks: of the study, in its order.
     """
     most = max(map(len, options.values()), default=0)
-    compared = {name: {*own} for name, own in options.items() if own and 2 * len(own) >= most}
+    compared = {name: {*own} for name, own in options.items() if far_enough(len(own), most=most)}
     shared = set.intersection(*compared.values()) if compared else set()
-    spreads = {
-        name: across(
-            [own[at] for at in sorted(shared)] if name in compared else [], MEASURES[by], split=DEV, tasks=tasks
-        )
-        for name, own in options.items()
-    }
+    cells = {name: [own[at] for at in sorted(shared)] if name in compared else [] for name, own in options.items()}
+    spreads = {name: across(own, MEASURES[by], split=DEV, tasks=tasks) for name, own in cells.items()}
     lower = by == "score" and any(
         sign_of(own[at], own[at].primary_metric) < 0 for own in options.values() for at in own
     )

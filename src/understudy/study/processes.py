@@ -79,6 +79,8 @@ def _together(command: Sequence[str], logs: Sequence[Path]) -> list[int]:
     finally:
         for process in started:
             process.terminate()
+        for process in started:
+            process.wait()
         signal.signal(signal.SIGTERM, before)
 
 
