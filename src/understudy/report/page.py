@@ -69,7 +69,8 @@ def write_report(facts: Facts, folder: Path) -> Path:
 
 def _tables(facts: Facts) -> dict[str, tables.Table]:
     return {
-        "systems": tables.systems_table(facts),
+        "quality": tables.quality_table(facts),
+        "costs": tables.costs_table(facts),
         "gap": tables.gap_table(facts),
         "stages": tables.stages_table(facts),
         "data": tables.data_table(facts),

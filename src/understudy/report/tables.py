@@ -58,20 +58,26 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def systems_table(facts: Facts) -> Table:
-    """Quality and cost of each system, one row per system."""
+def quality_table(facts: Facts) -> Table:
+    """The scores of each system, one row per system."""
     metrics = metrics_of(facts)
-    costs = ("Parameters", "On disk", "Latency p50", "Latency p95", "Throughput", "Peak memory")
     return Table(
-        ("System", *(metric_label(metric) for metric in metrics), *costs),
+        ("System", *(metric_label(metric) for metric in metrics)),
         tuple(
             (
                 Cell(system_label(system["name"])),
                 *(_score(score_of(system, metric), places_of(facts, metric)) for metric in metrics),
-                *_costs(system),
             )
             for system in facts["systems"]
         ),
+    )
+
+
+def costs_table(facts: Facts) -> Table:
+    """What each system costs to run; a table of its own, for beside many metrics a page has no room for it."""
+    return Table(
+        ("System", "Parameters", "On disk", "Latency p50", "Latency p95", "Throughput", "Peak memory"),
+        tuple((Cell(system_label(system["name"])), *_costs(system)) for system in facts["systems"]),
     )
 
 
@@ -157,8 +163,9 @@ def bought_table(facts: Facts) -> Table:
 
 
 def markdown_table(facts: Facts) -> str:
-    """Systems and gap as two GitHub-flavoured Markdown tables, for a document of results."""
-    return "\n".join(_markdown(table) for table in (systems_table(facts), gap_table(facts)) if table.rows)
+    """Quality, costs and gap as GitHub-flavoured Markdown tables, for a document of results."""
+    tables = (quality_table(facts), costs_table(facts), gap_table(facts))
+    return "\n".join(_markdown(table) for table in tables if table.rows)
 
 
 def _costs(system: System) -> tuple[Cell, ...]:
