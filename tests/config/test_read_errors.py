@@ -67,7 +67,14 @@ def test_one_share_alone_is_not_set_over_a_methods(minimal: dict[str, Any]) -> N
             {"student": {"model": "m", "prune": {}}},
             r"student: needs exactly one of the keys model, scratch, prune, got \{'model': 'm', 'prune': \{\}\}",
         ),
-        ({"distil": None}, r"distil: Input should be a valid dictionary.* got None"),
+        (
+            {"distil": None},
+            r"distil: got None, but it is a section with keys of its own; its keys are final_finetune, ",
+        ),
+        (
+            {"distil": {"objective": "jsd"}},
+            r"distil\.objective: got 'jsd', but .* write \{kind: \.\.\.\}, where kind is one of .*cross_entropy, .*jsd",
+        ),
         ({"distil": {"method": 5}}, r"distil\.method: Input should be a valid string, got 5"),
         ({"distil": {"method": "joint"}}, r"unknown method 'joint'; known: attention_relations_kd, distillm, "),
         (
@@ -104,7 +111,10 @@ def test_a_finding_names_the_path_and_what_was_found(
         (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.source: 'a' names no column"),
         (b"task: {hub: {source: a, target: '{b'}}", r"task\.hub\.target: '\{b' has a brace without its other half"),
         (b"task: {hub: {}, files: {}}", r"task: needs exactly one of the keys files, hub, forecast"),
-        (b"task: {files: 5}\nteacher: 7", r"task\.files: Input should be a valid dictionary .*, got 5"),
+        (
+            b"task: {files: 5}\nteacher: 7",
+            r"task\.files: got 5, but it is a section with keys of its own; its keys are dev, ",
+        ),
     ],
 )
 def test_a_file_that_holds_no_recipe_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

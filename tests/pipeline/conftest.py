@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from understudy.config.read import check_recipe
 from understudy.pipeline.run import Run, run
@@ -46,8 +47,13 @@ def tiny() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def finished(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """That recipe, run."""
-    return run(check_recipe(tiny), out=tmp_path_factory.mktemp("runs"))
+    """That recipe, run on one thread: on some machines two add up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return run(check_recipe(tiny), out=tmp_path_factory.mktemp("runs"))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

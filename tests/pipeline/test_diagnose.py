@@ -104,10 +104,11 @@ def test_all_of_the_work_is_told(diagnosed: Diagnostics, told: Told) -> None:
 
 
 def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed: Diagnostics) -> None:
-    """A second call works on nothing and says the same."""
+    """A second call works on nothing and says the same, also where it does not ask for the costs by depth."""
     again = Told()
 
     assert diagnose(finished.folder, inputs=DEV, pruned=True, progress=again) == diagnosed
+    assert diagnose(finished.folder, inputs=DEV, progress=again) == diagnosed
     assert again.pieces == []
 
 

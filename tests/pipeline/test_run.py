@@ -129,6 +129,15 @@ def test_other_systems_are_scored_beside_the_run(finished: Run, tmp_path: Path) 
     assert [score.value for score in scores["rival"]] == [score.value for score in scores["teacher"]]
 
 
+def test_a_score_told_again_is_signed_as_in_the_report(finished: Run) -> None:
+    """Letter by letter, so that two signatures can be compared as texts."""
+    scores = score_split(finished.folder, split="test")
+    told = {system["name"]: system["scores"] for system in finished.facts["systems"]}
+
+    for name, own in scores.items():
+        assert {score.signature for score in own} == {score["signature"] for score in told[name].values()}
+
+
 def test_outputs_named_as_a_system_of_the_run_are_refused(finished: Run, tmp_path: Path) -> None:
     """They would stand in its place."""
     outputs = tmp_path / "teacher.txt"
@@ -150,7 +159,7 @@ def test_the_report_tells_what_the_teacher_took(finished: Run) -> None:
 
     assert names.index("texts") < names.index("pool")
     assert max(names.index("signal_gold"), names.index("signal_teacher")) < names.index("joint_teaching")
-    assert names.count("texts") == 2
+    assert names.count("texts") == 4  # two of each kind of input: one text, and three more
     assert len({stage["key"] for stage in finished.facts["stages"]}) == len(names)
 
 

@@ -14,7 +14,7 @@ from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.lessons import _teacher_targets
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import reader_of_checkpoint
-from understudy.pipeline.run import run
+from understudy.pipeline.run import Run, run
 from understudy.pool import PseudoTargetPool, write_shard
 from understudy.progress import Silence
 from understudy.records import Example, PseudoTarget
@@ -139,3 +139,51 @@ def test_a_student_with_other_tokens_cannot_match_distributions(
 
     with pytest.raises(VocabularyError, match="cross_entropy"):
         run(check_recipe(recipe), out=tmp_path / "runs")
+
+
+def test_more_unlabelled_inputs_leave_the_teacher_the_baseline_and_the_texts(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """A task that grew by inputs has the same pretrained teacher, which writes for the new inputs alone."""
+    lengths = {"max_source_tokens": 300, "max_target_tokens": 300}
+
+    def grown(unlabeled: int) -> Run:
+        recipe = variant(
+            tiny,
+            f"inputs_{unlabeled}",
+            task={"forecast": {**tiny["task"]["forecast"], "unlabeled": unlabeled}, **lengths},
+            teacher={"model": checkpoints["big"], "labels": "labeled", "finetune": tiny["teacher"]["finetune"]},
+            distil={"method": "sequence_level"},
+            pseudo_targets={"per_input": 1, "inputs": ["labeled", "unlabeled"]},
+        )
+        return run(check_recipe(recipe), out=tmp_path / "runs")
+
+    before = grown(12)
+    store = tmp_path / "runs" / "store"
+    texts = set(store.glob("texts-*"))
+    after = grown(40)
+    (new,) = set(store.glob("texts-*")) - texts
+
+    assert after.stages["data"].key != before.stages["data"].key
+    for name in ("teacher", "fine_tuned"):
+        assert (after.stages[name].key, after.stages[name].reused) == (before.stages[name].key, True)
+    assert len(PseudoTargetPool.open(new).inputs) == 40 - 12
+
+
+def test_a_student_from_scratch_is_known_by_the_tokens_it_reads(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """They are its pretrained teacher's: with another teacher its fine-tuned self is another one too."""
+    keys = set()
+    for name, checkpoint in checkpoints.items():
+        recipe = variant(
+            tiny,
+            name,
+            task={"max_source_tokens": 300, "max_target_tokens": 300},
+            teacher={"model": checkpoint},
+            distil={"method": "fine_tune"},
+            pseudo_targets={"per_input": 1},
+        )
+        keys.add(run(check_recipe(recipe), out=tmp_path / "runs").stages["fine_tuned"].key)
+
+    assert len(keys) == len(checkpoints)

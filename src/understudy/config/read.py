@@ -4,7 +4,7 @@ import copy
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,17 @@ def _finding(details: ErrorDetails, root: type[Section] = Recipe) -> str:
         return f"{path or root.__name__.lower()}: {details['msg'].removeprefix('Value error, ')}"
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
         return f"{path}: got {shortened(details['input'])}; kind is one of {', '.join(sorted(_tags(sections)))}"
+    if kind in {"model_attributes_type", "model_type"}:
+        return f"{path}: got {shortened(details['input'])}, but it is a section with keys of its own; {_keys(sections)}"
     return f"{path}: {details['msg']}, got {shortened(details['input'])}"
+
+
+def _keys(sections: Collection[type[Section]]) -> str:
+    """What may be written in a section that may be one of these."""
+    tags = ", ".join(sorted(_tags(sections)))
+    if any("kind" in section.model_fields for section in sections):
+        return f"write {{kind: ...}}, where kind is one of {tags}"
+    return f"its keys are {tags}"
 
 
 def shortened(value: object) -> str:

@@ -29,6 +29,19 @@ class PseudoTargets(Section):
     keep: Selection = KeepAll()
     """Which of an input's texts are taught; the pool they are chosen from is written once for all choices."""
 
+    @property
+    def of_one_search(self) -> int | None:
+        """How many texts of an input one search finds; None where texts are drawn one by one."""
+        match self.decoding:
+            case KBeams(beams=beams):
+                return beams
+            case DiverseBeam(groups=groups):
+                return groups
+            case Sampling():
+                return None
+            case _:
+                return 1
+
     @field_validator("inputs")
     @classmethod
     def _inputs_are_a_set(cls, inputs: tuple[InputKind, ...]) -> tuple[InputKind, ...]:
@@ -37,11 +50,7 @@ class PseudoTargets(Section):
 
     @model_validator(mode="after")
     def _enough_texts(self) -> Self:
-        most = {"greedy": 1, "beam": 1}.get(self.decoding.kind)
-        if isinstance(self.decoding, KBeams):
-            most = self.decoding.beams
-        if isinstance(self.decoding, DiverseBeam):
-            most = self.decoding.groups
+        most = self.of_one_search
         if most is not None and self.per_input > most:
             msg = (
                 f"per_input is {self.per_input}, but decoding {self.decoding.kind} writes at most {most} per input; "

@@ -1,5 +1,6 @@
 """Any system beside a run's own: outputs that other tools wrote, scored by the run's metrics."""
 
+from functools import partial
 from pathlib import Path
 
 from understudy.errors import EvaluationError, unknown_name
@@ -7,7 +8,7 @@ from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.bought import with_references
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import NLL, SCORED, can_tell, decoding_of, tally_of, tally_texts
+from understudy.pipeline.measure import NLL, SCORED, can_tell, fields_of, tally_of, tally_texts
 from understudy.pipeline.open import open_run
 from understudy.records import Score
 from understudy.report.facts import TEACHER
@@ -36,14 +37,14 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
     bought = opened.stages.get("bought")
     examples = getattr(with_references(recipe, data, bought) if bought else data, split)
     weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
-    fields = {"task": recipe.name, "data": opened.stages["data"].key[:8], "split": split}
+    said = partial(fields_of, recipe, opened.stages["data"], split)
     names = [system["name"] for system in opened.facts["systems"]]
     # A teacher behind an endpoint answers in the stage of what was bought.
     answers = {name: opened.stages[ANSWERS + name] if name != TEACHER or not bought else bought for name in names}
     metrics = [metric for metric in task.metrics if not (outputs and metric == NLL)]  # texts alone have no likelihood
     scores = {
         name: [
-            score(tally_of(stage, m, split, task, fields | decoding_of(recipe, stage)), weights_RN)
+            score(tally_of(stage, m, split, task, said(answers=stage)), weights_RN)
             for m in metrics
             if can_tell(stage, m, split)
         ]
@@ -56,5 +57,5 @@ def score_split(folder: Path, *, split: str, outputs: Path | None = None) -> dic
                 "by the file; rename the file"
             )
         predictions = read_outputs(outputs, examples)
-        scores[outputs.stem] = [score(tally_texts(m, predictions, task, fields), weights_RN) for m in metrics]
+        scores[outputs.stem] = [score(tally_texts(m, predictions, task, said()), weights_RN) for m in metrics]
     return scores

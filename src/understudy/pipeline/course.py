@@ -66,7 +66,6 @@ def learn(bench: Bench, course: Course, settings: Mapping[str, object], inputs: 
         "dev": recipe.evaluation.model_dump(include={"dev_decoding", "dev_inputs"}),
         "metric": recipe.task.primary_metric,
         "engine": recipe.engine,
-        "left": bench.left,
     }
     if recipe.task.primary_metric == "bertscore" and recipe.task.bertscore:
         shared["bertscore"] = recipe.task.bertscore.model_dump()

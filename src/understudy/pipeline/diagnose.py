@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from understudy.config.networks import EndpointTeacher
+from understudy.config.recipe import Recipe
 from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.generation.engine import cores
@@ -45,7 +46,7 @@ def diagnose(folder: Path, *, inputs: int = INPUTS, pruned: bool = False, progre
     Args:
         folder: of the run.
         inputs: at most so many dev inputs.
-        pruned: also measure the teacher with fewer layers.
+        pruned: also measure the teacher with fewer layers; what an earlier call measured is told in any case.
         progress: hears about long work.
 
     Raises:
@@ -80,7 +81,8 @@ def diagnose(folder: Path, *, inputs: int = INPUTS, pruned: bool = False, progre
         "pool": opened.facts.get("pool", {}),
     }
     facts["pool"].pop("samples", None)  # the report shows them
-    if pruned:
+    measured = _depth_settings(recipe, examples[:DEPTH_INPUTS])
+    if pruned or bench.store.found("depths", settings=measured, inputs={TEACHER: teacher}):
         stage = make_depths(bench, teacher, examples[:DEPTH_INPUTS])
         facts["depths"] = cast(Depths, read_json(stage.folder / FACTS))
     write_json(folder / "diagnostics.json", facts)
@@ -116,15 +118,8 @@ def make_diagnosis(bench: Bench, name: str, examples: Sequence[Example], inputs:
 def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) -> Finished:
     """The stage of what the teacher would cost with fewer layers."""
     recipe, device = bench.recipe, device_here()
-    longest = recipe.task.max_target_tokens
-    lengths = sorted({max(1, longest // part) for part in (8, 4, 2, 1)})
-    settings = {
-        "lengths": lengths,
-        "sources": [example.source for example in examples],
-        "prompt": recipe.task.prompt,
-        # The cost on another machine is another result.
-        "machine": [platform.machine(), device, cores(), THREADS],
-    }
+    settings = _depth_settings(recipe, examples)
+    lengths = cast(list[int], settings["lengths"])
 
     def work(folder: Path) -> Mapping[str, object]:
         side = side_of(recipe, teacher, examples)
@@ -153,6 +148,17 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
         return {}
 
     return bench.store.stage("depths", settings=settings, inputs={TEACHER: teacher}, work=work)
+
+
+def _depth_settings(recipe: Recipe, examples: Sequence[Example]) -> dict[str, object]:
+    longest = recipe.task.max_target_tokens
+    return {
+        "lengths": sorted({max(1, longest // part) for part in (8, 4, 2, 1)}),
+        "sources": [example.source for example in examples],
+        "prompt": recipe.task.prompt,
+        # The cost on another machine is another result.
+        "machine": [platform.machine(), device_here(), cores(), THREADS],
+    }
 
 
 def _shipped(opened: OpenedRun, name: str) -> Finished:

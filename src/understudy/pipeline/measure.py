@@ -152,10 +152,16 @@ def tally_texts(
     return tally(metric, predictions, checker=checker_of(task), encoder=encoder, fields=fields)
 
 
-def decoding_of(recipe: Recipe, stage: Finished) -> dict[str, str]:
-    """How a system's answers were drawn, for the signature: an endpoint answers as it writes."""
-    bought = stage.manifest.stage == "bought"
-    return {"decoding": (recipe.pseudo_targets if bought else recipe.evaluation).decoding.kind}
+def fields_of(recipe: Recipe, data: Finished, split: str, *, answers: Finished | None = None) -> dict[str, str]:
+    """What a signature says of texts: whose answers to what, and how the answers of `answers` were drawn.
+
+    An endpoint answers as it writes; how outputs that somebody brought were drawn, nobody knows.
+    """
+    said = {"task": recipe.name, "data": data.key[:8]}
+    if answers:
+        bought = answers.manifest.stage == "bought"
+        said["decoding"] = (recipe.pseudo_targets if bought else recipe.evaluation).decoding.kind
+    return {**said, "split": split}
 
 
 def can_tell(stage: Finished, metric: MetricName, split: str) -> bool:

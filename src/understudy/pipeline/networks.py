@@ -155,6 +155,8 @@ def student_settings(recipe: Recipe) -> dict[str, object]:
     settings: dict[str, object] = {"student": recipe.student.model_dump(exclude={"finetune"})}
     if isinstance(recipe.student, PretrainedStudent):
         settings["identity"] = identity(recipe.student.model)
+    if isinstance(recipe.student, ScratchStudent) and isinstance(recipe.teacher, PretrainedTeacher):
+        settings["tokens"] = identity(recipe.teacher.model)
     return settings
 
 

@@ -14,7 +14,7 @@ from understudy.evaluation.examples import Comparison, best_and_worst
 from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
-from understudy.pipeline.measure import answers_of, can_tell, decoding_of, tally_of
+from understudy.pipeline.measure import answers_of, can_tell, fields_of, tally_of
 from understudy.pipeline.teach import STUDENT_TEXT
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
@@ -110,11 +110,10 @@ def _untold_parts(stage: Finished, told: set[str]) -> Iterator[Finished]:
 
 def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
     method, answers = recipe.distil.method, evidence.answers
-    fields = {"task": recipe.name, "data": evidence.data.key[:8]}
     tallies: dict[str, dict[str, dict[str, Tally]]] = {
         split: {
             name: {
-                m: tally_of(stage, m, split, recipe.task, {**fields, **decoding_of(recipe, stage), "split": split})
+                m: tally_of(stage, m, split, recipe.task, fields_of(recipe, evidence.data, split, answers=stage))
                 for m in recipe.task.metrics
                 if can_tell(stage, m, split)
             }

@@ -96,12 +96,13 @@ def learn(bench: Bench) -> Learned:
     if recipe.distil.targets.teacher or recipe.distil.targets.student:
         taught_inputs(recipe, data)
     begun = dict(stages)
-    stages["teacher"] = make_teacher(bench, data, readers, begun)
+    own_tokens = {"tokenizer": tokenizer} if tokenizer else {}
+    stages["teacher"] = make_teacher(bench, data, readers, own_tokens)
     if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
         stages["cut"] = cut
     if _needs_pool(recipe):
         stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"], limits(recipe))
-    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], begun)
+    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], own_tokens)
     method = recipe.distil.method
     stages |= _generations(bench, data, readers, begun, stages)
     if recipe.distil.final_finetune is not None:

@@ -1,6 +1,6 @@
 """The stages in which a network learns: teacher, baseline, student, and the student's last lesson on gold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from understudy.pipeline.networks import (
 )
 from understudy.pipeline.readers import Reader
 from understudy.pipeline.signals import make_signals, read_signals
-from understudy.records import TaskData
+from understudy.records import Example, TaskData
 from understudy.store import Finished
+from understudy.store.stages import content_key
 from understudy.training.loop import WriteTexts
 from understudy.training.mixture import Mixture
 from understudy.training.student_text import StudentWriter
@@ -33,7 +34,11 @@ STUDENT_TEXT = "student_text"
 
 
 def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping[str, Finished]) -> Finished:
-    """The stage of the teacher: fine-tuned on the labels it may see, or taken as it is."""
+    """The stage of the teacher: fine-tuned on the labels it may see, or taken as it is.
+
+    `inputs` holds the tokenizer of one from scratch. What the task has beside gold is nothing to it, so that a task
+    with more unlabelled inputs has the same teacher.
+    """
     teacher = bench.recipe.teacher
     assert not isinstance(teacher, EndpointTeacher)  # noqa: S101 - what an endpoint writes is bought
     finetune = teacher.finetune
@@ -43,6 +48,7 @@ def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping
     if finetune is None:
         return bench.store.stage("teacher", settings=settings, inputs=inputs, work=_as_it_is(bench, readers.teacher))
     examples = (*data.labeled, *(data.withheld if teacher.labels == "all" else ()))
+    settings["gold"] = _gold_key(examples, data.dev)
     course = Course(
         name="teacher",
         title="teacher learns gold",
@@ -61,7 +67,7 @@ def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping
 def make_baseline(
     bench: Bench, data: TaskData, readers: Readers, teacher: Finished, inputs: Mapping[str, Finished]
 ) -> Finished:
-    """The stage of the fine-tuned student: the same student on gold alone."""
+    """The stage of the fine-tuned student: the same student on gold alone; `inputs` holds a tokenizer made here."""
     finetune = bench.recipe.student.finetune
     course = Course(
         name="fine_tuned",
@@ -75,7 +81,8 @@ def make_baseline(
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=finetune.targets_per_source),
     )
     needed = inputs if not _is_pruned(bench.recipe) else {**inputs, "teacher": teacher}
-    return learn(bench, course, student_settings(bench.recipe) | {"training": finetune.model_dump()}, needed)
+    own = {"training": finetune.model_dump(), "gold": _gold_key(data.labeled, data.dev)}
+    return learn(bench, course, student_settings(bench.recipe) | own, needed)
 
 
 def make_student(
@@ -118,6 +125,7 @@ def make_student(
         "training": recipe.training.model_dump(),
         "distil": distil.model_dump(exclude={"method", "final_finetune", "generations", "noisy_student"}),
         "inputs": recipe.pseudo_targets.inputs,
+        "left": bench.left,
     }
     if not distil.noisy_student:  # only then, so that students made before this could be asked are found again
         settings["noisy_student"] = False
@@ -177,6 +185,11 @@ def _as_it_is(bench: Bench, reader: Reader) -> Callable[[Path], Mapping[str, obj
         return {}
 
     return work
+
+
+def _gold_key(examples: Iterable[Example], dev: Iterable[Example]) -> str:
+    """A key of the labels that a network learns and is chosen by."""
+    return content_key([[(example.source, example.targets) for example in split] for split in (examples, dev)])
 
 
 def _is_pruned(recipe: Recipe) -> bool:

@@ -33,12 +33,16 @@ def rows_of(
     return mark_copies(rows)
 
 
-def joined(portions: Iterable[Iterable[PseudoTarget]]) -> list[PseudoTarget]:
-    """The texts of several portions as one: input by input, in the order of their first text.
+def joined(portions: Iterable[Iterable[PseudoTarget]], inputs: Iterable[str]) -> list[PseudoTarget]:
+    """The texts of several portions as one, input by input.
 
     The samples of an input are numbered through, portion by portion, and copies are counted over all of them.
+
+    Args:
+        portions: their rows.
+        inputs: the ids of all inputs, in the order in which their texts are to stand.
     """
-    of_input: dict[str, list[PseudoTarget]] = {}
+    of_input: dict[str, list[PseudoTarget]] = {name: [] for name in inputs}
     for row in chain.from_iterable(portions):
-        of_input.setdefault(row.input_id, []).append(row)
+        of_input[row.input_id].append(row)
     return mark_copies([replace(row, sample=sample) for rows in of_input.values() for sample, row in enumerate(rows)])

@@ -25,6 +25,8 @@ from understudy.store.disk import checksums, make_folder, publish, read_json, ro
 FORMAT = 1
 """Raised whenever a stage's files change their meaning, so that old ones are not reused."""
 MANIFEST = "manifest.json"
+KEY = "?" * 16
+"""Matches the key in the name of a finished stage; the name of one that is being made goes on."""
 LIBRARIES = ("understudy", "torch", "transformers", "ctranslate2")
 
 Work = Callable[[Path], Mapping[str, object]]
@@ -102,6 +104,25 @@ class Store:
             publish(partial, final)
             self.made.add(key)
         return replace(open_stage(final), reused=False)  # read back: facts are the same JSON now and on reuse
+
+    def found(self, name: str, *, settings: Mapping[str, object], inputs: Mapping[str, Finished]) -> list[Finished]:
+        """The finished stages that were made from `inputs` and have these settings, whatever others they have.
+
+        Raises:
+            StoreError: if files of one are missing.
+        """
+        wanted = {"inputs": {label: stage.key for label, stage in inputs.items()}, "settings": settings}
+        return [
+            open_stage(path.parent)
+            for path in sorted(self.root.glob(f"{name}-{KEY}/{MANIFEST}"))
+            if content_key(_like(wanted, read_json(path))) == content_key(wanted)
+        ]
+
+
+def _like(wanted: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, object]:
+    """What a manifest says of that which is wanted."""
+    own: dict[str, object] = manifest["settings"]
+    return {"inputs": manifest["inputs"], "settings": {name: own.get(name) for name in wanted["settings"]}}
 
 
 def open_stage(folder: Path) -> Finished:

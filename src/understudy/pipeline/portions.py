@@ -1,0 +1,165 @@
+"""Portions of the pool: stages that hold some texts of some inputs, so that the teacher writes no text twice.
+
+Portions are of one line where all that decides a text is the same but the input: the teacher, how it writes, which of
+an input's texts they are. Whatever a finished portion of the line holds is taken over, whichever run had it written,
+and the teacher writes for the other inputs alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+from understudy.config.recipe import InputKind, PseudoTargets
+from understudy.generation import engine_for, open_engine
+from understudy.models.checkpoint import load_network
+from understudy.pipeline.bench import Bench, device_here
+from understudy.pipeline.networks import NETWORK
+from understudy.pipeline.readers import Reader
+from understudy.pool.pool import PseudoTargetPool
+from understudy.records import Example, PseudoTarget
+from understudy.store import Finished
+from understudy.store.disk import read_json, write_json
+from understudy.store.stages import content_key
+from understudy.teacher.writing import write_pool
+
+TOGETHER = 4
+"""Samples of an input that are drawn together: with one at a time, long inputs would be encoded once per sample."""
+SOURCES = "sources.json"
+"""File of a portion: the key of each source -> the id its texts have there."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes, and for which recipe: what all portions of a pool share."""
+
+    bench: Bench
+    reader: Reader
+    teacher: Finished
+    limits: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is taken of one portion."""
+
+    portion: Finished
+    names: Mapping[str, str]
+    """The ids that inputs have there -> their ids in the task."""
+    start: int
+    """Which text of its input the portion's first one is."""
+
+    def rows(self, *, most: int) -> Iterator[PseudoTarget]:
+        """Its texts under the task's ids, of no input more than its first `most`, wherever those stand."""
+        for row in PseudoTargetPool.open(self.portion.folder):
+            if row.input_id in self.names and self.start + row.sample < most:
+                yield replace(row, input_id=self.names[row.input_id])
+
+
+def make_parts(writer: Writer, kind: InputKind, examples: Sequence[Example]) -> list[Part]:
+    """The texts of these inputs, part by part: those that were there, and those that the teacher writes now."""
+    return [
+        part
+        for start, count in portions_of(writer.bench.recipe.pseudo_targets)
+        for part in _parts(writer, kind, examples, start=start, count=count)
+    ]
+
+
+def portions_of(asked: PseudoTargets) -> list[tuple[int, int]]:
+    """First text and number of texts of each portion that holds what is asked.
+
+    Portions are written whole, also where not all of the last one is taught: so a text is the same however many of
+    its input are asked. One search finds all its texts at once; samples come alone, three, and `TOGETHER` at a time.
+    """
+    if asked.of_one_search is not None:
+        return [(0, asked.of_one_search)]
+    bounds = [0, 1, *range(TOGETHER, asked.per_input + TOGETHER, TOGETHER)]
+    return [(start, end - start) for start, end in pairwise(bounds) if start < asked.per_input]
+
+
+def _parts(writer: Writer, kind: InputKind, examples: Sequence[Example], *, start: int, count: int) -> list[Part]:
+    line = _line(writer, start=start, count=count)
+    lacking = {content_key(example.source): example for example in examples}
+    parts: list[Part] = []
+    for portion, known in _found(writer, line, lacking):
+        names = {known[source]: lacking.pop(source).id for source in known if source in lacking}
+        if names:
+            parts.append(Part(portion, names, start))
+    if lacking:
+        if parts:
+            there = f"{len(examples) - len(lacking)} of {len(examples)} {kind} inputs"
+            writer.bench.progress.say(f"{there} have texts {start + 1} to {start + count} already")
+        written = _write(writer, kind, lacking, line, grows=bool(parts))
+        parts.append(Part(written, {example.id: example.id for example in lacking.values()}, start))
+    return parts
+
+
+def _line(writer: Writer, *, start: int, count: int) -> dict[str, object]:
+    """The settings that portions of one line share."""
+    recipe = writer.bench.recipe
+    return {
+        "start": start,
+        "count": count,
+        "decoding": recipe.pseudo_targets.decoding.model_dump(),
+        "shard_inputs": recipe.pseudo_targets.shard_inputs,
+        "seed": recipe.seed,
+        "engine": recipe.engine,
+        "limits": writer.limits,
+    }
+
+
+def _found(
+    writer: Writer, line: Mapping[str, object], wanted: Mapping[str, Example]
+) -> list[tuple[Finished, dict[str, str]]]:
+    """The line's portions with their sources: first that of just these inputs, else those that hold most of them."""
+    found = [
+        (portion, cast(dict[str, str], read_json(portion.folder / SOURCES)))
+        for portion in writer.bench.store.found("texts", settings=line, inputs={"teacher": writer.teacher})
+    ]
+    return sorted(found, key=lambda one: (-len(one[1].keys() & wanted.keys()), len(one[1]), one[0].key))
+
+
+def _write(
+    writer: Writer, kind: InputKind, lacking: Mapping[str, Example], line: Mapping[str, object], *, grows: bool
+) -> Finished:
+    """The stage of the texts that are not there yet; what is added to others draws with a seed of its own."""
+    bench, reader, sources = writer.bench, writer.reader, content_key(list(lacking))
+    recipe, (start, count) = bench.recipe, (cast(int, line["start"]), cast(int, line["count"]))
+    drawn = {"seed": recipe.seed, "inputs": kind, "start": start} | ({"sources": sources} if grows else {})
+    seed = int(content_key(drawn), 16) % 2**31
+
+    def work(folder: Path) -> Mapping[str, object]:
+        examples = tuple(lacking.values())
+        network = load_network(str(writer.teacher.folder / NETWORK)).to(device_here())
+        decoding = recipe.pseudo_targets.decoding
+        title = f"teacher writes texts {start + 1} to {start + count} of {kind} inputs"
+        with (
+            open_engine(engine_for(recipe.engine, decoding), network, reader.tokenizer) as engine,
+            bench.progress.work(title, len(examples), "input") as advance,
+        ):
+            write_pool(
+                engine,
+                dict(zip((example.id for example in examples), reader.sources(examples), strict=True)),
+                decoding=decoding,
+                per_input=count,
+                max_tokens=recipe.task.max_target_tokens,
+                seed=seed,
+                shard_inputs=recipe.pseudo_targets.shard_inputs,
+                decode=reader.text,
+                provenance={
+                    "teacher": writer.teacher.key,
+                    "engine": engine.name,
+                    "decoding": decoding.model_dump_json(),
+                    "seed": str(recipe.seed),
+                    "inputs": kind,
+                    "start": str(start),
+                },
+                folder=folder,
+                advance=advance,
+            )
+        write_json(folder / SOURCES, {source: example.id for source, example in lacking.items()})
+        return {"texts": count * len(examples)}
+
+    settings = {**line, "sources": sources, "drawn": seed}
+    return bench.store.stage("texts", settings=settings, inputs={"teacher": writer.teacher}, work=work)
