@@ -134,6 +134,7 @@ REFUSED = {
     "empty source": ({"source": " ", "target": "b"}, r"line 2: 'source' is empty; fill it in or remove"),
     "empty target": ({"source": "a", "target": "\n"}, r"line 2: 'target' is empty; fill it in or remove"),
     "empty list": ({"source": "a", "target": []}, r"line 2: 'target' is an empty list; give a target"),
+    "null": ({"source": "a", "target": None}, r"line 2: 'target' is null; give a target or move it to unlabeled"),
     "number": ({"source": "a", "target": 3}, r"line 2: 'target' is 3, a int; it must be a text"),
     "number in list": ({"source": "a", "targets": ["b", 3]}, r"line 2: 'targets' is 3, a int; it must be a text"),
     "both": ({"source": "a", "target": "b", "targets": ["c"]}, r"line 2: has both 'target' and 'targets'; keep one"),

@@ -149,6 +149,8 @@ def targets_of(record: Record, fields: Fields) -> tuple[str, ...]:
     if len(given) > 1:
         raise DataError(f"{record.where}: has both {given[0]!r} and {given[1]!r}; keep one of them")
     if not given:
+        if null := record.values.keys() & {fields.target, fields.targets}:
+            raise DataError(f"{record.where}: {min(null)!r} is null; give a target or move it to unlabeled")
         raise missing(record, fields.target, "task.fields.target")
     value = record.values[given[0]]
     texts = value if isinstance(value, list) else [value]
