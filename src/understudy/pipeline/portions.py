@@ -58,11 +58,15 @@ class Part:
 
 
 def make_parts(writer: Writer, kind: InputKind, examples: Sequence[Example]) -> list[Part]:
-    """The texts of these inputs, part by part: those that were there, and those that the teacher writes now."""
+    """The texts of these inputs, part by part: those that were there, and those that the teacher writes now.
+
+    No two examples have the same source.
+    """
+    wanted = {content_key(example.source): example for example in examples}
     return [
         part
         for start, count in portions_of(writer.bench.recipe.pseudo_targets)
-        for part in _parts(writer, kind, examples, start=start, count=count)
+        for part in _parts(writer, kind, wanted, start=start, count=count)
     ]
 
 
@@ -78,17 +82,16 @@ def portions_of(asked: PseudoTargets) -> list[tuple[int, int]]:
     return [(start, end - start) for start, end in pairwise(bounds) if start < asked.per_input]
 
 
-def _parts(writer: Writer, kind: InputKind, examples: Sequence[Example], *, start: int, count: int) -> list[Part]:
-    line = _line(writer, start=start, count=count)
-    lacking = {content_key(example.source): example for example in examples}
+def _parts(writer: Writer, kind: InputKind, wanted: Mapping[str, Example], *, start: int, count: int) -> list[Part]:
+    line, lacking = _line(writer, start=start, count=count), dict(wanted)
     parts: list[Part] = []
-    for portion, known in _found(writer, line, lacking):
+    for portion, known in _found(writer, line, wanted):
         names = {known[source]: lacking.pop(source).id for source in known if source in lacking}
         if names:
             parts.append(Part(portion, names, start))
     if lacking:
         if parts:
-            there = f"{len(examples) - len(lacking)} of {len(examples)} {kind} inputs"
+            there = f"{len(wanted) - len(lacking)} of {len(wanted)} {kind} inputs"
             writer.bench.progress.say(f"{there} have texts {start + 1} to {start + count} already")
         written = _write(writer, kind, lacking, line, grows=bool(parts))
         parts.append(Part(written, {example.id: example.id for example in lacking.values()}, start))
