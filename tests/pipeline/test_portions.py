@@ -81,6 +81,7 @@ def test_more_inputs_leave_the_texts_of_those_before(desk: Desk) -> None:
     """Only the new ones are written for, wherever they stand among the others; the pool is in the task's order."""
     before = desk.texts(cut(desk.data, unlabeled=15))
     there = desk.portions()
+    made = desk.pool({"kind": "all"})
     after = desk.texts()
     new = [PseudoTargetPool.open(folder) for folder in desk.portions() - there]
 
@@ -89,6 +90,7 @@ def test_more_inputs_leave_the_texts_of_those_before(desk: Desk) -> None:
     assert {name for pool in new for name in pool.inputs} == after.keys() - before.keys()
     assert len(new) == 3
     assert desk.texts() == after
+    assert desk.pool({"kind": "all"}).key == made.key
     assert desk.portions() == there | {pool.folder for pool in new}
 
 

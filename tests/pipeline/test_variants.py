@@ -187,3 +187,27 @@ def test_a_student_from_scratch_is_known_by_the_tokens_it_reads(
         keys.add(run(check_recipe(recipe), out=tmp_path / "runs").stages["fine_tuned"].key)
 
     assert len(keys) == len(checkpoints)
+
+
+def test_a_teacher_that_stays_the_same_answers_another_test_anew(
+    tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    """It is known by what it learned, its answers by what it was asked and is compared with."""
+    made = []
+    for references in (2, 3):
+        recipe = variant(
+            tiny,
+            f"references_{references}",
+            task={
+                "forecast": {**tiny["task"]["forecast"], "references": references},
+                "max_source_tokens": 300,
+                "max_target_tokens": 300,
+            },
+            teacher={"model": checkpoints["big"]},
+            distil={"method": "fine_tune"},
+            pseudo_targets={"per_input": 1},
+        )
+        made.append(run(check_recipe(recipe), out=tmp_path / "runs").stages)
+
+    assert made[0]["teacher"].key == made[1]["teacher"].key
+    assert made[0]["answers_teacher"].key != made[1]["answers_teacher"].key

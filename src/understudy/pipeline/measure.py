@@ -34,6 +34,7 @@ from understudy.progress import UNHEARD, Advance
 from understudy.records import Example, Prediction, TaskData
 from understudy.store import Finished
 from understudy.store.disk import write_json
+from understudy.store.stages import content_key
 from understudy.tasks import CHECKERS
 
 NLL = "nll"
@@ -114,6 +115,8 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
         "nll": NLL in recipe.task.metrics,
         "max_tokens": recipe.task.max_target_tokens,
         "prompt": recipe.task.prompt,
+        # A system is known by what it learned, not by what it is asked.
+        "asked": content_key([[(one.id, one.source, one.targets) for one in getattr(data, split)] for split in SCORED]),
     }
 
     def work(folder: Path) -> Mapping[str, object]:

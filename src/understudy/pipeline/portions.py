@@ -127,7 +127,7 @@ def _write(
     writer: Writer, kind: InputKind, lacking: Mapping[str, Example], line: Mapping[str, object], *, grows: bool
 ) -> Finished:
     """The stage of the texts that are not there yet; what is added to others draws with a seed of its own."""
-    bench, reader, sources = writer.bench, writer.reader, content_key(list(lacking))
+    bench, reader, sources = writer.bench, writer.reader, content_key([(key, one.id) for key, one in lacking.items()])
     recipe, (start, count) = bench.recipe, (cast(int, line["start"]), cast(int, line["count"]))
     drawn = {"seed": recipe.seed, "inputs": kind, "start": start} | ({"sources": sources} if grows else {})
     seed = int(content_key(drawn), 16) % 2**31

@@ -50,7 +50,9 @@ def _written(writer: Writer, data: TaskData) -> Finished:
         return {"statistics": PseudoTargetPool.open(folder).statistics(eos_id=writer.reader.tokenizer.eos_token_id)}
 
     settings = {"inputs": content_key(list(inputs.items())), "per_input": asked.per_input}
-    portions = {f"texts_{number}": part.portion for number, part in enumerate(parts)}
+    # In an order that does not depend on which of them were found and which are new.
+    in_order = sorted({(part.start, part.portion.key): part.portion for part in parts}.items())
+    portions = {f"texts_{number}": portion for number, (_, portion) in enumerate(in_order)}
     return writer.bench.store.stage("pool", settings=settings, inputs=portions, work=work)
 
 
