@@ -223,7 +223,7 @@ def _walk(location: Iterable[str | int], root: type[Section]) -> tuple[list[str]
 def _tags(sections: Iterable[type[Section]]) -> set[str]:
     """The names of variants: their `kind`, or the keys that only they have."""
     kinds = {s.model_fields["kind"].default for s in sections if "kind" in s.model_fields}
-    return kinds or {name for s in sections for name in s.model_fields}
+    return kinds or {field.alias or name for s in sections for name, field in s.model_fields.items()}
 
 
 def _sections(annotation: object) -> set[type[Section]]:
