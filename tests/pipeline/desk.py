@@ -46,7 +46,7 @@ class Desk:
 
     def pool(self, keep: dict[str, Any], data: TaskData | None = None, **asked: object) -> Finished:
         """The pool that is taught."""
-        return make_pool(self.bench(keep, **asked), data or self.data, self.reader, self.teacher, LIMITS)
+        return make_pool(self.bench(keep, **asked), data or self.data, self.reader, self.teacher)
 
     def texts(self, data: TaskData | None = None, **asked: object) -> dict[str, list[str]]:
         """The texts of each input of a pool that keeps all, in its order."""

@@ -30,7 +30,7 @@ def test_two_processes_share_the_work(file: Path, studied: Studied, tmp_path: Pa
     words = [(done.folder / f"process-{number}.log").read_text() for number in (1, 2)]
     worked = Counter(title for own in words for title in re.findall(r"^(.*): done in", own, re.MULTILINE))
     shared = ["teacher learns gold", "teacher answers dev", "teacher answers test", "teacher listens to gold"]
-    shared.append("teacher writes texts 1 to 1 of labeled inputs")
+    shared.append("teacher writes text 1 of labeled inputs")
     systems = ["fine_tuned", "logits_kd", "sequence_level"]
     of_each_seed = ["student learns gold (baseline)", *(f"student learns by {name}" for name in systems[1:])]
     of_each_seed += [f"{name} answers {split}" for name in systems for split in ("dev", "test")]

@@ -49,12 +49,11 @@ def learn_from_endpoint(bench: Bench) -> Learned:
     reader = _reader(recipe, stages.get("tokenizer"))
     bench, data = fitted(bench, data, (reader,))
     begun = dict(stages)
-    own_tokens = {name: stage for name, stage in begun.items() if name == "tokenizer"}
     stages["pool"] = _make_pool(bench, data, reader, begun)
     method, readers = recipe.distil.method, Readers(reader, reader)
     shipped: dict[str, Finished] = {}
     if data.labeled:
-        shipped[FINE_TUNED] = make_baseline(bench, data, readers, stages["bought"], own_tokens)
+        shipped[FINE_TUNED] = make_baseline(bench, data, readers, stages["bought"], stages.get("tokenizer"))
     taught = begun | {"teacher": stages["bought"], "pool": stages["pool"]}
     shipped[method] = make_student(bench, data, readers, taught, origin=stages["bought"])
     stages |= shipped

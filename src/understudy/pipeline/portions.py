@@ -5,7 +5,7 @@ an input's texts they are. Whatever a finished portion of the line holds is take
 and the teacher writes for the other inputs alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from understudy.config.recipe import InputKind, PseudoTargets
 from understudy.generation import engine_for, open_engine
 from understudy.models.checkpoint import load_network
 from understudy.pipeline.bench import Bench, device_here
+from understudy.pipeline.course import limits
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
@@ -27,7 +28,7 @@ from understudy.teacher.writing import write_pool
 TOGETHER = 4
 """Samples of an input that are drawn together: with one at a time, long inputs would be encoded once per sample."""
 SOURCES = "sources.json"
-"""File of a portion: the key of each source -> the id its texts have there."""
+"""File of a portion: the keys of its sources, which are the ids of the inputs there."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Writer:
     bench: Bench
     reader: Reader
     teacher: Finished
-    limits: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Part:
 
     portion: Finished
     names: Mapping[str, str]
-    """The ids that inputs have there -> their ids in the task."""
+    """Keys of sources -> the ids that their inputs have in the task."""
     start: int
     """Which text of its input the portion's first one is."""
 
@@ -85,16 +85,17 @@ def portions_of(asked: PseudoTargets) -> list[tuple[int, int]]:
 def _parts(writer: Writer, kind: InputKind, wanted: Mapping[str, Example], *, start: int, count: int) -> list[Part]:
     line, lacking = _line(writer, start=start, count=count), dict(wanted)
     parts: list[Part] = []
-    for portion, known in _found(writer, line, wanted):
-        names = {known[source]: lacking.pop(source).id for source in known if source in lacking}
+    for portion, sources in _found(writer, line, wanted.keys()):
+        names = {source: lacking.pop(source).id for source in sources if source in lacking}
         if names:
             parts.append(Part(portion, names, start))
     if lacking:
+        which = f"text {start + 1}" if count == 1 else f"texts {start + 1} to {start + count}"
         if parts:
             there = f"{len(wanted) - len(lacking)} of {len(wanted)} {kind} inputs"
-            writer.bench.progress.say(f"{there} have texts {start + 1} to {start + count} already")
-        written = _write(writer, kind, lacking, line, grows=bool(parts))
-        parts.append(Part(written, {example.id: example.id for example in lacking.values()}, start))
+            writer.bench.progress.say(f"{there} have {which} already")
+        written = _write(writer, lacking, line, title=f"teacher writes {which} of {kind} inputs")
+        parts.append(Part(written, {source: example.id for source, example in lacking.items()}, start))
     return parts
 
 
@@ -108,61 +109,52 @@ def _line(writer: Writer, *, start: int, count: int) -> dict[str, object]:
         "shard_inputs": recipe.pseudo_targets.shard_inputs,
         "seed": recipe.seed,
         "engine": recipe.engine,
-        "limits": writer.limits,
+        "limits": limits(recipe),
     }
 
 
-def _found(
-    writer: Writer, line: Mapping[str, object], wanted: Mapping[str, Example]
-) -> list[tuple[Finished, dict[str, str]]]:
+def _found(writer: Writer, line: Mapping[str, object], wanted: KeysView[str]) -> list[tuple[Finished, list[str]]]:
     """The line's portions with their sources: first that of just these inputs, else those that hold most of them."""
     found = [
-        (portion, cast(dict[str, str], read_json(portion.folder / SOURCES)))
+        (portion, cast(list[str], read_json(portion.folder / SOURCES)["sources"]))
         for portion in writer.bench.store.found("texts", settings=line, inputs={"teacher": writer.teacher})
     ]
-    return sorted(found, key=lambda one: (-len(one[1].keys() & wanted.keys()), len(one[1]), one[0].key))
+    return sorted(found, key=lambda one: (-len(wanted & set(one[1])), len(one[1]), one[0].key))
 
 
-def _write(
-    writer: Writer, kind: InputKind, lacking: Mapping[str, Example], line: Mapping[str, object], *, grows: bool
-) -> Finished:
-    """The stage of the texts that are not there yet; what is added to others draws with a seed of its own."""
-    bench, reader, sources = writer.bench, writer.reader, content_key([(key, one.id) for key, one in lacking.items()])
-    recipe, (start, count) = bench.recipe, (cast(int, line["start"]), cast(int, line["count"]))
-    drawn = {"seed": recipe.seed, "inputs": kind, "start": start} | ({"sources": sources} if grows else {})
-    seed = int(content_key(drawn), 16) % 2**31
+def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, object], *, title: str) -> Finished:
+    """The stage of the texts that are not there yet."""
+    bench, reader, recipe = writer.bench, writer.reader, writer.bench.recipe
+    asked, count = recipe.pseudo_targets, cast(int, line["count"])
+    settings = {**line, "sources": content_key(list(lacking))}
+    # Of all settings, so that no two portions are drawn with the same random numbers.
+    seed = int(content_key(settings), 16) % 2**31
 
     def work(folder: Path) -> Mapping[str, object]:
-        examples = tuple(lacking.values())
         network = load_network(str(writer.teacher.folder / NETWORK)).to(device_here())
-        decoding = recipe.pseudo_targets.decoding
-        title = f"teacher writes texts {start + 1} to {start + count} of {kind} inputs"
         with (
-            open_engine(engine_for(recipe.engine, decoding), network, reader.tokenizer) as engine,
-            bench.progress.work(title, len(examples), "input") as advance,
+            open_engine(engine_for(recipe.engine, asked.decoding), network, reader.tokenizer) as engine,
+            bench.progress.work(title, len(lacking), "input") as advance,
         ):
             write_pool(
                 engine,
-                dict(zip((example.id for example in examples), reader.sources(examples), strict=True)),
-                decoding=decoding,
+                dict(zip(lacking, reader.sources(list(lacking.values())), strict=True)),
+                decoding=asked.decoding,
                 per_input=count,
                 max_tokens=recipe.task.max_target_tokens,
                 seed=seed,
-                shard_inputs=recipe.pseudo_targets.shard_inputs,
+                shard_inputs=asked.shard_inputs,
                 decode=reader.text,
                 provenance={
                     "teacher": writer.teacher.key,
                     "engine": engine.name,
-                    "decoding": decoding.model_dump_json(),
+                    "decoding": asked.decoding.model_dump_json(),
                     "seed": str(recipe.seed),
-                    "inputs": kind,
-                    "start": str(start),
                 },
                 folder=folder,
                 advance=advance,
             )
-        write_json(folder / SOURCES, {source: example.id for source, example in lacking.items()})
-        return {"texts": count * len(examples)}
+        write_json(folder / SOURCES, {"sources": list(lacking)})
+        return {"texts": count * len(lacking)}
 
-    settings = {**line, "sources": sources, "drawn": seed}
     return bench.store.stage("texts", settings=settings, inputs={"teacher": writer.teacher}, work=work)

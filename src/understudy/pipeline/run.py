@@ -10,7 +10,6 @@ from understudy.config.networks import EndpointTeacher
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
-from understudy.pipeline.course import limits
 from understudy.pipeline.cut import make_cut
 from understudy.pipeline.data import make_data, read_data, taught_inputs
 from understudy.pipeline.endpoint import learn_from_endpoint
@@ -96,13 +95,12 @@ def learn(bench: Bench) -> Learned:
     if recipe.distil.targets.teacher or recipe.distil.targets.student:
         taught_inputs(recipe, data)
     begun = dict(stages)
-    own_tokens = {"tokenizer": tokenizer} if tokenizer else {}
-    stages["teacher"] = make_teacher(bench, data, readers, own_tokens)
+    stages["teacher"] = make_teacher(bench, data, readers, tokenizer)
     if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
         stages["cut"] = cut
     if _needs_pool(recipe):
-        stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"], limits(recipe))
-    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], own_tokens)
+        stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"])
+    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], tokenizer)
     method = recipe.distil.method
     stages |= _generations(bench, data, readers, begun, stages)
     if recipe.distil.final_finetune is not None:
@@ -127,7 +125,7 @@ def _generations(
         made[f"{recipe.distil.method}_{generation}"] = student
         readers, taught = Readers(readers.student, readers.student), {"teacher": student}
         if _needs_pool(recipe):
-            taught["pool"] = make_pool(bench, data, readers.teacher, student, limits(recipe))
+            taught["pool"] = make_pool(bench, data, readers.teacher, student)
     return made | {recipe.distil.method: make_student(bench, data, readers, {**begun, **taught}, origin=teacher)}
 
 

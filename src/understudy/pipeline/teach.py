@@ -33,15 +33,16 @@ from understudy.training.student_text import StudentWriter
 STUDENT_TEXT = "student_text"
 
 
-def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping[str, Finished]) -> Finished:
+def make_teacher(bench: Bench, data: TaskData, readers: Readers, tokenizer: Finished | None) -> Finished:
     """The stage of the teacher: fine-tuned on the labels it may see, or taken as it is.
 
-    `inputs` holds the tokenizer of one from scratch. What the task has beside gold is nothing to it, so that a task
-    with more unlabelled inputs has the same teacher.
+    What the task has beside gold is nothing to it, so that a task with more unlabelled inputs has the same teacher;
+    but one from scratch has a tokenizer that was made of them too.
     """
     teacher = bench.recipe.teacher
     assert not isinstance(teacher, EndpointTeacher)  # noqa: S101 - what an endpoint writes is bought
     finetune = teacher.finetune
+    inputs = {"tokenizer": tokenizer} if tokenizer else {}
     settings: dict[str, object] = {"teacher": teacher.model_dump(), "seed": bench.recipe.seed}
     if isinstance(teacher, PretrainedTeacher):
         settings["identity"] = identity(teacher.model)
@@ -65,9 +66,9 @@ def make_teacher(bench: Bench, data: TaskData, readers: Readers, inputs: Mapping
 
 
 def make_baseline(
-    bench: Bench, data: TaskData, readers: Readers, teacher: Finished, inputs: Mapping[str, Finished]
+    bench: Bench, data: TaskData, readers: Readers, teacher: Finished, tokenizer: Finished | None
 ) -> Finished:
-    """The stage of the fine-tuned student: the same student on gold alone; `inputs` holds a tokenizer made here."""
+    """The stage of the fine-tuned student: the same student on gold alone."""
     finetune = bench.recipe.student.finetune
     course = Course(
         name="fine_tuned",
@@ -80,9 +81,11 @@ def make_baseline(
         start=lambda: starting_student(bench, readers.student, teacher),
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=finetune.targets_per_source),
     )
-    needed = inputs if not _is_pruned(bench.recipe) else {**inputs, "teacher": teacher}
+    inputs = {"tokenizer": tokenizer} if tokenizer else {}
+    if _is_pruned(bench.recipe):
+        inputs["teacher"] = teacher
     own = {"training": finetune.model_dump(), "gold": _gold_key(data.labeled, data.dev)}
-    return learn(bench, course, student_settings(bench.recipe) | own, needed)
+    return learn(bench, course, student_settings(bench.recipe) | own, inputs)
 
 
 def make_student(

@@ -25,11 +25,9 @@ KINDS: tuple[InputKind, ...] = ("labeled", "unlabeled")
 SHARD = "shard-00000.parquet"
 
 
-def make_pool(
-    bench: Bench, data: TaskData, reader: Reader, teacher: Finished, limits: Mapping[str, object]
-) -> Finished:
+def make_pool(bench: Bench, data: TaskData, reader: Reader, teacher: Finished) -> Finished:
     """The stage that holds the pseudo-targets which are taught: all that were asked for, or the chosen of them."""
-    pool = _written(Writer(bench, reader, teacher, limits), data)
+    pool = _written(Writer(bench, reader, teacher), data)
     if isinstance(bench.recipe.pseudo_targets.keep, KeepAll):
         return pool
     return _kept(bench, data, reader, pool)
@@ -44,9 +42,7 @@ def _written(writer: Writer, data: TaskData) -> Finished:
 
     def work(folder: Path) -> Mapping[str, object]:
         rows = joined((part.rows(most=asked.per_input) for part in parts), inputs)
-        whole = PseudoTargetPool.open(parts[0].portion.folder).provenance
-        provenance = {name: text for name, text in whole.items() if name not in {"inputs", "start"}}
-        write_shard(folder / SHARD, rows, provenance)
+        write_shard(folder / SHARD, rows, PseudoTargetPool.open(parts[0].portion.folder).provenance)
         return {"statistics": PseudoTargetPool.open(folder).statistics(eos_id=writer.reader.tokenizer.eos_token_id)}
 
     settings = {"inputs": content_key(list(inputs.items())), "per_input": asked.per_input}

@@ -112,10 +112,11 @@ class Store:
             StoreError: if files of one are missing.
         """
         wanted = {"inputs": {label: stage.key for label, stage in inputs.items()}, "settings": settings}
+        asked = content_key(wanted)
         return [
             open_stage(path.parent)
             for path in sorted(self.root.glob(f"{name}-{KEY}/{MANIFEST}"))
-            if content_key(_like(wanted, read_json(path))) == content_key(wanted)
+            if content_key(_like(wanted, read_json(path))) == asked
         ]
 
 
