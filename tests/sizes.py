@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.model_sections import Architecture, Scratch
 
 
 def small(architecture: Architecture = "bart", **others: Any) -> Scratch:  # noqa: ANN401 - any size there is

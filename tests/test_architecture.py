@@ -19,8 +19,11 @@ TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 FLOORS = (
     {"errors", "records", "progress"},
     {"config", "store"},
-    {"tasks", "models", "generation", "pool", "objectives"},
-    {"teacher", "training", "evaluation", "report"},
+    {"models", "tasks", "objectives"},
+    {"generation"},
+    {"pool", "demo"},
+    {"evaluation", "api_teacher", "report"},
+    {"training"},
     {"pipeline"},
     {"study"},
     {"cli"},
@@ -53,7 +56,7 @@ HOMES = {
 """Library -> the rooms that import it; every library the package imports stands here."""
 KNOW_THE_RECIPE = {"config", "pipeline", "study", "cli", "__init__"}
 WHOLE_RECIPE = ("understudy.config.recipe.", "understudy.config.read.")
-SPEAKERS = {PACKAGE / "evaluation" / "measure.py"}
+SPEAKERS = {PACKAGE / "evaluation" / "benchmark_process.py"}
 """Beside the command line: a child process whose standard output is its answer."""
 DRAWERS = {"utils", "helpers", "common", "misc"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

@@ -17,7 +17,7 @@ DATA = (
     "py.typed",
     "cli/demo.yaml",
     "report/diagnostics.html.jinja",
-    "report/ladder.html.jinja",
+    "report/results_table.html.jinja",
     "report/page.html.jinja",
     "report/page.css",
     "report/page.js",

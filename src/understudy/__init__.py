@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from understudy.pipeline.open import OpenedRun, open_run
     from understudy.pipeline.run import Run, run
     from understudy.pool.pool import PseudoTargetPool
-    from understudy.study.run import run_study
+    from understudy.study.run_study import run_study
 
     __version__: str
 
@@ -51,7 +51,7 @@ _HOMES = {
     "read_recipe": "understudy.config.read",
     "read_study": "understudy.config.study",
     "run": "understudy.pipeline.run",
-    "run_study": "understudy.study.run",
+    "run_study": "understudy.study.run_study",
 }
 """Public name -> the module it lives in."""
 

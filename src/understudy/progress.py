@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
-class Advance(Protocol):
+class ProgressCallback(Protocol):
     """Told that `amount` more of the work is done; `note` is a few words on how it stands."""
 
     def __call__(self, amount: float, note: str = "") -> None:
@@ -18,24 +18,24 @@ class Advance(Protocol):
 class Progress(Protocol):
     """Hears about long work."""
 
-    def work(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Advance]:
+    def work(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
         """Opens a piece of work of `total` units; None where nobody can know."""
 
     def say(self, sentence: str) -> None:
         """Hears something worth a line."""
 
 
-def UNHEARD(amount: float, note: str = "") -> None:  # noqa: N802 - a constant that is an Advance
+def NO_PROGRESS(amount: float, note: str = "") -> None:  # noqa: N802 - a constant that is an ProgressCallback
     """Nobody hears of it."""
 
 
-class Silence:
+class NoProgress:
     """Nobody listens."""
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:  # noqa: ARG002 - a Progress
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
         """Opens a piece of work nobody watches."""
-        yield UNHEARD
+        yield NO_PROGRESS
 
     def say(self, sentence: str) -> None:
         """Lets the sentence go."""

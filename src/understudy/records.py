@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Generator = Literal["gold", "teacher", "student", "api"]
+TextGenerator = Literal["gold", "teacher", "student", "api"]
 """Who wrote a target."""
 
 
@@ -50,7 +50,7 @@ class PseudoTarget:
     """A text written by a model and used as a target, with where it came from."""
 
     input_id: str
-    generator: Generator
+    generator: TextGenerator
     round: int
     sample: int
     """Which of the texts for this input, from 0."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tests.sizes import small
 
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -101,7 +101,7 @@ def test_a_source_that_a_pretrained_network_has_no_places_for_is_refused(
     understudy: Command, project: Path, architecture: Architecture
 ) -> None:
     """Before anything learns, with the limit under which a training example is left out."""
-    tokenizer = train_tokenizer(["record held out d t 0 1 2 3 the text of"] * 3, pieces=120)
+    tokenizer = train_tokenizer(["record held out d t 0 1 2 3 the text of"] * 3, vocab_size=120)
     network = build_network(small(architecture, width=8, feed_forward=8), tokenizer, max_positions=80, seed=0)
     save_network(network, tokenizer, project / "network")
     recipe = yaml.safe_load((project / "recipe.yaml").read_text())
@@ -133,7 +133,7 @@ def test_test_inputs_in_train_are_refused(understudy: Command, project: Path) ->
 def test_different_token_maps_are_refused_under_forward_kl(understudy: Command, project: Path) -> None:
     """Before any network is loaded; the objective that would work is named."""
     for name, words in {"big": "record text of the 0 1 2 3", "small": "quite other wörds here 4 5 6"}.items():
-        tokenizer = train_tokenizer([words] * 3, pieces=110)
+        tokenizer = train_tokenizer([words] * 3, vocab_size=110)
         network = build_network(
             small(width=8, feed_forward=8),
             tokenizer,

@@ -110,7 +110,7 @@ def test_a_log_is_not_flooded() -> None:
 
 
 def test_on_a_terminal_a_finished_bar_makes_room_for_the_next() -> None:
-    """Forty pieces of work are forty lines above the one bar; kept as bars, the oldest would fill the screen."""
+    """Forty vocab_size of work are forty lines above the one bar; kept as bars, the oldest would fill the screen."""
     screen = io.StringIO()
     with RichProgress(TextColumn("{task.description} {task.fields[note]}"), console=Console(file=screen)) as drawn:
         bars = Bars(drawn)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from understudy.config.networks import (
+from understudy.config.model_sections import (
     PretrainedStudent,
     PretrainedTeacher,
     PrunedStudent,
@@ -82,7 +82,7 @@ def test_every_default_is_printed(sample: Path) -> None:
 
     assert printed["training"]["schedule"] == "linear"
     assert printed["student"]["prune"] == {"from": "teacher", "encoder_layers": None, "decoder_layers": 2}
-    assert printed["distil"]["student_text"]["decoding"]["kind"] == "sampling"
+    assert printed["distil"]["student_samples"]["decoding"]["kind"] == "sampling"
 
 
 def test_paths_are_meant_from_the_recipes_folder(sample: Path) -> None:
@@ -129,7 +129,7 @@ def test_overrides_win_over_the_file(sample: Path) -> None:
         sample,
         [
             "training.learning_rate=3e-4",
-            "distil.student_text.rounds_per_epoch=5",
+            "distil.student_samples.rounds_per_epoch=5",
             "evaluation.decoding={kind: greedy}",
             "task.metrics=[bleu, nll]",
             "teacher.finetune=null",
@@ -137,7 +137,7 @@ def test_overrides_win_over_the_file(sample: Path) -> None:
     )
 
     assert recipe.training.learning_rate == 3e-4
-    assert recipe.distil.student_text.rounds_per_epoch == 5
+    assert recipe.distil.student_samples.rounds_per_epoch == 5
     assert recipe.evaluation.decoding.kind == "greedy"
     assert recipe.task.metrics == ("bleu", "nll")
     assert isinstance(recipe.teacher, PretrainedTeacher | ScratchTeacher)

@@ -43,7 +43,7 @@ def test_one_share_alone_is_not_set_over_a_methods(minimal: dict[str, Any]) -> N
     [
         (
             {"training": {"epoch": 3}},
-            r"training\.epoch: unknown key; did you mean 'epochs'\? \(known here: accumulate, ",
+            r"training\.epoch: unknown key; did you mean 'epochs'\? \(known here: gradient_accumulation_steps, ",
         ),
         ({"seed": 2**32}, r"  seed: Input should be less than 4294967296, got 4294967296"),
         (

@@ -24,24 +24,25 @@ from understudy.errors import ConfigError
         ),
         ({"pseudo_targets": {"inputs": []}}, r"pseudo_targets\.inputs: .*at least 1 item"),
         (
-            {"distil": {"targets": {"gold": 1, "student": 1}, "student_text": {"start": 0.5}}},
-            r"distil: student_text\.start is 0\.5, but targets\.teacher is 0, so nothing stands in before; set",
+            {"distil": {"targets": {"gold": 1, "student": 1}, "student_samples": {"start": 0.5}}},
+            r"distil: student_samples\.start is 0\.5, but targets\.teacher is 0, so nothing stands in before; set",
         ),
         (
-            {"training": {"keep": "average", "patience": 3}},
-            r"training: patience is 3, which stops at weights .* leave patience out, or set keep=best",
+            {"training": {"keep_weights": "average", "patience": 3}},
+            r"training: patience is 3, which stops at weights .* leave patience out, or set keep_weights=best",
         ),
         (
-            {"distil": {"final_finetune": {"keep": "last"}}},
-            r"distil: final_finetune\.keep is last, but a last lesson .* leave final_finetune\.keep out",
+            {"distil": {"final_finetune": {"keep_weights": "last"}}},
+            r"distil: final_finetune\.keep_weights is last, but a last lesson .* leave "
+            r"final_finetune\.keep_weights out",
         ),
         (
-            {"distil": {"student_text": {"start": 0.5, "share": {"kind": "growing"}}}},
-            r"distil: student_text\.start is 0\.5, but student_text\.share is growing, .* leave start out",
+            {"distil": {"student_samples": {"start": 0.5, "share": {"kind": "growing"}}}},
+            r"distil: student_samples\.start is 0\.5, but student_samples\.share is growing, .* leave start out",
         ),
         (
-            {"training": {"targets_per_source": 4}, "distil": {"student_text": {"decoding": {"kind": "beam"}}}},
-            r"recipe: training\.targets_per_source is 4, .*student_text\.decoding beam gives one; use kind sampling",
+            {"training": {"targets_per_source": 4}, "distil": {"student_samples": {"decoding": {"kind": "beam"}}}},
+            r"recipe: training\.targets_per_source is 4, .*student_samples\.decoding beam gives one; use kind sampling",
         ),
         (
             {"engine": "ctranslate2", "pseudo_targets": {"decoding": {"kind": "diverse_beam", "groups": 8}}},
@@ -69,7 +70,7 @@ def test_a_student_that_writes_from_the_start_needs_no_teachers_text(minimal: di
     """Only a late start needs somebody who stands in."""
     recipe = check_recipe(minimal | {"distil": {"targets": {"student": 1}}})
 
-    assert recipe.distil.student_text.start == 0
+    assert recipe.distil.student_samples.start == 0
 
 
 def test_as_many_texts_as_beams_are_allowed(minimal: dict[str, Any]) -> None:
@@ -109,7 +110,7 @@ def test_a_noisy_teacher_without_dropout_is_refused_before_it_is_trained(minimal
 
     with pytest.raises(ConfigError, match=r"teacher\.scratch\.dropout is 0; set it to 0\.1.*or use method logits_kd"):
         check_recipe(asked(0.0))
-    assert check_recipe(asked(0.1)).distil.noisy_teacher
+    assert check_recipe(asked(0.1)).distil.enable_teacher_dropout
 
 
 @pytest.mark.parametrize(

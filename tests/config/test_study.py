@@ -17,7 +17,7 @@ def raw(minimal: dict[str, Any]) -> dict[str, Any]:
     """Two tasks, two seeds, two methods."""
     base = {key: own for key, own in minimal.items() if key != "name"}
     return {
-        "name": "ladder",
+        "name": "results_table",
         "base": copy.deepcopy(base),
         "tasks": {"easy": {"task": {"forecast": {"labeled": 5}}}, "hard": None},
         "seeds": [1, 2],

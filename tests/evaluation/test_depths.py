@@ -4,13 +4,13 @@ import pytest
 from tests.sizes import small
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
-TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], pieces=150)
+TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], vocab_size=150)
 END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
 SOURCES = [[5, 6, 7], [8]]
 

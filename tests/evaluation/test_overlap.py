@@ -29,7 +29,7 @@ def some_predictions(
 
 
 def for_sacrebleu(predictions: Sequence[Prediction]) -> tuple[list[str], list[list[str | None]]]:
-    """Texts, and one list of references per slot with None where an example has fewer."""
+    """TokenArrays, and one list of references per slot with None where an example has fewer."""
     most = max(len(prediction.references) for prediction in predictions)
     references = [
         [(*prediction.references, *[None] * most)[slot] for prediction in predictions] for slot in range(most)

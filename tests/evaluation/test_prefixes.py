@@ -4,7 +4,7 @@ from tests.sizes import small
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import write_on
 from understudy.evaluation.prefixes import finish, opening
@@ -12,7 +12,7 @@ from understudy.generation import open_engine
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
-TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], pieces=150)
+TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], vocab_size=150)
 END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
 SOURCES = [[5, 6, 7], [8], [9, 10], [11, 5], [12, 13, 14, 5]]
 LONGEST = 9

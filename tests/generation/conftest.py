@@ -55,7 +55,7 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     """One tokenizer for all networks."""
-    return train_tokenizer(TEXTS * 3, pieces=120)
+    return train_tokenizer(TEXTS * 3, vocab_size=120)
 
 
 @pytest.fixture(scope="session")

@@ -11,4 +11,4 @@ TEXTS = ["The Eagle, in São Paulo, costs £20-25 (m²).", "The Mill is near the
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     """Trained on three sentences."""
-    return train_tokenizer(TEXTS * 3, pieces=150)
+    return train_tokenizer(TEXTS * 3, vocab_size=150)

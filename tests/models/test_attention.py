@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from understudy.errors import ModelError
-from understudy.models.attention import STACKS, attention_heads, listening
+from understudy.models.attention import STACKS, attention_heads, capture_attention
 from understudy.models.forward import target_logits
 from understudy.models.prune import FAMILIES
 
@@ -112,7 +112,7 @@ def test_hears_the_decoders_last_self_attention(family: str) -> None:
     model = build(family)
     ids = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 2]])
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         output = model(input_ids=ids, use_cache=False, output_hidden_states=True, **more)
     states = output.decoder_hidden_states if more else output.hidden_states
 
@@ -125,7 +125,7 @@ def test_hears_encoder_and_cross_attention(family: str) -> None:
     """Cross keys come from the encoder's last states, its queries from elsewhere; the encoder's from its layer."""
     model = build(family)
     more = {"decoder_input_ids": TARGETS[:2], "use_cache": False}
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         output = model(input_ids=SOURCES, output_hidden_states=True, **more)
     is_t5 = family in {"t5", "mt5"}
     encoder = model.get_submodule(FAMILIES[family]["encoder"][0])[-1]
@@ -149,7 +149,7 @@ def test_cross_queries_are_what_attends(family: str) -> None:
     """Scores of cross queries and keys give the cross-attention weights that the network itself reports."""
     model = build(family)
     model.set_attn_implementation("eager")
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         output = model(input_ids=SOURCES[:1], decoder_input_ids=TARGETS[1:2], use_cache=False, output_attentions=True)
     query, key = (torch.stack(heard.relations[f"cross.{role}"].chunk(HEADS, dim=-1), dim=1) for role in ROLES[:2])
     scale = 1.0 if family in {"t5", "mt5"} else query.shape[-1] ** -0.5
@@ -159,10 +159,10 @@ def test_cross_queries_are_what_attends(family: str) -> None:
 
 @EVERY_FAMILY
 def test_works_within_target_logits(family: str) -> None:
-    """Encoder rows are sources, decoder and cross rows are targets; listening changes no logit and leaves no hook."""
+    """Encoder rows are sources, decoder and cross rows are targets; capture_attention changes no logit and leaves no hook."""
     model = build(family)
     silent, before = logits(model), hooks(model)
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         loud = logits(model)
     shapes = {key: tuple(states.shape) for key, states in heard.relations.items()}
 
@@ -183,7 +183,7 @@ def test_works_within_target_logits(family: str) -> None:
 def test_gradient_flows_into_the_network(family: str) -> None:
     """Everything heard is part of the graph down to the embeddings."""
     model = build(family)
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         logits(model)
     embeddings = model.get_input_embeddings().weight
     for key, states in heard.relations.items():
@@ -194,7 +194,7 @@ def test_gradient_flows_into_the_network(family: str) -> None:
 def test_hooks_go_also_after_an_error() -> None:
     """A forward that fails, here of a token beyond the vocabulary, leaves the network as it was."""
     model = build("bart")
-    with pytest.raises(IndexError), listening(model):
+    with pytest.raises(IndexError), capture_attention(model):
         model(input_ids=torch.tensor([[V]]))
 
     assert hooks(model) == 0
@@ -203,7 +203,7 @@ def test_hooks_go_also_after_an_error() -> None:
 def test_a_skipped_layer_leaves_nothing_stale() -> None:
     """Layer dropout skips the last layer: what an earlier forward left is gone, the hidden states are new."""
     model = build("bart")
-    with listening(model) as heard:
+    with capture_attention(model) as heard:
         logits(model)
         model.get_decoder().train().layerdrop = 1.0
         logits(model)
@@ -230,7 +230,7 @@ def test_unknown_families_are_refused() -> None:
     model = tf.AutoModelForCausalLM.from_config(config)
     with (
         pytest.raises(ModelError, match=r"'gpt_neox'.*not known by name; use one of bart.*forward_kl"),
-        listening(model),
+        capture_attention(model),
     ):
         pass
     with pytest.raises(ModelError, match="'gpt_neox'"):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.errors import ModelError
 from understudy.models.checkpoint import config_of, disk_bytes, load_network, parameter_count, save_network
 from understudy.models.scratch import ARCHITECTURES, build_network

@@ -17,7 +17,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from understudy.models.checkpoint import places_of
+from understudy.models.checkpoint import max_positions
 from understudy.models.forward import encode, is_noisy, target_logits
 
 V, H = 23, 8
@@ -176,7 +176,7 @@ def test_encode_is_the_encoder(family: str) -> None:
 
 def test_a_network_has_the_places_it_is_said_to_have(model: PreTrainedModel) -> None:
     """A text that takes them all is read, one token more is not; where there is no last place, any length is."""
-    longest = places_of(model.config)
+    longest = max_positions(model.config)
 
     def read(tokens: int) -> Tensor:
         more = {"decoder_input_ids": torch.tensor([[3]])} if model.config.is_encoder_decoder else {}

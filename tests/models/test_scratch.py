@@ -6,9 +6,9 @@ import torch
 from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.errors import ModelError
-from understudy.models.checkpoint import places_of
+from understudy.models.checkpoint import max_positions
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
@@ -101,6 +101,6 @@ def test_only_networks_with_counted_positions_run_out_of_them(
     ids = torch.full((1, 9), 5)
     inputs = {"input_ids": ids[:, :1], "decoder_input_ids": ids} if scratch.has_encoder else {"input_ids": ids}
 
-    assert places_of(network.config) == {"bart": 8, "gpt2": 8}.get(architecture)
-    with pytest.raises(IndexError) if places_of(network.config) else nullcontext():
+    assert max_positions(network.config) == {"bart": 8, "gpt2": 8}.get(architecture)
+    with pytest.raises(IndexError) if max_positions(network.config) else nullcontext():
         network(**inputs)

@@ -9,7 +9,7 @@ from understudy.models.tokenizers import train_tokenizer
 
 def like(family: str, **special: str) -> PreTrainedTokenizerBase:
     """A tokenizer that adds special tokens as the family's own does."""
-    own = train_tokenizer(["a b"], pieces=110)
+    own = train_tokenizer(["a b"], vocab_size=110)
     own.backend_tokenizer.post_processor = TemplateProcessing(
         single=family, pair=None, special_tokens=[("<s>", 1), ("</s>", 2)]
     )
@@ -45,17 +45,17 @@ def test_special_tokens_are_those_of_the_family(family: str) -> None:
 
 def test_our_own_tokenizer_ends_both_and_opens_neither(tokenizer: PreTrainedTokenizerBase) -> None:
     """Pieces and the end, for sources and targets of an encoder-decoder."""
-    pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+    vocab_size = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
     for encode in (encode_sources, encode_targets):
-        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True) == [[*pieces, 2]]
+        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True) == [[*vocab_size, 2]]
 
 
 def test_our_own_tokenizer_serves_decoders_too(tokenizer: PreTrainedTokenizerBase) -> None:
     """The end of a causal source is the separator and not the end of the text."""
-    pieces = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+    vocab_size = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
 
-    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*pieces, 1]]
-    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*pieces, 2]]
+    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*vocab_size, 1]]
+    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*vocab_size, 2]]
 
 
 def test_targets_come_back_as_text(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -43,10 +43,10 @@ def test_every_digit_is_a_piece(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def test_training_gives_the_same_tokenizer_each_time() -> None:
-    """The order of no hash table reaches the pieces or their ids; the library's unigram trainer fails this."""
+    """The order of no hash table reaches the vocab_size or their ids; the library's unigram trainer fails this."""
     syllables = ("ka", "lo", "ner", "qu", "str", "ing", "er")
     texts = [f"{a}{b} {b}{c}{a}" for a in syllables for b in syllables for c in syllables]
-    first, *others = (train_tokenizer(texts, pieces=200).backend_tokenizer.to_str() for _ in range(3))
+    first, *others = (train_tokenizer(texts, vocab_size=200).backend_tokenizer.to_str() for _ in range(3))
 
     assert "string" in first
     assert others == [first, first]
@@ -54,8 +54,8 @@ def test_training_gives_the_same_tokenizer_each_time() -> None:
 
 def test_more_characters_than_pieces_are_refused() -> None:
     """The message says how many there are."""
-    with pytest.raises(ModelError, match=r"tokenizer of 20 pieces was asked for, but the texts hold 1\d\d"):
-        train_tokenizer(["a"], pieces=20)
+    with pytest.raises(ModelError, match=r"tokenizer of 20 vocab_size was asked for, but the texts hold 1\d\d"):
+        train_tokenizer(["a"], vocab_size=20)
 
 
 def test_survives_saving_beside_a_network(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_same_tokens_pass(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def test_different_tokens_are_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     """The message counts the tokens that differ, shows some with both ids, and names the ways out."""
-    other = train_tokenizer(["entirely other words"] * 3, pieces=120)
+    other = train_tokenizer(["entirely other words"] * 3, vocab_size=120)
     with pytest.raises(
         VocabularyError, match=r"but \d+ of \d+ tokens .* \(teacher .*, student .*\).*'cross_entropy', or a student"
     ):

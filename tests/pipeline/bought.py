@@ -38,7 +38,7 @@ def recipe_of(folder: Path, address: str, **changes: Any) -> dict[str, Any]:  # 
                 "max_tokens": 16,
                 "price": {"input": 1.0, "output": 2.0},
             },
-            "pieces": 120,
+            "vocab_size": 120,
         },
         "student": {"scratch": scratch, "finetune": TRAINING},
         "pseudo_targets": {"per_input": 2},

@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     },
     "teacher": {
         "scratch": {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 16},
-        "pieces": 300,
+        "vocab_size": 300,
         "finetune": TRAINING,
     },
     "student": {
@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
         "resamples": 50,
         "latency_inputs": 2,
         "batch_inputs": 4,
-        "rounds": 1,
+        "repeats": 1,
     },
 }
 

@@ -11,7 +11,7 @@ from understudy.pipeline.networks import NETWORK, make_readers, make_tokenizer, 
 from understudy.pipeline.readers import Reader
 from understudy.pipeline.writing import make_pool
 from understudy.pool.pool import PseudoTargetPool
-from understudy.progress import Silence
+from understudy.progress import NoProgress
 from understudy.records import TaskData
 from understudy.store import Finished, Store
 
@@ -40,9 +40,9 @@ class Desk:
 
     def bench(self, keep: dict[str, Any], **asked: object) -> Bench:
         """A bench whose recipe keeps these texts; with two tokens to draw from, some texts repeat."""
-        asked = {"per_input": 6, "decoding": {"kind": "sampling", "top_k": 2, "top_p": 1.0}, "keep": keep} | asked
+        asked = {"per_input": 6, "decoding": {"kind": "sampling", "top_k": 2, "top_p": 1.0}, "select": keep} | asked
         recipe = check_recipe({**self.tiny, "pseudo_targets": asked})
-        return Bench(recipe, self.store, Silence(), "float32")
+        return Bench(recipe, self.store, NoProgress(), "float32")
 
     def pool(self, keep: dict[str, Any], data: TaskData | None = None, **asked: object) -> Finished:
         """The pool that is taught."""

@@ -9,14 +9,14 @@ from understudy.config.read import check_recipe
 from understudy.errors import DataError
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import _settings, make_data, read_data
-from understudy.progress import Silence
+from understudy.progress import NoProgress
 from understudy.records import Example
 from understudy.store import Store
 
 
 def bench(tiny: dict[str, Any], folder: Path, task: dict[str, Any]) -> Bench:
     """The tiny recipe with another task."""
-    return Bench(check_recipe({**tiny, "task": task}), Store(folder / "store"), Silence(), "float32")
+    return Bench(check_recipe({**tiny, "task": task}), Store(folder / "store"), NoProgress(), "float32")
 
 
 def test_a_kd4gen_file_is_a_task(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_leaks_are_dropped_on_request(tiny: dict[str, Any], files: dict[str, str
     """From what is learned, never from what is scored."""
     said: list[str] = []
 
-    class Hearing(Silence):
+    class Hearing(NoProgress):
         def say(self, words: str) -> None:
             said.append(words)
 

@@ -14,7 +14,7 @@ from understudy.pipeline.beside import PASSES, metric_of, refuse_other_tokens
 from understudy.pipeline.diagnose import diagnose
 from understudy.pipeline.readers import Reader
 from understudy.pipeline.run import Run
-from understudy.progress import Advance
+from understudy.progress import ProgressCallback
 from understudy.report.diagnostics import Diagnostics
 
 DEV = 6
@@ -25,13 +25,13 @@ class Told:
     """A progress that remembers what was worked on, and how far it came."""
 
     def __init__(self) -> None:
-        self.pieces: list[list[float]] = []
+        self.vocab_size: list[list[float]] = []
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Opens a piece of work."""
         piece = [total or 0.0, 0.0]
-        self.pieces.append(piece)
+        self.vocab_size.append(piece)
 
         def advance(amount: float, note: str = "") -> None:
             piece[1] += amount
@@ -100,7 +100,7 @@ def test_page_and_facts_lie_in_the_runs_folder(finished: Run, diagnosed: Diagnos
 def test_all_of_the_work_is_told(diagnosed: Diagnostics, told: Told) -> None:
     """Two students and the depths; every bar ends where it was said to end."""
     assert diagnosed["inputs"] == DEV
-    assert told.pieces == [[PASSES * DEV, PASSES * DEV]] * 2 + [[4, 4]]
+    assert told.vocab_size == [[PASSES * DEV, PASSES * DEV]] * 2 + [[4, 4]]
 
 
 def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed: Diagnostics) -> None:
@@ -109,7 +109,7 @@ def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed:
 
     assert diagnose(finished.folder, inputs=DEV, pruned=True, progress=again) == diagnosed
     assert diagnose(finished.folder, inputs=DEV, progress=again) == diagnosed
-    assert again.pieces == []
+    assert again.vocab_size == []
 
 
 def test_the_command_prints_numbers_and_the_path(
@@ -141,7 +141,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_other_tokens_are_refused() -> None:
     """Distributions over two vocabularies cannot be compared."""
-    readers = [Reader(train_tokenizer([text] * 3, pieces=120), True, "{source}", 9, 9) for text in ("snow", "överallt")]
+    readers = [
+        Reader(train_tokenizer([text] * 3, vocab_size=120), True, "{source}", 9, 9) for text in ("snow", "överallt")
+    ]
 
     with pytest.raises(VocabularyError, match="diagnose a run whose student has the teacher's tokenizer"):
         refuse_other_tokens(*readers)

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.api_teacher.server import Book, completion, serve
 from tests.pipeline.bought import INPUTS, done, recipe_of
-from tests.teacher.server import Book, completion, serve
 
 from understudy.cli.words import print_scores
 from understudy.errors import DataError, GenerationError, ModelError
 from understudy.pipeline.compare import score_split
 from understudy.pipeline.diagnose import diagnose
+from understudy.pool.logprob_cache import IDS, LOGP
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.signal import IDS, LOGP
 from understudy.report.verdict import verdict
 
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "any word")
-    monkeypatch.setattr("understudy.teacher.asking.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("understudy.api_teacher.scheduler.FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_inputs_without_labels_become_a_student_with_a_report(
 
 
 def test_what_the_endpoint_told_is_aligned_to_the_students_tokens(tmp_path: Path, address: str) -> None:
-    """A word of the endpoint is several pieces of the student: the first takes its probability, the others are text."""
+    """A word of the endpoint is several vocab_size of the student: the first takes its probability, the others are text."""
     finished = done(recipe_of(tmp_path, address), tmp_path / "runs")
     shares = finished.facts["bought"]["aligned"]
     student = finished.stages["extreme_logits"]
@@ -199,7 +199,7 @@ def test_a_server_that_tells_no_log_probabilities_is_not_learned_from_by_them(
 ) -> None:
     """The texts are kept, and learned as texts without another request."""
     silent = partial(completion, fault="no logprobs")
-    monkeypatch.setattr("tests.teacher.server.completion", lambda question, asked, _fault: silent(question, asked))
+    monkeypatch.setattr("tests.api_teacher.server.completion", lambda question, asked, _fault: silent(question, asked))
 
     with pytest.raises(GenerationError, match=r"of \d+ texts the endpoint told no log-probabilities.*texts are kept"):
         done(recipe_of(tmp_path, address), tmp_path / "runs")

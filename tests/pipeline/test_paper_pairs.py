@@ -61,7 +61,7 @@ def opt(tokenizer: PreTrainedTokenizerBase, layers: int) -> tf.PreTrainedModel:
 
 def saved(build: Any, folder: Path, layers: int) -> str:  # noqa: ANN401 - one of the four above
     """A checkpoint whose tokenizer is that of its family's others."""
-    tokenizer = train_tokenizer(["Falford Tuesday temp rain winds"] * 3, pieces=120)
+    tokenizer = train_tokenizer(["Falford Tuesday temp rain winds"] * 3, vocab_size=120)
     save_network(build(tokenizer, layers), tokenizer, folder)
     return str(folder)
 

@@ -18,7 +18,7 @@ from understudy.cli import main
 from understudy.config.read import check_recipe, read_recipe
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.run import learn, run
-from understudy.progress import Silence
+from understudy.progress import NoProgress
 from understudy.store import Store
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
@@ -32,8 +32,8 @@ SMALL = (
     "task.max_source_tokens=390",
     "task.max_target_tokens=40",
     "pseudo_targets.per_input=2",
-    "distil.student_text.rounds_per_epoch=1",
-    "evaluation={decoding: {kind: greedy}, resamples: 20, latency_inputs: 1, batch_inputs: 2, rounds: 1}",
+    "distil.student_samples.rounds_per_epoch=1",
+    "evaluation={decoding: {kind: greedy}, resamples: 20, latency_inputs: 1, batch_inputs: 2, repeats: 1}",
     "precision=float32",
 )
 
@@ -154,7 +154,7 @@ def test_the_bart_student_is_cut_in_its_decoder(networks: dict[str, list[str]]) 
 def test_a_recipe_of_the_paper_learns(path: Path, networks: dict[str, list[str]], tmp_path: Path) -> None:
     """From rows in the data set's layout to what all three systems answer."""
     recipe = read_recipe(path, stand_ins(path, networks, tmp_path / "data"))
-    learned = learn(Bench(recipe, Store(tmp_path / "store"), Silence(), "float32"))
+    learned = learn(Bench(recipe, Store(tmp_path / "store"), NoProgress(), "float32"))
     data, form = learned.data, SOURCES[path.parent.name]
 
     assert (len(data.labeled), len(data.unlabeled)) == (2, 4)

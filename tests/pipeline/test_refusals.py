@@ -28,7 +28,7 @@ def test_a_task_without_the_inputs_that_are_taught(tiny: dict[str, Any], tmp_pat
         path.write_text(f'{{"source": "{split}", "target": "some text"}}\n')
     task = {"files": {split: str(path) for split, path in paths.items()}, "metrics": ["bleu"]}
     plain = {**tiny, "task": task, "distil": {"method": method}, "pseudo_targets": {"inputs": ["unlabeled"]}}
-    plain["teacher"] = {**tiny["teacher"], "pieces": 110}
+    plain["teacher"] = {**tiny["teacher"], "vocab_size": 110}
 
     assert "names unlabeled inputs, and the task has none of them" in refused(plain, tmp_path, {})
 

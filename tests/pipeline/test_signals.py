@@ -18,7 +18,7 @@ def again(tiny: dict[str, Any], out: Path, **distil: object) -> Run:
 def test_methods_share_what_the_teacher_said(finished: Run, tiny: dict[str, Any], out: Path) -> None:
     """Joint-Teaching by another divergence asks the teacher nothing it was asked before; fewer kept tokens do."""
     other = again(tiny, out, method="f_distill_js")
-    fewer = again(tiny, out, teacher_signal={"kind": "sparse", "top": 3})
+    fewer = again(tiny, out, teacher_logprobs={"kind": "sparse", "top": 3})
 
     def asked(done: Run) -> dict[str, str]:
         inputs = done.stages[done.facts["method"]].manifest.inputs

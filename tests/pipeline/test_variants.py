@@ -16,7 +16,7 @@ from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import reader_of_checkpoint
 from understudy.pipeline.run import Run, run
 from understudy.pool import PseudoTargetPool, write_shard
-from understudy.progress import Silence
+from understudy.progress import NoProgress
 from understudy.records import Example, PseudoTarget
 
 CAUSAL = {"architecture": "gpt2", "width": 16, "encoder_layers": 0, "decoder_layers": 2, "heads": 2, "feed_forward": 16}
@@ -35,7 +35,7 @@ def test_a_decoder_only_teacher_teaches_a_pruned_student(tiny: dict[str, Any], t
     Its size and its latency are told before it learns.
     """
 
-    class Hearing(Silence):
+    class Hearing(NoProgress):
         def say(self, words: str) -> None:
             heard.append(words)
 
@@ -78,7 +78,7 @@ def checkpoints(tmp_path: Path) -> dict[str, str]:
     """Two checkpoints in the hub's layout, whose tokenizers are not the same."""
     folders = {}
     for name, text in {"big": "Falford Tuesday temp rain winds", "small": "Ølsund Sunday snow überall"}.items():
-        tokenizer = train_tokenizer([text] * 3, pieces=120)
+        tokenizer = train_tokenizer([text] * 3, vocab_size=120)
         network = build_network(
             small(encoder_layers=2, decoder_layers=2, dropout=0.1),
             tokenizer,

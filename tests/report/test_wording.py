@@ -40,5 +40,5 @@ def test_scores_on_a_scale_of_one_keep_three_places(facts: Facts) -> None:
     for system in facts["systems"]:
         system["scores"]["bertscore"] = {"value": 0.913, "low": 0.9, "high": 0.92, "signature": "s"}
 
-    assert wording.places_of(facts, "bertscore") == 3
-    assert wording.places_of(facts, "bleu") == 1
+    assert wording.max_positions(facts, "bertscore") == 3
+    assert wording.max_positions(facts, "bleu") == 1

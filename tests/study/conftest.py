@@ -11,9 +11,9 @@ import pytest
 from understudy.config.study import Study, check_study
 from understudy.evaluation.tally import FloatArray
 from understudy.report.facts import FINE_TUNED, TEACHER, Interval
-from understudy.report.ladder_facts import CellFacts
-from understudy.study.rows import Measured
-from understudy.study.run import Studied, run_study
+from understudy.report.table_facts import CellFacts
+from understudy.study.cell_scores import Measured
+from understudy.study.run_study import StudyResult, run_study
 
 T = TypeVar("T")
 Finished = Callable[..., Measured]
@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
             "metrics": ["chrf", "nll", "distinct_2"],
             "primary_metric": "nll",
         },
-        "teacher": {"scratch": {"width": 4, **SMALL}, "pieces": 300, "finetune": ONE_EPOCH},
+        "teacher": {"scratch": {"width": 4, **SMALL}, "vocab_size": 300, "finetune": ONE_EPOCH},
         "student": {"scratch": {"width": 4, **SMALL}, "finetune": ONE_EPOCH},
         "training": ONE_EPOCH,
         "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20},
@@ -58,7 +58,7 @@ def tiny() -> Study:
 
 
 @pytest.fixture(scope="session")
-def studied(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def studied(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     """That study, made."""
     return run_study(tiny, out=tmp_path_factory.mktemp("runs"))
 

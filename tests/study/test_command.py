@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from understudy.cli import main
-from understudy.study.run import Studied
+from understudy.study.run_study import StudyResult
 
 Command = Callable[..., tuple[int, str, str]]
 TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
@@ -32,7 +32,7 @@ def study(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.fixture
-def store(studied: Studied, tmp_path: Path) -> Path:
+def store(studied: StudyResult, tmp_path: Path) -> Path:
     """The stages of the tiny study, so that nothing is made anew."""
     return Path(shutil.copytree(studied.folder.parent / "store", tmp_path / "store"))
 
@@ -48,13 +48,13 @@ def test_the_command_prints_the_ladder_and_where_the_page_lies(
     assert "Sequence-level" in printed
     assert "13 of 32" in printed
     assert "The paper keeps Logits + single PT." in printed
-    assert f"page: {tmp_path / 'little' / 'ladder.html'}" in printed
-    assert (tmp_path / "little" / "ladder.html").is_file()
+    assert f"page: {tmp_path / 'little' / 'results_table.html'}" in printed
+    assert (tmp_path / "little" / "results_table.html").is_file()
 
 
 @pytest.mark.usefixtures("store")
 def test_a_cell_that_failed_is_the_exit_code(study: Command, raw: dict[str, Any]) -> None:
-    """The ladder is printed all the same, and each failure is told on standard error."""
+    """The results_table is printed all the same, and each failure is told on standard error."""
     raw["methods"].append(TOO_LONG)
     code, printed, complained = study(raw)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from understudy.report.facts import FINE_TUNED
+from understudy.study.cell_scores import Measured
 from understudy.study.decisions import Cells, baseline_of, decide, wins_of
-from understudy.study.rows import Measured
 
 Finished = Callable[..., Measured]
 SEEDS = (1, 2)

@@ -12,7 +12,7 @@ import yaml
 from understudy.config.study import Study, read_study
 from understudy.errors import TrainingError
 from understudy.study.processes import run_processes
-from understudy.study.run import Choice, Studied
+from understudy.study.run_study import Choice, StudyResult
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def file(raw: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
-def test_two_processes_share_the_work(file: Path, studied: Studied, tmp_path: Path) -> None:
-    """Each stage is made by one of them, and the ladder has the rows of one that a process made alone."""
+def test_two_processes_share_the_work(file: Path, studied: StudyResult, tmp_path: Path) -> None:
+    """Each stage is made by one of them, and the results_table has the rows of one that a process made alone."""
     done = run_processes(file, read_study(file), out=tmp_path / "runs", processes=2)
 
     words = [(done.folder / f"process-{number}.log").read_text() for number in (1, 2)]
@@ -35,8 +35,8 @@ def test_two_processes_share_the_work(file: Path, studied: Studied, tmp_path: Pa
     of_each_seed = ["student learns gold (baseline)", *(f"student learns by {name}" for name in systems[1:])]
     of_each_seed += [f"{name} answers {split}" for name in systems for split in ("dev", "test")]
     assert worked == dict.fromkeys(shared, 1) | dict.fromkeys(of_each_seed, 2)
-    assert [(row["method"], row["seed"]) for row in done.ladder["rows"]] == [
-        (row["method"], row["seed"]) for row in studied.ladder["rows"]
+    assert [(row["method"], row["seed"]) for row in done.results_table["rows"]] == [
+        (row["method"], row["seed"]) for row in studied.results_table["rows"]
     ]
 
 

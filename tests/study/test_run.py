@@ -14,15 +14,15 @@ from understudy.errors import ConfigError
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.learned import Learned
 from understudy.pipeline.run import learn
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.store.stages import claim
-from understudy.study.cells import CELLS, Place
-from understudy.study.run import Choice, Studied, run_study
+from understudy.study.cells import CELLS, StudyPaths
+from understudy.study.run_study import Choice, StudyResult, run_study
 
 TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
 
 
-class Listener:
+class TeacherLogprobScorer:
     """Remembers what is worked at and what is said."""
 
     def __init__(self) -> None:
@@ -30,17 +30,17 @@ class Listener:
         self.sentences: list[str] = []
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Remembers a piece of work."""
         self.titles.append(title)
-        yield UNHEARD
+        yield NO_PROGRESS
 
     def say(self, sentence: str) -> None:
         """Remembers a sentence."""
         self.sentences.append(sentence)
 
 
-def answers(studied: Studied, stage: str) -> list[dict[str, Any]]:
+def answers(studied: StudyResult, stage: str) -> list[dict[str, Any]]:
     """What a system wrote for dev."""
     lines = (studied.folder.parent / "store" / stage / "dev.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -52,21 +52,21 @@ def inputs_of(stage: Path) -> dict[str, str]:
     return found
 
 
-def test_every_cell_has_a_row(studied: Studied, tiny: Study) -> None:
+def test_every_cell_has_a_row(studied: StudyResult, tiny: Study) -> None:
     """Two methods with two seeds on one task are four rows, all methods with the first seed before the second."""
-    assert [(row["method"], row["seed"]) for row in studied.ladder["rows"]] == [
+    assert [(row["method"], row["seed"]) for row in studied.results_table["rows"]] == [
         ("Logits", 1),
         ("Sequence-level", 1),
         ("Logits", 2),
         ("Sequence-level", 2),
     ]
-    assert studied.ladder["missing"] == []
+    assert studied.results_table["missing"] == []
     assert studied.failures == []
-    assert json.loads((studied.folder / "ladder.json").read_text()) == studied.ladder
+    assert json.loads((studied.folder / "results_table.json").read_text()) == studied.results_table
     assert tiny.name in studied.page.read_text()
 
 
-def test_cells_share_what_does_not_depend_on_seed_or_method(studied: Studied) -> None:
+def test_cells_share_what_does_not_depend_on_seed_or_method(studied: StudyResult) -> None:
     """One data set, one tokenizer, one teacher and one pool; a baseline per seed; a student per cell."""
     made = Counter(path.name.rsplit("-", 1)[0] for path in (studied.folder.parent / "store").iterdir())
 
@@ -88,10 +88,10 @@ def test_cells_share_what_does_not_depend_on_seed_or_method(studied: Studied) ->
     }
 
 
-def test_a_row_is_what_the_answers_say(studied: Studied, tiny: Study) -> None:
+def test_a_row_is_what_the_answers_say(studied: StudyResult, tiny: Study) -> None:
     """Its scores are those another library gives the texts that the very stages of the cell hold."""
-    for cell, row in zip(cells_of(tiny), studied.ladder["rows"], strict=True):
-        record = json.loads(Place(studied.folder.parent, tiny.name).record(cell).read_text())
+    for cell, row in zip(cells_of(tiny), studied.results_table["rows"], strict=True):
+        record = json.loads(StudyPaths(studied.folder.parent, tiny.name).record(cell).read_text())
         keys = inputs_of(studied.folder.parent / "store" / record["stage"])
         shown = {"distilled": row["scores"]["dev"]["chrf"]}
         shown |= {name: own["dev"]["chrf"] for name, own in row["references"].items()}
@@ -103,39 +103,39 @@ def test_a_row_is_what_the_answers_say(studied: Studied, tiny: Study) -> None:
             assert shown[system] == pytest.approx(expected)
 
 
-def test_the_seconds_are_those_of_the_student_and_its_answers(studied: Studied) -> None:
+def test_the_seconds_are_those_of_the_student_and_its_answers(studied: StudyResult) -> None:
     """What cells share is not counted again and again."""
     store = studied.folder.parent / "store"
     own = [json.loads((path / "manifest.json").read_text())["seconds"] for path in store.glob("*logits_kd-*")]
-    rows = [row["seconds"] for row in studied.ladder["rows"] if row["method"] == "Logits"]
+    rows = [row["seconds"] for row in studied.results_table["rows"] if row["method"] == "Logits"]
 
     assert sum(rows) == pytest.approx(sum(own), abs=0.01)
 
 
-def test_a_finished_study_is_not_made_again(studied: Studied, tiny: Study) -> None:
-    """A second call works at nothing and tells the same ladder."""
-    listener = Listener()
+def test_a_finished_study_is_not_made_again(studied: StudyResult, tiny: Study) -> None:
+    """A second call works at nothing and tells the same results_table."""
+    listener = TeacherLogprobScorer()
     again = run_study(tiny, out=studied.folder.parent, progress=listener)
 
     assert (listener.titles, listener.sentences) == ([], [])
-    assert again.ladder == studied.ladder
+    assert again.results_table == studied.results_table
 
 
-def test_a_lost_record_costs_no_training(studied: Studied, tiny: Study, tmp_path: Path) -> None:
+def test_a_lost_record_costs_no_training(studied: StudyResult, tiny: Study, tmp_path: Path) -> None:
     """The stages know what they are: a study that only finds the store works at nothing either."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
-    listener = Listener()
+    listener = TeacherLogprobScorer()
     again = run_study(tiny, out=tmp_path, progress=listener)
 
     assert listener.titles == []
-    assert again.ladder == studied.ladder
+    assert again.results_table == studied.results_table
 
 
-def test_a_changed_recipe_is_a_cell_anew(studied: Studied, raw: dict[str, Any], tmp_path: Path) -> None:
+def test_a_changed_recipe_is_a_cell_anew(studied: StudyResult, raw: dict[str, Any], tmp_path: Path) -> None:
     """The record of another recipe is not taken for one's own; what both share is found."""
     shutil.copytree(studied.folder.parent, tmp_path / "runs")
     raw["methods"][0]["set"] = {"training": {"learning_rate": 1e-4}}
-    listener = Listener()
+    listener = TeacherLogprobScorer()
     run_study(check_study(raw, folder=Path()), out=tmp_path / "runs", progress=listener)
 
     assert Counter(listener.titles) == {
@@ -146,15 +146,15 @@ def test_a_changed_recipe_is_a_cell_anew(studied: Studied, raw: dict[str, Any], 
 
 
 def test_a_cell_that_another_process_makes_is_looked_at_again_later(
-    studied: Studied, tiny: Study, tmp_path: Path
+    studied: StudyResult, tiny: Study, tmp_path: Path
 ) -> None:
     """The others are made first; when the other process lets go, what it left undone is made."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
-    place, first = Place(tmp_path, tiny.name), next(cells_of(tiny))
+    place, first = StudyPaths(tmp_path, tiny.name), next(cells_of(tiny))
     (place.folder / CELLS).mkdir(parents=True)
     with ExitStack() as other:
 
-        class Released(Listener):
+        class Released(TeacherLogprobScorer):
             """Lets the other process go when this one begins to wait."""
 
             def say(self, sentence: str) -> None:
@@ -173,20 +173,20 @@ def test_a_cell_that_another_process_makes_is_looked_at_again_later(
         "other processes are making what is left (1 of the cells); waiting for them",
         "tiny, Logits, seed 1",
     ]
-    assert done.ladder == studied.ladder
+    assert done.results_table == studied.results_table
 
 
-def test_a_failing_cell_does_not_stop_the_others(studied: Studied, raw: dict[str, Any], tmp_path: Path) -> None:
-    """Its sentence stands in the ladder, and it is tried again when the study is."""
+def test_a_failing_cell_does_not_stop_the_others(studied: StudyResult, raw: dict[str, Any], tmp_path: Path) -> None:
+    """Its sentence stands in the results_table, and it is tried again when the study is."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
     raw["methods"].insert(0, TOO_LONG)
     study = check_study(raw, folder=Path())
-    listener = Listener()
+    listener = TeacherLogprobScorer()
     done = run_study(study, out=tmp_path, progress=listener)
     again = run_study(study, out=tmp_path, progress=listener)
 
-    assert [row["method"] for row in done.ladder["rows"]] == ["Logits", "Sequence-level"] * 2
-    assert [(cell["method"], cell["seed"]) for cell in done.ladder["missing"]] == [("Short", 1), ("Short", 2)]
+    assert [row["method"] for row in done.results_table["rows"]] == ["Logits", "Sequence-level"] * 2
+    assert [(cell["method"], cell["seed"]) for cell in done.results_table["missing"]] == [("Short", 1), ("Short", 2)]
     assert all("max_target_tokens" in failure for failure in done.failures)
     assert done.failures[0] in listener.sentences[1].replace(" failed:", ":")
     assert sum("Short, seed 1 failed" in sentence for sentence in listener.sentences) == 2
@@ -194,7 +194,7 @@ def test_a_failing_cell_does_not_stop_the_others(studied: Studied, raw: dict[str
 
 
 def test_a_cell_that_breaks_does_not_stop_the_others_either(
-    studied: Studied, tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studied: StudyResult, tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one that needs more memory than there is; the traceback is kept where the sentence says."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
@@ -208,18 +208,18 @@ def test_a_cell_that_breaks_does_not_stop_the_others_either(
     done = run_study(tiny, out=tmp_path)
     (trace, _) = sorted(done.folder.rglob("*.traceback.txt"))
 
-    assert {row["method"] for row in done.ladder["rows"]} == {"Sequence-level"}
+    assert {row["method"] for row in done.results_table["rows"]} == {"Sequence-level"}
     assert done.failures[0] == f"tiny, Logits, seed 1: MemoryError: no room for 3 GB; its traceback is in {trace}"
     assert "in breaking" in trace.read_text()
 
 
-def test_a_study_can_be_made_in_parts(studied: Studied, tiny: Study, tmp_path: Path) -> None:
-    """The ladder shows what is made, and what is not."""
+def test_a_study_can_be_made_in_parts(studied: StudyResult, tiny: Study, tmp_path: Path) -> None:
+    """The results_table shows what is made, and what is not."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
     done = run_study(tiny, out=tmp_path, choice=Choice(tasks=["tiny"], methods=["Logits"]))
 
-    assert {row["method"] for row in done.ladder["rows"]} == {"Logits"}
-    assert [(cell["method"], cell["error"]) for cell in done.ladder["missing"]] == [("Sequence-level", "")] * 2
+    assert {row["method"] for row in done.results_table["rows"]} == {"Logits"}
+    assert [(cell["method"], cell["error"]) for cell in done.results_table["missing"]] == [("Sequence-level", "")] * 2
     assert done.failures == []
 
 
@@ -233,13 +233,13 @@ def test_unknown_parts_are_answered_with_the_known(tiny: Study, tmp_path: Path) 
         run_study(tiny, out=tmp_path, choice=Choice(seeds=[1, 3]))
 
 
-def test_what_a_killed_process_left_holds_nobody_up(studied: Studied, tiny: Study, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_holds_nobody_up(studied: StudyResult, tiny: Study, tmp_path: Path) -> None:
     """A lock file without a process is no lock."""
     shutil.copytree(studied.folder.parent / "store", tmp_path / "store")
-    place = Place(tmp_path, tiny.name)
+    place = StudyPaths(tmp_path, tiny.name)
     (place.folder / CELLS).mkdir(parents=True)
     for cell in cells_of(tiny):
         place.lock(cell).touch()
 
-    assert run_study(tiny, out=tmp_path).ladder == studied.ladder
+    assert run_study(tiny, out=tmp_path).results_table == studied.results_table
     assert not list((place.folder / CELLS).glob(".*"))

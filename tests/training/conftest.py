@@ -7,11 +7,11 @@ import pytest
 from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import Architecture
+from understudy.config.model_sections import Architecture
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pool.token_arrays import Targets, TokenArrays
 from understudy.training.mixture import Mixture
-from understudy.training.texts import Targets, Texts
 
 EOS = 2
 INPUTS, GOLD, K = 8, 4, 3
@@ -29,7 +29,7 @@ def _on_the_cpu() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     """Characters and little more."""
-    return train_tokenizer(["a b c"], pieces=110)
+    return train_tokenizer(["a b c"], vocab_size=110)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def mixture(tokenizer: PreTrainedTokenizerBase) -> Mixture:
         return [*rng.integers(4, len(tokenizer), rng.integers(2, 7)).tolist(), EOS]
 
     return Mixture(
-        sources=Texts.of([text() for _ in range(INPUTS)]),
+        sources=TokenArrays.of([text() for _ in range(INPUTS)]),
         targets={
             "gold": Targets.of([[text()] if source < GOLD else [] for source in range(INPUTS)]),
             "teacher": Targets.of([[text() for _ in range(K)] for _ in range(INPUTS)]),

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from understudy.training.checkpoints import Learner, Standing, keep_best, load_best, resume, save
+from understudy.training.checkpoints import Learner, TrainState, keep_best, load_best, resume, save
 
 WIDTH = 64
 
@@ -31,11 +31,11 @@ class Desk:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def save(self, standing: Standing) -> None:
+    def save(self, standing: TrainState) -> None:
         """Writes a checkpoint."""
         save(self.learner, self.folder, standing)
 
-    def resume(self) -> Standing:
+    def resume(self) -> TrainState:
         """Reads the last one."""
         return resume(self.learner, self.folder)
 
@@ -49,7 +49,7 @@ def test_a_training_goes_on_where_it_stood(tmp_path: Path) -> None:
     """Weights, the optimizer's memory and the standing are back: the next step is the same."""
     before, after = Desk(tmp_path), Desk(tmp_path, seed=1)
     before.step()
-    standing = Standing(round=2, batch=3, step=1, best=0.1 + 0.2, history=[{"step": 1, "bleu": 1 / 3}], loss_sum=1e-7)
+    standing = TrainState(round=2, batch=3, step=1, best=0.1 + 0.2, history=[{"step": 1, "bleu": 1 / 3}], loss_sum=1e-7)
     before.save(standing)
 
     assert after.resume() == standing
@@ -62,18 +62,18 @@ def test_without_a_checkpoint_a_training_begins(tmp_path: Path) -> None:
     """The standing is that of the start, and the weights are left alone."""
     desk, untouched = Desk(tmp_path), Desk(tmp_path)
 
-    assert desk.resume() == Standing()
+    assert desk.resume() == TrainState()
     assert torch.equal(desk.model.weight, untouched.model.weight)
 
 
 def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
     """A kill while saving leaves the checkpoint before; the next save sweeps the half one away."""
     desk = Desk(tmp_path)
-    desk.save(Standing(step=1))
+    desk.save(TrainState(step=1))
     (tmp_path / "checkpoint-00000002-000000-000000.partial").mkdir()
 
     assert desk.resume().step == 1
-    desk.save(Standing(step=2))
+    desk.save(TrainState(step=2))
     assert desk.resume().step == 2
     assert names(tmp_path) == {"checkpoint-00000002-000000-000000"}
 
@@ -81,7 +81,7 @@ def test_half_a_checkpoint_is_none(tmp_path: Path) -> None:
 def test_the_latest_checkpoint_counts(tmp_path: Path) -> None:
     """By step, then round, then looks at dev, should a kill have left two."""
     desk = Desk(tmp_path)
-    latest = Standing(step=10, round=1, history=[{"step": 10}])
+    latest = TrainState(step=10, round=1, history=[{"step": 10}])
     desk.save(latest)
     kept = tmp_path / "checkpoint-00000010-000001-000001"
     for name in ("checkpoint-00000009-000009-000009", "checkpoint-00000010-000000-000000"):
@@ -94,7 +94,7 @@ def test_the_latest_checkpoint_counts(tmp_path: Path) -> None:
 def test_the_best_weights_come_back(tmp_path: Path) -> None:
     """Those of the best look, however long training went on."""
     desk = Desk(tmp_path)
-    standing = Standing(step=1, best=1.0, best_step=1)
+    standing = TrainState(step=1, best=1.0, best_step=1)
     keep_best(desk.model, tmp_path, standing)
     best = desk.model.weight.detach().clone()
     desk.step()
@@ -107,17 +107,17 @@ def test_weights_no_checkpoint_calls_best_are_forgotten(tmp_path: Path) -> None:
     """Only once the checkpoint that names better ones is whole: until then a kill needs the old ones."""
     desk = Desk(tmp_path)
     for step in (1, 2):
-        keep_best(desk.model, tmp_path, Standing(best_step=step))
+        keep_best(desk.model, tmp_path, TrainState(best_step=step))
     assert names(tmp_path) == {"best-00000001", "best-00000002"}
 
-    desk.save(Standing(step=2, best_step=2))
+    desk.save(TrainState(step=2, best_step=2))
     assert names(tmp_path) == {"best-00000002", "checkpoint-00000002-000000-000000"}
 
 
 def test_the_loss_is_a_mean_over_positions() -> None:
     """In nats per target position; zero before the first."""
-    assert Standing().loss == 0
-    assert Standing(loss_sum=6.0, positions=4).row()["train_loss"] == 1.5
+    assert TrainState().loss == 0
+    assert TrainState(loss_sum=6.0, positions=4).row()["train_loss"] == 1.5
 
 
 @contextmanager
@@ -136,8 +136,8 @@ def test_a_disk_that_takes_no_more_is_named(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.step()
     with small_files(int(1.5 * 4 * WIDTH * WIDTH)), pytest.raises(RuntimeError, match="unexpected pos") as caught:
-        desk.save(Standing(step=1))
+        desk.save(TrainState(step=1))
 
     assert isinstance(caught.value.__context__, OSError)
     assert caught.value.__context__.errno == errno.EFBIG
-    assert desk.resume() == Standing()
+    assert desk.resume() == TrainState()

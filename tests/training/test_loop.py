@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.objectives import OBJECTIVES
-from understudy.progress import Advance
-from understudy.training.checkpoints import Standing
+from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import ProgressCallback
+from understudy.training.checkpoints import TrainState
 from understudy.training.loop import _lessons_of_round, _set_rate, train
-from understudy.training.mixture import Lesson, Mixture
-from understudy.training.step import Goal, Measure, Precision
-from understudy.training.student_text import Written
-from understudy.training.texts import Texts
+from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.step import BoundObjective, Precision, TrainSpec
+from understudy.training.student_sampling import StudentSamples
 
 Build = Callable[..., PreTrainedModel]
 SETTINGS = Training(learning_rate=1e-2, epochs=3, batch_tokens=120, warmup_steps=0)
@@ -44,7 +44,7 @@ class Examiner:
         return {"fit": self.scores[len(self.seen) - 1]}
 
 
-class Listener:
+class TeacherLogprobScorer:
     """Adds up what it is told."""
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ def teach(
     *,
     settings: Training = SETTINGS,
     teacher: PreTrainedModel | None = None,
-    advance: Advance | None = None,
+    advance: ProgressCallback | None = None,
     precision: Precision = "float32",
     higher_is_better: bool = True,
     judge_start: bool = False,
-) -> Standing:
+) -> TrainState:
     """A training on gold and the teacher's texts."""
     objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
-    asked = Goal(
-        Measure(objective, {}),
+    asked = TrainSpec(
+        BoundObjective(objective, {}),
         teacher,
         network.config.vocab_size,
         examiner,
@@ -83,7 +83,7 @@ def teach(
     folder.mkdir(exist_ok=True)
     return train(
         network, mixture, asked, settings=settings, seed=3, precision=precision, pad=0, folder=folder,
-        advance=advance or Listener(),
+        advance=advance or TeacherLogprobScorer(),
     )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_the_best_weights_are_given_back(
 def test_the_last_weights_are_given_back_where_asked(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """Whatever dev says of them; it is told all the same."""
     network, examiner = build(), Examiner(1, 3, 2)
-    settings = SETTINGS.model_copy(update={"keep": "last"})
+    settings = SETTINGS.model_copy(update={"keep_weights": "last"})
     standing = teach(network, mixture, examiner, tmp_path, settings=settings)
 
     assert torch.equal(weights(network), examiner.seen[2])
@@ -115,14 +115,14 @@ def test_the_last_weights_are_given_back_where_asked(build: Build, mixture: Mixt
 
 def test_the_mean_of_late_weights_is_given_back(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """Of those after every step of the last quarter, as numpy finds it; dev's last look is at them."""
-    network, examiner, listener, after = build(), Examiner(1, 3, 2), Listener(), list[Tensor]()
+    network, examiner, listener, after = build(), Examiner(1, 3, 2), TeacherLogprobScorer(), list[Tensor]()
 
     def watch(amount: float, note: str = "") -> None:
         listener(amount, note)
         if note.startswith("loss"):
             after.append(weights(network))
 
-    settings = SETTINGS.model_copy(update={"keep": "average", "schedule": "constant", "batch_tokens": 40})
+    settings = SETTINGS.model_copy(update={"keep_weights": "average", "schedule": "constant", "batch_tokens": 40})
     standing = teach(network, mixture, examiner, tmp_path, settings=settings, advance=watch)
 
     last = standing.step - int(standing.history[1]["step"])
@@ -170,12 +170,14 @@ def test_dev_is_looked_at_as_often_as_asked_and_at_the_end(build: Build, mixture
     assert [row["round"] for row in standing.history] == [4, 8, 10]
 
 
-@pytest.mark.parametrize(("accumulate", "steps"), [(1, 16), (3, 6), (16, 1), (100, 1)])
+@pytest.mark.parametrize(("gradient_accumulation_steps", "steps"), [(1, 16), (3, 6), (16, 1), (100, 1)])
 def test_every_batch_is_part_of_an_update(
-    accumulate: int, steps: int, build: Build, mixture: Mixture, tmp_path: Path
+    gradient_accumulation_steps: int, steps: int, build: Build, mixture: Mixture, tmp_path: Path
 ) -> None:
     """The first of an epoch too, and those left over at its end: sixteen lessons, each its own batch."""
-    settings = SETTINGS.model_copy(update={"epochs": 1, "batch_tokens": 1, "accumulate": accumulate})
+    settings = SETTINGS.model_copy(
+        update={"epochs": 1, "batch_tokens": 1, "gradient_accumulation_steps": gradient_accumulation_steps}
+    )
     network = build()
     before = weights(network)
     standing = teach(network, mixture, Examiner(1), tmp_path, settings=settings)
@@ -222,7 +224,7 @@ def test_a_diverged_training_is_told(build: Build, mixture: Mixture, tmp_path: P
 
 def test_whoever_listens_hears_of_every_round(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """The parts add up to the whole; notes tell loss and dev score."""
-    listener = Listener()
+    listener = TeacherLogprobScorer()
     teach(build(), replace(mixture, rounds_per_epoch=2), Examiner(1, 2, 3.456), tmp_path, advance=listener)
 
     assert sum(listener.amounts) == pytest.approx(6)
@@ -241,7 +243,7 @@ def test_a_student_nobody_lets_write_is_refused(build: Build, mixture: Mixture, 
     """The message says which round asked for how many texts, and what is missing."""
     mixture = replace(mixture, shares={"student": 1.0})
     with pytest.raises(
-        ObjectiveError, match=r"round 0 teaches 8 texts of the student Bart.* give train\(\) write_texts"
+        ObjectiveError, match=r"round 0 teaches 8 texts of the student Bart.* give train\(\) sample_student"
     ):
         teach(build(), mixture, Examiner(), tmp_path)
 
@@ -249,20 +251,20 @@ def test_a_student_nobody_lets_write_is_refused(build: Build, mixture: Mixture, 
 def test_distributions_without_a_teacher_are_refused(build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """The message names the objective."""
     network = build()
-    goal = Goal(Measure(OBJECTIVES["forward_kl"], {}), None, 9, Examiner(), "fit", higher_is_better=True)
+    goal = TrainSpec(BoundObjective(OBJECTIVES["forward_kl"], {}), None, 9, Examiner(), "fit", higher_is_better=True)
     with pytest.raises(ObjectiveError, match="forward_kl compares with a teacher's logits; give it a teacher"):
         train(
             network, mixture, goal, settings=SETTINGS, seed=3, precision="float32", pad=0, folder=tmp_path,
-            advance=Listener(),
+            advance=TeacherLogprobScorer(),
         )  # fmt: skip
 
 
 def test_the_students_texts_find_their_sources(build: Build, mixture: Mixture) -> None:
     """Each lesson of the student is taught the texts that were written for its own source."""
 
-    def write(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Written:
-        texts = Texts.of([[lesson.source, copy, number] for lesson in reversed(lessons) for copy in lesson.rows])
-        return Written(texts, [(2 * place, 2 * place + 1) for place in reversed(range(len(lessons)))], {})
+    def write(student: PreTrainedModel, lessons: Sequence[TrainItem], number: int) -> StudentSamples:
+        texts = TokenArrays.of([[lesson.source, copy, number] for lesson in reversed(lessons) for copy in lesson.rows])
+        return StudentSamples(texts, [(2 * place, 2 * place + 1) for place in reversed(range(len(lessons)))], {})
 
     mixture = replace(mixture, shares={"teacher": 1.0, "student": 1.0}, targets_per_source=2)
     lessons, texts, _ = _lessons_of_round(build(), mixture, 4, 0, None, write)

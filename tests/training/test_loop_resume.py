@@ -13,14 +13,16 @@ from understudy.config.training import Training
 from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
 from understudy.training.batches import collate
-from understudy.training.checkpoints import Standing
+from understudy.training.checkpoints import TrainState
 from understudy.training.loop import train
-from understudy.training.mixture import Lesson, Mixture
-from understudy.training.step import Goal, Measure
-from understudy.training.student_text import StudentWriter
+from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.step import BoundObjective, TrainSpec
+from understudy.training.student_sampling import StudentSampler
 
 Build = Callable[..., PreTrainedModel]
-SETTINGS = Training(learning_rate=1e-2, epochs=3, batch_tokens=25, accumulate=2, targets_per_source=2, warmup_steps=3)
+SETTINGS = Training(
+    learning_rate=1e-2, epochs=3, batch_tokens=25, gradient_accumulation_steps=2, targets_per_source=2, warmup_steps=3
+)
 EACH_STEP, EACH_EPOCH = -1.0, 3600.0
 """Seconds between two saves in the midst of an epoch."""
 
@@ -64,12 +66,12 @@ class Desk:
         """Log-likelihood of a gold text; any number will do that looks at the weights."""
         network.eval()
         texts = {"gold": self.mixture.targets["gold"].texts}
-        batch = collate([Lesson(0, "gold", (0,))], self.mixture.sources, texts, pad=0)  # type: ignore[arg-type]
+        batch = collate([TrainItem(0, "gold", (0,))], self.mixture.sources, texts, pad=0)  # type: ignore[arg-type]
         with torch.no_grad():
             logits_NV = target_logits(network, **batch.inputs(network.device))
         return {"fit": float(logits_NV.log_softmax(-1)[range(len(logits_NV)), batch.target_ids_BT[0]].sum())}
 
-    def train(self, advance: Fuse, dev: Fuse, settings: Training = SETTINGS) -> tuple[bytes, Standing]:
+    def train(self, advance: Fuse, dev: Fuse, settings: Training = SETTINGS) -> tuple[bytes, TrainState]:
         """The weights as bytes, and how the training stood."""
 
         def score(network: PreTrainedModel) -> Mapping[str, float]:
@@ -77,18 +79,18 @@ class Desk:
             return self.score(network)
 
         network = self.build(dropout=0.2)
-        goal = Goal(
-            Measure(OBJECTIVES["forward_kl"], {"temperature": 2.0}), self.build(seed=1),
+        goal = TrainSpec(
+            BoundObjective(OBJECTIVES["forward_kl"], {"temperature": 2.0}), self.build(seed=1),
             network.config.vocab_size, score, "fit",
             higher_is_better=False, judge_start=True,
         )  # fmt: skip
-        writer = StudentWriter(
+        writer = StudentSampler(
             self.mixture.sources, [f"input {s}" for s in range(8)], self.tokenizer, "hf", Sampling(), max_tokens=5,
-            seed=3, provenance={}, folder=self.folder / "student_text",
+            seed=3, provenance={}, folder=self.folder / "student_samples",
         )  # fmt: skip
         standing = train(
             network, self.mixture, goal, settings=settings, seed=3, precision="float32", pad=0, folder=self.folder,
-            write_texts=writer, advance=advance,
+            sample_student=writer, advance=advance,
         )  # fmt: skip
         return b"".join(p.detach().numpy().tobytes() for p in network.parameters()), standing
 
@@ -99,7 +101,7 @@ def desk(build: Build, tokenizer: PreTrainedTokenizerBase, mixture: Mixture, tmp
     return Desk(build, tokenizer, mixture, tmp_path)
 
 
-def told(standing: Standing) -> dict[str, object]:
+def told(standing: TrainState) -> dict[str, object]:
     """All of a standing but the clock."""
     history = [{name: value for name, value in row.items() if name != "seconds"} for row in standing.history]
     return {**vars(standing), "history": history, "seconds": None}
@@ -123,7 +125,7 @@ def whole(
     weights, standing = Desk(build, tokenizer, mixture, folder).train(listener, Fuse(None))
     assert standing.step > 2 * 6
     assert 0 < standing.best_step < standing.step
-    assert len(list((folder / "student_text").iterdir())) == 5
+    assert len(list((folder / "student_samples").iterdir())) == 5
     return Whole(weights, told(standing), listener.heard)
 
 
@@ -175,7 +177,7 @@ def test_the_weights_of_the_end_survive_a_kill(
 ) -> None:
     """The last, or the mean of those towards the end, as without a kill, although dev liked others better."""
     monkeypatch.setattr("understudy.training.loop.SAVE_EVERY_S", EACH_STEP)
-    last = SETTINGS.model_copy(update={"keep": keep})
+    last = SETTINGS.model_copy(update={"keep_weights": keep})
     aside = Desk(desk.build, desk.tokenizer, desk.mixture, tmp_path_factory.mktemp("whole"))
     uninterrupted = aside.train(Fuse(None), Fuse(None), last)
     for fuses in ((Fuse(11), Fuse(None)), (Fuse(None), Fuse(0))):

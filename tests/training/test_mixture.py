@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from understudy.errors import DataError, PoolError
-from understudy.training.mixture import Lesson, Mixture, plan_round
-from understudy.training.texts import Targets, Texts
+from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.training.mixture import Mixture, TrainItem, plan_round
 
 SOURCES, K, LABELED = 40, 4, 10
 SEED = 7
@@ -16,7 +16,7 @@ SEED = 7
 def mixture() -> Mixture:
     """Forty sources, ten of them with two gold targets, thirty-five of them with four texts of the teacher."""
     return Mixture(
-        sources=Texts.of([[s] for s in range(SOURCES)]),
+        sources=TokenArrays.of([[s] for s in range(SOURCES)]),
         targets={
             "gold": Targets.of([[[s, 0], [s, 1]] if s < LABELED else [] for s in range(SOURCES)]),
             "teacher": Targets.of([[[s, j] for j in range(K)] if s >= 5 else [] for s in range(SOURCES)]),
@@ -26,7 +26,7 @@ def mixture() -> Mixture:
     )
 
 
-def epoch_of(mixture: Mixture, epoch: int) -> list[Lesson]:
+def epoch_of(mixture: Mixture, epoch: int) -> list[TrainItem]:
     """All lessons of an epoch."""
     rounds = range(epoch * mixture.rounds_per_epoch, (epoch + 1) * mixture.rounds_per_epoch)
     return [lesson for number in rounds for lesson in plan_round(mixture, number=number, seed=SEED)]

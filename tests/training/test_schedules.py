@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from understudy.training.mixture import Mixture, plan_round
-from understudy.training.schedules import Moving, StudentShare
+from understudy.training.schedules import StudentShare, TAIDSchedule
 
 
 def test_a_moving_target_is_never_behind_the_line() -> None:
     """Without memory it stands on the straight line from start to 1."""
-    moving = Moving(start=0.4, step=5e-4, momentum=0.99)
+    moving = TAIDSchedule(start=0.4, step=5e-4, momentum=0.99)
 
     assert [moving.position({}, done) for done in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.7, 1.0])
 
 
 def test_a_moving_target_is_faster_where_the_loss_falls() -> None:
     """By the step times a sigmoid of the loss's relative fall, as computed by hand; never past the teacher."""
-    moving = Moving(start=0.0, step=0.5, momentum=0.5)
+    moving = TAIDSchedule(start=0.0, step=0.5, momentum=0.5)
     level = moving.after({"taid_loss": 2.0}, 0.0, 2.0)
     falling = moving.after({"taid_loss": 2.0}, 0.0, 1.0)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
 
 app = typer.Typer(
@@ -18,7 +19,6 @@ app = typer.Typer(
 pool_app = typer.Typer(help="Look at pseudo-targets.", no_args_is_help=True)
 app.add_typer(pool_app, name="pool")
 
-DEMO = Path(__file__).with_name("demo.yaml")
 INTERRUPTED = 130
 """What a shell expects of a program that control-C ended."""
 
@@ -34,7 +34,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors 
 @app.command()
 def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006 - typer copies it
     """Teach a student the embedded weather-bulletin task: offline, in minutes on two cores."""
-    _run(DEMO, override, out, quiet=quiet)
+    _run(RECIPE, override, out, quiet=quiet)
 
 
 @app.command()
@@ -53,14 +53,14 @@ def study(
     seed: Annotated[list[int], typer.Option(help="Only this seed; may be given several times.")] = [],  # noqa: B006 - typer copies it
     quiet: Quiet = False,
 ) -> None:
-    """Run methods x seeds x tasks over one store, and draw the ladder; may be started several times at once."""
+    """Run methods x seeds x tasks over one store, and draw the results_table; may be started several times at once."""
     from understudy.cli.bars import progress_for
-    from understudy.cli.words import print_ladder
+    from understudy.cli.words import print_results_table
     from understudy.config.study import read_study
 
     asked = read_study(file)
     from understudy.study.processes import run_processes
-    from understudy.study.run import Choice, run_study
+    from understudy.study.run_study import Choice, run_study
 
     choice = Choice(only, method, seed)
     with progress_for(sys.stderr, quiet=quiet) as progress:
@@ -68,7 +68,7 @@ def study(
             done = run_processes(file, asked, out=out, processes=processes, progress=progress, choice=choice)
         else:
             done = run_study(asked, out=out, progress=progress, choice=choice)
-    print_ladder(done.page, done.ladder)
+    print_results_table(done.page, done.results_table)
     for failure in done.failures:
         typer.echo(f"understudy: {failure}", err=True)
     if done.failures:
@@ -87,14 +87,15 @@ def show(
     from understudy.cli.words import explained
     from understudy.config.read import read_recipe, to_yaml
 
-    typer.echo(explained(method) if method else to_yaml(read_recipe(recipe or DEMO, override)), nl=False)
+    typer.echo(explained(method) if method else to_yaml(read_recipe(recipe or RECIPE, override)), nl=False)
 
 
 @app.command()
 def evaluate(
     folder: RunFolder,
     outputs: Annotated[
-        Path | None, typer.Option(help="Texts another system wrote for the split: JSONL with id and text, or lines.")
+        Path | None,
+        typer.Option(help="TokenArrays another system wrote for the split: JSONL with id and text, or lines."),
     ] = None,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
 ) -> None:
@@ -115,16 +116,16 @@ def ask(
 ) -> None:
     """Let a teacher behind an OpenAI-compatible server answer inputs; what was answered is never paid for again."""
     from understudy.cli.bars import progress_for
-    from understudy.cli.words import print_asked
+    from understudy.cli.words import print_collected
     from understudy.config.read import read_endpoint
 
     asked = read_endpoint(endpoint, override)
-    from understudy.pipeline.ask import ask as ask_about
-    from understudy.teacher.asking import refuse_fruitless, refuse_unasked
+    from understudy.api_teacher.collect import ask as ask_about
+    from understudy.api_teacher.scheduler import refuse_fruitless, refuse_unasked
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
         done = ask_about(inputs, asked, out=out, progress=progress)
-    print_asked(done)
+    print_collected(done)
     refuse_unasked(done.outcome, asked)
     refuse_fruitless(done.outcome, done.texts)
 

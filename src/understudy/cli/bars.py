@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from understudy.progress import Advance, Progress, Silence
+from understudy.progress import NoProgress, Progress, ProgressCallback
 
 LINE_EVERY_S = 30.0
 """In a log, where nobody watches a bar."""
@@ -20,7 +20,7 @@ LINE_EVERY_S = 30.0
 def progress_for(stream: TextIO, *, quiet: bool) -> AbstractContextManager[Progress]:
     """The right progress for a stream: none, bars or lines."""
     if quiet:
-        return _unwatched(Silence())
+        return _unwatched(NoProgress())
     return _bars(stream) if stream.isatty() else _unwatched(Lines(stream))
 
 
@@ -60,7 +60,7 @@ class Bars:
         self.bars = bars
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Draws a bar until the work is done, then a line: of many bars a terminal shows the oldest."""
         started, last = time.monotonic(), ""
         task = self.bars.add_task(title, total=total, unit=unit, note="")
@@ -86,7 +86,7 @@ class Lines:
         self.stream = stream
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[Advance]:
+    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Tells of one piece of work."""
         started = told = time.monotonic()
         done = resumed = 0.0

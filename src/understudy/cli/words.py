@@ -19,12 +19,12 @@ from understudy.pool.show import ShownRow
 from understudy.records import Score
 from understudy.report.diagnostics import Diagnostics, main_numbers, sentence
 from understudy.report.facts import Facts
-from understudy.report.ladder import decision_in_words, ladder_table, made_of
-from understudy.report.ladder_facts import Ladder
+from understudy.report.table_facts import ResultsTable
+from understudy.report.table_page import decision_in_words, made_of, results_table_rows
 from understudy.report.verdict import five_numbers, verdict
 
 if TYPE_CHECKING:
-    from understudy.pipeline.ask import Asked
+    from understudy.api_teacher.collect import CollectResult
 
 LOG_WIDTH = 150
 """Columns where there is no terminal; a narrower one is not told what stands on the page alone."""
@@ -48,9 +48,9 @@ def print_result(folder: Path, facts: Facts) -> None:
     console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
 
 
-def print_asked(done: "Asked") -> None:
+def print_collected(done: "CollectResult") -> None:
     """How many inputs were answered, why others were not, what it cost, and where the answers lie."""
-    from understudy.pipeline.ask import ANSWERS, FAILED
+    from understudy.api_teacher.collect import FAILED, RESPONSES
 
     console, outcome = Console(highlight=False), done.outcome
     console.print(f"\n{outcome.answered} inputs answered, {done.texts} usable texts, {outcome.spent:.4f} spent")
@@ -58,7 +58,7 @@ def print_asked(done: "Asked") -> None:
         console.print(f"  rejected, {escape(reason)}: {count}")
     for reason, count in Counter(outcome.failed.values()).most_common():
         console.print(f"  failed, {escape(reason)}: {count}")
-    console.print(f"\nanswers: {escape(str(done.folder / ANSWERS))}\nothers: {escape(str(done.folder / FAILED))}")
+    console.print(f"\nanswers: {escape(str(done.folder / RESPONSES))}\nothers: {escape(str(done.folder / FAILED))}")
 
 
 def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
@@ -70,10 +70,10 @@ def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
     console.print(f"\ndiagnostics: {escape(str(folder / 'diagnostics.html'))}", soft_wrap=True)
 
 
-def print_ladder(page: Path, ladder: Ladder) -> None:
-    """What is made of the ladder as a table, what its stages keep, and where the page with the whole lies."""
+def print_results_table(page: Path, results_table: ResultsTable) -> None:
+    """What is made of the results_table as a table, what its stages keep, and where the page with the whole lies."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
-    shown = ladder_table(made_of(ladder))
+    shown = results_table_rows(made_of(results_table))
     columns = len(shown.head) if console.width >= LOG_WIDTH else shown.head.index("Mean") + 1
     table = Table(*map(escape, shown.head[:columns]), box=box.SIMPLE_HEAD)
     for row in shown.rows:
@@ -81,9 +81,9 @@ def print_ladder(page: Path, ladder: Ladder) -> None:
         lines = [[cell.value, cell.detail] if cell.detail.startswith("[") else [cell.value] for cell in row]
         table.add_row(*(escape("\n".join(own)) for own in lines[:columns]))
     console.print(table)
-    if missing := len(ladder["missing"]):
-        console.print(f"{missing} of {missing + len(ladder['rows'])} cells are not made\n")
-    for decision in ladder["decisions"]:
+    if missing := len(results_table["missing"]):
+        console.print(f"{missing} of {missing + len(results_table['rows'])} cells are not made\n")
+    for decision in results_table["decisions"]:
         said = f"[bold]{escape(decision['stage'])}[/bold] {escape(decision_in_words(decision))}"
         console.print(said, soft_wrap=True)
     console.print(f"\npage: {escape(str(page))}", soft_wrap=True)

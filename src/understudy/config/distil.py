@@ -45,7 +45,7 @@ class Adaptive(Section):
     step: Annotated[PositiveFloat, Field(le=1)] = 0.1
 
 
-class StudentText(Section):
+class StudentSampling(Section):
     """How the student writes the texts it is taught on, and how many of them there are."""
 
     decoding: Decoding = Sampling()
@@ -61,10 +61,10 @@ class StudentText(Section):
     share: Annotated[Constant | Growing | Adaptive, Field(discriminator="kind")] = Constant()
 
 
-class Sparse(Section):
+class SparseLogprobs(Section):
     """The teacher listens to each text once: its most probable tokens at every position are kept, and the rest's mass.
 
-    Dense distributions of a pool would be larger than the models. Kept so, KL loses what the rest would tell.
+    DenseLogprobs distributions of a pool would be larger than the models. Kept so, KL loses what the rest would tell.
     """
 
     kind: Literal["sparse"] = "sparse"
@@ -72,7 +72,7 @@ class Sparse(Section):
     """Tokens kept at each position."""
 
 
-class Dense(Section):
+class DenseLogprobs(Section):
     """The teacher listens at every step, and tells whole distributions."""
 
     kind: Literal["dense"] = "dense"
@@ -98,16 +98,16 @@ class Distil(Section):
     """A preset: defaults for this section and pseudo_targets. `understudy show` prints them filled in."""
     targets: Shares
     objective: AnyObjective
-    on_student_text: AnyObjective | None = None
+    student_samples_objective: AnyObjective | None = None
     """Another objective for the texts of the student; none: the same."""
-    teacher_signal: Annotated[Sparse | Dense, Field(discriminator="kind")] = Sparse()
+    teacher_logprobs: Annotated[SparseLogprobs | DenseLogprobs, Field(discriminator="kind")] = SparseLogprobs()
     """What is kept of the teacher's distributions; cross-entropy asks for none."""
-    noisy_teacher: bool = False
+    enable_teacher_dropout: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
-    noisy_student: bool = True
+    enable_student_dropout: bool = True
     """Whether the student's dropout is on while it is distilled."""
     relations: Relations | None = None
-    student_text: StudentText = StudentText()
+    student_samples: StudentSampling = StudentSampling()
     generations: PositiveInt = 1
     """How often it is done: every student but the first learns from the one before, as from a teacher."""
     final_finetune: Training | None = None
@@ -116,7 +116,7 @@ class Distil(Section):
     @property
     def objectives(self) -> tuple[AnyObjective, ...]:
         """All that are minimised."""
-        return (self.objective, *((self.on_student_text,) if self.on_student_text else ()))
+        return (self.objective, *((self.student_samples_objective,) if self.student_samples_objective else ()))
 
     @property
     def needs_teacher_logits(self) -> bool:
@@ -126,25 +126,26 @@ class Distil(Section):
     @property
     def kept_tokens(self) -> int | None:
         """How many tokens of each of the teacher's distributions are kept; none where it is not asked, or whole."""
-        signal = self.teacher_signal
-        return signal.top if isinstance(signal, Sparse) and self.needs_teacher_logits else None
+        signal = self.teacher_logprobs
+        return signal.top if isinstance(signal, SparseLogprobs) and self.needs_teacher_logits else None
 
     @model_validator(mode="after")
     def _start_needs_a_teacher(self) -> Self:
-        if self.targets.student and self.student_text.start and not self.targets.teacher:
+        if self.targets.student and self.student_samples.start and not self.targets.teacher:
             msg = (
-                f"student_text.start is {self.student_text.start}, but targets.teacher is 0, so nothing stands in "
-                "before; set student_text.start=0 or give targets.teacher a share"
+                f"student_samples.start is {self.student_samples.start}, but targets.teacher is 0, so nothing "
+                f"stands in "
+                "before; set student_samples.start=0 or give targets.teacher a share"
             )
             raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _a_changing_share_starts_by_itself(self) -> Self:
-        kind, start = self.student_text.share.kind, self.student_text.start
+        kind, start = self.student_samples.share.kind, self.student_samples.start
         if kind != "constant" and start:
             msg = (
-                f"student_text.start is {start}, but student_text.share is {kind}, which begins with no text of the "
+                f"student_samples.start is {start}, but student_samples.share is {kind}, which begins with no text of the "
                 "student and says itself when there are more; leave start out, or use share={kind: constant}"
             )
             raise ValueError(msg)
@@ -152,10 +153,10 @@ class Distil(Section):
 
     @model_validator(mode="after")
     def _a_changing_share_has_others(self) -> Self:
-        kind = self.student_text.share.kind
+        kind = self.student_samples.share.kind
         if kind != "constant" and not (self.targets.student and self.targets.gold + self.targets.teacher):
             msg = (
-                f"student_text.share is {kind}, which trades the student's text against gold and the teacher's, but "
+                f"student_samples.share is {kind}, which trades the student's text against gold and the teacher's, but "
                 "targets has no share for both sides; give targets.student and targets.gold or targets.teacher one"
             )
             raise ValueError(msg)
@@ -163,31 +164,31 @@ class Distil(Section):
 
     @model_validator(mode="after")
     def _noise_is_heard(self) -> Self:
-        if self.noisy_teacher and not self.needs_teacher_logits:
+        if self.enable_teacher_dropout and not self.needs_teacher_logits:
             msg = (
-                "noisy_teacher turns on the dropout of a teacher nobody listens to: objective cross_entropy learns "
-                "text alone; use objective forward_kl, or noisy_teacher=false"
+                "enable_teacher_dropout turns on the dropout of a teacher nobody listens to: objective cross_entropy learns "
+                "text alone; use objective forward_kl, or enable_teacher_dropout=false"
             )
             raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _the_teacher_is_there_at_every_step(self) -> Self:
-        wanted = "noisy_teacher" if self.noisy_teacher else "relations" if self.relations else None
-        if wanted and isinstance(self.teacher_signal, Sparse):
+        wanted = "enable_teacher_dropout" if self.enable_teacher_dropout else "relations" if self.relations else None
+        if wanted and isinstance(self.teacher_logprobs, SparseLogprobs):
             msg = (
-                f"{wanted} hears the teacher anew at every step, but teacher_signal is sparse: it listens once, and "
-                "never again; set teacher_signal={kind: dense}"
+                f"{wanted} hears the teacher anew at every step, but teacher_logprobs is sparse: it listens once, and "
+                "never again; set teacher_logprobs={kind: dense}"
             )
             raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _a_last_lesson_improves(self) -> Self:
-        if self.final_finetune and self.final_finetune.keep != "best":
+        if self.final_finetune and self.final_finetune.keep_weights != "best":
             msg = (
-                f"final_finetune.keep is {self.final_finetune.keep}, but a last lesson on gold is kept only where dev "
-                "improves; leave final_finetune.keep out"
+                f"final_finetune.keep_weights is {self.final_finetune.keep_weights}, but a last lesson on gold is kept only where dev "
+                "improves; leave final_finetune.keep_weights out"
             )
             raise ValueError(msg)
         return self

@@ -67,19 +67,19 @@ PAPER = {
     "noisy_kd": Preset(
         "The student matches, on gold text, the distributions of a teacher whose dropout is on.",
         "Calderon et al. 2023, S3",
-        _mixture(GOLD, FORWARD_KL, noisy_teacher=True, teacher_signal=DENSE),
+        _mixture(GOLD, FORWARD_KL, enable_teacher_dropout=True, teacher_logprobs=DENSE),
     ),
     "attention_relations_kd": Preset(
         "The student matches, on gold text, the teacher's distributions and, as much, which positions its last layers' "
         "queries, keys and values find alike.",
         "Wang et al. 2021 (arXiv:2012.15828); Calderon et al. 2023, S3",
-        _mixture(GOLD, FORWARD_KL, relations={"of": "attention"}, teacher_signal=DENSE),
+        _mixture(GOLD, FORWARD_KL, relations={"of": "attention"}, teacher_logprobs=DENSE),
     ),
     "hidden_relations_kd": Preset(
         "The student matches, on gold text, the teacher's distributions and, as much, which positions its last hidden "
         "states find alike.",
         "Wang et al. 2021 (arXiv:2012.15828), with hidden states; Calderon et al. 2023",
-        _mixture(GOLD, FORWARD_KL, relations={"of": "hidden"}, teacher_signal=DENSE),
+        _mixture(GOLD, FORWARD_KL, relations={"of": "hidden"}, teacher_logprobs=DENSE),
     ),
     "sequence_level": Preset(
         "The student learns gold text and one beam-searched text of the teacher per labelled input.",
@@ -158,7 +158,7 @@ BEYOND = {
     "imitkd": Preset(
         "The student learns the teacher's most probable next token on gold text at first, on its own texts later.",
         "Lin et al. 2020 (EMNLP): gold with probability 200^(-t/N)",
-        _mixture(ON_POLICY, {"kind": "argmax_cross_entropy"}, student_text={"share": {"kind": "growing"}}),
+        _mixture(ON_POLICY, {"kind": "argmax_cross_entropy"}, student_samples={"share": {"kind": "growing"}}),
         STUDENTS_OWN,
     ),
     "f_distill_js": Preset(
@@ -181,7 +181,7 @@ BEYOND = {
         _mixture(
             ON_POLICY,
             {"kind": "skew_kl", "alpha": 0.1},
-            student_text={"share": {"kind": "adaptive", "step": 0.1}, "max_age": 4},
+            student_samples={"share": {"kind": "adaptive", "step": 0.1}, "max_age": 4},
         ),
         STUDENTS_OWN,
     ),
@@ -192,7 +192,7 @@ BEYOND = {
         _mixture(
             JOINT,
             {"kind": "skew_kl", "alpha": 0.1},
-            on_student_text={"kind": "skew_reverse_kl", "alpha": 0.1},
+            student_samples_objective={"kind": "skew_reverse_kl", "alpha": 0.1},
         ),
         ALL_SAMPLED,
     ),
@@ -214,12 +214,12 @@ BEYOND = {
         _mixture({"gold": 0.1, "teacher": 0.9}, CROSS_ENTROPY, generations=2),
         ALL_BEAM,
     ),
-    "joint_teaching_quiet": Preset(
+    "joint_teaching_swa": Preset(
         "The student learns by joint_teaching without dropout, at a level rate, and is the mean of its last weights.",
         "Calderon et al. 2023, S8; Izmailov et al. 2018 (arXiv:1803.05407); no dropout: understudy 2026",
-        _mixture(JOINT, FORWARD_KL, noisy_student=False),
+        _mixture(JOINT, FORWARD_KL, enable_student_dropout=False),
         ALL_SAMPLED,
-        {"schedule": "constant", "keep": "average"},
+        {"schedule": "constant", "keep_weights": "average"},
     ),
 }
 """Methods beyond it. Where theirs learn from a fixed data set, gold or the teacher's pool stands in its place."""

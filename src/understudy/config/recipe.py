@@ -4,12 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from understudy.config.conflicts import endpoint_conflicts, network_conflicts
 from understudy.config.decoding import Beam, Decoding, DiverseBeam, EngineName, Greedy, KBeams, PoolDecoding, Sampling
-from understudy.config.demands import beyond_a_network, beyond_an_endpoint
 from understudy.config.distil import Distil
-from understudy.config.networks import AnyStudent, AnyTeacher, EndpointTeacher
+from understudy.config.model_sections import AnyStudent, AnyTeacher, EndpointTeacher
+from understudy.config.pool_selection import KeepAll, Selection
 from understudy.config.section import Section
-from understudy.config.selection import KeepAll, Selection
 from understudy.config.task import AnyTask
 from understudy.config.training import Precision, Training
 
@@ -26,7 +26,7 @@ class PseudoTargets(Section):
     decoding: PoolDecoding = Beam()
     shard_inputs: PositiveInt = 4096
     """Inputs per shard: what a kill can cost, and what a seed is derived for."""
-    keep: Selection = KeepAll()
+    select: Selection = KeepAll()
     """Which of an input's texts are taught; the pool they are chosen from is written once for all choices."""
 
     @property
@@ -61,11 +61,11 @@ class PseudoTargets(Section):
 
     @model_validator(mode="after")
     def _keeps_what_is_written(self) -> Self:
-        kept = getattr(self.keep, "n", 1)
+        kept = getattr(self.select, "n", 1)
         if kept > self.per_input:
             msg = (
-                f"keep.n is {kept}, but per_input is {self.per_input}: no input has so many texts; "
-                "lower keep.n, or raise per_input"
+                f"select.n is {kept}, but per_input is {self.per_input}: no input has so many texts; "
+                "lower select.n, or raise per_input"
             )
             raise ValueError(msg)
         return self
@@ -83,7 +83,7 @@ class Evaluation(Section):
     latency_inputs: PositiveInt = 64
     batch_inputs: PositiveInt = 64
     """Inputs per batch when throughput is measured."""
-    rounds: PositiveInt = 3
+    repeats: PositiveInt = 3
     """How often each system is measured, in turn with the others; medians are told."""
 
 
@@ -119,11 +119,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _the_student_writes_as_many_texts_as_are_taught(self) -> Self:
-        decoding, count = self.distil.student_text.decoding, self.training.targets_per_source
+        decoding, count = self.distil.student_samples.decoding, self.training.targets_per_source
         if self.distil.targets.student and count > 1 and not isinstance(decoding, Sampling):
             msg = (
                 f"training.targets_per_source is {count}, so the student is to write {count} texts of a source at "
-                f"once, and distil.student_text.decoding {decoding.kind} gives one; use kind sampling, or "
+                f"once, and distil.student_samples.decoding {decoding.kind} gives one; use kind sampling, or "
                 "targets_per_source 1"
             )
             raise ValueError(msg)
@@ -141,7 +141,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _asks_of_its_teacher_what_it_can_give(self) -> Self:
-        asked = beyond_an_endpoint(self) if isinstance(self.teacher, EndpointTeacher) else beyond_a_network(self)
+        asked = endpoint_conflicts(self) if isinstance(self.teacher, EndpointTeacher) else network_conflicts(self)
         for msg in asked:
             raise ValueError(msg)
         return self

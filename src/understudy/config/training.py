@@ -18,7 +18,7 @@ class Training(Section):
     """Passes over the inputs."""
     batch_tokens: PositiveInt = 8192
     """Padded tokens of one micro-batch, source and target together."""
-    accumulate: PositiveInt = 1
+    gradient_accumulation_steps: PositiveInt = 1
     """Micro-batches per optimizer step."""
     targets_per_source: PositiveInt = 1
     """Targets of one source that share an encoder pass. Beside pseudo-targets gold is still taught one by one, so that
@@ -32,7 +32,7 @@ class Training(Section):
     """Epochs between two looks at dev."""
     patience: PositiveInt | None = None
     """Looks at dev without improvement after which training stops; none: never."""
-    keep: Literal["best", "last", "average"] = "best"
+    keep_weights: Literal["best", "last", "average"] = "best"
     """The weights dev liked best, the last, or the mean of those after every step of the last quarter. Best guards
     against overfitting to little gold; last spares a student that only converges, as most that learn from a teacher do,
     the luck of an early look (docs/results.md); average wants `schedule: constant` (Izmailov et al. 2018,
@@ -40,10 +40,11 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _patience_has_a_best(self) -> Self:
-        if self.keep != "best" and self.patience is not None:
+        if self.keep_weights != "best" and self.patience is not None:
             msg = (
-                f"patience is {self.patience}, which stops at weights that dev no longer likes, and keep={self.keep} "
-                "would keep them; leave patience out, or set keep=best"
+                f"patience is {self.patience}, which stops at weights that dev no longer likes, and "
+                f"keep_weights={self.keep_weights} "
+                "would keep them; leave patience out, or set keep_weights=best"
             )
             raise ValueError(msg)
         return self

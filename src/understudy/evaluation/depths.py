@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import write_on
 from understudy.models.prune import FAMILIES, prune
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 
 REPEATS = 3
 
@@ -71,7 +71,7 @@ def cost_by_depth(
     end: int,
     pad: int,
     clock: Clock = perf_counter,
-    advance: Advance = UNHEARD,
+    advance: ProgressCallback = NO_PROGRESS,
 ) -> list[DepthCost]:
     """Latency and throughput of a network pruned to several depths, for outputs of exactly several lengths.
 

@@ -15,7 +15,7 @@ from understudy.errors import EvaluationError
 from understudy.evaluation.likelihood import TargetLogits
 from understudy.evaluation.tally import FloatArray
 from understudy.models.forward import padded
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,7 @@ def read_texts(
     vocabulary: int,
     batch_size: int = 16,
     device: str = "cpu",
-    advance: Advance = UNHEARD,
+    advance: ProgressCallback = NO_PROGRESS,
 ) -> list[Reading]:
     """Both networks read the same texts; one pass of each.
 

@@ -16,10 +16,10 @@ from typing import Literal
 from understudy.config.decoding import Decoding
 from understudy.config.section import Section
 from understudy.errors import EvaluationError
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Efficiency
 
-CHILD = "understudy.evaluation.measure"
+CHILD = "understudy.evaluation.benchmark_process"
 
 
 class Workload(Section):
@@ -72,7 +72,7 @@ def measure_all(
     workloads: Mapping[str, Workload],
     *,
     rounds: int = 3,
-    advance: Advance = UNHEARD,
+    advance: ProgressCallback = NO_PROGRESS,
 ) -> dict[str, Efficiency]:
     """The cost of several checkpoints, each measured once per round, A B C A B C; medians over rounds.
 

@@ -17,7 +17,7 @@ from understudy.evaluation.tally import FloatArray, IntArray
 REACHED = 0.25
 """The curve ends where fewer than this share of either writer's texts go on: their mean would be of a few texts."""
 
-Texts = Sequence[Sequence[FloatArray]]
+TokenArrays = Sequence[Sequence[FloatArray]]
 """For each source its texts; each text as the divergence in nats at each of its tokens."""
 
 
@@ -35,7 +35,7 @@ class ExposureCurve:
 
 
 def exposure_curve(
-    on_student: Texts, on_teacher: Texts, weights_RN: IntArray, *, reached: float = REACHED
+    on_student: TokenArrays, on_teacher: TokenArrays, weights_RN: IntArray, *, reached: float = REACHED
 ) -> ExposureCurve:
     """The excess accumulated error of a student, as a curve over the length.
 
@@ -79,20 +79,20 @@ def exposure_curve(
     )
 
 
-def by_position(texts: Texts, *, reached: float = REACHED) -> FloatArray:
+def by_position(texts: TokenArrays, *, reached: float = REACHED) -> FloatArray:
     """The mean over texts of what was measured at each position, (L,), for as long as enough texts go on."""
     weights_RN = np.ones((1, len(texts)), dtype=np.int64)
     mean_L: FloatArray = _means(texts, weights_RN, _length(texts, reached))[0]
     return mean_L
 
 
-def _length(texts: Texts, reached: float) -> int:
+def _length(texts: TokenArrays, reached: float) -> int:
     """The last position that enough texts have."""
     lengths = sorted((len(text) for of_source in texts for text in of_source), reverse=True)
     return lengths[max(1, int(np.ceil(reached * len(lengths)))) - 1]
 
 
-def _means(texts: Texts, weights_RN: IntArray, length: int) -> FloatArray:
+def _means(texts: TokenArrays, weights_RN: IntArray, length: int) -> FloatArray:
     """The mean at each position over the texts that have it, for each resample, (R, L)."""
     sums_NL, counts_NL = np.zeros((len(texts), length)), np.zeros((len(texts), length))
     for sums_L, counts_L, of_source in zip(sums_NL, counts_NL, texts, strict=True):

@@ -26,7 +26,7 @@ def meteor_rows(predictions: Sequence[Prediction], *, synonyms: Synonyms | None 
 
         METEOR = 100 · P·R / (0.9·P + 0.1·R) · (1 − 0.5 · (chunks / matches)³)
 
-    Texts are tokenised as for BLEU (13a) and lower-cased. The corpus score is the mean over examples.
+    TokenArrays are tokenised as for BLEU (13a) and lower-cased. The corpus score is the mean over examples.
 
     Args:
         predictions: each with at least one reference.

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import write_on
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 
 
 def opening(text: Sequence[int], percent: int) -> tuple[int, ...]:
@@ -32,7 +32,7 @@ def finish(
     pad: int,
     max_tokens: int,
     batch_size: int = 32,
-    advance: Advance = UNHEARD,
+    advance: ProgressCallback = NO_PROGRESS,
 ) -> list[tuple[int, ...]]:
     """Whole texts: each opening, and after it what the network writes greedily.
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.generation.convert import convert
-from understudy.generation.engine import Advance, allowed_threads, no_groups, refuse_impossible
+from understudy.generation.engine import ProgressCallback, allowed_threads, no_groups, refuse_impossible
 from understudy.records import Generated
 
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
@@ -75,7 +75,7 @@ class CTranslate2Engine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
-        progress: Advance | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """As the protocol says; the threads may be any number without a change of the texts."""
         refuse_impossible(decoding, per_source=per_source)

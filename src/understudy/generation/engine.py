@@ -12,7 +12,7 @@ from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampli
 from understudy.errors import GenerationError
 from understudy.records import Generated
 
-Advance = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 """Told how many more sources are done."""
 
 
@@ -29,7 +29,7 @@ class Engine(Protocol):
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
-        progress: Advance | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """Texts for each source.
 

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.generation.diverse import ShunEarlierGroups, best_first
-from understudy.generation.engine import Advance, batches_by_length, refuse_impossible
+from understudy.generation.engine import ProgressCallback, batches_by_length, refuse_impossible
 from understudy.records import Generated
 
 _TOKEN_BUDGET = 16_384  # rows times longest source; bounds memory, not tuned
@@ -44,7 +44,7 @@ class HuggingFaceEngine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
-        progress: Advance | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """As the protocol says. The network is in eval mode meanwhile, torch's global generator untouched."""
         refuse_impossible(decoding, per_source=per_source)

@@ -29,7 +29,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Overheard:
+class CapturedStates:
     """What passed in the latest forward."""
 
     relations: dict[str, Tensor] = field(default_factory=dict)
@@ -67,10 +67,10 @@ _ROLES = ("query", "key", "value")
 
 
 @contextmanager
-def listening(model: PreTrainedModel) -> Iterator[Overheard]:
+def capture_attention(model: PreTrainedModel) -> Iterator[CapturedStates]:
     """Within, every forward of `model` leaves what its last layers attend with; the network is not changed.
 
-    Keys of `Overheard.relations`, of the last layer of each stack: `encoder.`, `decoder.` and `cross.` followed by
+    Keys of `CapturedStates.relations`, of the last layer of each stack: `encoder.`, `decoder.` and `cross.` followed by
     `query`, `key` or `value`, and the last hidden states `encoder.hidden` and `decoder.hidden`. Decoder-only
     networks leave only `decoder.` keys. Projections are taken as they leave their weights: before rotation, norm
     and scaling. With grouped queries, keys and values are narrower.
@@ -85,7 +85,7 @@ def listening(model: PreTrainedModel) -> Iterator[Overheard]:
     Raises:
         ModelError: for a family that is not known.
     """
-    heard = Overheard()
+    heard = CapturedStates()
     with ExitStack() as hooks:
         for part, stack in _stacks(model).items():
             module = model.get_submodule(stack.module)
@@ -128,7 +128,7 @@ def _keys(prefix: str, projections: tuple[str, ...]) -> dict[str, tuple[str, ...
     return {name: (key,) for name, key in zip(projections, keys, strict=True)}
 
 
-def _forget(heard: Overheard, prefixes: tuple[str, ...]) -> Callable[[nn.Module, object], None]:
+def _forget(heard: CapturedStates, prefixes: tuple[str, ...]) -> Callable[[nn.Module, object], None]:
     def hook(_module: nn.Module, _inputs: object) -> None:
         for key in [key for key in heard.relations if key.split(".")[0] in prefixes]:
             del heard.relations[key]
@@ -136,7 +136,9 @@ def _forget(heard: Overheard, prefixes: tuple[str, ...]) -> Callable[[nn.Module,
     return hook
 
 
-def _keep(heard: Overheard, keys: tuple[str, ...]) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
+def _keep(
+    heard: CapturedStates, keys: tuple[str, ...]
+) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
     """A hook that keeps the output, cut along its width into as many parts as there are keys."""
 
     def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:

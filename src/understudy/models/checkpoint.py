@@ -75,7 +75,7 @@ def config_of(name_or_path: str) -> PretrainedConfig:
         raise _unreadable(name_or_path, error) from error
 
 
-def places_of(config: PretrainedConfig) -> int | None:
+def max_positions(config: PretrainedConfig) -> int | None:
     """How many positions a network counts, of source and target together where it is decoder-only.
 
     None where none is the last: rotary networks turn a position (Llama, Qwen), T5 looks at distances.

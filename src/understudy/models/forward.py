@@ -83,7 +83,7 @@ def target_logits(
 def is_noisy(model: PreTrainedModel) -> bool:
     """Whether dropout changes what the network says: whether two passes in training mode differ.
 
-    Asked of the network rather than of its config, where each family has names of its own for dropout.
+    CollectResult of the network rather than of its config, where each family has names of its own for dropout.
     """
     ids_14 = torch.arange(4, device=model.device)[None]
     all_14, training = torch.ones_like(ids_14, dtype=torch.bool), model.training

@@ -20,7 +20,7 @@ from transformers import (
     T5Config,
 )
 
-from understudy.config.networks import Architecture, Scratch
+from understudy.config.model_sections import Architecture, Scratch
 from understudy.errors import ModelError
 
 

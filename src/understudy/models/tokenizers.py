@@ -15,7 +15,7 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>",
 _SPACE = "▁"
 
 
-def train_tokenizer(texts: Iterable[str], *, pieces: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
     """A subword tokenizer of these texts: byte-pair encoding over words that carry their space.
 
     Decoding gives back any NFC-normalised text without outer spaces whose characters are ASCII or
@@ -26,12 +26,12 @@ def train_tokenizer(texts: Iterable[str], *, pieces: int, max_length: int = 512)
 
     Args:
         texts: all the text the tokenizer may see, sources and targets.
-        pieces: the largest size of the vocabulary, special tokens and characters included. Fewer
+        vocab_size: the largest size of the vocabulary, special tokens and characters included. Fewer
             where the texts hold no more pairs that occur twice.
         max_length: recorded as the tokenizer's `model_max_length`.
 
     Raises:
-        ModelError: if the characters alone are more than `pieces`.
+        ModelError: if the characters alone are more than `vocab_size`.
 
     Source: Sennrich et al. 2016, §3.2 (arXiv:1508.07909).
     """
@@ -42,17 +42,17 @@ def train_tokenizer(texts: Iterable[str], *, pieces: int, max_length: int = 512)
     )
     core.decoder = decoders.Metaspace(_SPACE)
     trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
+        vocab_size=vocab_size,
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS.values()),
         initial_alphabet=[*string.digits, *string.ascii_letters, *string.punctuation, "\n", _SPACE],
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    if core.get_vocab_size() > pieces:
+    if core.get_vocab_size() > vocab_size:
         raise ModelError(
-            f"a tokenizer of {pieces} pieces was asked for, but the texts hold {core.get_vocab_size()} "
-            "different characters and special tokens, each a piece of its own; ask for more pieces, or "
+            f"a tokenizer of {vocab_size} vocab_size was asked for, but the texts hold {core.get_vocab_size()} "
+            "different characters and special tokens, each a piece of its own; ask for more vocab_size, or "
             "clean the texts of rare characters"
         )
     end = SPECIAL_TOKENS["eos_token"]

@@ -27,7 +27,7 @@ from understudy.pipeline.bench import device_here
 from understudy.pipeline.measure import NLL, tally_texts
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader, reader_of_checkpoint
-from understudy.progress import Advance
+from understudy.progress import ProgressCallback
 from understudy.records import Example, Generated, Prediction
 from understudy.report.diagnostics import Entropy, StudentDiagnosis
 from understudy.store import Finished
@@ -83,7 +83,7 @@ def refuse_other_tokens(teacher: Reader, student: Reader) -> None:
 
 
 def diagnosis(
-    recipe: Recipe, teacher: Side, student: Side, examples: Sequence[Example], *, data: str, advance: Advance
+    recipe: Recipe, teacher: Side, student: Side, examples: Sequence[Example], *, data: str, advance: ProgressCallback
 ) -> StudentDiagnosis:
     """Exposure bias, the teacher's entropy, and the scores of texts that the student begins and the teacher finishes.
 
@@ -132,11 +132,15 @@ def diagnosis(
     }
 
 
-def _sampled(engine: Engine, side: Side, longest: int, seed: int, advance: Advance) -> list[tuple[Generated, ...]]:
+def _sampled(
+    engine: Engine, side: Side, longest: int, seed: int, advance: ProgressCallback
+) -> list[tuple[Generated, ...]]:
     return engine.generate(side.sources, PURE, per_source=SAMPLES, max_tokens=longest, seed=seed, progress=advance)
 
 
-def _read(teacher: Side, student: Side, texts: Sequence[Sequence[Generated]], advance: Advance) -> list[list[Reading]]:
+def _read(
+    teacher: Side, student: Side, texts: Sequence[Sequence[Generated]], advance: ProgressCallback
+) -> list[list[Reading]]:
     """The texts of each source as both read them."""
     owners = [source for source, own in enumerate(texts) for _ in own]
     readings = read_texts(
@@ -154,7 +158,11 @@ def _read(teacher: Side, student: Side, texts: Sequence[Sequence[Generated]], ad
 
 
 def _finished(
-    recipe: Recipe, teacher: Side, examples: Sequence[Example], openings: Sequence[Sequence[int]], advance: Advance
+    recipe: Recipe,
+    teacher: Side,
+    examples: Sequence[Example],
+    openings: Sequence[Sequence[int]],
+    advance: ProgressCallback,
 ) -> list[Prediction]:
     """The teacher finishes what was begun."""
     texts = finish(

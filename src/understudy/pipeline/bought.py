@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from understudy.api_teacher.collect import PromptGroup, open_journal, put, request_fingerprint
+from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.response_filter import parse_response
+from understudy.api_teacher.scheduler import outcome_of, refuse_unasked
 from understudy.config.decoding import Sampling
 from understudy.config.endpoint import Endpoint
-from understudy.config.networks import EndpointTeacher
+from understudy.config.model_sections import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask
 from understudy.errors import GenerationError, StoreError
 from understudy.evaluation.predictions import write_predictions
-from understudy.pipeline.ask import Question, asked_of, open_journal, put
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import taught_inputs
 from understudy.pipeline.measure import SCORED, answers_of
@@ -26,11 +29,8 @@ from understudy.pool.shards import write_shard
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 from understudy.store import Finished
 from understudy.store.stages import claim, content_key
-from understudy.teacher.asking import outcome_of, refuse_unasked
-from understudy.teacher.journal import Choice, Journal
-from understudy.teacher.judging import judged
 
-ANSWERS = "answers"
+RESPONSES = "answers"
 """Folder beside the store: a folder with a journal for each question that was ever put to an endpoint."""
 SHARD = "shard-00000.parquet"
 TOLERATED = 0.1
@@ -58,8 +58,8 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
     taught = taught_inputs(recipe, data)
     held_out = {split: _texts_of(recipe, split) for split in SCORED}
     questions = [
-        Question(taught, endpoint),
-        *(Question(getattr(data, split), _asked_for(endpoint, texts)) for split, texts in held_out.items()),
+        PromptGroup(taught, endpoint),
+        *(PromptGroup(getattr(data, split), _asked_for(endpoint, texts)) for split, texts in held_out.items()),
     ]
 
     def work(folder: Path) -> Mapping[str, object]:
@@ -73,7 +73,7 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
         return {"bought": {**facts, "texts": rows, "with_logprobs": told, "left_out": lost}}
 
     settings = {
-        "endpoint": asked_of(endpoint),
+        "endpoint": request_fingerprint(endpoint),
         "answer": [endpoint.answer, endpoint.refusals],
         "inputs": recipe.pseudo_targets.inputs,
         "per_input": endpoint.per_input,
@@ -115,7 +115,7 @@ def _asked_for(endpoint: Endpoint, texts: int) -> Endpoint:
 @contextmanager
 def _journal(bench: Bench, endpoint: Endpoint) -> Iterator[Journal]:
     """The journal of these questions, held while it is written to."""
-    folder = bench.store.root.parent / ANSWERS / content_key(asked_of(endpoint))
+    folder = bench.store.root.parent / RESPONSES / content_key(request_fingerprint(endpoint))
     folder.mkdir(parents=True, exist_ok=True)
     with claim(folder / ".lock", wait=bench.store.wait) as alone:
         if not alone:
@@ -123,7 +123,7 @@ def _journal(bench: Bench, endpoint: Endpoint) -> Iterator[Journal]:
         yield open_journal(folder, endpoint)
 
 
-def _refuse_too_little(questions: Sequence[Question], journal: Journal) -> None:
+def _refuse_too_little(questions: Sequence[PromptGroup], journal: Journal) -> None:
     for question in questions:
         outcome = outcome_of(question.examples, journal, question.endpoint)
         refuse_unasked(outcome, question.endpoint)
@@ -147,7 +147,8 @@ def _write_texts(examples: Sequence[Example], journal: Journal, endpoint: Endpoi
         why = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         raise GenerationError(
             f"none of the endpoint's answers is a target ({why}); mend teacher.endpoint.prompt, or what "
-            "teacher.endpoint.answer and refusals let pass: answers are judged anew without being asked for again"
+            "teacher.endpoint.answer and refusals let pass: answers are parse_response anew without being "
+            "asked for again"
         )
     write_shard(folder / SHARD, mark_copies(rows), {"teacher": endpoint.model, "question": journal.path.parent.name})
     return len(rows)
@@ -163,7 +164,7 @@ def _write_answers(bench: Bench, split: str, data: TaskData, journal: Journal, e
     predictions = []
     for example in examples:
         asked = journal.answers(example.source)[: _texts_of(bench.recipe, split)]
-        verdicts = [judged(choice, endpoint) for choice in asked]
+        verdicts = [parse_response(choice, endpoint) for choice in asked]
         references = example.targets
         if twice:
             place = next((i for i, verdict in enumerate(verdicts) if not verdict.rejected), None)
@@ -181,10 +182,10 @@ def _write_answers(bench: Bench, split: str, data: TaskData, journal: Journal, e
 
 
 def _usable(choices: Sequence[Choice], endpoint: Endpoint) -> list[str]:
-    return [verdict.text for choice in choices if not (verdict := judged(choice, endpoint)).rejected]
+    return [verdict.text for choice in choices if not (verdict := parse_response(choice, endpoint)).rejected]
 
 
-def _facts(questions: Sequence[Question], journal: Journal) -> dict[str, object]:
+def _facts(questions: Sequence[PromptGroup], journal: Journal) -> dict[str, object]:
     """What was asked and what came of it, over all questions."""
     outcomes = [outcome_of(question.examples, journal, question.endpoint) for question in questions]
     rejected: Counter[str] = Counter()

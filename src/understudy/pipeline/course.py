@@ -19,15 +19,15 @@ from understudy.pipeline.bench import Bench
 from understudy.pipeline.measure import dev_scorer
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
-from understudy.pool.signal import Signal
-from understudy.records import Example, Generator
+from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.records import Example, TextGenerator
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
-from understudy.training.loop import WriteTexts, no_writer, train
+from understudy.training.loop import SampleStudent, no_student_samples, train
 from understudy.training.mixture import Mixture
-from understudy.training.relating import Relating
-from understudy.training.schedules import Moving
-from understudy.training.step import Goal, Measure
+from understudy.training.relation_loss import RelationLoss
+from understudy.training.schedules import TAIDSchedule
+from understudy.training.step import BoundObjective, TrainSpec
 
 TRAINING = "training.json"
 
@@ -46,12 +46,12 @@ class Course:
     start: Callable[[], PreTrainedModel]
     mixture: Callable[[], Mixture]
     teacher: Callable[[], PreTrainedModel] | None = None
-    writer: Callable[[Mixture, Path], WriteTexts] | None = None
+    writer: Callable[[Mixture, Path], SampleStudent] | None = None
     judge_start: bool = False
-    on_student_text: AnyObjective | None = None
-    noisy_teacher: bool = False
-    noisy_student: bool = True
-    signals: Callable[[], Mapping[Generator, Signal]] = dict
+    student_samples_objective: AnyObjective | None = None
+    enable_teacher_dropout: bool = False
+    enable_student_dropout: bool = True
+    logprob_caches: Callable[[], Mapping[TextGenerator, TeacherLogprobs]] = dict
     kept_tokens: int | None = None
     relations: Relations | None = None
 
@@ -84,15 +84,17 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     recipe = bench.recipe
     network, mixture = course.start(), course.mixture()
     score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev)
-    goal = Goal(
+    goal = TrainSpec(
         measure=_measure(course.objective),
-        on_student_text=_measure(course.on_student_text) if course.on_student_text else None,
-        moving=_moving((course.objective, course.on_student_text)),
-        noisy_teacher=course.noisy_teacher,
-        noisy_student=course.noisy_student,
+        student_samples_objective=_measure(course.student_samples_objective)
+        if course.student_samples_objective
+        else None,
+        moving=_moving((course.objective, course.student_samples_objective)),
+        enable_teacher_dropout=course.enable_teacher_dropout,
+        enable_student_dropout=course.enable_student_dropout,
         kept_tokens=course.kept_tokens,
-        relating=Relating(**course.relations.model_dump()) if course.relations else None,
-        signals=course.signals(),
+        relating=RelationLoss(**course.relations.model_dump()) if course.relations else None,
+        logprob_caches=course.logprob_caches(),
         teacher=course.teacher() if course.teacher else None,
         vocabulary=len(course.reader.tokenizer),
         score_dev=score_dev,
@@ -111,7 +113,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
             precision=bench.precision,
             pad=course.reader.pad,
             folder=folder,
-            write_texts=course.writer(mixture, folder) if course.writer else no_writer,
+            sample_student=course.writer(mixture, folder) if course.writer else no_student_samples,
             advance=advance,
         )
     save_network(network, course.reader.tokenizer, folder / NETWORK)
@@ -121,7 +123,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
         "still_improving": still_improving(
             [row[goal.metric] for row in standing.history],
             higher_is_better=higher_is_better,
-            averaged=course.training.keep == "average",
+            averaged=course.training.keep_weights == "average",
         ),
         "steps": standing.step,
         "seconds": standing.seconds,
@@ -140,14 +142,14 @@ def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged
     return len(scores) > 1 and all(better(scores[-1], score) for score in scores[:-1])
 
 
-def _measure(asked: AnyObjective) -> Measure:
+def _measure(asked: AnyObjective) -> BoundObjective:
     settings = {} if isinstance(asked, TAID) else asked.model_dump(exclude={"kind"})
-    return Measure(OBJECTIVES[asked.kind], settings)
+    return BoundObjective(OBJECTIVES[asked.kind], settings)
 
 
-def _moving(asked: Sequence[AnyObjective | None]) -> Moving | None:
+def _moving(asked: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
     """How the target of TAID moves; the first of two that ask for it decides."""
-    return next((Moving(**one.model_dump(exclude={"kind"})) for one in asked if isinstance(one, TAID)), None)
+    return next((TAIDSchedule(**one.model_dump(exclude={"kind"})) for one in asked if isinstance(one, TAID)), None)
 
 
 def limits(recipe: Recipe) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import cast
 
-from understudy.config.networks import Prune, PrunedStudent
+from understudy.config.model_sections import Prune, PrunedStudent
 from understudy.evaluation.depths import cost_by_depth, layers_of
 from understudy.generation.engine import cores
 from understudy.models.checkpoint import load_network

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, ForecastTask, HubTask, Splits
+from understudy.demo.forecast import forecast_task
 from understudy.errors import DataError
 from understudy.pipeline.bench import Bench
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.disk import checksum, checksums, write_text
 from understudy.tasks.files import hold_out, load_files
-from understudy.tasks.forecast import forecast_task
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen

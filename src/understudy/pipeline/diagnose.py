@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from understudy.config.networks import EndpointTeacher
+from understudy.config.model_sections import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.depths import cost_by_depth, layers_of, thinner

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from understudy.config.networks import EndpointTeacher, PretrainedStudent, ScratchStudent
+from understudy.config.model_sections import EndpointTeacher, PretrainedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
 from understudy.errors import GenerationError, PoolError
-from understudy.models.surfaces import Surfaces
+from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.bought import make_bought, with_references
@@ -67,7 +67,7 @@ def _readable(bench: Bench, data: TaskData) -> tuple[Bench, TaskData]:
     """What of the inputs a pretrained student can read, after a look whether its tokens can be told anything."""
     reader = _reader(bench.recipe, None)
     if bench.recipe.distil.kept_tokens:
-        Surfaces(reader.tokenizer)
+        TokenBytes(reader.tokenizer)
     return fitted(bench, data, (reader,))
 
 
@@ -90,11 +90,13 @@ def _make_tokenizer(bench: Bench, data: TaskData, made: Finished, bought: Finish
         examples = (*data.labeled, *data.unlabeled)
         texts = [prompt.replace("{source}", example.source) for example in examples]
         texts += [target for example in data.labeled for target in example.targets]
-        tokenizer = train_tokenizer([*texts, *PseudoTargetPool.open(bought.folder).texts], pieces=teacher.pieces)
+        tokenizer = train_tokenizer(
+            [*texts, *PseudoTargetPool.open(bought.folder).texts], vocab_size=teacher.vocab_size
+        )
         tokenizer.save_pretrained(folder / NETWORK)
-        return {"pieces": len(tokenizer)}
+        return {"vocab_size": len(tokenizer)}
 
-    settings = {"pieces": teacher.pieces, "prompt": prompt}
+    settings = {"vocab_size": teacher.vocab_size, "prompt": prompt}
     return bench.store.stage("tokenizer", settings=settings, inputs={"data": made, "bought": bought}, work=work)
 
 

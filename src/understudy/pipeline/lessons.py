@@ -5,23 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from understudy.config.distil import Adaptive, Distil, Growing, Shares
-from understudy.config.networks import EndpointTeacher
+from understudy.config.model_sections import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
-from understudy.records import Example, Generator, TaskData
+from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.records import Example, TaskData, TextGenerator
 from understudy.store import Finished
 from understudy.training.mixture import Mixture
 from understudy.training.schedules import StudentShare
-from understudy.training.texts import Targets, Texts
 
 GOLD_ALONE = Shares(gold=1.0)
 
 
 def gold_mixture(examples: Sequence[Example], reader: Reader, *, targets_per_source: int) -> Mixture:
     """Labelled examples alone: an epoch is every target once."""
-    sources = Texts.of(reader.sources(examples))
+    sources = TokenArrays.of(reader.sources(examples))
     gold = _gold(examples, reader)
     return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
 
@@ -35,29 +35,29 @@ def distillation_mixture(recipe: Recipe, data: TaskData, readers: Readers, pool:
     examples = (*data.labeled, *data.unlabeled)
     labeled = len(data.labeled)
     parts = {"labeled": np.arange(labeled), "unlabeled": np.arange(labeled, len(examples))}
-    targets: dict[Generator, Targets] = {"gold": _gold(examples, readers.student)}
+    targets: dict[TextGenerator, Targets] = {"gold": _gold(examples, readers.student)}
     if pool is not None:
         targets["teacher"] = _teacher_targets(examples, readers, PseudoTargetPool.open(pool.folder))
-    rounds = distil.student_text.rounds_per_epoch if distil.targets.student else 1
+    rounds = distil.student_samples.rounds_per_epoch if distil.targets.student else 1
     asked = recipe.pseudo_targets.inputs
     inputs = np.concatenate([parts[kind] for kind in ("labeled", "unlabeled") if kind in asked])
     if isinstance(recipe.teacher, EndpointTeacher):  # what it left without a text, the report tells
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
-        sources=Texts.of(readers.student.sources(examples)),
+        sources=TokenArrays.of(readers.student.sources(examples)),
         targets=targets,
         shares={"gold": distil.targets.gold, "teacher": distil.targets.teacher, "student": distil.targets.student},
         inputs=inputs,
         targets_per_source=training.targets_per_source,
         rounds_per_epoch=rounds,
-        student_from_round=round(distil.student_text.start * training.epochs * rounds),
+        student_from_round=round(distil.student_samples.start * training.epochs * rounds),
         student_share=_student_share(distil),
         teacher_sources=_teacher_sources(examples, readers),
     )
 
 
 def _student_share(distil: Distil) -> StudentShare | None:
-    match distil.student_text.share:
+    match distil.student_samples.share:
         case Growing(base=base):
             return StudentShare("growing", base)
         case Adaptive(step=step):
@@ -89,6 +89,6 @@ def _teacher_targets(examples: Sequence[Example], readers: Readers, pool: Pseudo
     return Targets.of([of_input[example.id] for example in examples])
 
 
-def _teacher_sources(examples: Sequence[Example], readers: Readers) -> Texts | None:
+def _teacher_sources(examples: Sequence[Example], readers: Readers) -> TokenArrays | None:
     same = readers.same_tokens and readers.teacher.is_encoder_decoder == readers.student.is_encoder_decoder
-    return None if same else Texts.of(readers.teacher.sources(examples))
+    return None if same else TokenArrays.of(readers.teacher.sources(examples))

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.recipe import Recipe
 from understudy.config.task import ForecastTask, MetricName, Task
+from understudy.demo.forecast_check import check_bulletin
 from understudy.errors import ConfigError
 from understudy.evaluation.bertscore import open_encoder
 from understudy.evaluation.efficiency import Workload, measure_all
@@ -30,12 +31,11 @@ from understudy.models.forward import target_logits
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
-from understudy.progress import UNHEARD, Advance
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Prediction, TaskData
 from understudy.store import Finished
 from understudy.store.disk import write_json
 from understudy.store.stages import content_key
-from understudy.tasks import CHECKERS
 
 NLL = "nll"
 THREADS = 1
@@ -72,7 +72,7 @@ def predict(
     engine: EngineName,
     decoding: Decoding,
     max_tokens: int,
-    advance: Advance = UNHEARD,
+    advance: ProgressCallback = NO_PROGRESS,
 ) -> list[Prediction]:
     """What the network writes for each example."""
     with open_engine(engine, network, reader.tokenizer) as opened:
@@ -192,7 +192,7 @@ def make_efficiency(
     def work(folder: Path) -> Mapping[str, object]:
         workloads = {name: _workload(recipe, reader.sources(chosen), device) for name, reader in readers.items()}
         folders = {name: stage.folder / NETWORK for name, stage in systems.items()}
-        rounds = recipe.evaluation.rounds
+        rounds = recipe.evaluation.repeats
         with bench.progress.work("latency, throughput, memory", rounds * len(folders), "system") as advance:
             measured = measure_all(folders, workloads, rounds=rounds, advance=advance)
         facts = {name: asdict(own) for name, own in measured.items()}
@@ -200,7 +200,7 @@ def make_efficiency(
         return facts
 
     settings = {
-        "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs", "rounds"}),
+        "evaluation": recipe.evaluation.model_dump(include={"decoding", "latency_inputs", "batch_inputs", "repeats"}),
         "engine": recipe.engine,
         "max_tokens": recipe.task.max_target_tokens,
         # The cost of another machine is another result.
@@ -228,7 +228,7 @@ def checker_of(task: Task) -> Checker | None:
     Raises:
         ConfigError: if the metrics ask for one and there is none.
     """
-    checker = CHECKERS["forecast"] if isinstance(task, ForecastTask) else None
+    checker = check_bulletin if isinstance(task, ForecastTask) else None
     if checker is None and "slot_error_rate" in task.metrics:
         raise ConfigError(
             "task.metrics asks for slot_error_rate, which needs a checker of facts, and only task.forecast has one; "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.networks import (
+from understudy.config.model_sections import (
     AnyTeacher,
     PretrainedStudent,
     PretrainedTeacher,
@@ -57,11 +57,11 @@ def make_tokenizer(bench: Bench, data: Finished) -> Finished | None:
         visible = (*task.labeled, *task.unlabeled, *(task.withheld if teacher.labels == "all" else ()))
         sources = (prompt.replace("{source}", example.source) for example in visible)
         targets = (target for example in visible for target in example.targets)
-        tokenizer = train_tokenizer([*sources, *targets], pieces=teacher.pieces)
+        tokenizer = train_tokenizer([*sources, *targets], vocab_size=teacher.vocab_size)
         tokenizer.save_pretrained(folder / NETWORK)
-        return {"pieces": len(tokenizer)}
+        return {"vocab_size": len(tokenizer)}
 
-    settings = {"pieces": teacher.pieces, "labels": teacher.labels, "prompt": bench.recipe.task.prompt}
+    settings = {"vocab_size": teacher.vocab_size, "labels": teacher.labels, "prompt": bench.recipe.task.prompt}
     return bench.store.stage("tokenizer", settings=settings, inputs={"data": data}, work=work)
 
 

@@ -12,7 +12,7 @@ from understudy.pipeline.data import read_data
 from understudy.pipeline.networks import tokenizer_of
 from understudy.pipeline.proof import facts_of
 from understudy.pipeline.run import STAGES, Run
-from understudy.pipeline.teach import STUDENT_TEXT
+from understudy.pipeline.teach import STUDENT_SAMPLES
 from understudy.pool.pool import PseudoTargetPool
 from understudy.report.facts import Facts
 from understudy.report.page import REPORT
@@ -56,7 +56,7 @@ def open_pool(folder: Path, *, student: bool) -> tuple[PseudoTargetPool, dict[st
     """A run's pool (the student's texts if so asked), the sources of its inputs, and the id that ends a text."""
     opened = open_run(folder)
     method = opened.recipe.distil.method
-    place = opened.stages[method].folder / STUDENT_TEXT if student else None
+    place = opened.stages[method].folder / STUDENT_SAMPLES if student else None
     if place is None and "pool" in opened.stages:
         place = opened.stages["pool"].folder
     if place is None or not place.is_dir():

@@ -18,12 +18,12 @@ from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.course import limits
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
+from understudy.pool.generate import generate_pool
 from understudy.pool.pool import PseudoTargetPool
 from understudy.records import Example, PseudoTarget
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
 from understudy.store.stages import content_key
-from understudy.teacher.writing import write_pool
 
 TOGETHER = 4
 """Samples of an input that are drawn together: with one at a time, long inputs would be encoded once per sample."""
@@ -136,7 +136,7 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
             open_engine(engine_for(recipe.engine, asked.decoding), network, reader.tokenizer) as engine,
             bench.progress.work(title, len(lacking), "input") as advance,
         ):
-            write_pool(
+            generate_pool(
                 engine,
                 dict(zip(lacking, reader.sources(list(lacking.values())), strict=True)),
                 decoding=asked.decoding,

@@ -15,7 +15,7 @@ from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import read_data
 from understudy.pipeline.measure import answers_of, can_tell, fields_of, tally_of
-from understudy.pipeline.teach import STUDENT_TEXT
+from understudy.pipeline.teach import STUDENT_SAMPLES
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
 from understudy.report.facts import (
@@ -230,7 +230,7 @@ def _pool_facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> PoolF
     statistics = pool.statistics(eos_id=eos_id)
     data = read_data(evidence.data)
     sources = {example.id: example.source for example in (*data.labeled, *data.unlabeled)}
-    own = evidence.learned[recipe.distil.method].folder / STUDENT_TEXT
+    own = evidence.learned[recipe.distil.method].folder / STUDENT_SAMPLES
     if own.is_dir():
         statistics["generators"]["student"] = len(PseudoTargetPool.open(own))
     samples = [asdict(row) for row in show_rows(pool, sources, limit=SHOWN, seed=recipe.seed)]
@@ -280,7 +280,7 @@ def _notes(recipe: Recipe, learned: Mapping[str, Finished], examples: int) -> li
     notes = []
     if examples < FEW:
         notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")
-    if recipe.training.keep == "average":
+    if recipe.training.keep_weights == "average":
         notes.append(
             f"{recipe.distil.method} is the mean of its last weights: only the last point of its curve is that mean's."
         )

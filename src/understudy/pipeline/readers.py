@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from understudy.config.networks import Scratch
+from understudy.config.model_sections import Scratch
 from understudy.config.task import Task
 from understudy.errors import DataError
-from understudy.models.checkpoint import config_of, places_of
+from understudy.models.checkpoint import config_of, max_positions
 from understudy.models.scratch import ARCHITECTURES
 from understudy.models.text import decode, encode_sources, encode_targets, too_long
 from understudy.models.tokenizers import load_tokenizer
@@ -75,14 +75,14 @@ def reader_of_checkpoint(task: Task, name_or_path: str) -> Reader:
         task.prompt,
         task.max_source_tokens,
         task.max_target_tokens,
-        places_of(config),
+        max_positions(config),
     )
 
 
 def reader_of_scratch(task: Task, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> Reader:
     """How a network that is built for a task reads it."""
     reader = Reader(tokenizer, scratch.has_encoder, task.prompt, task.max_source_tokens, task.max_target_tokens)
-    return replace(reader, places=places_of(ARCHITECTURES[scratch.architecture](scratch, reader.longest)))
+    return replace(reader, places=max_positions(ARCHITECTURES[scratch.architecture](scratch, reader.longest)))
 
 
 def fitting(data: TaskData, readers: Iterable[Reader], *, policy: str) -> tuple[TaskData, dict[str, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.config.networks import EndpointTeacher
+from understudy.config.model_sections import EndpointTeacher
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.bench import STORE, Bench, fast_precision
@@ -20,7 +20,7 @@ from understudy.pipeline.proof import Evidence, facts_of, make_proof
 from understudy.pipeline.readers import fitted
 from understudy.pipeline.teach import make_baseline, make_last_lesson, make_student, make_teacher
 from understudy.pipeline.writing import make_pool
-from understudy.progress import Progress, Silence
+from understudy.progress import NoProgress, Progress
 from understudy.records import TaskData
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts
 from understudy.report.page import write_report
@@ -29,7 +29,7 @@ from understudy.store.disk import write_text
 from understudy.store.stages import part_of
 
 STAGES = "stages.json"
-QUIET = Silence()
+QUIET = NoProgress()
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.config.networks import EndpointTeacher
+from understudy.config.model_sections import EndpointTeacher
 from understudy.models.checkpoint import load_network
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK, Readers, student_settings
 from understudy.pipeline.told import align_told
-from understudy.pool.signal import Signal, SignalFile, read_signal
-from understudy.records import Generator
+from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs, read_logprob_cache
+from understudy.records import TextGenerator
 from understudy.store import Finished
 from understudy.store.stages import content_key
-from understudy.training.listening import Listener, listen
-from understudy.training.mixture import Lesson, Mixture
+from understudy.training.mixture import Mixture, TrainItem
 from understudy.training.step import TargetLogits
+from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
-TITLES: Mapping[Generator, str] = {"gold": "teacher listens to gold", "teacher": "teacher listens to pseudo-targets"}
+TITLES: Mapping[TextGenerator, str] = {
+    "gold": "teacher listens to gold",
+    "teacher": "teacher listens to pseudo-targets",
+}
 
 BLOCK = 65_536
 """Positions that are read at once."""
@@ -32,7 +35,7 @@ def make_signals(
     mixture: Callable[[], Mixture],
     inputs: Mapping[str, Finished],
     settings: Mapping[str, object],
-) -> dict[Generator, Finished]:
+) -> dict[TextGenerator, Finished]:
     """A stage for each kind of text that is there before training; none where the method keeps no signal.
 
     Args:
@@ -49,12 +52,12 @@ def make_signals(
     told, top = isinstance(asked, EndpointTeacher), distil.kept_tokens
     if isinstance(asked, EndpointTeacher):
         top = min(top, asked.endpoint.top_logprobs + 1)
-    texts: dict[Generator, bool] = {"gold": distil.targets.gold > 0, "teacher": "pool" in inputs}
+    texts: dict[TextGenerator, bool] = {"gold": distil.targets.gold > 0, "teacher": "pool" in inputs}
     # The ids of a target depend on what reads it: some tokenizers begin a target of an encoder-decoder with a token.
     shared = {**settings, "left": bench.left, "has_encoder": readers.student.is_encoder_decoder}
     if told:  # the student's tokens, not the teacher's
         shared |= student_settings(bench.recipe)
-    made: dict[Generator, Finished] = {}
+    made: dict[TextGenerator, Finished] = {}
     for generator in (name for name, wanted in texts.items() if wanted):
         own = {name: stage for name, stage in inputs.items() if generator == "teacher" or name != "pool"}
         made[generator] = bench.store.stage(
@@ -68,14 +71,16 @@ def make_signals(
     return made
 
 
-def read_signals(stages: Mapping[Generator, Finished], mixture: Mixture, teacher: Finished) -> dict[Generator, Signal]:
-    """The signals of finished stages.
+def read_signals(
+    stages: Mapping[TextGenerator, Finished], mixture: Mixture, teacher: Finished
+) -> dict[TextGenerator, TeacherLogprobs]:
+    """The logprob_caches of finished stages.
 
     Raises:
         PoolError: if one is not that of the mixture's texts.
     """
     return {
-        generator: read_signal(
+        generator: read_logprob_cache(
             stage.folder,
             positions=len(mixture.targets[generator].texts.flat),
             content=_content(mixture, generator, teacher),
@@ -90,29 +95,29 @@ def _listen(
     mixture: Callable[[], Mixture],
     teacher: Finished,
     top: int,
-    generator: Generator,
+    generator: TextGenerator,
     folder: Path,
 ) -> Mapping[str, object]:
     """The work of a stage."""
     taught = mixture()
     targets, vocabulary = taught.targets[generator], len(readers.teacher.tokenizer)
     network = load_network(str(teacher.folder / NETWORK)).requires_grad_(requires_grad=False)
-    listener = Listener(
+    listener = TeacherLogprobScorer(
         TargetLogits(network.to(device_here()), vocabulary, bench.precision),
-        taught.heard_sources,
+        taught.teacher_reading_sources,
         top,
         readers.teacher.pad,
     )
     sources = [source for source in range(len(targets.counts)) if targets.counts[source]]
-    lessons = [Lesson(source, generator, tuple(targets.rows(source))) for source in sources]
-    file = SignalFile.open(
+    lessons = [TrainItem(source, generator, tuple(targets.rows(source))) for source in sources]
+    file = LogprobCacheFile.open(
         folder,
         positions=len(targets.texts.flat),
         top=min(top, vocabulary),
         content=_content(taught, generator, teacher),
     )
     with bench.progress.work(TITLES[generator], len(lessons), "input") as advance:
-        listen(listener, lessons, targets.texts, file, advance)
+        cache_teacher_logprobs(listener, lessons, targets.texts, file, advance)
     return {"texts": len(targets.texts), **_kept(file.signal)}
 
 
@@ -121,13 +126,13 @@ def _align(
     mixture: Callable[[], Mixture],
     inputs: Mapping[str, Finished],
     top: int,
-    generator: Generator,
+    generator: TextGenerator,
     folder: Path,
 ) -> Mapping[str, object]:
     """The work of a stage whose teacher told what it could while it wrote."""
     taught = mixture()
     texts = taught.targets[generator].texts
-    file = SignalFile.open(
+    file = LogprobCacheFile.open(
         folder,
         positions=len(texts.flat),
         top=min(top, len(readers.student.tokenizer)),
@@ -138,7 +143,7 @@ def _align(
     return {"texts": len(texts), **shares, **_kept(file.signal)}
 
 
-def _kept(signal: Signal) -> dict[str, object]:
+def _kept(signal: TeacherLogprobs) -> dict[str, object]:
     """What the signal costs and what it leaves out."""
     positions, mass = len(signal.ids_PK), 0.0
     for start in range(0, positions, BLOCK):
@@ -151,10 +156,10 @@ def _kept(signal: Signal) -> dict[str, object]:
     }
 
 
-def _content(mixture: Mixture, generator: Generator, teacher: Finished) -> str:
+def _content(mixture: Mixture, generator: TextGenerator, teacher: Finished) -> str:
     """What names the teacher, the sources as it reads them, and the texts, token by token."""
     digest = hashlib.sha256()
-    for texts in (mixture.heard_sources, mixture.targets[generator].texts):
+    for texts in (mixture.teacher_reading_sources, mixture.targets[generator].texts):
         digest.update(texts.flat.tobytes())
         digest.update(texts.offsets.tobytes())
     return content_key({"teacher": teacher.key, "texts": digest.hexdigest()})

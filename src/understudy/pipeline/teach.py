@@ -5,7 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from understudy.config.distil import Distil
-from understudy.config.networks import EndpointTeacher, PretrainedTeacher
+from understudy.config.model_sections import EndpointTeacher, PretrainedTeacher
 from understudy.config.objectives import CrossEntropy
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
@@ -26,11 +26,11 @@ from understudy.pipeline.signals import make_signals, read_signals
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.stages import content_key
-from understudy.training.loop import WriteTexts
+from understudy.training.loop import SampleStudent
 from understudy.training.mixture import Mixture
-from understudy.training.student_text import StudentWriter
+from understudy.training.student_sampling import StudentSampler
 
-STUDENT_TEXT = "student_text"
+STUDENT_SAMPLES = "student_samples"
 
 
 def make_teacher(bench: Bench, data: TaskData, readers: Readers, tokenizer: Finished | None) -> Finished:
@@ -104,7 +104,7 @@ def make_student(
     recipe, teacher = bench.recipe, inputs["teacher"]
     distil = recipe.distil
     mixture = cache(partial(distillation_mixture, recipe, data, readers, inputs.get("pool")))
-    signals = make_signals(bench, readers, mixture, inputs, {"limits": limits(recipe)})
+    logprob_caches = make_signals(bench, readers, mixture, inputs, {"limits": limits(recipe)})
     course = Course(
         name=distil.method,
         title=f"student learns by {distil.method}",
@@ -116,23 +116,23 @@ def make_student(
         start=lambda: starting_student(bench, readers.student, origin),
         mixture=mixture,
         teacher=partial(load_network, str(teacher.folder / NETWORK)) if _teacher_listens(distil) else None,
-        signals=lambda: read_signals(signals, mixture(), teacher),
+        logprob_caches=lambda: read_signals(logprob_caches, mixture(), teacher),
         kept_tokens=distil.kept_tokens,
         writer=lambda made, folder: _writer(bench, data, readers.student, made, folder),
-        on_student_text=distil.on_student_text,
-        noisy_teacher=distil.noisy_teacher,
-        noisy_student=distil.noisy_student,
+        student_samples_objective=distil.student_samples_objective,
+        enable_teacher_dropout=distil.enable_teacher_dropout,
+        enable_student_dropout=distil.enable_student_dropout,
         relations=distil.relations,
     )
     settings = student_settings(recipe) | {
         "training": recipe.training.model_dump(),
-        "distil": distil.model_dump(exclude={"method", "final_finetune", "generations", "noisy_student"}),
+        "distil": distil.model_dump(exclude={"method", "final_finetune", "generations", "enable_student_dropout"}),
         "inputs": recipe.pseudo_targets.inputs,
         "left": bench.left,
     }
-    if not distil.noisy_student:  # only then, so that students made before this could be asked are found again
-        settings["noisy_student"] = False
-    asked = {f"signal_{name}": own for name, own in signals.items()}
+    if not distil.enable_student_dropout:  # only then, so that students made before this could be asked are found again
+        settings["enable_student_dropout"] = False
+    asked = {f"signal_{name}": own for name, own in logprob_caches.items()}
     cut_from = {"origin": origin} if _is_pruned(recipe) and origin.key != teacher.key else {}
     return learn(bench, course, settings, {**inputs, **asked, **cut_from})
 
@@ -161,10 +161,10 @@ def make_last_lesson(
     return learn(bench, course, {"training": training.model_dump()}, {"student": distilled})
 
 
-def _writer(bench: Bench, data: TaskData, reader: Reader, mixture: Mixture, folder: Path) -> WriteTexts:
+def _writer(bench: Bench, data: TaskData, reader: Reader, mixture: Mixture, folder: Path) -> SampleStudent:
     recipe = bench.recipe
-    decoding, seed = recipe.distil.student_text.decoding, recipe.seed_of_students
-    return StudentWriter(
+    decoding, seed = recipe.distil.student_samples.decoding, recipe.seed_of_students
+    return StudentSampler(
         sources=mixture.sources,
         input_ids=[example.id for example in (*data.labeled, *data.unlabeled)],
         tokenizer=reader.tokenizer,
@@ -177,8 +177,8 @@ def _writer(bench: Bench, data: TaskData, reader: Reader, mixture: Mixture, fold
             "engine": recipe.engine,
             "seed": str(seed),
         },
-        folder=folder / STUDENT_TEXT,
-        max_age=recipe.distil.student_text.max_age,
+        folder=folder / STUDENT_SAMPLES,
+        max_age=recipe.distil.student_samples.max_age,
     )
 
 

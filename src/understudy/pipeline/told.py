@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.api_teacher.journal import answered, source_key
+from understudy.api_teacher.logprob_alignment import Position, aligned
+from understudy.api_teacher.response_filter import parse_response
 from understudy.config.endpoint import Endpoint
-from understudy.models.surfaces import Surfaces
+from understudy.models.token_bytes import TokenBytes
 from understudy.pipeline.readers import Reader
+from understudy.pool.logprob_cache import LogprobCacheFile
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.signal import SignalFile
+from understudy.pool.token_arrays import TokenArrays
 from understudy.records import Example
 from understudy.store import Finished
-from understudy.teacher.alignment import Position, aligned
-from understudy.teacher.journal import answered, source_key
-from understudy.teacher.judging import judged
-from understudy.training.texts import Texts
 
 LOGPROBS = "logprobs.jsonl"
 
@@ -48,7 +48,7 @@ def write_told(examples: Sequence[Example], journal: Path, endpoint: Endpoint, f
     with (folder / LOGPROBS).open("w", encoding="utf-8") as file:
         for source, choice in answered(journal):
             seen[source] += 1
-            verdict = judged(choice, endpoint)
+            verdict = parse_response(choice, endpoint)
             if source not in next_row or verdict.rejected or seen[source] > endpoint.per_input:
                 continue
             if choice.logprobs:
@@ -65,7 +65,7 @@ def _starts(pool: PseudoTargetPool) -> list[int]:
 
 
 def align_told(
-    texts: Texts, reader: Reader, inputs: Mapping[str, Finished], file: SignalFile, *, tells: bool
+    texts: TokenArrays, reader: Reader, inputs: Mapping[str, Finished], file: LogprobCacheFile, *, tells: bool
 ) -> Mapping[str, object]:
     """Writes what an endpoint told of texts, and counts how much of it could be used.
 
@@ -79,7 +79,7 @@ def align_told(
     Returns:
         The shares of positions that are exact, merged and text alone.
     """
-    surfaces, kept = Surfaces(reader.tokenizer), file.signal.ids_PK.shape[1]
+    token_bytes, kept = TokenBytes(reader.tokenizer), file.signal.ids_PK.shape[1]
     silent = set(range(len(texts)))
     counts: Counter[str] = Counter()
 
@@ -94,7 +94,7 @@ def align_told(
         ids = texts[row].tolist()
         positions = positions_of(line) if line else []
         start = _start(line, positions) if line else 0
-        found = aligned(positions, ids, surfaces, text=reader.text(ids).encode(), start=start, kept=kept)
+        found = aligned(positions, ids, token_bytes, text=reader.text(ids).encode(), start=start, kept=kept)
         places = texts.places([row])
         file.signal.ids_PK[places] = found.ids_TK
         file.signal.logp_PK[places] = found.logp_TK

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from understudy.config.pool_selection import KeepAll, Selection
 from understudy.config.recipe import InputKind
-from understudy.config.selection import KeepAll, Selection
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.portions import Writer, make_parts
 from understudy.pipeline.readers import Reader
@@ -16,7 +16,7 @@ from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.rows import joined
 from understudy.pool.selection import SELECTIONS, Candidates
 from understudy.pool.shards import write_shard
-from understudy.progress import Advance
+from understudy.progress import ProgressCallback
 from understudy.records import PseudoTarget, TaskData
 from understudy.store import Finished
 from understudy.store.stages import content_key
@@ -28,7 +28,7 @@ SHARD = "shard-00000.parquet"
 def make_pool(bench: Bench, data: TaskData, reader: Reader, teacher: Finished) -> Finished:
     """The stage that holds the pseudo-targets which are taught: all that were asked for, or the chosen of them."""
     pool = _written(Writer(bench, reader, teacher), data)
-    if isinstance(bench.recipe.pseudo_targets.keep, KeepAll):
+    if isinstance(bench.recipe.pseudo_targets.select, KeepAll):
         return pool
     return _kept(bench, data, reader, pool)
 
@@ -53,7 +53,7 @@ def _written(writer: Writer, data: TaskData) -> Finished:
 
 
 def _kept(bench: Bench, data: TaskData, reader: Reader, pool: Finished) -> Finished:
-    keep = bench.recipe.pseudo_targets.keep
+    keep = bench.recipe.pseudo_targets.select
     settings: dict[str, object] = {"keep": keep.model_dump()}
     gold: dict[str, tuple[str, ...]] = {}
     if keep.kind == "closest_to_gold":  # no other choice looks at gold, so none of them changes with it
@@ -77,7 +77,7 @@ def _kept(bench: Bench, data: TaskData, reader: Reader, pool: Finished) -> Finis
 
 
 def _chosen(
-    pool: PseudoTargetPool, keep: Selection, gold: Mapping[str, tuple[str, ...]], advance: Advance
+    pool: PseudoTargetPool, keep: Selection, gold: Mapping[str, tuple[str, ...]], advance: ProgressCallback
 ) -> list[PseudoTarget]:
     """The kept rows, input by input, their samples counted from 0 again."""
     select, settings = SELECTIONS[keep.kind], keep.model_dump(exclude={"kind"})

@@ -5,13 +5,13 @@ where it came from. Who asks for which shards, and in which folder, is the pipel
 """
 
 from understudy.pool.pool import PoolStatistics, PseudoTargetPool, mark_copies
-from understudy.pool.shards import Shard, read_shard, write_shard
+from understudy.pool.shards import PoolFile, read_shard, write_shard
 from understudy.pool.show import ShownRow, show_rows
 
 __all__ = [
+    "PoolFile",
     "PoolStatistics",
     "PseudoTargetPool",
-    "Shard",
     "ShownRow",
     "mark_copies",
     "read_shard",

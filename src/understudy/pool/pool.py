@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.pool.shards import Shard, read_shard
+from understudy.pool.shards import PoolFile, read_shard
 from understudy.records import PseudoTarget
 
 
@@ -218,7 +218,7 @@ def _lengths(lengths: NDArray[np.int64]) -> TokenLengths | None:
     }
 
 
-def _refuse_strangers(first: Shard, other: Shard) -> None:
+def _refuse_strangers(first: PoolFile, other: PoolFile) -> None:
     differing = [
         f"{key} is {first.provenance.get(key)!r} there and {other.provenance.get(key)!r} here"
         for key in sorted(first.provenance.keys() | other.provenance.keys())

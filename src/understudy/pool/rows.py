@@ -5,14 +5,14 @@ from dataclasses import replace
 from itertools import chain
 
 from understudy.pool.pool import mark_copies
-from understudy.records import Generated, Generator, PseudoTarget
+from understudy.records import Generated, PseudoTarget, TextGenerator
 
 
-def rows_of(
+def pseudo_target_rows(
     input_ids: Sequence[str],
     written: Sequence[Sequence[Generated]],
     *,
-    generator: Generator,
+    generator: TextGenerator,
     round_number: int,
     decode: Callable[[Sequence[int]], str],
 ) -> list[PseudoTarget]:

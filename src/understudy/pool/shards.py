@@ -37,7 +37,7 @@ PROVENANCE = b"understudy.pool.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class PoolFile:
     """A shard as it was read: its rows, and what made them."""
 
     path: Path
@@ -78,7 +78,7 @@ def write_shard(path: Path, targets: Sequence[PseudoTarget], provenance: Mapping
         half.unlink(missing_ok=True)
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path) -> PoolFile:
     """Read a shard, checking its page checksums.
 
     Raises:
@@ -98,7 +98,7 @@ def read_shard(path: Path) -> Shard:
             f"{path} is no pool shard of format {PROVENANCE.decode()}: its columns are "
             f"{', '.join(table.schema.names) or 'none'}; move it out of the folder, or write the pool anew"
         )
-    return Shard(path, json.loads(metadata[PROVENANCE]), table.replace_schema_metadata(None))
+    return PoolFile(path, json.loads(metadata[PROVENANCE]), table.replace_schema_metadata(None))
 
 
 def _encode(targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> pa.Buffer:

@@ -10,7 +10,7 @@ from math import isfinite
 
 from understudy.errors import PoolError
 from understudy.pool.pool import PseudoTargetPool
-from understudy.records import Generator, PseudoTarget
+from understudy.records import PseudoTarget, TextGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ShownRow:
     """In nats; None where the engine could not tell."""
     copies: int
     tokens: int
-    generator: Generator
+    generator: TextGenerator
     round: int
 
 

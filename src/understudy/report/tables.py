@@ -25,10 +25,10 @@ from understudy.report.wording import (
     data_size,
     duration,
     fixed,
+    max_positions,
     metric_label,
     parameters,
     percent,
-    places_of,
     rounded,
     signed,
     system_label,
@@ -66,7 +66,7 @@ def quality_table(facts: Facts) -> Table:
         tuple(
             (
                 Cell(system_label(system["name"])),
-                *(_score(score_of(system, metric), places_of(facts, metric)) for metric in metrics),
+                *(_score(score_of(system, metric), max_positions(facts, metric)) for metric in metrics),
             )
             for system in facts["systems"]
         ),
@@ -90,10 +90,10 @@ def gap_table(facts: Facts) -> Table:
             (
                 Cell(metric_label(metric)),
                 *(
-                    Cell(_score(score_of(system_named(facts, name), metric), places_of(facts, metric)).value)
+                    Cell(_score(score_of(system_named(facts, name), metric), max_positions(facts, metric)).value)
                     for name in names
                 ),
-                _advantage(facts.get("differences", {}).get(metric, NOTHING), places_of(facts, metric)),
+                _advantage(facts.get("differences", {}).get(metric, NOTHING), max_positions(facts, metric)),
                 _gap(facts["gap_closed"][metric]),
             )
             for metric in metrics_of(facts)
@@ -129,9 +129,9 @@ def pool_table(facts: Facts) -> Table:
     pool = facts.get("pool", {})
     lengths = pool.get("lengths")
     rows = [
-        ("Texts", whole(pool.get("texts"))),
+        ("TokenArrays", whole(pool.get("texts"))),
         ("Inputs", whole(pool.get("inputs"))),
-        ("Texts per input", rounded(pool.get("per_input"))),
+        ("TokenArrays per input", rounded(pool.get("per_input"))),
         ("Repeat another text of their input", percent(pool.get("duplicates"), 1)),
         ("Distinct among all texts", percent(pool.get("distinct"), 1)),
         ("Cut by the length limit", percent(pool.get("unfinished"), 2)),
@@ -151,12 +151,12 @@ def bought_table(facts: Facts) -> Table:
         ("Inputs asked about", whole(bought["inputs"])),
         ("Requests sent", whole(bought["requests"])),
         ("Spent, in the currency of the price", UNKNOWN if bought["spent"] is None else fixed(bought["spent"], 4)),
-        ("Texts that became pseudo-targets", whole(bought["texts"])),
+        ("TokenArrays that became pseudo-targets", whole(bought["texts"])),
         ("With log-probabilities", whole(bought["with_logprobs"])),
         *((f"Answers rejected: {why}", whole(count)) for why, count in bought["rejected"].items()),
         *((f"Inputs that failed: {why}", whole(count)) for why, count in bought["failed"].items()),
         *((f"Inputs of {split} without a reference", whole(n)) for split, n in bought["left_out"].items() if n),
-        ("Texts over the student's limits", whole(bought["too_long"])),
+        ("TokenArrays over the student's limits", whole(bought["too_long"])),
         *((f"Target positions, {ALIGNED[how]}", percent(share, 1)) for how, share in bought.get("aligned", {}).items()),
     ]
     return _pairs("Bought", "", [(name, value) for name, value in rows if value != UNKNOWN])

@@ -20,15 +20,15 @@ from understudy.report.facts import (
 from understudy.report.wording import (
     brackets,
     fixed,
+    max_positions,
     metric_label,
     parameters,
     percent,
-    places_of,
     rounded,
     signed,
 )
 
-Standing = Literal["no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
+Lead = Literal["no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
 """How the distilled student stands in the primary metric, as far as the intervals tell."""
 
 MARGIN = 1.05
@@ -69,7 +69,7 @@ def verdict(facts: Facts) -> str:
     return f"The distilled student{_costs(facts)} {said}."
 
 
-def standing(facts: Facts) -> Standing:
+def standing(facts: Facts) -> Lead:
     """Which of the possible results this is, decided by the intervals of the primary metric."""
     metric = facts["primary_metric"]
     gap = facts["gap_closed"].get(metric, NOTHING)
@@ -119,7 +119,7 @@ def five_numbers(facts: Facts) -> list[tuple[str, str]]:
 
 def _score(facts: Facts, name: str) -> str:
     found = score_of(system_named(facts, name), facts["primary_metric"])
-    return fixed(found and found["value"], places_of(facts, facts["primary_metric"]))
+    return fixed(found and found["value"], max_positions(facts, facts["primary_metric"]))
 
 
 def _share(gap: Interval) -> str:
@@ -129,7 +129,7 @@ def _share(gap: Interval) -> str:
 def _lead(facts: Facts) -> str:
     """The advantage over the fine-tuned student, in brackets."""
     metric = facts["primary_metric"]
-    lead, places = facts.get("differences", {}).get(metric, NOTHING), places_of(facts, metric)
+    lead, places = facts.get("differences", {}).get(metric, NOTHING), max_positions(facts, metric)
     if lead["value"] is None:
         return ""
     interval = brackets(lead, places=places) or "without an interval"

@@ -42,7 +42,7 @@ def system_label(name: str) -> str:
     return SYSTEMS.get(name, name.replace("_", " ").capitalize())
 
 
-def places_of(facts: Facts, metric: str) -> int:
+def max_positions(facts: Facts, metric: str) -> int:
     """Decimal places of a metric's scores: one on a scale of a hundred, three on a scale of one."""
     scores = [score_of(system, metric) for system in facts["systems"]]
     return 1 if max((abs(score["value"]) for score in scores if score), default=0) > 1 else 3

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-from understudy.config.networks import EndpointTeacher, PretrainedStudent, PretrainedTeacher
+from understudy.config.model_sections import EndpointTeacher, PretrainedStudent, PretrainedTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell
 from understudy.config.task import FilesTask, HubTask, Splits
@@ -23,7 +23,7 @@ from understudy.progress import Progress
 from understudy.store import Finished, Store
 from understudy.store.disk import checksum, read_json, write_json, write_text
 from understudy.store.stages import claim, content_key, open_stage
-from understudy.study.rows import Measured, make_row, read_row
+from understudy.study.cell_scores import Measured, make_row, read_row
 
 CELLS = "cells"
 
@@ -32,7 +32,7 @@ Attempt = Literal["found", "tried", "busy"]
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyPaths:
     """Where a study lies: its own files, and beside them the store that it shares with runs and other studies."""
 
     out: Path
@@ -57,7 +57,7 @@ class Place:
         return self.folder / CELLS / f".{cell.recipe.name}.lock"
 
 
-def attempt(cell: Cell, place: Place, progress: Progress, *, since: float) -> Attempt:
+def attempt(cell: Cell, place: StudyPaths, progress: Progress, *, since: float) -> Attempt:
     """Makes a cell, unless it is made, another process is at it, or one tried it in vain after `since`.
 
     Whatever goes wrong is recorded, and the study goes on: a cell that needs more memory than there is must not keep
@@ -90,13 +90,13 @@ def attempt(cell: Cell, place: Place, progress: Progress, *, since: float) -> At
         return "tried"
 
 
-def wait_for(cell: Cell, place: Place) -> None:
+def wait_for(cell: Cell, place: StudyPaths) -> None:
     """Returns when no process is making the cell."""
     with claim(place.lock(cell), wait=True):
         pass
 
 
-def row_of(cell: Cell, place: Place) -> Finished | None:
+def row_of(cell: Cell, place: StudyPaths) -> Finished | None:
     """The row of a finished cell; none where it is not made, or was made by another recipe or from other files."""
     record = _record(cell, place)
     if "stage" not in record or record["key"] != key_of(cell.recipe):
@@ -107,7 +107,7 @@ def row_of(cell: Cell, place: Place) -> Finished | None:
         return None
 
 
-def measured(cell: Cell, place: Place) -> Measured | None:
+def measured(cell: Cell, place: StudyPaths) -> Measured | None:
     """What a finished cell says; none where it is not finished."""
     row = row_of(cell, place)
     if row is None:
@@ -115,7 +115,7 @@ def measured(cell: Cell, place: Place) -> Measured | None:
     return read_row(row, cell, seconds=cast(float, _record(cell, place)["seconds"]))
 
 
-def failure_of(cell: Cell, place: Place) -> str:
+def failure_of(cell: Cell, place: StudyPaths) -> str:
     """Why a cell could not be made, as a sentence; empty where it was made or never tried."""
     return str(_record(cell, place).get("error", ""))
 
@@ -137,7 +137,7 @@ def key_of(recipe: Recipe) -> str:
     return content_key({"recipe": recipe.model_dump(mode="json"), "named": named})
 
 
-def _make(recipe: Recipe, place: Place, progress: Progress) -> tuple[Finished, float]:
+def _make(recipe: Recipe, place: StudyPaths, progress: Progress) -> tuple[Finished, float]:
     """The row, and the seconds that the student and its answers took."""
     if isinstance(recipe.task, FilesTask) and not recipe.task.has_labels:
         raise ConfigError(
@@ -161,7 +161,7 @@ def _traced(error: Exception, record: Path) -> str:
     return f"{type(error).__name__}: {first_line(error)}; its traceback is in {trace}"
 
 
-def _record(cell: Cell, place: Place) -> dict[str, object]:
+def _record(cell: Cell, place: StudyPaths) -> dict[str, object]:
     path = place.record(cell)
     return read_json(path) if path.is_file() else {}
 

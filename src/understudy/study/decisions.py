@@ -7,13 +7,13 @@ from typing import Literal
 import numpy as np
 
 from understudy.report.facts import FINE_TUNED, Interval
-from understudy.report.ladder_facts import CellFacts, Decision, far_enough
-from understudy.study.means import Measure, across, counted, mean_share, primary_score, sign_of
-from understudy.study.rows import Measured
+from understudy.report.table_facts import CellFacts, Decision, far_enough
+from understudy.study.cell_scores import Measured
+from understudy.study.means import Aggregate, across, counted, mean_share, primary_score, sign_of
 from understudy.study.spread import Spread, interval_of
 
 By = Literal["gap_closed", "score"]
-MEASURES: Mapping[By, Measure] = {"gap_closed": mean_share, "score": primary_score}
+AGGREGATES: Mapping[By, Aggregate] = {"gap_closed": mean_share, "score": primary_score}
 
 Cells = Mapping[tuple[str, int], Measured]
 """Task and seed -> the finished cell of one option."""
@@ -37,7 +37,7 @@ def decide(
     compared = {name: {*own} for name, own in options.items() if far_enough(len(own), most=most)}
     shared = set.intersection(*compared.values()) if compared else set()
     cells = {name: [own[at] for at in sorted(shared)] if name in compared else [] for name, own in options.items()}
-    spreads = {name: across(own, MEASURES[by], split=DEV, tasks=tasks) for name, own in cells.items()}
+    spreads = {name: across(own, AGGREGATES[by], split=DEV, tasks=tasks) for name, own in cells.items()}
     lower = by == "score" and any(
         sign_of(own[at], own[at].primary_metric) < 0 for own in options.values() for at in own
     )

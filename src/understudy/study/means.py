@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from understudy.report.ladder_facts import Means, SplitMeans
-from understudy.study.rows import Measured
+from understudy.report.table_facts import Means, SplitMeans
+from understudy.study.cell_scores import Measured
 from understudy.study.spread import Spread, interval_of, mean, mean_over_seeds, share
 
 UNCOUNTED = "distinct_"
 """Metrics of this beginning take no part in means and wins: more distinct is not simply better."""
 
-Measure = Callable[[Measured, str], Spread | None]
+Aggregate = Callable[[Measured, str], Spread | None]
 """A finished cell and a split -> a number with its resamples; none where there is none to tell."""
 
 
@@ -41,7 +41,7 @@ def primary_score(cell: Measured, split: str) -> Spread:
     return Spread(sign * cell.facts["scores"][split][metric], scores_R, scores_R)
 
 
-def across(cells: Sequence[Measured], measure: Measure, *, split: str, tasks: Sequence[str]) -> Spread | None:
+def across(cells: Sequence[Measured], measure: Aggregate, *, split: str, tasks: Sequence[str]) -> Spread | None:
     """The mean over tasks of the means over seeds.
 
     Args:

@@ -11,7 +11,7 @@ from understudy.config.study import Study
 from understudy.errors import TrainingError
 from understudy.pipeline.run import QUIET
 from understudy.progress import Progress
-from understudy.study.run import ALL, Choice, Studied, write_ladder
+from understudy.study.run_study import ALL, Choice, StudyResult, write_results_table
 
 TOLD = 3
 """Last lines of a process's log that an error repeats."""
@@ -25,7 +25,7 @@ def run_processes(
     processes: int,
     progress: Progress = QUIET,
     choice: Choice = ALL,
-) -> Studied:
+) -> StudyResult:
     """`run_study` by several processes, each the command `understudy study` on the same file.
 
     Args:
@@ -49,8 +49,8 @@ def run_processes(
     command = [sys.executable, "-m", "understudy", "study", str(path), "--out", str(out), *options]
     progress.say(f"{processes} processes are at work; each tells how it stands in {folder}/process-*.log")
     codes = _together(command, logs)
-    done = write_ladder(study, out=out)
-    missing = [cell for cell in done.ladder["missing"] if not cell["error"]]
+    done = write_results_table(study, out=out)
+    missing = [cell for cell in done.results_table["missing"] if not cell["error"]]
     left = sum((cell["task"], cell["method"], cell["seed"]) in chosen for cell in missing)
     if left:
         code, log = next(((code, log) for code, log in zip(codes, logs, strict=True) if code), (0, logs[0]))

@@ -13,8 +13,8 @@ from pathlib import Path
 from understudy.config.task import Fields
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
+from understudy.tasks.file_formats import Record, read_records
 from understudy.tasks.guards import drop_shared
-from understudy.tasks.readers import Record, read_records
 
 DEFAULT_FIELDS = Fields()
 

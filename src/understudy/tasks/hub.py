@@ -15,8 +15,8 @@ from typing import Protocol
 from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
 from understudy.errors import DataError, first_line
+from understudy.tasks.file_formats import Record
 from understudy.tasks.files import Loaded, Split, assemble, read_split
-from understudy.tasks.readers import Record
 
 FIELDS = Fields(id=None)
 SHOWN = 60

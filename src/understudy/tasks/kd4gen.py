@@ -9,8 +9,8 @@ from pathlib import Path
 
 from understudy.config.task import Fields
 from understudy.errors import DataError
+from understudy.tasks.file_formats import Record
 from understudy.tasks.files import Loaded, assemble, read_split
-from understudy.tasks.readers import Record
 
 SPLITS = {
     "train": "labeled",

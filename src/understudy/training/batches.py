@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.records import Generator
-from understudy.training.mixture import Lesson
-from understudy.training.texts import Ints, Texts
+from understudy.pool.token_arrays import Ints, TokenArrays
+from understudy.records import TextGenerator
+from understudy.training.mixture import TrainItem
 
 BUCKET = 64
 """Micro-batches sorted by length together: enough to pad little, few enough to stay random."""
@@ -35,13 +35,13 @@ class Batch:
 
 
 def plan_batches(
-    lessons: Sequence[Lesson],
-    sources: Texts,
-    texts: Mapping[Generator, Texts],
+    lessons: Sequence[TrainItem],
+    sources: TokenArrays,
+    texts: Mapping[TextGenerator, TokenArrays],
     *,
     batch_tokens: int,
     seed: Sequence[int],
-) -> list[list[Lesson]]:
+) -> list[list[TrainItem]]:
     """Cuts a round's lessons into micro-batches of at most `batch_tokens` padded tokens, in random order.
 
     Padded tokens are S·L + B·T. Lessons of similar length meet; a lesson too long for the budget gets a batch of
@@ -56,7 +56,7 @@ def plan_batches(
     count = np.array([len(lesson.rows) for lesson in lessons], np.int64)
     mean_cost = max(1.0, float((length + count * longest).mean()))
     bucket = max(1, int(BUCKET * batch_tokens / mean_cost))
-    batches: list[list[Lesson]] = []
+    batches: list[list[TrainItem]] = []
     for start in range(0, len(lessons), bucket):
         rows = np.arange(start, min(start + bucket, len(lessons)))
         rows = rows[np.lexsort((length[rows], longest[rows]))]
@@ -77,7 +77,9 @@ def _cuts(length: Ints, longest: Ints, count: Ints, budget: int) -> list[slice]:
     return [*cuts, slice(start, len(length))]
 
 
-def collate(lessons: Sequence[Lesson], sources: Texts, texts: Mapping[Generator, Texts], *, pad: int) -> Batch:
+def collate(
+    lessons: Sequence[TrainItem], sources: TokenArrays, texts: Mapping[TextGenerator, TokenArrays], *, pad: int
+) -> Batch:
     """The tensors of a micro-batch; both sides padded on the right with `pad`."""
     source_ids_SL, source_mask_SL = _padded([sources[lesson.source] for lesson in lessons], pad)
     target_ids_BT, target_mask_BT = _padded(
@@ -87,7 +89,7 @@ def collate(lessons: Sequence[Lesson], sources: Texts, texts: Mapping[Generator,
     return Batch(source_ids_SL, source_mask_SL, source_of_B, target_ids_BT, target_mask_BT)
 
 
-def positions(lessons: Sequence[Lesson], texts: Mapping[Generator, Texts]) -> int:
+def positions(lessons: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> int:
     """Target tokens of a micro-batch: what its loss is a sum over."""
     return sum(len(texts[lesson.generator][row]) for lesson in lessons for row in lesson.rows)
 

@@ -22,7 +22,7 @@ AVERAGE = "average.safetensors"
 
 
 @dataclass
-class Standing:
+class TrainState:
     """How far a training has come. Saved whole with every checkpoint."""
 
     round: int = 0
@@ -35,7 +35,7 @@ class Standing:
     best: float | None = None
     """Dev score of the weights put aside: the best so far, or the latest where those are kept."""
     best_step: int = 0
-    disappointments: int = 0
+    evals_without_improvement: int = 0
     """Looks at dev since the best one."""
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Standing:
     positions: int = 0
     done: float = 0.0
     """Share of the training that was done before the step under way."""
-    memory: dict[str, float] = field(default_factory=dict)
+    schedule_state: dict[str, float] = field(default_factory=dict)
     """Of what changes while the training goes on."""
 
     @property
@@ -53,7 +53,7 @@ class Standing:
         """Mean since the last look at dev, in nats per target position."""
         return self.loss_sum / max(1, self.positions)
 
-    def share_of(self, rounds: int) -> float:
+    def progress_at(self, rounds: int) -> float:
         """How much of a training of so many rounds is done now."""
         return (self.round + self.batch / max(1, self.batches)) / rounds
 
@@ -73,7 +73,7 @@ class Learner:
     """The mean of the weights that counted so far, where a mean is what is kept."""
 
 
-def save(learner: Learner, folder: Path, standing: Standing) -> None:
+def save(learner: Learner, folder: Path, standing: TrainState) -> None:
     """Writes a checkpoint whole, then forgets the ones before it and the weights no checkpoint calls best."""
     name = f"checkpoint-{standing.step:08d}-{standing.round:06d}-{len(standing.history):06d}"
     if (folder / name).exists():
@@ -96,30 +96,30 @@ def save(learner: Learner, folder: Path, standing: Standing) -> None:
             shutil.rmtree(weights)
 
 
-def resume(learner: Learner, folder: Path) -> Standing:
+def resume(learner: Learner, folder: Path) -> TrainState:
     """Loads the last whole checkpoint, if there is one."""
     whole = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not whole:
-        return Standing()
+        return TrainState()
     load_model(learner.accelerator.unwrap_model(learner.model), str(whole[-1] / WEIGHTS))
     if learner.averaged:
         load_model(learner.averaged, str(whole[-1] / AVERAGE))
     moments = torch.load(whole[-1] / OPTIMIZER, map_location=learner.accelerator.device, weights_only=True)
     learner.optimizer.load_state_dict(moments)
-    return Standing(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
+    return TrainState(**read_json(whole[-1] / STATE))  # type: ignore[arg-type]  # written by `save`
 
 
-def keep_best(model: nn.Module, folder: Path, standing: Standing) -> None:
+def keep_best(model: nn.Module, folder: Path, standing: TrainState) -> None:
     """Puts these weights aside, to be kept unless others are; the checkpoint that names them comes after."""
     best = _best_folder(folder, standing)
     best.mkdir(exist_ok=True)
     save_model(model, str(best / WEIGHTS))
 
 
-def load_best(model: nn.Module, folder: Path, standing: Standing) -> None:
+def load_best(model: nn.Module, folder: Path, standing: TrainState) -> None:
     """Gives the network the weights that were put aside last."""
     load_model(model, str(_best_folder(folder, standing) / WEIGHTS))
 
 
-def _best_folder(folder: Path, standing: Standing) -> Path:
+def _best_folder(folder: Path, standing: TrainState) -> Path:
     return folder / f"best-{standing.best_step:08d}"

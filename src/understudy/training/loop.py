@@ -16,52 +16,61 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
-from understudy.pool.signal import Signal
-from understudy.progress import Advance
-from understudy.records import Generator
+from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import ProgressCallback
+from understudy.records import TextGenerator
 from understudy.training.batches import plan_batches, positions
-from understudy.training.checkpoints import Standing, keep_best, load_best, resume, save
-from understudy.training.listening import Listener
-from understudy.training.mixture import Lesson, Mixture, plan_round
-from understudy.training.relating import Relating
+from understudy.training.checkpoints import TrainState, keep_best, load_best, resume, save
+from understudy.training.mixture import Mixture, TrainItem, plan_round
+from understudy.training.relation_loss import RelationLoss
 from understudy.training.schedules import StudentShare
-from understudy.training.step import Goal, Lecture, Material, Precision, TargetLogits, live_teacher, terms_of, update
-from understudy.training.student_text import Written
-from understudy.training.texts import Texts
+from understudy.training.step import (
+    Precision,
+    RoundData,
+    TargetLogits,
+    TrainContext,
+    TrainSpec,
+    live_teacher,
+    terms_of,
+    update,
+)
+from understudy.training.student_sampling import StudentSamples
+from understudy.training.teacher_logprobs import TeacherLogprobScorer
 
 SAVE_EVERY_S = 60.0
 PRIME = 1_000_003
 AVERAGED_FROM = 0.75
 """The share of the training after which weights count, where the mean of them is kept."""
 
-WriteTexts = Callable[[PreTrainedModel, Sequence[Lesson], int], Written]
+SampleStudent = Callable[[PreTrainedModel, Sequence[TrainItem], int], StudentSamples]
 """(student, its lessons, round) -> the texts it writes for them.
 
 A round that is asked for again, after a kill, must get the texts it got before.
 """
 
 
-def no_writer(student: PreTrainedModel, lessons: Sequence[Lesson], number: int) -> Written:
+def no_student_samples(student: PreTrainedModel, lessons: Sequence[TrainItem], number: int) -> StudentSamples:
     """Stands where the mixture has no student's share."""
     raise ObjectiveError(
         f"round {number} teaches {len(lessons)} texts of the student {type(student).__name__}, but nobody can write "
-        "them; give train() write_texts"
+        "them; give train() sample_student"
     )
 
 
 def train(
     network: PreTrainedModel,
     mixture: Mixture,
-    goal: Goal,
+    goal: TrainSpec,
     *,
     settings: Training,
     seed: int,
     precision: Precision,
     pad: int,
     folder: Path,
-    write_texts: WriteTexts = no_writer,
-    advance: Advance,
-) -> Standing:
+    sample_student: SampleStudent = no_student_samples,
+    advance: ProgressCallback,
+) -> TrainState:
     """Trains the network; on return it holds the weights that `settings` says to keep.
 
     Killed anywhere and called again with the same folder, it ends with the same weights (float32, one device).
@@ -75,7 +84,7 @@ def train(
         precision: "float32", or "bf16" by autocast: weights and log-softmax stay float32.
         pad: fills up batches; masked everywhere.
         folder: for checkpoints.
-        write_texts: needed where the mixture has a student's share.
+        sample_student: needed where the mixture has a student's share.
         advance: told of rounds done, in fractions.
 
     Returns:
@@ -86,53 +95,55 @@ def train(
     advance(standing.round + standing.batch / max(1, standing.batches))
     if goal.judge_start and not standing.history:
         _look_at_dev(lecture, standing, mixture.student_share, folder)
-    _teach(lecture, mixture, standing, seed=seed, folder=folder, write_texts=write_texts, advance=advance)
+    _teach(lecture, mixture, standing, seed=seed, folder=folder, sample_student=sample_student, advance=advance)
     load_best(network, folder, standing)
     return standing
 
 
-def _lecture(network: PreTrainedModel, goal: Goal, settings: Training, precision: Precision, pad: int) -> Lecture:
+def _lecture(
+    network: PreTrainedModel, goal: TrainSpec, settings: Training, precision: Precision, pad: int
+) -> TrainContext:
     accelerator = Accelerator()
     model = TargetLogits(network, goal.vocabulary, precision)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     teacher = live_teacher(goal, accelerator, precision)
-    averaged = AveragedModel(network) if settings.keep == "average" else None
-    return Lecture(accelerator, model, optimizer, teacher, goal, settings, pad, averaged=averaged)
+    averaged = AveragedModel(network) if settings.keep_weights == "average" else None
+    return TrainContext(accelerator, model, optimizer, teacher, goal, settings, pad, averaged=averaged)
 
 
 def _teach(
-    lecture: Lecture,
+    lecture: TrainContext,
     mixture: Mixture,
-    standing: Standing,
+    standing: TrainState,
     *,
     seed: int,
     folder: Path,
-    write_texts: WriteTexts,
-    advance: Advance,
+    sample_student: SampleStudent,
+    advance: ProgressCallback,
 ) -> None:
     """The loop: from where the training stands to its end."""
     network, goal, settings = lecture.network, lecture.goal, lecture.settings
     rounds = settings.epochs * mixture.rounds_per_epoch
     started, saved = time.monotonic() - standing.seconds, standing.seconds
-    remembered: Mapping[int, Signal] = {}
+    remembered: Mapping[int, TeacherLogprobs] = {}
     while standing.round < rounds and not standing.finished:
         share = student_share_of(mixture, standing, rounds)
-        lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, write_texts)
-        signals, remembered = _signals_of_round(lecture, mixture, written, remembered)
-        material = Material(mixture, texts, signals)
+        lessons, texts, written = _lessons_of_round(network, mixture, standing.round, seed, share, sample_student)
+        logprob_caches, remembered = _signals_of_round(lecture, mixture, written, remembered)
+        material = RoundData(mixture, texts, logprob_caches)
         batches = plan_batches(
             lessons, mixture.sources, texts, batch_tokens=settings.batch_tokens, seed=(seed, standing.round)
         )
         standing.batches = len(batches)
         if goal.relating and not standing.step:
             _scale_terms(lecture, goal.relating, batches, material, standing, seed)
-        for micro_batches in _steps(batches[standing.batch :], settings.accumulate):
+        for micro_batches in _steps(batches[standing.batch :], settings.gradient_accumulation_steps):
             torch.manual_seed(seed * PRIME + standing.step)  # dropout is a function of the step: nothing to save
-            standing.done = standing.share_of(rounds)
+            standing.done = standing.progress_at(rounds)
             _set_rate(lecture.optimizer, settings, standing.step, standing.done)
             update(lecture, micro_batches, material, standing)
-            if lecture.averaged and standing.share_of(rounds) > AVERAGED_FROM:
+            if lecture.averaged and standing.progress_at(rounds) > AVERAGED_FROM:
                 lecture.averaged.update_parameters(network)
             advance(len(micro_batches) / len(batches), f"loss {standing.loss:.3f}")
             standing.seconds = time.monotonic() - started
@@ -148,12 +159,12 @@ def _teach(
             save(lecture, folder, standing)
 
 
-def student_share_of(mixture: Mixture, standing: Standing, rounds: int) -> float | None:
+def student_share_of(mixture: Mixture, standing: TrainState, rounds: int) -> float | None:
     """The share of the student's texts in the epoch that is being taught; None where it is what `shares` says."""
     if mixture.student_share is None:
         return None
     first = standing.round - standing.round % mixture.rounds_per_epoch
-    return mixture.student_share.at(standing.memory, first / rounds)
+    return mixture.student_share.at(standing.schedule_state, first / rounds)
 
 
 def _lessons_of_round(
@@ -162,45 +173,45 @@ def _lessons_of_round(
     number: int,
     seed: int,
     student_share: float | None,
-    write_texts: WriteTexts,
-) -> tuple[list[Lesson], dict[Generator, Texts], Written | None]:
+    sample_student: SampleStudent,
+) -> tuple[list[TrainItem], dict[TextGenerator, TokenArrays], StudentSamples | None]:
     """The round's lessons with the texts they speak of; the student writes its own now."""
     lessons = plan_round(mixture, number=number, seed=seed, student_share=student_share)
     texts = {generator: targets.texts for generator, targets in mixture.targets.items()}
     to_write = [lesson for lesson in lessons if lesson.generator == "student"]
     if not to_write:
         return lessons, texts, None
-    written = write_texts(network, to_write, number)
+    written = sample_student(network, to_write, number)
     texts["student"], rows = written.texts, iter(written.rows)
     lessons = [lesson._replace(rows=next(rows)) if lesson.generator == "student" else lesson for lesson in lessons]
     return lessons, texts, written
 
 
 def _signals_of_round(
-    lecture: Lecture, mixture: Mixture, written: Written | None, before: Mapping[int, Signal]
-) -> tuple[dict[Generator, Signal], Mapping[int, Signal]]:
+    lecture: TrainContext, mixture: Mixture, written: StudentSamples | None, before: Mapping[int, TeacherLogprobs]
+) -> tuple[dict[TextGenerator, TeacherLogprobs], Mapping[int, TeacherLogprobs]]:
     """What the teacher says of all texts of a round, and, by the round they were written in, of the student's.
 
     What it said before of texts that are taught again does not age. After a kill it is asked again, about the same
     texts in the same batches, and says the same.
     """
-    goal, signals = lecture.goal, dict(lecture.goal.signals)
+    goal, logprob_caches = lecture.goal, dict(lecture.goal.logprob_caches)
     if written is None or not goal.kept_tokens or lecture.teacher is None:
-        return signals, {}
-    listener = Listener(lecture.teacher, mixture.heard_sources, goal.kept_tokens, lecture.pad)
+        return logprob_caches, {}
+    listener = TeacherLogprobScorer(lecture.teacher, mixture.teacher_reading_sources, goal.kept_tokens, lecture.pad)
     heard = {
         number: before[number] if number in before else listener.hear(lessons, written.texts)
         for number, lessons in written.rounds.items()
     }
-    return {**signals, "student": Signal.joined(list(heard.values()))}, heard
+    return {**logprob_caches, "student": TeacherLogprobs.joined(list(heard.values()))}, heard
 
 
 def _scale_terms(
-    lecture: Lecture,
-    relating: Relating,
-    batches: Sequence[Sequence[Lesson]],
-    material: Material,
-    standing: Standing,
+    lecture: TrainContext,
+    relating: RelationLoss,
+    batches: Sequence[Sequence[TrainItem]],
+    material: RoundData,
+    standing: TrainState,
     seed: int,
 ) -> None:
     """Measures both terms of the loss before the first step, so that neither drowns the other."""
@@ -210,10 +221,10 @@ def _scale_terms(
             (*terms_of(lecture, lessons, material), positions(lessons, material.texts))
             for lessons in batches[: relating.scale_batches]
         ]
-    standing.memory.update(relating.scales(sums))
+    standing.schedule_state.update(relating.scales(sums))
 
 
-def _look_at_dev(lecture: Lecture, standing: Standing, share: StudentShare | None, folder: Path) -> None:
+def _look_at_dev(lecture: TrainContext, standing: TrainState, share: StudentShare | None, folder: Path) -> None:
     """Scores dev, keeps the weights if they are to be kept, and stops when patience is at its end."""
     network, goal, settings = lecture.network, lecture.goal, lecture.settings
     if not math.isfinite(standing.loss):
@@ -225,15 +236,17 @@ def _look_at_dev(lecture: Lecture, standing: Standing, share: StudentShare | Non
     sign = 1 if goal.higher_is_better else -1
     value = sign * scores[goal.metric]
     if share and standing.history:
-        standing.memory.update(share.after(standing.memory, worse=value < sign * standing.history[-1][goal.metric]))
+        standing.schedule_state.update(
+            share.after(standing.schedule_state, worse=value < sign * standing.history[-1][goal.metric])
+        )
     standing.history.append(standing.row() | dict(scores))
     standing.loss_sum, standing.positions = 0.0, 0
-    if standing.best is None or value > standing.best or settings.keep != "best":
-        standing.best, standing.best_step, standing.disappointments = value, standing.step, 0
+    if standing.best is None or value > standing.best or settings.keep_weights != "best":
+        standing.best, standing.best_step, standing.evals_without_improvement = value, standing.step, 0
         keep_best(network, folder, standing)
     else:
-        standing.disappointments += 1
-        standing.finished = settings.patience is not None and standing.disappointments >= settings.patience
+        standing.evals_without_improvement += 1
+        standing.finished = settings.patience is not None and standing.evals_without_improvement >= settings.patience
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -253,6 +266,6 @@ def _set_rate(optimizer: torch.optim.Optimizer, settings: Training, step: int, d
         group["lr"] = settings.learning_rate * min(warm, falling)
 
 
-def _steps(batches: Sequence[list[Lesson]], accumulate: int) -> Iterator[Sequence[list[Lesson]]]:
-    for start in range(0, len(batches), accumulate):
-        yield batches[start : start + accumulate]
+def _steps(batches: Sequence[list[TrainItem]], gradient_accumulation_steps: int) -> Iterator[Sequence[list[TrainItem]]]:
+    for start in range(0, len(batches), gradient_accumulation_steps):
+        yield batches[start : start + gradient_accumulation_steps]

@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from understudy.errors import DataError, PoolError
-from understudy.records import Generator
+from understudy.pool.token_arrays import Ints, Targets, TokenArrays
+from understudy.records import TextGenerator
 from understudy.training.schedules import StudentShare
-from understudy.training.texts import Ints, Targets, Texts
 
 
-class Lesson(NamedTuple):
+class TrainItem(NamedTuple):
     """Texts of one source that are taught together, so that they share an encoder pass."""
 
     source: int
-    generator: Generator
+    generator: TextGenerator
     rows: tuple[int, ...]
     """Of the generator's texts. For the student's: which of the texts it will write for this source."""
 
@@ -33,9 +33,9 @@ class Mixture:
     `inputs` are the sources that pseudo-targets are for.
     """
 
-    sources: Texts
-    targets: Mapping[Generator, Targets]
-    shares: Mapping[Generator, float]
+    sources: TokenArrays
+    targets: Mapping[TextGenerator, Targets]
+    shares: Mapping[TextGenerator, float]
     inputs: Ints
     targets_per_source: int = 1
     rounds_per_epoch: int = 1
@@ -43,16 +43,16 @@ class Mixture:
     """Before this round the teacher's texts stand in for the student's."""
     student_share: StudentShare | None = None
     """How the share of the student's texts changes; None: it does not."""
-    teacher_sources: Texts | None = None
+    teacher_sources: TokenArrays | None = None
     """The sources as the teacher reads them; None: as the student does."""
 
     @property
-    def heard_sources(self) -> Texts:
+    def teacher_reading_sources(self) -> TokenArrays:
         """The sources as the teacher reads them, whichever they are."""
         return self.sources if self.teacher_sources is None else self.teacher_sources
 
 
-def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[Lesson]:
+def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[TrainItem]:
     """The lessons of round `number` (from 0), in random order.
 
     Within an epoch the rounds share out its lessons; over epochs the targets of a source take turns, as epoch e of
@@ -70,7 +70,7 @@ def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float
     return [lessons[i] for i in mine]
 
 
-def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[Lesson]:
+def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[TrainItem]:
     teacher, student = mixture.shares.get("teacher", 0.0), mixture.shares.get("student", 0.0)
     if teacher + student == 0:
         return []
@@ -81,7 +81,7 @@ def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.ra
     # An epoch's rounds share out one order, also where the student begins in its midst.
     if number >= mixture.student_from_round:
         texts = tuple(range(mixture.targets_per_source))
-        lessons = [Lesson(source, "student", texts) for source in order[cut:]]
+        lessons = [TrainItem(source, "student", texts) for source in order[cut:]]
     else:
         lessons = [_teacher_lesson(mixture, source, epoch) for source in order[cut:]]
     return lessons + [_teacher_lesson(mixture, source, epoch) for source in order[:cut]]
@@ -89,20 +89,20 @@ def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.ra
 
 def _lessons_by_share(
     mixture: Mixture, epoch: int, seed: int, rng: np.random.Generator, student_share: float
-) -> list[Lesson]:
+) -> list[TrainItem]:
     gold, teacher = mixture.shares.get("gold", 0.0), mixture.shares.get("teacher", 0.0)
     order = rng.permutation(mixture.inputs).tolist()
     own = round(len(order) * student_share)
     others = len(order) - own
     of_teacher = round(others * teacher / (gold + teacher))
     return [
-        *(Lesson(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:own]),
+        *(TrainItem(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:own]),
         *(_teacher_lesson(mixture, source, epoch) for source in order[own : own + of_teacher]),
         *_gold_turns(mixture, start=epoch * len(order), count=others - of_teacher, seed=seed),
     ]
 
 
-def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> Lesson:
+def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> TrainItem:
     rows, k = mixture.targets["teacher"].rows(source), mixture.targets_per_source
     if not rows:
         raise PoolError(
@@ -110,32 +110,32 @@ def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> Lesson:
             "for all inputs that pseudo-targets are for"
         )
     turns = dict.fromkeys(rows[(epoch * k + j) % len(rows)] for j in range(k))
-    return Lesson(source, "teacher", tuple(turns))
+    return TrainItem(source, "teacher", tuple(turns))
 
 
-def _gold_lessons(mixture: Mixture, epoch: int, seed: int) -> list[Lesson]:
+def _gold_lessons(mixture: Mixture, epoch: int, seed: int) -> list[TrainItem]:
     if not mixture.shares.get("gold", 0.0):
         return []
     gold, k = _gold(mixture), mixture.targets_per_source
     others = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
     if others == 0:
-        rows_of = {source: gold.rows(source) for source in range(len(gold.counts))}
+        pseudo_target_rows = {source: gold.rows(source) for source in range(len(gold.counts))}
         return [
-            Lesson(source, "gold", tuple(rows[start : start + k]))
-            for source, rows in rows_of.items()
+            TrainItem(source, "gold", tuple(rows[start : start + k]))
+            for source, rows in pseudo_target_rows.items()
             for start in range(0, len(rows), k)
         ]
     wanted = round(len(mixture.inputs) * mixture.shares["gold"] / others)
     return _gold_turns(mixture, start=epoch * wanted, count=wanted, seed=seed)
 
 
-def _gold_turns(mixture: Mixture, *, start: int, count: int, seed: int) -> list[Lesson]:
+def _gold_turns(mixture: Mixture, *, start: int, count: int, seed: int) -> list[TrainItem]:
     if not count:
         return []
     gold = _gold(mixture)
     source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
     rows = _turns(len(source_of), start=start, count=count, seed=seed)
-    return [Lesson(source_of[row], "gold", (row,)) for row in rows.tolist()]
+    return [TrainItem(source_of[row], "gold", (row,)) for row in rows.tolist()]
 
 
 def _gold(mixture: Mixture) -> Targets:

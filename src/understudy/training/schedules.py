@@ -1,6 +1,6 @@
 """What changes while a training goes on: the target of TAID, the share of the student's texts.
 
-Pure functions of where the training stands; what must survive a kill is kept in `Standing.memory`.
+Pure functions of where the training stands; what must survive a kill is kept in `TrainState.memory`.
 """
 
 import math
@@ -12,7 +12,7 @@ MOST = 1.0
 
 
 @dataclass(frozen=True)
-class Moving:
+class TAIDSchedule:
     """A target that moves from the student's distribution (0) to the teacher's (1).
 
         tₙ₊₁ = min(1, max(line, tₙ + step · sigmoid(mₙ) · (1 - tₙ))),  mₙ = β mₙ₋₁ + (1 - β) (Jₙ₋₁ - Jₙ) / Jₙ₋₁

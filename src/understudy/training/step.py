@@ -16,18 +16,18 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError
-from understudy.models.attention import attention_heads, listening
+from understudy.models.attention import attention_heads, capture_attention
 from understudy.models.forward import is_noisy, target_logits
 from understudy.objectives import Objective
-from understudy.pool.signal import Signal
-from understudy.records import Generator
+from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.token_arrays import TokenArrays
+from understudy.records import TextGenerator
 from understudy.training.batches import collate, positions
-from understudy.training.checkpoints import Learner, Standing
-from understudy.training.heard import Heard, kept_of
-from understudy.training.mixture import Lesson, Mixture
-from understudy.training.relating import Relating
-from understudy.training.schedules import Moving
-from understudy.training.texts import Texts
+from understudy.training.checkpoints import Learner, TrainState
+from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.relation_loss import RelationLoss
+from understudy.training.schedules import TAIDSchedule
+from understudy.training.supervision import Supervision, cached_logprobs_of
 
 Precision = Literal["float32", "bf16"]
 ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
@@ -35,14 +35,14 @@ ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Measure:
+class BoundObjective:
     """An objective with its settings."""
 
     objective: Objective
     settings: Mapping[str, float]
     """Its keyword arguments."""
 
-    def of(self, student_logits_NV: Tensor, heard: Heard, t: float) -> Tensor:
+    def of(self, student_logits_NV: Tensor, heard: Supervision, t: float) -> Tensor:
         """Its sum in nats over the positions; `t` is for the objective whose target moves."""
         moving = {"t": t} if self.objective.moves else {}
         match self.objective.needs:
@@ -56,10 +56,10 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Goal:
+class TrainSpec:
     """What training minimises, and by which dev score its best weights are told."""
 
-    measure: Measure
+    measure: BoundObjective
     teacher: PreTrainedModel | None
     vocabulary: int
     """Tokens of the tokenizer: columns of logits beyond are padding and take no part."""
@@ -68,26 +68,26 @@ class Goal:
     higher_is_better: bool
     judge_start: bool = False
     """Whether the weights training starts from compete on dev, so that it can only improve on them."""
-    on_student_text: Measure | None = None
+    student_samples_objective: BoundObjective | None = None
     """For the texts of the student; None: the same as for all others."""
-    noisy_teacher: bool = False
+    enable_teacher_dropout: bool = False
     """Whether the teacher's dropout is on while it is listened to."""
-    noisy_student: bool = True
+    enable_student_dropout: bool = True
     """Whether the dropout of the network that learns is on."""
-    moving: Moving | None = None
+    moving: TAIDSchedule | None = None
     """How the target of an objective that moves does so."""
     kept_tokens: int | None = None
     """How many tokens of each of the teacher's distributions are kept, so that it listens to a text once; None: it
     listens at every step."""
-    signals: Mapping[Generator, Signal] = field(default_factory=dict)
+    logprob_caches: Mapping[TextGenerator, TeacherLogprobs] = field(default_factory=dict)
     """What it kept of the texts that exist before training."""
-    relating: Relating | None = None
+    relating: RelationLoss | None = None
     """Relations beside the objective; the teacher must be listened to at every step."""
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
+    def measures(self) -> tuple[BoundObjective, ...]:
         """All that are minimised."""
-        return (self.measure, *((self.on_student_text,) if self.on_student_text else ()))
+        return (self.measure, *((self.student_samples_objective,) if self.student_samples_objective else ()))
 
     @property
     def compares(self) -> bool:
@@ -96,12 +96,12 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Material:
+class RoundData:
     """What the lessons of a round speak of."""
 
     mixture: Mixture
-    texts: Mapping[Generator, Texts]
-    signals: Mapping[Generator, Signal] = field(default_factory=dict)
+    texts: Mapping[TextGenerator, TokenArrays]
+    logprob_caches: Mapping[TextGenerator, TeacherLogprobs] = field(default_factory=dict)
 
 
 class TargetLogits(nn.Module):
@@ -121,11 +121,11 @@ class TargetLogits(nn.Module):
 
 
 @dataclass(frozen=True)
-class Lecture(Learner):
+class TrainContext(Learner):
     """What every step of one training uses."""
 
     teacher: TargetLogits | None
-    goal: Goal
+    goal: TrainSpec
     settings: Training
     pad: int
 
@@ -136,7 +136,9 @@ class Lecture(Learner):
         return unwrapped.network
 
 
-def update(lecture: Lecture, micro_batches: Sequence[Sequence[Lesson]], material: Material, standing: Standing) -> None:
+def update(
+    lecture: TrainContext, micro_batches: Sequence[Sequence[TrainItem]], material: RoundData, standing: TrainState
+) -> None:
     """One step of the optimizer.
 
     Each micro-batch's loss is divided by the target positions of the whole step, so that one micro-batch of eight
@@ -144,16 +146,16 @@ def update(lecture: Lecture, micro_batches: Sequence[Sequence[Lesson]], material
     """
     count, total = sum(positions(lessons, material.texts) for lessons in micro_batches), 0.0
     moving = lecture.goal.moving
-    t = moving.position(standing.memory, standing.done) if moving else 1.0
+    t = moving.position(standing.schedule_state, standing.done) if moving else 1.0
     for lessons in micro_batches:
-        loss = loss_of(lecture, lessons, material, memory=standing.memory, t=t)
+        loss = loss_of(lecture, lessons, material, memory=standing.schedule_state, t=t)
         lecture.accelerator.backward(loss / count)
         total += float(loss.detach())
     lecture.accelerator.clip_grad_norm_(lecture.model.parameters(), lecture.settings.max_grad_norm)
     lecture.optimizer.step()
     lecture.optimizer.zero_grad()
     if moving:
-        standing.memory.update(moving.after(standing.memory, t, total / count))
+        standing.schedule_state.update(moving.after(standing.schedule_state, t, total / count))
     standing.loss_sum += total
     standing.step += 1
     standing.batch += len(micro_batches)
@@ -161,9 +163,9 @@ def update(lecture: Lecture, micro_batches: Sequence[Sequence[Lesson]], material
 
 
 def loss_of(
-    lecture: Lecture,
-    lessons: Sequence[Lesson],
-    material: Material,
+    lecture: TrainContext,
+    lessons: Sequence[TrainItem],
+    material: RoundData,
     *,
     memory: Mapping[str, float] = MappingProxyType({}),
     t: float = 1.0,
@@ -175,17 +177,17 @@ def loss_of(
 
 
 def terms_of(
-    lecture: Lecture, lessons: Sequence[Lesson], material: Material, *, t: float = 1.0
+    lecture: TrainContext, lessons: Sequence[TrainItem], material: RoundData, *, t: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """The divergence and the relations of one micro-batch, both sums over its target positions in nats."""
     goal = lecture.goal
     inputs = _inputs(lecture, lessons, material.mixture.sources, material.texts)
-    lecture.model.train(goal.noisy_student)
+    lecture.model.train(goal.enable_student_dropout)
     with ExitStack() as ears:
         mine = theirs = None
         if goal.relating and lecture.teacher:
-            mine = ears.enter_context(listening(lecture.network))
-            theirs = ears.enter_context(listening(lecture.teacher.network))
+            mine = ears.enter_context(capture_attention(lecture.network))
+            theirs = ears.enter_context(capture_attention(lecture.teacher.network))
         student_logits_NV = lecture.model(inputs)
         heard = _heard(lecture, lessons, material, inputs)
     divergence = _divergence(goal, student_logits_NV, heard, lessons, material, t)
@@ -196,38 +198,49 @@ def terms_of(
 
 
 def _divergence(
-    goal: Goal, student_logits_NV: Tensor, heard: Heard, lessons: Sequence[Lesson], material: Material, t: float
+    goal: TrainSpec,
+    student_logits_NV: Tensor,
+    heard: Supervision,
+    lessons: Sequence[TrainItem],
+    material: RoundData,
+    t: float,
 ) -> Tensor:
-    if goal.on_student_text is None:
+    if goal.student_samples_objective is None:
         return goal.measure.of(student_logits_NV, heard, t)
     own_N = torch.tensor(_written_by_student(lessons, material.texts), device=heard.labels_N.device)
-    parts = ((goal.measure, ~own_N), (goal.on_student_text, own_N))
+    parts = ((goal.measure, ~own_N), (goal.student_samples_objective, own_N))
     return torch.stack(
         [measure.of(student_logits_NV[part_N], heard.part(part_N), t) for measure, part_N in parts]
     ).sum()
 
 
-def _heard(lecture: Lecture, lessons: Sequence[Lesson], material: Material, inputs: Mapping[str, Tensor]) -> Heard:
+def _heard(
+    lecture: TrainContext, lessons: Sequence[TrainItem], material: RoundData, inputs: Mapping[str, Tensor]
+) -> Supervision:
     """What the teacher says of a micro-batch, now or when it was asked.
 
     Where teacher and student mark sources differently, the teacher hears the same targets after its own sources.
     """
     labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
     if not lecture.goal.compares:
-        return Heard(labels_N)
+        return Supervision(labels_N)
     if lecture.goal.kept_tokens:
-        return Heard(labels_N, kept=kept_of(lessons, material.texts, material.signals, labels_N.device))
+        return Supervision(
+            labels_N, kept=cached_logprobs_of(lessons, material.texts, material.logprob_caches, labels_N.device)
+        )
     if lecture.teacher is None:
-        return Heard(labels_N)
+        return Supervision(labels_N)
     mixture = material.mixture
     own = (
-        inputs if mixture.teacher_sources is None else _inputs(lecture, lessons, mixture.heard_sources, material.texts)
+        inputs
+        if mixture.teacher_sources is None
+        else _inputs(lecture, lessons, mixture.teacher_reading_sources, material.texts)
     )
     with torch.no_grad():
-        return Heard(labels_N, lecture.teacher.train(lecture.goal.noisy_teacher)(own))
+        return Supervision(labels_N, lecture.teacher.train(lecture.goal.enable_teacher_dropout)(own))
 
 
-def live_teacher(goal: Goal, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
+def live_teacher(goal: TrainSpec, accelerator: Accelerator, precision: Precision) -> TargetLogits | None:
     """The teacher as the loop hears it; None where no objective compares with it, or all it says is known.
 
     Raises:
@@ -238,9 +251,10 @@ def live_teacher(goal: Goal, accelerator: Accelerator, precision: Precision) -> 
         raise ObjectiveError(f"{needing} compares with a teacher's logits; give it a teacher")
     if goal.teacher is None or not goal.compares:
         return None
-    if goal.noisy_teacher and not is_noisy(goal.teacher):
+    if goal.enable_teacher_dropout and not is_noisy(goal.teacher):
         raise ObjectiveError(
-            "distil.noisy_teacher turns on the teacher's dropout, and this teacher has none: it would say the same "
+            "distil.enable_teacher_dropout turns on the teacher's dropout, and this teacher has none: it "
+            "would say the same "
             "without; use method logits_kd, or a teacher with dropout in its config"
         )
     teacher = TargetLogits(goal.teacher, goal.vocabulary, precision).to(accelerator.device)
@@ -248,12 +262,15 @@ def live_teacher(goal: Goal, accelerator: Accelerator, precision: Precision) -> 
 
 
 def _inputs(
-    lecture: Lecture, lessons: Sequence[Lesson], sources: Texts, texts: Mapping[Generator, Texts]
+    lecture: TrainContext,
+    lessons: Sequence[TrainItem],
+    sources: TokenArrays,
+    texts: Mapping[TextGenerator, TokenArrays],
 ) -> dict[str, Tensor]:
     return collate(lessons, sources, texts, pad=lecture.pad).inputs(lecture.accelerator.device)
 
 
-def _written_by_student(lessons: Sequence[Lesson], texts: Mapping[Generator, Texts]) -> list[bool]:
+def _written_by_student(lessons: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> list[bool]:
     """For each target position, in the order of a batch's rows, whether the student wrote its text."""
     return [
         lesson.generator == "student" for lesson in lessons for row in lesson.rows for _ in texts[lesson.generator][row]

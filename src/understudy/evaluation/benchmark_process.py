@@ -1,0 +1,130 @@
+"""The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER < workload.json > efficiency.json`.
+
+Started by `efficiency`, which knows why it is a process of its own. Whoever imports this file loads
+torch and every engine.
+"""
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import psutil
+import torch
+
+from understudy.evaluation.efficiency import Workload
+from understudy.generation import Engine, open_engine
+from understudy.models.checkpoint import disk_bytes, load_network, parameter_count
+from understudy.models.tokenizers import load_tokenizer
+from understudy.records import Efficiency
+
+WARM_UPS = 3
+REPEATS = 3
+
+Clock = Callable[[], float]
+
+
+def latencies_ms(engine: Engine, workload: Workload, *, clock: Clock = perf_counter) -> list[float]:
+    """Milliseconds to answer each of the first sources alone, after a few that are not timed."""
+    chosen = workload.sources[: workload.latency_inputs]
+
+    def answer(source: Sequence[int]) -> float:
+        start = clock()
+        engine.generate([source], workload.decoding, max_tokens=workload.max_tokens)
+        return 1000 * (clock() - start)
+
+    for index in range(WARM_UPS):
+        answer(chosen[index % len(chosen)])
+    return [answer(source) for source in chosen]
+
+
+def throughput_per_s(engine: Engine, workload: Workload, *, clock: Clock = perf_counter) -> float:
+    """Outputs per second over all sources, `batch_size` of them per call; the median of three passes."""
+    batches = [
+        workload.sources[start : start + workload.batch_size]
+        for start in range(0, len(workload.sources), workload.batch_size)
+    ]
+
+    def answer_all() -> float:
+        start = clock()
+        for batch in batches:
+            engine.generate(batch, workload.decoding, max_tokens=workload.max_tokens)
+        return clock() - start
+
+    return len(workload.sources) / median(answer_all() for _ in range(REPEATS))
+
+
+def measure(folder: Path, workload: Workload) -> Efficiency:
+    """Load the checkpoint, answer the workload and say what it cost; meant for a process that did nothing else."""
+    torch.set_num_threads(workload.threads)
+    baseline = _memory_in_use(workload.device)
+    network = load_network(str(folder)).to(workload.device)
+    parameters = parameter_count(network)
+    with open_engine(workload.engine, network, load_tokenizer(str(folder)), threads=workload.threads) as engine:
+        if engine.name == "ctranslate2":
+            # It has weights of its own; with the network's kept beside them 45 M parameters took 422 MiB, not 252.
+            network.to("meta")
+            torch.cuda.empty_cache()
+        gc.collect()
+        _forget_peak()
+        latencies = latencies_ms(engine, workload)
+        throughput = throughput_per_s(engine, workload)
+        peak = _peak_memory(workload.device)
+        name = engine.name
+    return Efficiency(
+        parameters=parameters,
+        disk_bytes=disk_bytes(folder),
+        latency_p50_ms=float(np.quantile(latencies, 0.5)),
+        latency_p95_ms=float(np.quantile(latencies, 0.95)),
+        throughput_per_s=throughput,
+        peak_memory_bytes=max(0, peak - baseline),
+        how=_how(name, workload),
+    )
+
+
+def _how(engine: str, workload: Workload) -> str:
+    settings = workload.decoding.model_dump()
+    decoding = " ".join([settings.pop("kind"), *(f"{key}={value}" for key, value in settings.items())])
+    means = [
+        f"{engine} on {workload.device}",
+        f"{workload.threads} thread{'s' * (workload.threads != 1)}",
+        f"decoding {decoding}",
+        f"at most {workload.max_tokens} tokens",
+        f"latency of {min(workload.latency_inputs, len(workload.sources))} inputs at batch 1",
+        f"throughput of {len(workload.sources)} inputs at batch {workload.batch_size}",
+    ]
+    return ", ".join(means)
+
+
+def _memory_in_use(device: str) -> int:
+    if device.startswith("cuda"):
+        # The whole device: torch cannot see what CTranslate2 takes. Both keep what they once took.
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free
+    return int(psutil.Process().memory_info().rss)
+
+
+def _forget_peak() -> None:
+    """What opening the engine needed (a conversion holds the weights twice) is no cost of running it."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda") or sys.platform != "linux":
+        return _memory_in_use(device)
+    # Not getrusage: its maximum is inherited from the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(kibibytes)
+
+
+if __name__ == "__main__":
+    cost = measure(Path(sys.argv[1]), Workload.model_validate_json(sys.stdin.read()))
+    # The last line of what this process says, whatever libraries said before.
+    sys.stdout.write(json.dumps(asdict(cost)) + "\n")

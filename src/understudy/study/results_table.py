@@ -1,0 +1,90 @@
+"""From finished cells to the results_table: rows, means, and what each stage keeps.
+
+Wins and decisions are drawn on dev, as the paper does. A stage decides between its own rows and what the stage
+before kept; the first that distils has the fine-tuned student to beat.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from understudy.config.study import Cell, MethodRow, Study
+from understudy.report.facts import FINE_TUNED
+from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
+from understudy.study.cell_scores import Measured
+from understudy.study.decisions import By, Cells, baseline_of, decide, wins_of
+from understudy.study.means import split_means
+
+FINE_TUNE = "fine_tune"
+"""The method of rows that compare students without distillation: architectures, pruning."""
+
+
+def results_table_of(
+    study: Study, cells: Sequence[Cell], *, found: Mapping[str, Measured | None], errors: Mapping[str, str]
+) -> ResultsTable:
+    """The facts of the results_table.
+
+    Args:
+        study: what was asked.
+        cells: all there are, in their order.
+        found: the cell's name -> what it says; none where it is not finished.
+        errors: the cell's name -> why it could not be made; empty where it was not tried.
+    """
+    finished = [(cell, own) for cell in cells if (own := found[cell.recipe.name])]
+    results_table: ResultsTable = {
+        "study": study.name,
+        "tasks": list(study.tasks),
+        "primary_metric": {cell.task: cell.recipe.task.primary_metric for cell in reversed(cells)},
+        "rows": [own.facts for _, own in finished],
+        "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],
+        "summary": [],
+        "decisions": [],
+    }
+    of_row: dict[str, Cells] = {
+        row.name: {(cell.task, cell.seed): own for cell, own in finished if cell.row.name == row.name}
+        for row in study.methods
+    }
+    asked = [cell.row.name for cell in cells]
+    kept: tuple[By, str] | None = None
+    for stage, rows in _stages(study).items():
+        by: By = "score" if all(row.method == FINE_TUNE for row in rows) else "gap_closed"
+        options = {row.name: of_row[row.name] for row in rows}
+        carried = kept[1] if kept and kept[0] == by else FINE_TUNED if by == "gap_closed" else None
+        if carried:
+            options = {carried: of_row[carried] if carried in of_row else baseline_of(options)} | options
+        decision = decide(stage, options, by=by, carried=carried, tasks=tuple(study.tasks))
+        results_table["decisions"].append(decision)
+        results_table["summary"] += [
+            _summary(row, options, tuple(study.tasks), asked.count(row.name), by=by) for row in rows
+        ]
+        if decision["kept"]:
+            kept = by, decision["kept"]
+    return results_table
+
+
+def _stages(study: Study) -> dict[str, list[MethodRow]]:
+    stages: dict[str, list[MethodRow]] = {}
+    for row in study.methods:
+        stages.setdefault(row.stage, []).append(row)
+    return stages
+
+
+def _summary(
+    row: MethodRow, options: Mapping[str, Cells], tasks: tuple[str, ...], asked: int, *, by: By
+) -> MethodFacts:
+    cells = list(options[row.name].values())
+    # Where rows only fine-tune, the baseline is the row itself: a share of its gap would say nothing.
+    shared = cells if by == "gap_closed" else []
+    wins, contests = wins_of(row.name, options)
+    return {
+        "stage": row.stage,
+        "method": row.name,
+        "dev": split_means(shared, split="dev", tasks=tasks),
+        "test": split_means(shared, split="test", tasks=tasks),
+        "wins": wins,
+        "contests": contests,
+        "cells": len(cells),
+        "asked": asked,
+    }
+
+
+def _missing(cell: Cell, error: str) -> MissingFacts:
+    return {"stage": cell.row.stage, "method": cell.row.name, "task": cell.task, "seed": cell.seed, "error": error}

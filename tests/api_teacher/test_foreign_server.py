@@ -1,0 +1,164 @@
+"""A server that is not ours: runs where one is named, as `docs/endpoints.md` tells."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from understudy.api_teacher.collect import ask
+from understudy.api_teacher.logprob_alignment import aligned
+from understudy.config.endpoint import Endpoint
+from understudy.config.read import check_recipe
+from understudy.demo.forecast import forecast_task
+from understudy.models.token_bytes import TokenBytes
+from understudy.pipeline.run import run
+from understudy.pipeline.told import Told, as_bytes, positions_of
+from understudy.pool.logprob_cache import LOGP
+
+URL = os.environ.get("UNDERSTUDY_FOREIGN_URL", "")
+MODEL = os.environ.get("UNDERSTUDY_FOREIGN_MODEL", "tiny")
+KEY = "UNDERSTUDY_FOREIGN_KEY"
+INPUTS, TEXTS, WORKERS = 20, 2, 4
+
+pytestmark = pytest.mark.skipif(
+    not URL,
+    reason="needs a server with log-probabilities; set UNDERSTUDY_FOREIGN_URL (docs/endpoints.md, 'Your own server')",
+)
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, os.environ.get(KEY, "any word"))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A file of inputs."""
+    path = tmp_path / "inputs.jsonl"
+    examples = forecast_task(labeled=1, unlabeled=INPUTS, dev=1, test=1, seed=2).unlabeled
+    path.write_text("".join(json.dumps({"id": e.id, "source": e.source}) + "\n" for e in examples))
+    return path
+
+
+def settings() -> dict[str, Any]:
+    """What the server is asked."""
+    asked = {"model": MODEL, "base_url": URL, "key": KEY, "per_input": TEXTS, "top_logprobs": 5}
+    return {**asked, "max_tokens": 128, "concurrency": WORKERS}
+
+
+def events(out: Path) -> list[dict[str, Any]]:
+    """What the journal holds; a line still being written is left out."""
+    path = out / "journal.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def choices_of(out: Path) -> list[dict[str, Any]]:
+    """All answers in a journal."""
+    return [choice for event in events(out) if "ended" in event for choice in event["choices"]]
+
+
+def test_every_input_gets_its_texts_however_many_a_reply_holds(inputs: Path, tmp_path: Path) -> None:
+    """A server that gives one choice where two were asked for is asked again."""
+    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+
+    assert (done.outcome.answered, dict(done.outcome.failed)) == (INPUTS, {})
+    assert len(choices_of(done.folder)) == INPUTS * TEXTS
+    assert {choice["finish"] for choice in choices_of(done.folder)} <= {"stop", "length"}
+
+
+def test_every_token_has_its_log_probability(inputs: Path, tmp_path: Path) -> None:
+    """Of itself and of at least as many others as asked for; together no more than all there is."""
+    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+    for choice in choices_of(done.folder):
+        spelled = b"".join(as_bytes(at["token"]) for at in choice["logprobs"])
+
+        # A letter whose second half never came is left out, or a mark stands for it.
+        assert spelled.decode(errors="ignore").strip() == choice["text"].replace("\ufffd", "").strip()
+        for at in choice["logprobs"]:
+            assert at["logprob"] <= 0
+            assert len(at["top"]) >= 5
+            assert sum(exp(logprob) for _, logprob, *_ in at["top"]) < 1.001
+            assert all(other[1] == at["logprob"] for other in at["top"] if other[0] == at["token"] != "")
+
+
+def test_a_killed_asking_goes_on(inputs: Path, tmp_path: Path) -> None:
+    """SIGKILL in the midst: the same command asks again at most for what was under way."""
+    file, out = tmp_path / "endpoint.json", tmp_path / "out"
+    file.write_text(json.dumps(settings()))
+    command = [sys.executable, "-m", "understudy", "ask", str(inputs), "--endpoint", str(file), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as first:
+        while len(choices_of(out)) < INPUTS * TEXTS // 4 and first.poll() is None:
+            time.sleep(0.01)
+        first.kill()
+    before = len(choices_of(out))
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    per_source = Counter(event["source"] for event in events(out) if "sent" in event)
+
+    assert 0 < before < INPUTS * TEXTS
+    assert len(choices_of(out)) == INPUTS * TEXTS
+    assert sum(per_source.values()) <= INPUTS * TEXTS + WORKERS
+
+
+def test_a_student_with_another_tokenizer_learns_from_what_it_told(inputs: Path, tmp_path: Path) -> None:
+    """From inputs to a report; at every position that could be told, kept and rest are all there is."""
+    whole = {key: value for key, value in settings().items() if key != "per_input"}
+    sizes = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 16}
+    training = {"epochs": 2, "batch_tokens": 4000, "warmup_steps": 2}
+    plain = {
+        "name": "foreign",
+        "task": {
+            "files": {"unlabeled": str(inputs)},
+            "held_out": {"dev": 3, "test": 4},
+            "metrics": ["bleu"],
+            "max_source_tokens": 500,
+            "max_target_tokens": 500,
+        },
+        "teacher": {"endpoint": whole | {"max_tokens": 300}, "vocab_size": 200},
+        "student": {"scratch": sizes},
+        "distil": {"method": "extreme_logits"},
+        "training": training,
+        "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20, "latency_inputs": 1, "repeats": 1},
+    }
+    finished = run(check_recipe(plain), out=tmp_path / "runs")
+    bought, student = finished.facts["bought"], finished.stages["extreme_logits"]
+    (signal,) = student.folder.parent.glob(f"*-{student.manifest.inputs['signal_teacher']}")
+    mass = np.exp(np.load(signal / LOGP).astype(np.float64)).sum(axis=1)
+
+    assert bought["with_logprobs"] == bought["texts"] > 0
+    assert bought["aligned"]["exact"] + bought["aligned"]["merged"] > 0.2
+    assert mass.max() < 1 + 1e-5
+
+
+def test_with_its_own_tokenizer_nothing_is_lost(inputs: Path, tmp_path: Path) -> None:
+    """Every token is the student's: the rows are what the server told, token by token."""
+    foreign = pytest.importorskip("tests.api_teacher.foreign", reason="needs gguf, which the network was written with")
+    examples = forecast_task(labeled=1500, unlabeled=1, dev=1, test=1, seed=1).labeled
+    token_bytes = TokenBytes(foreign.tokenizer_of([part for e in examples for part in (f"{e.source}\n", e.targets[0])]))
+    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+    compared = 0
+    for choice in choices_of(done.folder):
+        positions = positions_of(Told(0, choice["text"], 0, choice["logprobs"]))
+        ids = [token_bytes.id_of(position.token) for position in positions if position.token]
+        if None in ids or choice["text"].encode() != b"".join(position.token for position in positions):
+            continue  # half a letter
+        rows = aligned(positions, [i for i in ids if i], token_bytes, text=choice["text"].encode(), start=0, kept=6)
+        for row, position in enumerate(position for position in positions if position.token):
+            told = {token_bytes.id_of(token): logprob for token, logprob in position.top if token}
+            told[ids[row]] = position.logprob
+            told = dict(sorted(told.items(), key=lambda pair: -pair[1])[:6])
+            kept = dict(zip(rows.ids_TK[row].tolist(), rows.logp_TK[row].tolist(), strict=True))
+
+            assert {i: p for i, p in kept.items() if exp(p) > 1e-6} == pytest.approx(
+                {i: p for i, p in told.items() if exp(p) > 1e-6}, abs=1e-5
+            )
+            compared += 1
+    assert compared > 100
