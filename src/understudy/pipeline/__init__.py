@@ -1,4 +1,1 @@
-"""Knows the order of stages and turns the recipe into arguments.
-
-The only room, beside the command line, that sees a whole recipe; it makes nothing itself.
-"""
+"""From a recipe to a proven student: the stages, their order, and what is done with a finished run."""

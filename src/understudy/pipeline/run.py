@@ -1,34 +1,43 @@
 """A run: the stages in their order, from a recipe to a proven student."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from understudy.config.model_sections import EndpointTeacher
-from understudy.config.read import to_yaml
+from understudy.config.distil import Distil
+from understudy.config.model_sections import PretrainedStudent, PrunedStudent, ScratchStudent
+from understudy.config.objectives import Custom
 from understudy.config.recipe import Recipe
-from understudy.pipeline.bench import STORE, Bench, fast_precision
-from understudy.pipeline.cut import make_cut
-from understudy.pipeline.data import make_data, read_data, taught_inputs
-from understudy.pipeline.endpoint import learn_from_endpoint
-from understudy.pipeline.learned import Learned, make_shipped_answers
-from understudy.pipeline.measure import make_efficiency, refuse_unscorable
-from understudy.pipeline.networks import NETWORK, Readers, make_readers, make_tokenizer
-from understudy.pipeline.proof import Evidence, facts_of, make_proof
-from understudy.pipeline.readers import fitted
-from understudy.pipeline.teach import make_baseline, make_last_lesson, make_student, make_teacher
-from understudy.pipeline.writing import make_pool
+from understudy.custom_code import source_digest
+from understudy.executors.local import Local
+from understudy.pipeline.context import RunContext, run_context
+from understudy.pipeline.delivery import deliver
+from understudy.pipeline.metric_settings import references_by_teacher
+from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource, checkpoint_content
+from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
+from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.prune_preview import PrunePreviewStage
+from understudy.pipeline.stages.scores import ScoresStage
+from understudy.pipeline.stages.student import DistillationLoss, StudentStage
+from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
+from understudy.pipeline.systems import TrainedSystems
+from understudy.pipeline.teacher_outputs import (
+    LocalTeacher,
+    TeacherOutputs,
+    endpoint_of,
+    local_system,
+    open_teacher,
+)
+from understudy.pipeline.training_data import MixtureSettings
 from understudy.progress import NoProgress, Progress
-from understudy.records import TaskData
-from understudy.report.facts import FINE_TUNED, TEACHER, Facts
-from understudy.report.page import write_report
-from understudy.store import Finished, Store
-from understudy.store.disk import write_text
-from understudy.store.stages import part_of
+from understudy.records import TextGenerator
+from understudy.report.facts import FINE_TUNED, Facts
+from understudy.store import Stage
+from understudy.store.store import Executor, Outcome, failure_of
 
-STAGES = "stages.json"
+LOCAL = Local()
 QUIET = NoProgress()
 
 
@@ -38,117 +47,182 @@ class Run:
 
     folder: Path
     facts: Facts
-    stages: Mapping[str, Finished]
+    stages: Mapping[str, Path]
+    """Label -> the folder of the stage, in the order in which the stages are needed."""
 
 
-def run(recipe: Recipe, *, out: Path, progress: Progress = QUIET) -> Run:
-    """Does what a recipe asks; what was done before, by any run in `out`, is not done again.
+@dataclass(frozen=True)
+class RunStages:
+    """All stages of a run, as one expression: `scores` needs the others."""
+
+    task: PreparedTask
+    systems: TrainedSystems
+    scores: ScoresStage
+    preview: PrunePreviewStage | None
+    """The size and latency of a pruned student, known before it is trained."""
+
+
+def run(
+    recipe: Recipe,
+    *,
+    out: str | Path = "runs",
+    progress: Progress = QUIET,
+    executor: Executor = LOCAL,
+    allow_code: bool = False,
+) -> Run:
+    """Runs a recipe; stages that any run in `out` has finished are reused.
 
     Args:
         recipe: what to do.
-        out: holds the runs' folders and, in `store`, their stages.
-        progress: hears about long work.
+        out: the folder of the runs and, in `store`, of their stages.
+        progress: is informed about long work.
+        executor: where stages run.
+        allow_code: whether code that the recipe names (`module:object`) may be imported.
 
     Returns:
         The run's folder with `report.html`, `report.json`, the recipe, and a link to each stage.
 
     Raises:
-        UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
+        UnderstudyError: whatever the user can fix, in one sentence. Finished stages are kept.
     """
-    bench = Bench(recipe, Store(out / STORE), progress, fast_precision(recipe.precision))
-    learned = learn(bench)
-    stages = dict(learned.stages)
-    stages["efficiency"] = make_efficiency(bench, learned.shipped, learned.readers, learned.data)
-    evidence = Evidence(
-        data=stages["data"],
-        pool=stages.get("pool"),
-        learned={name: stages[name] for name in learned.shipped},
-        answers=learned.answers,
-        efficiency=stages["efficiency"],
-        bought=stages.get("bought"),
-        signal=_told_signal(learned) if "bought" in stages else None,
-    )
-    writer = learned.readers.get(TEACHER, learned.readers[recipe.distil.method])
-    stages["proof"] = make_proof(bench, evidence, eos_id=writer.tokenizer.eos_token_id)
-    folder = _deliver(recipe, out, stages, learned.shipped[recipe.distil.method])
-    facts = facts_of(stages["proof"], list(stages.values()), made=bench.store.made)
-    write_report(facts, folder)
-    return Run(folder, facts, stages)
+    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
+    stages = build_run(recipe, context)
+    wanted: list[Stage[Any]] = [stages.scores]
+    if stages.preview and not context.store.finished(stages.scores):
+        wanted.insert(0, stages.preview)
+    outcomes = context.store.get_all(wanted, executor, context)
+    raise_failure(stages.scores, outcomes, context)
+    folder, facts, folders = deliver(recipe, Path(out), stages, context, outcomes)
+    return Run(folder, facts, folders)
 
 
-def learn(bench: Bench) -> Learned:
-    """The stages of a recipe from the data to what each system answers; those that are found are not made again.
+def raise_failure(stage: Stage[Any], outcomes: Mapping[str, Outcome], context: RunContext) -> None:
+    """Raises what kept a stage from being made, if anything did."""
+    if failure := failure_of(stage, outcomes, context):
+        raise failure
+
+
+def build_run(recipe: Recipe, context: RunContext) -> RunStages:
+    """The stages of a run. What their keys depend on is made now, which takes seconds, or requests of an API teacher.
 
     Raises:
-        UnderstudyError: whatever the user can mend, in one sentence. Finished stages are kept.
+        UnderstudyError: if the data, the checkpoints or an API teacher's responses cannot be used.
     """
-    recipe = bench.recipe
-    refuse_unscorable(recipe.task)
-    if isinstance(recipe.teacher, EndpointTeacher):
-        return learn_from_endpoint(bench)
-    stages: dict[str, Finished] = {"data": make_data(bench)}
-    tokenizer = make_tokenizer(bench, stages["data"])
-    if tokenizer:
-        stages["tokenizer"] = tokenizer
-    readers = make_readers(bench, tokenizer)
-    bench, data = fitted(bench, read_data(stages["data"]), (readers.teacher, readers.student))
-    if recipe.distil.targets.teacher or recipe.distil.targets.student:
-        taught_inputs(recipe, data)
-    begun = dict(stages)
-    stages["teacher"] = make_teacher(bench, data, readers, tokenizer)
-    if cut := make_cut(bench, data, readers.teacher, stages["teacher"]):
-        stages["cut"] = cut
-    if _needs_pool(recipe):
-        stages["pool"] = make_pool(bench, data, readers.teacher, stages["teacher"])
-    stages[FINE_TUNED] = make_baseline(bench, data, readers, stages["teacher"], tokenizer)
-    method = recipe.distil.method
-    stages |= _generations(bench, data, readers, begun, stages)
-    if recipe.distil.final_finetune is not None:
-        last = make_last_lesson(bench, data, readers, stages[method], recipe.distil.final_finetune)
-        stages[f"{method}_gold"] = last
-    shipped = {TEACHER: stages["teacher"], FINE_TUNED: stages[FINE_TUNED], method: list(stages.values())[-1]}
-    own_readers = {TEACHER: readers.teacher, FINE_TUNED: readers.student, method: readers.student}
-    answers = make_shipped_answers(bench, shipped, own_readers, data)
-    stages |= {f"answers_{name}": stage for name, stage in answers.items()}
-    return Learned(stages, shipped, answers, own_readers, data)
+    teacher = open_teacher(recipe, context)
+    return run_stages(teacher.task, teacher)
 
 
-def _generations(
-    bench: Bench, data: TaskData, readers: Readers, begun: Mapping[str, Finished], stages: Mapping[str, Finished]
-) -> dict[str, Finished]:
-    """The student, after those of earlier generations, each of which writes for the next as its teacher."""
-    recipe, teacher = bench.recipe, stages["teacher"]
-    taught = {name: stages[name] for name in ("teacher", "pool") if name in stages}
-    made: dict[str, Finished] = {}
-    for generation in range(1, recipe.distil.generations):
-        student = make_student(bench, data, readers, {**begun, **taught}, origin=teacher)
-        made[f"{recipe.distil.method}_{generation}"] = student
-        readers, taught = Readers(readers.student, readers.student), {"teacher": student}
-        if _needs_pool(recipe):
-            taught["pool"] = make_pool(bench, data, readers.teacher, student)
-    return made | {recipe.distil.method: make_student(bench, data, readers, {**begun, **taught}, origin=teacher)}
+def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
+    """The stages of a run, derived from what was prepared; makes nothing."""
+    systems = train_systems(task, teacher)
+    recipe = task.recipe
+    benchmark = BenchmarkStage(
+        tuple((system.name, system.converted) for system in systems.local if system.converted),
+        task.scored(),
+        task.benchmark(),
+        task.limits,
+        this_machine(),
+    )
+    scores = ScoresStage(
+        systems=systems.scored,
+        distilled=systems.final.name,
+        trainings=tuple((system.name, system.network) for system in systems.local if system.network),
+        scoring=task.scoring(),
+        data=task.data,
+        examples=task.teacher_examples,
+        benchmark=benchmark,
+        student=systems.student,
+        pool=teacher.targets(),
+        pool_tokens=teacher.pool_tokens,
+        api=teacher.report(teacher_logprobs(task, teacher).get("teacher")),
+        averaged=recipe.training.keep_weights == "average",
+        allows_leaks=recipe.task.leaks == "allow",
+        references_by_teacher="test" in references_by_teacher(recipe.task),
+    )
+    return RunStages(task, systems, scores, _preview(task, teacher))
 
 
-def _told_signal(learned: Learned) -> Finished | None:
-    """The stage of what an endpoint told of its texts, behind the student that learned from it."""
-    student = list(learned.shipped.values())[-1]
-    key = student.manifest.inputs.get("signal_teacher")
-    return part_of(student, key) if key else None
+def train_systems(task: PreparedTask, teacher: TeacherOutputs) -> TrainedSystems:
+    """Teacher, baseline and students. Each generation but the last is the teacher of the next."""
+    recipe, distil = task.recipe, task.recipe.distil
+    start = student_source(task, teacher)
+    baseline = None
+    if task.has_labels:
+        settings = task.training(recipe.student.finetune, seed=recipe.seed_of_students)
+        baseline = local_system(task, FINE_TUNED, FineTunedStage(start, task.labels(), settings))
+    earlier: list[Stage[Any]] = []
+    teaches = teacher
+    for _ in range(1, distil.generations):
+        earlier.append(student_stage(task, teaches, start))
+        teaches = LocalTeacher(task, earlier[-1], task.examples, task.facts)
+    student = student_stage(task, teaches, start)
+    final: Stage[Any] = student
+    if distil.final_finetune:
+        settings = task.training(distil.final_finetune, seed=recipe.seed_of_students)
+        final = FinalFinetuneStage(student, task.labels(), settings)
+    return TrainedSystems(
+        teacher=teacher.system(),
+        baseline=baseline,
+        generations=tuple(earlier),
+        student=student,
+        final=local_system(task, distil.method, final),
+    )
 
 
-def _needs_pool(recipe: Recipe) -> bool:
-    return recipe.distil.targets.teacher > 0
+def student_stage(task: PreparedTask, teacher: TeacherOutputs, start: ModelSource) -> StudentStage:
+    """The student of one generation."""
+    recipe, distil = task.recipe, task.recipe.distil
+    return StudentStage(
+        source=start,
+        examples=task.examples,
+        teacher=teacher.source,
+        teacher_network=teacher.network if _scores_while_training(distil) else None,
+        pool=teacher.targets(),
+        logprobs=tuple(teacher_logprobs(task, teacher).items()),
+        mixture=MixtureSettings(
+            distil.targets, recipe.pseudo_targets.inputs, distil.student_samples, teacher.leaves_inputs_out
+        ),
+        loss=DistillationLoss(
+            distil.objective,
+            distil.student_samples_objective,
+            distil.relations,
+            distil.enable_teacher_dropout,
+            distil.enable_student_dropout,
+            distil.kept_tokens,
+            tuple(source_digest(one.function) for one in distil.objectives if isinstance(one, Custom)),
+        ),
+        settings=task.training(recipe.training, seed=recipe.seed_of_students),
+    )
 
 
-def _deliver(recipe: Recipe, out: Path, stages: Mapping[str, Finished], student: Finished) -> Path:
-    """The run's folder: the recipe with all defaults, the receipt, and links that `ls` shows."""
-    folder = out / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", to_yaml(recipe))
-    own = {name: stage.folder.name for name, stage in stages.items()}
-    write_text(folder / STAGES, json.dumps(own, indent=1) + "\n")  # in their order, for the report tells them in it
-    for name, target in {**{n: s.folder for n, s in stages.items()}, "student": student.folder / NETWORK}.items():
-        link = folder / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(target, folder), target_is_directory=True)
-    return folder
+def teacher_logprobs(task: PreparedTask, teacher: TeacherOutputs) -> dict[TextGenerator, LogprobsStage]:
+    """The caches of log-probabilities of texts that exist before training; none where the method keeps none."""
+    distil = task.recipe.distil
+    if distil.kept_tokens is None:
+        return {}
+    wanted: dict[TextGenerator, bool] = {"gold": distil.targets.gold > 0, "teacher": teacher.targets() is not None}
+    return {name: teacher.logprobs(name, distil.kept_tokens) for name, wants in wanted.items() if wants}
+
+
+def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
+    """The student before training."""
+    match task.recipe.student:
+        case PretrainedStudent(model=name):
+            return FromCheckpoint(checkpoint_content(name))
+        case ScratchStudent(scratch=scratch):
+            return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
+        case PrunedStudent(prune=prune):
+            assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
+            return FromPruned(teacher.network, prune)
+
+
+def _scores_while_training(distil: Distil) -> bool:
+    """Whether the teacher scores texts during training that did not exist before it."""
+    return distil.needs_teacher_logits and (distil.kept_tokens is None or distil.targets.student > 0)
+
+
+def _preview(task: PreparedTask, teacher: TeacherOutputs) -> PrunePreviewStage | None:
+    student = task.recipe.student
+    if not isinstance(student, PrunedStudent) or teacher.network is None:
+        return None
+    return PrunePreviewStage(teacher.network, student.prune, task.scored(), task.limits, this_machine())

@@ -1,5 +1,6 @@
-"""Where it lies: a run on disk, stage by stage, written so that a kill loses nothing that was finished."""
+"""The store: stages on disk, made once and found by the hash of their fields; nothing that was finished is lost."""
 
-from understudy.store.stages import Finished, Store
+from understudy.store.stage import Content, Stage, WorkerContext
+from understudy.store.store import Store
 
-__all__ = ["Finished", "Store"]
+__all__ = ["Content", "Stage", "Store", "WorkerContext"]

@@ -1,6 +1,6 @@
 """Writing that survives a kill: a temporary name, fsync, rename.
 
-Knows files and folders; no stages, no formats beyond JSON.
+This module handles files, folders and JSON. It does not depend on stages.
 """
 
 import errno
@@ -19,7 +19,7 @@ MEGABYTE = 1e6
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -29,7 +29,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes a value as JSON, whole or not at all; the same value gives the same bytes."""
+    """Writes a value as JSON, completely or not at all; equal values give equal bytes."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
 
 
@@ -42,16 +42,16 @@ def read_json(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing; was the run finished, and is this its folder?") from None
+        raise StoreError(f"{path} is missing; check that the run finished and that this is its folder") from None
     except ValueError as error:
-        raise StoreError(f"{path} is not JSON ({error}); delete its folder to make it anew") from None
+        raise StoreError(f"{path} is not JSON ({error}); delete its folder and run the same command again") from None
     if not isinstance(value, dict):
-        raise StoreError(f"{path} holds {type(value).__name__} instead of an object; delete its folder to make it anew")
+        raise StoreError(f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command again")
     return value
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder with those above it, unless it is there.
+    """Makes a folder and its parents, if they do not exist.
 
     Raises:
         StoreError: if it cannot be made.
@@ -59,11 +59,11 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); name another folder with --out") from None
+        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose another folder with --out") from None
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Gives a finished folder its name, after all that is in it has reached the disk."""
+    """Renames a finished folder to its final name, after everything in it has been synced to disk."""
     for path in (*partial.rglob("*"), partial):
         _sync(path)
     partial.rename(final)
@@ -86,11 +86,11 @@ def checksum(path: Path) -> str:
 
 
 @contextmanager
-def room_on(folder: Path) -> Iterator[None]:
-    """Turns a full disk, whoever noticed it, into a sentence.
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raises a full disk, whichever library noticed it, as one sentence.
 
     Raises:
-        StoreError: when anything inside failed for want of space.
+        StoreError: when anything inside failed because no space is left.
     """
     try:
         yield
@@ -99,8 +99,8 @@ def room_on(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free / MEGABYTE
         raise StoreError(
-            f"the disk is full: {free:.0f} MB are left for {folder}. Free some space and give the same command "
-            "again; what was finished is kept and is not made anew"
+            f"the disk is full: {free:.0f} MB are left for {folder}; free some space and run the same command again "
+            "to resume: finished stages are kept"
         ) from error
 
 

@@ -1,23 +1,37 @@
-"""A study at work: which cell is next, and the results_table after each."""
+"""Runs a study: all its cells as stages over one store, and the results table after each."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from understudy.config.study import Cell, Study, cells_of
 from understudy.errors import unknown_name
-from understudy.pipeline.run import QUIET
-from understudy.progress import Progress
+from understudy.executors.local import Local
+from understudy.pipeline.context import run_context
+from understudy.progress import NoProgress, Progress
 from understudy.report.table_facts import ResultsTable
 from understudy.report.table_page import render_results_table
+from understudy.store import Stage
 from understudy.store.disk import make_folder, write_json, write_text
-from understudy.store.stages import claim
-from understudy.study.cells import CELLS, StudyPaths, attempt, failure_of, measured, wait_for
+from understudy.store.locks import hold
+from understudy.store.store import Executor, Outcome, failure_of
+from understudy.study.cells import (
+    CELLS,
+    CellStages,
+    StudyPaths,
+    cell_stages,
+    failure_message,
+    measured,
+    record_failure,
+    record_finished,
+)
 from understudy.study.results_table import results_table_of
 
 RESULTS_TABLE = "results_table.json"
 PAGE = "results_table.html"
+LOCAL = Local()
+QUIET = NoProgress()
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class StudyResult:
 
     @property
     def page(self) -> Path:
-        """The results_table for people."""
+        """The results table for people."""
         return self.folder / PAGE
 
     @property
@@ -51,7 +65,7 @@ class Choice:
     seeds: Sequence[int] = ()
 
     def cells(self, study: Study) -> list[Cell]:
-        """The chosen ones, in the order in which they are made.
+        """The chosen cells, in the order in which they are made.
 
         Raises:
             ConfigError: for a task, a row or a seed that the study does not have.
@@ -62,10 +76,10 @@ class Choice:
             "method": (self.methods, [row.name for row in study.methods]),
             "seed": ([str(seed) for seed in self.seeds], sorted({str(cell.seed) for cell in cells})),
         }
-        for kind, (asked, there) in known.items():
-            for name in asked:
-                if name not in there:
-                    raise unknown_name(kind, name, there)
+        for kind, (requested, existing) in known.items():
+            for name in requested:
+                if name not in existing:
+                    raise unknown_name(kind, name, existing)
         return [
             cell
             for cell in cells
@@ -78,49 +92,81 @@ class Choice:
 ALL = Choice()
 
 
-def run_study(study: Study, *, out: Path, progress: Progress = QUIET, choice: Choice = ALL) -> StudyResult:
-    """Makes every cell that is not made yet; several processes may work on one study at the same time.
+def run_study(
+    study: Study,
+    *,
+    out: str | Path = "runs",
+    progress: Progress = QUIET,
+    choice: Choice = ALL,
+    executor: Executor = LOCAL,
+    allow_code: bool = False,
+) -> StudyResult:
+    """Makes every cell that is not made yet; the results table is written after each.
 
-    A cell that another process is making is looked at again later, a stage that another is making is waited
-    for. A cell that fails with a sentence is told in the results_table, and the others go on; it is tried again when
-    the study is. The results_table is written after each cell.
+    A stage that another process is making is waited for. A cell that fails is listed in the results table with its
+    sentence, and the others go on; it is tried again when the study is run again.
 
     Args:
         study: what to do.
-        out: holds the study's folder and, in `store`, the stages, shared with runs and other studies.
-        progress: hears about long work.
+        out: the folder of the study and, in `store`, of the stages, shared with runs and other studies.
+        progress: is informed about long work.
         choice: of the cells.
+        executor: where stages run: in this process, or in several.
+        allow_code: whether code that recipes name (`module:object`) may be imported.
 
     Raises:
         ConfigError: for a task, a row or a seed that the study does not have.
     """
-    place, since = StudyPaths(out, study.name), time.time()
-    make_folder(place.folder / CELLS)
-    left = choice.cells(study)
-    while left:
-        busy = []
-        for cell in left:
-            came = attempt(cell, place, progress, since=since)
-            if came == "busy":
-                busy.append(cell)
-            elif came == "tried":
-                write_results_table(study, out=out)
-        if len(busy) == len(left):
-            progress.say(f"other processes are making what is left ({len(busy)} of the cells); waiting for them")
-            wait_for(busy[0], place)
-        left = busy
-    return write_results_table(study, out=out)
+    paths = StudyPaths(Path(out), study.name)
+    make_folder(paths.folder / CELLS)
+    context = run_context(paths.out, progress, wait=True, allow_code=allow_code)
+    pending = _pending(choice.cells(study), paths, progress, allow_code=allow_code)
+    by_key: dict[str, list[CellStages]] = {}
+    for stages in pending:
+        by_key.setdefault(stages.scores.key, []).append(stages)
+
+    def observe(stage: Stage[Any], outcome: Outcome) -> None:
+        if stage.key in by_key and not isinstance(outcome, Exception):
+            for stages in by_key[stage.key]:
+                record_finished(stages, paths)
+            write_results_table(study, out=paths.out)
+
+    outcomes = context.store.get_all([one.scores for one in pending], executor, context, observe=observe)
+    for stages in pending:
+        if failure := failure_of(stages.scores, outcomes, context):
+            cell = stages.cell
+            sentence = record_failure(cell, paths, failure)
+            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {sentence}")
+        else:
+            record_finished(stages, paths)
+    return write_results_table(study, out=paths.out)
 
 
 def write_results_table(study: Study, *, out: Path) -> StudyResult:
     """Writes `results_table.json` and `results_table.html` of what is made so far, by whichever process."""
-    place = StudyPaths(out, study.name)
-    make_folder(place.folder / CELLS)
-    with claim(place.folder / ".results_table.lock", wait=True):
+    paths = StudyPaths(out, study.name)
+    make_folder(paths.folder / CELLS)
+    table_file = paths.folder / RESULTS_TABLE
+    with hold(paths.folder / ".results_table.lock", wait=True, making=table_file):
         cells = list(cells_of(study))
-        found = {cell.recipe.name: measured(cell, place) for cell in cells}
-        errors = {cell.recipe.name: failure_of(cell, place) for cell in cells}
-        results_table = results_table_of(study, cells, found=found, errors=errors)
-        write_json(place.folder / RESULTS_TABLE, results_table)
-        write_text(place.folder / PAGE, render_results_table(results_table))
-    return StudyResult(place.folder, results_table)
+        found = {cell.recipe.name: measured(cell, paths) for cell in cells}
+        errors = {cell.recipe.name: failure_message(cell, paths) for cell in cells}
+        table = results_table_of(study, cells, found=found, errors=errors)
+        write_json(table_file, table)
+        write_text(paths.folder / PAGE, render_results_table(table))
+    return StudyResult(paths.folder, table)
+
+
+def _pending(cells: Sequence[Cell], paths: StudyPaths, progress: Progress, *, allow_code: bool) -> list[CellStages]:
+    """The cells that are not made yet, as stages; those whose stages cannot be derived are recorded as failed."""
+    pending = []
+    for cell in cells:
+        if measured(cell, paths):
+            continue
+        progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed}")
+        try:
+            pending.append(cell_stages(cell, paths, progress, allow_code=allow_code))
+        except Exception as error:  # noqa: BLE001 - one broken cell must not keep the others from being made
+            sentence = record_failure(cell, paths, error)
+            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {sentence}")
+    return pending

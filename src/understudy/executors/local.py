@@ -1,0 +1,39 @@
+"""Runs stages one after another in this process."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from understudy.store.stage import WorkerContext
+from understudy.store.store import AnyStage, Outcome, attempt
+
+
+@dataclass(frozen=True)
+class Local:
+    """The executor that runs stages in this process."""
+
+    @contextmanager
+    def open(self, context: WorkerContext) -> Iterator["LocalQueue"]:
+        """A queue that makes a stage when it is waited for."""
+        try:
+            yield LocalQueue(context)
+        finally:
+            context.close()
+
+
+@dataclass
+class LocalQueue:
+    """Stages in the order in which they became ready."""
+
+    context: WorkerContext
+    waiting: deque[AnyStage] = field(default_factory=deque)
+
+    def submit(self, stage: AnyStage) -> None:
+        """Queues a stage."""
+        self.waiting.append(stage)
+
+    def wait(self) -> tuple[AnyStage, Outcome]:
+        """Makes the first stage of the queue."""
+        stage = self.waiting.popleft()
+        return stage, attempt(stage, self.context)

@@ -1,0 +1,77 @@
+"""Scores a finished run again, together with the outputs of any other system."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from understudy.errors import EvaluationError, unknown_name
+from understudy.evaluation.bootstrap import resample_weights, score
+from understudy.evaluation.metrics import SystemOutputs, can_score, metric_named, prepare_metrics, tally
+from understudy.evaluation.predictions import read_outputs
+from understudy.pipeline.inspect.open import open_run
+from understudy.pipeline.metric_settings import metric_context, metric_settings
+from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.predictions import SCORED_SPLITS, system_outputs
+from understudy.records import Score
+from understudy.report.facts import TEACHER
+
+
+def score_split(
+    folder: str | Path, *, split: str = "test", outputs: str | Path | None = None, allow_code: bool = False
+) -> dict[str, list[Score]]:
+    """The scores of a run's systems on a split, and of another system's outputs if there are any.
+
+    Args:
+        folder: of a finished run.
+        split: dev or test.
+        outputs: a file as `evaluation.predictions.read_outputs` reads it; the system is named by the file.
+        allow_code: whether metrics of the user's own may be imported.
+
+    Returns:
+        System -> its scores.
+
+    Raises:
+        ConfigError: for an unknown split.
+        EvaluationError: if the outputs do not fit the split, or have the name of one of the run's systems.
+        StoreError: if there is no finished run, or its predictions were deleted.
+    """
+    if split not in SCORED_SPLITS:
+        raise unknown_name("split", split, SCORED_SPLITS)
+    opened = open_run(folder)
+    recipe = opened.recipe
+    systems = {name: system_outputs(opened.predictions(name), split) for name in opened.systems}
+    if outputs:
+        outputs = Path(outputs)
+        if outputs.stem in systems:
+            raise EvaluationError(
+                f"{outputs}: the run already has a system named {outputs.stem!r}, and a file's system is named by the "
+                "file; rename the file"
+            )
+        systems[outputs.stem] = SystemOutputs(read_outputs(outputs, read_split(opened.stage("examples"), split)))
+    examples = len(next(iter(systems.values())).predictions)
+    weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
+    names = recipe.task.metrics
+    settings = metric_context(metric_settings(recipe.task, names), allow_code=allow_code)
+    resources = prepare_metrics(names, settings, allow_code=allow_code)
+    metrics = [metric_named(name, allow_code=allow_code) for name in names]
+    data = opened.stages["data"].name.rpartition("-")[2][:8]
+    api_decoding = recipe.pseudo_targets.decoding.kind if "api_responses" in opened.stages else None
+    scores: dict[str, list[Score]] = {}
+    for name, own in systems.items():
+        fields = _fields(recipe.name, data, split, _decoding(name, opened.systems, recipe.evaluation.decoding.kind, api_decoding))
+        scores[name] = [
+            score(tally(metric, own, resources.get(metric.name), fields=fields), weights_RN)
+            for metric in metrics
+            if can_score(metric, own)
+        ]
+    return scores
+
+
+def _decoding(name: str, systems: tuple[str, ...], evaluated: str, api: str | None) -> str | None:
+    """How a system's texts were generated; unknown for outputs that the user brings."""
+    if name not in systems:
+        return None
+    return api if api and name == TEACHER else evaluated
+
+
+def _fields(task: str, data: str, split: str, decoding: str | None) -> Mapping[str, str]:
+    return {"task": task, "data": data, **({"decoding": decoding} if decoding else {}), "split": split}

@@ -1,0 +1,65 @@
+"""Checks of teacher and student that need no weights, before either is trained."""
+
+from understudy.config.model_sections import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchTeacher
+from understudy.config.recipe import Recipe
+from understudy.errors import ModelError, VocabularyError
+from understudy.models.checkpoint import config_of
+from understudy.models.prune import kept_layers
+from understudy.models.scratch import scratch_config
+from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
+from understudy.pipeline.model_sources import TokenizerSource
+from understudy.store import Content
+
+
+def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource) -> None:
+    """Lets pass only a teacher and a student that can learn from it.
+
+    Raises:
+        ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, or relations
+            compare networks of different kinds.
+        VocabularyError: if the objective compares distributions and the tokens differ.
+    """
+    for source in (teacher, student):
+        if isinstance(source.tokens, Content) and source.scratch is None:
+            config_of(source.tokens.place)  # reads no weights
+    _check_pruning(recipe)
+    if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
+        _check_tokens(teacher, student)
+    if recipe.distil.relations and has_encoder(teacher) != has_encoder(student):
+        kinds = {True: "an encoder-decoder", False: "decoder-only"}
+        raise ModelError(
+            f"distil.relations compares the attention of networks of one kind, but the teacher is "
+            f"{kinds[has_encoder(teacher)]} and the student {kinds[has_encoder(student)]}; use two of one kind, or "
+            "remove relations"
+        )
+
+
+def has_encoder(source: TokenizerSource) -> bool:
+    """Whether the network that reads these tokens is an encoder-decoder."""
+    if source.scratch:
+        return source.scratch.has_encoder
+    assert isinstance(source.tokens, Content)  # noqa: S101 - a network without sizes is a checkpoint
+    return bool(config_of(source.tokens.place).is_encoder_decoder)
+
+
+def _check_pruning(recipe: Recipe) -> None:
+    if not isinstance(recipe.student, PrunedStudent):
+        return
+    requested, teacher = recipe.student.prune, recipe.teacher
+    if isinstance(teacher, ScratchTeacher):
+        longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
+        config = scratch_config(teacher.scratch, longest)
+    elif isinstance(teacher, PretrainedTeacher):
+        config = config_of(teacher.model)
+    kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
+
+
+def _check_tokens(teacher: TokenizerSource, student: TokenizerSource) -> None:
+    assert isinstance(student.tokens, Content)  # noqa: S101 - it is a checkpoint
+    if not isinstance(teacher.tokens, Content):
+        raise VocabularyError(
+            f"the objective compares distributions over one vocabulary, but the teacher's tokenizer is trained on the "
+            f"task and the student {student.tokens.place!r} has its own; build the student from scratch or prune it "
+            "from the teacher, or use objective 'cross_entropy'"
+        )
+    refuse_different_tokens(load_tokenizer(teacher.tokens.place), load_tokenizer(student.tokens.place))

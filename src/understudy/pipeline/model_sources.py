@@ -1,0 +1,132 @@
+"""Where a network and its tokenizer come from before training: sizes, a checkpoint, another stage, or pruning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from understudy.config.model_sections import Prune, Scratch
+from understudy.models.checkpoint import load_network
+from understudy.models.prune import prune
+from understudy.models.scratch import build_network
+from understudy.models.task_tokenizer import (
+    TaskTokenizer,
+    TextLimits,
+    checkpoint_task_tokenizer,
+    scratch_task_tokenizer,
+)
+from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.context import NETWORK
+from understudy.store import Content, Stage, WorkerContext
+from understudy.store.disk import checksums
+from understudy.store.stage import content_key
+
+Tokens = Content | Stage[Any]
+"""A checkpoint, or a stage with a tokenizer in its network folder."""
+
+
+@dataclass(frozen=True)
+class TokenizerSource:
+    """Whose tokens a network reads, and, for one built from sizes, which architecture reads them."""
+
+    tokens: Tokens
+    scratch: Scratch | None = None
+
+
+@dataclass(frozen=True)
+class FromScratch:
+    """A network built from sizes with random weights."""
+
+    scratch: Scratch
+    tokens: Tokens
+    seed: int
+
+
+@dataclass(frozen=True)
+class FromCheckpoint:
+    """A pretrained network."""
+
+    checkpoint: Content
+
+
+@dataclass(frozen=True)
+class FromStage:
+    """The network of a finished stage."""
+
+    network: Stage[Any]
+
+
+@dataclass(frozen=True)
+class FromPruned:
+    """The network of a finished stage with fewer layers."""
+
+    network: Stage[Any]
+    prune: Prune
+
+
+ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
+
+
+def checkpoint_content(name_or_path: str) -> Content:
+    """A checkpoint as content: a local folder by its files, one of the hub by its name."""
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return Content(content_key(checksums(folder)), str(folder.resolve()))
+    return Content(f"hub:{name_or_path}", name_or_path)
+
+
+def checkpoint_path(tokens: Tokens, context: WorkerContext) -> str:
+    """A local folder or a hub name from which transformers loads."""
+    if isinstance(tokens, Stage):
+        return str(context.folder(tokens) / NETWORK)
+    return tokens.place
+
+
+def tokenizer_source(source: ModelSource) -> TokenizerSource:
+    """Whose tokens the network of a source reads."""
+    match source:
+        case FromScratch(scratch=scratch, tokens=tokens):
+            return TokenizerSource(tokens, scratch)
+        case FromCheckpoint(checkpoint=checkpoint):
+            return TokenizerSource(checkpoint)
+        case FromStage(network=network) | FromPruned(network=network):
+            return TokenizerSource(network)
+
+
+def load_task_tokenizer(
+    source: ModelSource | TokenizerSource, limits: TextLimits, context: WorkerContext
+) -> TaskTokenizer:
+    """How the network of a source reads the task; no weights are loaded.
+
+    Raises:
+        ModelError: if the checkpoint is missing or has no tokenizer.
+    """
+    own = source if isinstance(source, TokenizerSource) else tokenizer_source(source)
+    path = checkpoint_path(own.tokens, context)
+    if own.scratch:
+        return scratch_task_tokenizer(limits, own.scratch, load_tokenizer(path))
+    return checkpoint_task_tokenizer(limits, path)
+
+
+def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerContext) -> PreTrainedModel:
+    """The network of a source, on the CPU in float32.
+
+    Raises:
+        ModelError: if it cannot be built, loaded or pruned.
+    """
+    match source:
+        case FromScratch(scratch=scratch, seed=seed):
+            return build_network(scratch, tokenizer.tokenizer, max_positions=tokenizer.longest, seed=seed)
+        case FromCheckpoint(checkpoint=checkpoint):
+            return load_network(checkpoint.place)
+        case FromStage(network=stage):
+            return load_stage_network(stage, context)
+        case FromPruned(network=stage, prune=settings):
+            whole = load_stage_network(stage, context)
+            return prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+
+
+def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
+    """The network that a finished stage holds, on the CPU in float32."""
+    return load_network(str(context.folder(stage) / NETWORK))

@@ -1,0 +1,121 @@
+"""What is made before the stages that cost more than seconds: the splits, the tokenizer, the examples that fit.
+
+The fields of all later stages, and so their keys, follow from these.
+"""
+
+from dataclasses import dataclass
+
+from understudy.config.recipe import Recipe
+from understudy.config.training import Training
+from understudy.errors import DataError
+from understudy.models.task_tokenizer import TextLimits
+from understudy.pipeline.context import resolve_precision
+from understudy.pipeline.metric_settings import metric_settings
+from understudy.pipeline.model_sources import Tokens, TokenizerSource
+from understudy.pipeline.stages.benchmark import BenchmarkSettings
+from understudy.pipeline.stages.data import DataStage, data_source
+from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content, scored_content
+from understudy.pipeline.stages.scores import ScoringSettings
+from understudy.pipeline.stages.training import DevScoring, TrainingSettings
+from understudy.store import Content
+
+LIKELIHOOD = "nll"
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """A recipe with the stages that were made first, from which all others are derived."""
+
+    recipe: Recipe
+    data: DataStage
+    teacher_examples: ExamplesStage
+    """What the teacher can read completely."""
+    teacher_facts: ExamplesFacts
+    examples: ExamplesStage
+    """What teacher and student can read completely."""
+    facts: ExamplesFacts
+    student: TokenizerSource
+    """How the student reads."""
+    tokens: Tokens
+    """Those of a student built from sizes."""
+
+    @property
+    def limits(self) -> TextLimits:
+        """The prompt and the limits in tokens."""
+        return text_limits(self.recipe)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is gold to learn."""
+        return self.facts.counts["labeled"] > 0
+
+    def labels(self) -> Content:
+        """What a student learns gold from, with dev."""
+        return labels_content(self.examples, self.facts, "labeled", "dev")
+
+    def teacher_labels(self, *, with_withheld: bool) -> Content:
+        """What a teacher learns gold from, with dev."""
+        splits = ("labeled", "withheld", "dev") if with_withheld else ("labeled", "dev")
+        return labels_content(self.teacher_examples, self.teacher_facts, *splits)
+
+    def scored(self) -> Content:
+        """Dev and test."""
+        return scored_content(self.examples, self.facts, "dev", "test")
+
+    def training(self, training: Training, *, seed: int) -> TrainingSettings:
+        """The settings of a training of this recipe."""
+        recipe = self.recipe
+        evaluation, metric = recipe.evaluation, recipe.task.primary_metric
+        dev = DevScoring(
+            metric, metric_settings(recipe.task, [metric]), evaluation.dev_decoding, evaluation.dev_inputs, recipe.engine
+        )
+        return TrainingSettings(training, seed, resolve_precision(recipe.precision), self.limits, dev)
+
+    def scoring(self) -> ScoringSettings:
+        """How systems are scored."""
+        recipe, task = self.recipe, self.recipe.task
+        settings = metric_settings(task, task.metrics)
+        return ScoringSettings(
+            task.metrics, task.primary_metric, settings, recipe.evaluation.resamples, recipe.seed, recipe.name
+        )
+
+    def benchmark(self) -> BenchmarkSettings:
+        """How systems are timed."""
+        own = self.recipe.evaluation
+        return BenchmarkSettings(own.decoding, own.latency_inputs, own.batch_inputs, own.repeats)
+
+
+def require_inputs(recipe: Recipe, facts: ExamplesFacts) -> None:
+    """Lets pass only a task that has inputs of the kinds that pseudo-targets are for.
+
+    Raises:
+        DataError: if there is none.
+    """
+    kinds, targets = recipe.pseudo_targets.inputs, recipe.distil.targets
+    if (targets.teacher or targets.student) and not any(facts.counts[kind] for kind in kinds):
+        raise DataError(
+            f"pseudo_targets.inputs names {' and '.join(kinds)} inputs, and the task has none of them; name those it "
+            "has, labeled or unlabeled, or give task.files the file"
+        )
+
+
+def text_limits(recipe: Recipe) -> TextLimits:
+    """The prompt and the limits in tokens of a recipe's task."""
+    task = recipe.task
+    return TextLimits(task.prompt, task.max_source_tokens, task.max_target_tokens)
+
+
+def data_stage(recipe: Recipe) -> DataStage:
+    """The stage of the splits of a recipe."""
+    return DataStage(data_source(recipe.task), recipe.task.leaks, recipe.seed)
+
+
+def examples_stage(recipe: Recipe, data: DataStage, *tokenizers: TokenizerSource) -> ExamplesStage:
+    """The stage of the examples that these tokenizers can read completely."""
+    return ExamplesStage(
+        data,
+        tuple(dict.fromkeys(tokenizers)),
+        text_limits(recipe),
+        recipe.task.long_sources,
+        with_likelihood=LIKELIHOOD in recipe.task.metrics,
+    )

@@ -1,0 +1,22 @@
+"""The files and folders that a recipe names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from understudy.config.recipe import Recipe
+from understudy.config.task import FilesTask, HubTask, Splits
+
+
+def recipe_files(recipe: Recipe) -> Iterator[Path]:
+    """The files and folders of a recipe that exist: data, checkpoints, recorded responses."""
+    named: list[Path] = []
+    if isinstance(recipe.task, FilesTask):
+        files = recipe.task.files
+        named += [path for _, path in files if path] if isinstance(files, Splits) else [files.kd4gen]
+    if isinstance(recipe.task, HubTask):
+        named.append(Path(recipe.task.hub.dataset))
+    for section in (recipe.teacher, recipe.student):
+        named += [Path(section.model)] if hasattr(section, "model") else []
+    recorded = getattr(getattr(recipe.teacher, "endpoint", None), "recorded", None)
+    named += [recorded] if recorded else []
+    yield from (path for path in named if path.exists())

@@ -1,0 +1,64 @@
+"""The stage of an API teacher's log-probabilities, aligned with the student's tokens."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from understudy.api_teacher.response_logprobs import LOGPROBS, align_response_logprobs, match_response_logprobs
+from understudy.models.task_tokenizer import TextLimits
+from understudy.models.token_bytes import TokenBytes
+from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
+from understudy.pipeline.stages.api_pool import ApiPoolStage
+from understudy.pipeline.stages.api_responses import ApiResponsesStage
+from understudy.pipeline.stages.data import read_data
+from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.stages.teacher_logprobs import LogprobsFacts, LogprobsStage, logprobs_facts, texts_key
+from understudy.pipeline.training_data import TaskTokenizers, gold_targets, pool_targets, source_examples
+from understudy.pool.logprob_cache import LogprobCacheFile
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.token_arrays import TokenArrays
+from understudy.records import TextGenerator
+from understudy.store import WorkerContext
+
+
+@dataclass(frozen=True)
+class ApiLogprobsStage(LogprobsStage):
+    """Log-probabilities of the student's tokens; text without any, such as gold, has all mass on its label."""
+
+    generator: TextGenerator
+    responses: ApiResponsesStage
+    pool: ApiPoolStage
+    examples: ExamplesStage
+    student: TokenizerSource
+    limits: TextLimits
+    kept_tokens: int
+    name: ClassVar[str] = "api_logprobs"
+
+    def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
+        """As in the base class."""
+        return texts_key(self.responses.key, sources, texts)
+
+    def run(self, folder: Path, context: WorkerContext) -> LogprobsFacts:
+        """Aligns the log-probabilities, text by text."""
+        examples = source_examples(read_data(context.folder(self.examples)))
+        tokenizer = load_task_tokenizer(self.student, self.limits, context)
+        tokenizers = TaskTokenizers(tokenizer, tokenizer)
+        pool = PseudoTargetPool.open(context.folder(self.pool))
+        of_teacher = self.generator == "teacher"
+        targets = pool_targets(examples, tokenizers, pool) if of_teacher else gold_targets(examples, tokenizer)
+        sources = TokenArrays.of(tokenizer.encode_sources(examples))
+        cache = LogprobCacheFile.open(
+            folder,
+            positions=len(targets.texts.flat),
+            top=min(self.kept_tokens, len(tokenizer.tokenizer)),
+            content=self.content(sources, targets.texts),
+            dtype=np.float32,
+        )
+        place = context.folder(self.responses)
+        matched = match_response_logprobs(PseudoTargetPool.open(place), pool, place / LOGPROBS) if of_teacher else ()
+        shares = align_response_logprobs(
+            targets.texts, matched, cache, token_bytes=TokenBytes(tokenizer.tokenizer), decode=tokenizer.decode
+        )
+        return logprobs_facts(targets.texts, cache.logprobs, asdict(shares))

@@ -1,0 +1,96 @@
+"""The stage of what the systems cost to run, measured in turn on the task's inputs."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from understudy.config.decoding import Decoding
+from understudy.evaluation.efficiency import Workload, measure_all
+from understudy.generation.engine import cores
+from understudy.models.task_tokenizer import TextLimits
+from understudy.pipeline.context import NETWORK, default_device
+from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
+from understudy.pipeline.stages.conversion import ConversionStage
+from understudy.pipeline.stages.data import read_split
+from understudy.records import Efficiency
+from understudy.store import Content, Stage, WorkerContext
+
+THREADS = 1
+"""Of a measurement: with two, a small network took 134 ms for one input instead of 6."""
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How systems are timed."""
+
+    decoding: Decoding
+    latency_inputs: int
+    batch_inputs: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class BenchmarkFacts:
+    """The cost of each system."""
+
+    costs: dict[str, Efficiency]
+
+
+@dataclass(frozen=True)
+class BenchmarkStage(Stage[BenchmarkFacts]):
+    """Latency, throughput and memory of systems on this machine."""
+
+    systems: tuple[tuple[str, ConversionStage], ...]
+    test: Content
+    settings: BenchmarkSettings
+    limits: TextLimits
+    machine: tuple[str, ...]
+    """The cost on another machine is another result."""
+    name: ClassVar[str] = "benchmark"
+    in_caller: ClassVar[bool] = True
+
+    def run(self, folder: Path, context: WorkerContext) -> BenchmarkFacts:  # noqa: ARG002 - all is in the facts
+        """Measures each system in processes of its own."""
+        settings = self.settings
+        inputs = max(settings.latency_inputs, settings.batch_inputs * 4)
+        examples = read_split(context.path(self.test), "test")[:inputs]
+        folders, workloads = {}, {}
+        for name, converted in self.systems:
+            tokenizer = load_task_tokenizer(FromStage(converted.network), self.limits, context)
+            folders[name] = context.folder(converted.network) / NETWORK
+            workloads[name] = Workload(
+                sources=tuple(map(tuple, tokenizer.encode_sources(examples))),
+                decoding=settings.decoding,
+                max_tokens=self.limits.max_target_tokens,
+                engine=context.facts(converted).engine,
+                workspace=str(context.folder(converted)),
+                batch_size=settings.batch_inputs,
+                latency_inputs=settings.latency_inputs,
+                threads=THREADS,
+                device=default_device(),
+            )
+        measurements = settings.repeats * len(folders)
+        with context.progress.track("latency, throughput, memory", measurements, "system") as progress:
+            measured = measure_all(folders, workloads, repeats=settings.repeats, progress=progress)
+        return BenchmarkFacts(dict(measured))
+
+
+def this_machine() -> tuple[str, ...]:
+    """What a measurement depends on: processor, device, cores, threads."""
+    return platform.machine(), default_device(), str(cores()), str(THREADS)
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """Within, torch has as few threads as every measurement of cost."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,193 @@
+"""The stage of the task's splits, read and checked."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from understudy.config.task import Fields, FilesTask, Forecast, ForecastTask, HeldOut, Hub, HubTask, Splits, Task
+from understudy.demo.forecast import forecast_task
+from understudy.records import Example, TaskData
+from understudy.store import Content, Stage, WorkerContext
+from understudy.store.disk import checksum, checksums, write_text
+from understudy.store.stage import content_key
+from understudy.tasks.files import Loaded, hold_out, load_files
+from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
+from understudy.tasks.hub import load_hub
+from understudy.tasks.kd4gen import load_kd4gen
+
+SPLITS = tuple(field.name for field in fields(TaskData))
+ORDER = "unlabeled_order.json"
+"""Ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
+Policy = Literal["refuse", "drop_from_train", "allow"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many inputs of each kind a task takes; None: all."""
+
+    labeled: int | None
+    unlabeled: int | None
+
+
+@dataclass(frozen=True)
+class FilesSource:
+    """The user's files: split -> content."""
+
+    files: tuple[tuple[str, Content], ...]
+    fields: Fields
+    held_out: HeldOut
+    unreferenced: tuple[str, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Kd4genSource:
+    """A file in the format of the KD4Gen code."""
+
+    file: Content
+    held_out: HeldOut
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set in the layout of the Hugging Face hub."""
+
+    hub: Hub
+    content: Content
+    counts: Counts
+
+
+DataSource = FilesSource | Kd4genSource | HubSource | Forecast
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the task holds."""
+
+    splits: dict[str, dict[str, float]]
+    """Split -> inputs, targets, mean words of a source and of a target."""
+    changes: dict[str, int]
+    """What was merged or dropped while the files were read."""
+
+
+@dataclass(frozen=True)
+class DataStage(Stage[DataFacts]):
+    """The splits of a task as JSON lines, one file each."""
+
+    source: DataSource
+    leaks: Policy
+    seed: int
+    name: ClassVar[str] = "data"
+
+    def run(self, folder: Path, context: WorkerContext) -> DataFacts:
+        """Reads the splits and refuses or drops inputs that are both learned from and scored."""
+        loaded = _load(self.source, self.seed)
+        data = loaded.data
+        match self.leaks:
+            case "refuse":
+                refuse_leaks(data)
+            case "drop_from_train":
+                data = drop_leaks(data)
+                _log_dropped(context, loaded.data, data)
+            case "allow":
+                pass
+        for split in SPLITS:
+            write_split(folder, split, getattr(data, split))
+        kept = {example.id for example in data.unlabeled}
+        order = [name for name in loaded.unlabeled_order if name in kept]
+        write_text(folder / ORDER, json.dumps(order, ensure_ascii=False))
+        return DataFacts(describe(data), dict(loaded.facts))
+
+
+def data_source(task: Task) -> DataSource:
+    """What the splits of a task are read from; files by their content.
+
+    A missing file has no content: reading it says so.
+    """
+    match task:
+        case ForecastTask():
+            return task.forecast
+        case HubTask(hub=hub):
+            folder = Path(hub.dataset)
+            digest = content_key(checksums(folder)) if folder.is_dir() else f"hub:{hub.dataset}"
+            # Where it lies is not part of the key, so the section takes no path.
+            return HubSource(hub.model_copy(update={"dataset": ""}), Content(digest, hub.dataset), _counts(task))
+        case FilesTask(files=Splits() as files):
+            contents = tuple((name, file_content(path)) for name, path in files if path is not None)
+            return FilesSource(contents, task.fields, task.held_out, task.pseudo_references, _counts(task))
+        case FilesTask(files=kd4gen):
+            return Kd4genSource(file_content(kd4gen.kd4gen), task.held_out, _counts(task))
+    raise AssertionError(task)
+
+
+def file_content(path: Path) -> Content:
+    """A file as content."""
+    return Content(checksum(path) if path.is_file() else "missing", str(path.resolve()))
+
+
+def write_split(folder: Path, split: str, examples: Iterable[Example]) -> None:
+    """Writes one split as JSON lines."""
+    lines = (json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
+    write_text(folder / f"{split}.jsonl", "".join(lines))
+
+
+def read_split(folder: Path, split: str) -> tuple[Example, ...]:
+    """One split of a finished data or examples stage; read once per process."""
+    return _read_split(folder / f"{split}.jsonl")
+
+
+def read_data(folder: Path) -> TaskData:
+    """All splits of a finished data or examples stage."""
+    return TaskData(**{split: read_split(folder, split) for split in SPLITS})
+
+
+@lru_cache(maxsize=16)
+def _read_split(path: Path) -> tuple[Example, ...]:
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return tuple(Example(row["id"], row["source"], tuple(row["targets"])) for row in rows)
+
+
+def _counts(task: FilesTask | HubTask) -> Counts:
+    return Counts(task.labeled_inputs, task.unlabeled_inputs)
+
+
+def _load(source: DataSource, seed: int) -> Loaded:
+    match source:
+        case Forecast():
+            data = forecast_task(**source.model_dump(), seed=seed)
+            return Loaded(data, {}, tuple(example.id for example in data.unlabeled))
+        case HubSource(hub=hub, content=content, counts=counts):
+            named = hub.model_copy(update={"dataset": content.place})
+            return load_hub(named, labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed)
+        case Kd4genSource(file=file, held_out=held_out, counts=counts):
+            loaded = load_kd4gen(
+                Path(file.place), labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed
+            )
+            return _held_out(loaded, held_out, seed)
+        case FilesSource(held_out=held_out, counts=counts):
+            paths: Mapping[str, Path] = {name: Path(content.place) for name, content in source.files}
+            loaded = load_files(
+                **paths,
+                fields=source.fields,
+                unreferenced=source.unreferenced,
+                labeled_inputs=counts.labeled,
+                unlabeled_inputs=counts.unlabeled,
+                seed=seed,
+            )
+            return _held_out(loaded, held_out, seed)
+
+
+def _held_out(loaded: Loaded, held_out: HeldOut, seed: int) -> Loaded:
+    data = hold_out(loaded.data, {split: count for split, count in held_out if count}, seed=seed)
+    return Loaded(data, loaded.facts, loaded.unlabeled_order)
+
+
+def _log_dropped(context: WorkerContext, whole: TaskData, clean: TaskData) -> None:
+    for split in SPLITS:
+        if gone := len(getattr(whole, split)) - len(getattr(clean, split)):
+            context.progress.log(f"{gone} {split} inputs are also in a held-out split and are dropped (task.leaks)")

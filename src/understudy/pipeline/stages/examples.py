@@ -1,0 +1,99 @@
+"""The stage of the examples that networks can read completely, within the limits of the task."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from understudy.evaluation.predictions import read_predictions
+from understudy.models.task_tokenizer import TextLimits, filter_by_length
+from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
+from understudy.pipeline.stages.data import ORDER, SPLITS, DataStage, read_data, write_split
+from understudy.records import Example, TaskData
+from understudy.store import Content, Stage, WorkerContext
+from understudy.store.disk import write_text
+from understudy.store.stage import content_key
+
+
+@dataclass(frozen=True)
+class ExamplesFacts:
+    """Which examples are left, as hashes that other stages take into their keys."""
+
+    counts: dict[str, int]
+    dropped: dict[str, int]
+    """Split -> examples over a limit."""
+    digests: dict[str, str]
+    """Split -> hash of its ids, sources and targets."""
+    label_digests: dict[str, str]
+    """Split -> hash of its sources and targets: ids do not matter to training."""
+
+
+@dataclass(frozen=True)
+class ExamplesStage(Stage[ExamplesFacts]):
+    """The splits without training examples that are over a limit of one of the tokenizers. Nothing is truncated."""
+
+    data: DataStage
+    tokenizers: tuple[TokenizerSource, ...]
+    limits: TextLimits
+    long_sources: Literal["refuse", "drop"]
+    with_likelihood: bool
+    """Whether the likelihood of references is a metric, so that networks need positions for all of them."""
+    responses: Stage[Any] | None = None
+    """Where an API teacher writes the references of dev or test."""
+    references_by_teacher: tuple[str, ...] = ()
+    name: ClassVar[str] = "examples"
+
+    def run(self, folder: Path, context: WorkerContext) -> ExamplesFacts:
+        """Filters the splits.
+
+        Raises:
+            DataError: naming the first example over a limit that may not be dropped.
+        """
+        data = read_data(context.folder(self.data))
+        if self.responses:
+            references = {
+                split: _with_references(context.folder(self.responses), split) for split in self.references_by_teacher
+            }
+            data = replace(data, **references)
+        tokenizers = [load_task_tokenizer(source, self.limits, context) for source in self.tokenizers]
+        data, dropped = filter_by_length(
+            data, tokenizers, policy=self.long_sources, with_likelihood=self.with_likelihood
+        )
+        for split, count in dropped.items():
+            if count:
+                context.progress.log(f"{count} {split} examples are over the length limits and are dropped")
+        for split in SPLITS:
+            write_split(folder, split, getattr(data, split))
+        self._write_order(folder, context, data)
+        return ExamplesFacts(
+            counts={split: len(getattr(data, split)) for split in SPLITS},
+            dropped=dropped,
+            digests={s: content_key([[e.id, e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
+            label_digests={s: content_key([[e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
+        )
+
+    def _write_order(self, folder: Path, context: WorkerContext, data: TaskData) -> None:
+        kept = {example.id for example in data.unlabeled}
+        order = json.loads((context.folder(self.data) / ORDER).read_text(encoding="utf-8"))
+        write_text(folder / ORDER, json.dumps([name for name in order if name in kept], ensure_ascii=False))
+
+
+def labels_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> Content:
+    """The sources and targets of some splits, as a field of the stages that learn them."""
+    return Content(content_key([facts.label_digests[split] for split in splits]), stage.folder_name)
+
+
+def scored_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> Content:
+    """The examples of some splits with their ids, as a field of the stages that answer or score them."""
+    return Content(content_key([facts.digests[split] for split in splits]), stage.folder_name)
+
+
+def in_drawn_order(folder: Path, examples: tuple[Example, ...]) -> list[Example]:
+    """The unlabeled inputs of an examples stage in the order in which they were drawn."""
+    by_id = {example.id: example for example in examples}
+    return [by_id[name] for name in json.loads((folder / ORDER).read_text(encoding="utf-8"))]
+
+
+def _with_references(responses: Path, split: str) -> tuple[Example, ...]:
+    """The inputs of a split with the references that an API teacher wrote; inputs without one are left out."""
+    return tuple(Example(one.id, one.source, one.references) for one in read_predictions(responses / f"{split}.jsonl"))

@@ -1,0 +1,71 @@
+"""Parts of the report's facts that come from single stages: curves, the pool, an API teacher's responses."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.stages.student import STUDENT_SAMPLES
+from understudy.pipeline.stages.training import TrainingFacts
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.show import show_rows
+from understudy.records import TaskData
+from understudy.report.facts import ApiResponseFacts, CurvePoint, PoolFacts
+from understudy.store import Stage, WorkerContext
+
+
+@dataclass(frozen=True)
+class ApiReport:
+    """The stages of an API teacher that the report describes."""
+
+    responses: Stage[Any]
+    pool: Stage[Any]
+    logprobs: Stage[Any] | None
+
+    def facts(self, context: WorkerContext) -> ApiResponseFacts:
+        """What was requested, and how much of what came could be used."""
+        facts = cast(ApiResponseFacts, asdict(context.facts(self.responses)))
+        facts["too_long"] = context.facts(self.pool).too_long
+        if self.logprobs:
+            shares = context.facts(self.logprobs)
+            facts["aligned"] = {"exact": shares.exact, "merged": shares.merged, "text": shares.text}
+        return facts
+
+
+def curve_points(facts: TrainingFacts, metric: str) -> list[CurvePoint]:
+    """The dev scores of a training."""
+    return [
+        {
+            "step": int(row["step"]),
+            "epoch": row["round"] / facts.rounds_per_epoch,
+            "seconds": row["seconds"],
+            "train_loss": row["train_loss"] if row["step"] else None,
+            "dev": {metric: row[metric]},
+        }
+        for row in facts.history
+    ]
+
+
+def pool_facts(
+    folder: Path | None, student: Path, data: TaskData, *, tokens: str | None, shown: int, seed: int
+) -> PoolFacts:
+    """What the teacher generated, and how many samples the student added; empty where there is no pool.
+
+    Args:
+        folder: of the pool.
+        student: folder of the distilled student's stage.
+        data: the examples whose inputs the pool is for.
+        tokens: the checkpoint whose token ids the pool has.
+        shown: how many texts the report shows.
+        seed: draws them.
+    """
+    if folder is None or tokens is None:
+        return {}
+    pool = PseudoTargetPool.open(folder)
+    statistics = pool.statistics(eos_id=load_tokenizer(tokens).eos_token_id)
+    sources = {example.id: example.source for example in (*data.labeled, *data.unlabeled)}
+    own = student / STUDENT_SAMPLES
+    if own.is_dir():
+        statistics["generators"]["student"] = len(PseudoTargetPool.open(own))
+    samples = [asdict(row) for row in show_rows(pool, sources, limit=shown, seed=seed)]
+    return cast(PoolFacts, {**statistics, "samples": samples})

@@ -1,0 +1,256 @@
+"""The stage of the report's facts: scores with intervals, the share of the gap closed, examples, the pool, costs.
+
+What names a run (its recipe, the time of each stage) is added when the run is delivered.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Literal
+
+from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
+from understudy.evaluation.examples import Comparison, best_and_worst
+from understudy.evaluation.metrics import can_score, metric_named, prepare_metrics, tally
+from understudy.evaluation.tally import IntArray, Tally
+from understudy.pipeline.metric_settings import MetricSettings, metric_context
+from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
+from understudy.pipeline.stages.benchmark import BenchmarkStage
+from understudy.pipeline.stages.data import DataStage, read_data
+from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.stages.predictions import SCORED_SPLITS, predictions_of
+from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
+from understudy.pipeline.systems import System
+from understudy.records import Efficiency
+from understudy.report.facts import FINE_TUNED, TEACHER, ExampleFacts, Facts, Interval
+from understudy.report.facts import System as SystemFacts
+from understudy.store import Stage, WorkerContext
+from understudy.store.disk import write_json
+
+FACTS = "facts.json"
+SHOWN = 12
+"""Examples of each kind, and pseudo-targets, that the report shows."""
+EXAMPLE_METRIC = "chrf"
+"""What tells good predictions from bad ones: of the metrics one that means something on a single sentence."""
+FEW = 30
+"""Test examples below which intervals are too narrow."""
+
+Tallies = Mapping[str, Mapping[str, Tally]]
+"""System -> metric -> its tally on one split."""
+
+
+@dataclass(frozen=True)
+class ScoresFacts:
+    """What the report's headline says."""
+
+    primary_metric: str
+    gap_closed: float | None
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How systems are scored."""
+
+    metrics: tuple[str, ...]
+    primary_metric: str
+    settings: MetricSettings
+    resamples: int
+    seed: int
+    task: str
+    """The task's name in signatures."""
+
+
+@dataclass(frozen=True)
+class ScoresStage(Stage[ScoresFacts]):
+    """The facts of the report, from what the systems generated."""
+
+    systems: tuple[System, ...]
+    distilled: str
+    """The name of the distilled system."""
+    trainings: tuple[tuple[str, Stage[Any]], ...]
+    """System -> the stage that it was trained in."""
+    scoring: ScoringSettings
+    data: DataStage
+    examples: ExamplesStage
+    benchmark: BenchmarkStage
+    student: Stage[Any]
+    """The distilled student's own stage, which may hold its samples."""
+    pool: Stage[Any] | None
+    pool_tokens: TokenizerSource | None
+    """Whose token ids the pool has; a token id ends a finished text."""
+    api: ApiReport | None
+    averaged: bool
+    """Whether the student is the mean of its last weights."""
+    allows_leaks: bool
+    references_by_teacher: bool
+    """Whether test is compared with texts of the teacher."""
+    name: ClassVar[str] = "scores"
+
+    def run(self, folder: Path, context: WorkerContext) -> ScoresFacts:
+        """Scores all systems and writes the facts."""
+        context.progress.log("compute scores and their intervals")
+        facts = self._facts(context)
+        write_json(folder / FACTS, facts)
+        primary = self.scoring.primary_metric
+        return ScoresFacts(primary, facts["gap_closed"].get(primary, {}).get("value"))
+
+    def _facts(self, context: WorkerContext) -> Facts:
+        scoring = self.scoring
+        tallies = {split: tallies_of(self.systems, scoring, self.data, split, context) for split in SCORED_SPLITS}
+        test, names = tallies["test"], [system.name for system in self.systems]
+        has_baseline = FINE_TUNED in names
+        examples = len(test[self.distilled][scoring.primary_metric].ids)
+        weights_RN = resample_weights(examples, resamples=scoring.resamples, seed=scoring.seed)
+        costs = context.facts(self.benchmark).costs
+        facts: Facts = {
+            "task": scoring.task,
+            "primary_metric": scoring.primary_metric,
+            "systems": [_system(name, test[name], weights_RN, costs.get(name)) for name in names],
+            "gap_closed": {
+                metric: _gap(test, metric, self.distilled, weights_RN)
+                for metric in scoring.metrics
+                if has_baseline and metric in test[TEACHER]
+            },
+            "method": self.distilled,
+            "run": scoring.task,
+            "seed": scoring.seed,
+            "split": "test",
+            "differences": {
+                metric: _lead(test, metric, self.distilled, weights_RN) for metric in scoring.metrics if has_baseline
+            },
+            "dev": {name: {m: own.value() for m, own in of.items()} for name, of in tallies["dev"].items()},
+            "curves": {
+                name: curve_points(context.facts(stage), scoring.primary_metric) for name, stage in self.trainings
+            },
+            "pool": pool_facts(
+                context.folder(self.pool) if self.pool else None,
+                context.folder(self.student),
+                read_data(context.folder(self.examples)),
+                tokens=checkpoint_path(self.pool_tokens.tokens, context) if self.pool_tokens else None,
+                shown=SHOWN,
+                seed=scoring.seed,
+            ),
+            "examples": self._examples(context),
+            "example_metric": EXAMPLE_METRIC,
+            "data": {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()},
+            "benchmark_conditions": costs[self.distilled].how,
+            "notes": self._notes(examples, context),
+        }
+        if self.references_by_teacher:
+            facts["references_by_teacher"] = True
+        if self.api:
+            facts["api_responses"] = self.api.facts(context)
+        return facts
+
+    def _examples(self, context: WorkerContext) -> list[ExampleFacts]:
+        """Where the distilled student does best and worst compared with the teacher, and some drawn at random."""
+        predictions = {
+            system.name: predictions_of(system.predictions, context, "test").predictions for system in self.systems
+        }
+        best, worst = best_and_worst(
+            predictions, system=self.distilled, against=TEACHER, k=SHOWN, metric=EXAMPLE_METRIC
+        )
+        tagged: dict[Literal["best", "worst"], list[Comparison]] = {"best": best, "worst": worst}
+        shown: list[ExampleFacts] = [
+            {
+                "id": row.id,
+                "source": row.source,
+                "references": list(row.references),
+                "texts": dict(row.texts),
+                "scores": dict(row.scores),
+                "tag": tag,
+            }
+            for tag, rows in tagged.items()
+            for row in rows
+        ]
+        of_teacher = predictions[TEACHER]
+        drawn = Random(self.scoring.seed).sample(range(len(of_teacher)), min(SHOWN, len(of_teacher)))
+        for index in sorted(drawn):
+            row = of_teacher[index]
+            texts = {name: own[index].text for name, own in predictions.items()}
+            references = list(row.references)
+            shown.append({"id": row.id, "source": row.source, "references": references, "texts": texts, "tag": "random"})
+        return shown
+
+    def _notes(self, examples: int, context: WorkerContext) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        notes = []
+        if examples < FEW:
+            notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")
+        if self.averaged:
+            notes.append(
+                f"{self.distilled} is the mean of its last weights: only the last point of its curve scores that mean."
+            )
+        for name, stage in self.trainings:
+            if context.facts(stage).still_improving:
+                notes.append(f"{name} had its best dev score at the end: longer training may still improve it.")
+        if self.references_by_teacher:
+            notes.append(
+                "There are no human references: test is compared with texts of the teacher, and the teacher's own row "
+                "says how far it agrees with itself when asked twice. No number here says how good these texts are."
+            )
+        if self.allows_leaks:
+            notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")
+        return notes
+
+
+def tallies_of(
+    systems: Sequence[System], scoring: ScoringSettings, data: DataStage, split: str, context: WorkerContext
+) -> dict[str, dict[str, Tally]]:
+    """System -> metric -> its tally on a split, for the metrics that can score it."""
+    tallies: dict[str, dict[str, Tally]] = {}
+    metrics = [metric_named(name, allow_code=context.allow_code) for name in scoring.metrics]
+    settings = metric_context(scoring.settings, allow_code=context.allow_code)
+    resources = prepare_metrics(scoring.metrics, settings, allow_code=context.allow_code)
+    for system in systems:
+        outputs = predictions_of(system.predictions, context, split)
+        fields = {"task": scoring.task, "data": data.key[:8], "decoding": system.decoding, "split": split}
+        tallies[system.name] = {
+            metric.name: tally(metric, outputs, resources.get(metric.name), fields=fields)
+            for metric in metrics
+            if can_score(metric, outputs)
+        }
+    return tallies
+
+
+def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost: Efficiency | None) -> SystemFacts:
+    scores = {metric: score(own, weights_RN) for metric, own in tallies.items()}
+    return {
+        "name": name,
+        "parameters": cost.parameters if cost else None,
+        "disk_bytes": cost.disk_bytes if cost else None,
+        "scores": {
+            metric: {
+                "value": own.value,
+                "low": own.low,
+                "high": own.high,
+                "signature": own.signature,
+                "higher_is_better": own.higher_is_better,
+                "label": metric_named(metric, allow_code=True).label,
+            }
+            for metric, own in scores.items()
+        },
+        "latency_ms": {"p50": cost.latency_p50_ms if cost else None, "p95": cost.latency_p95_ms if cost else None},
+        "throughput_per_s": cost.throughput_per_s if cost else None,
+        "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
+    }
+
+
+def _gap(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:
+    gap = gap_closed(
+        test[TEACHER][metric],
+        fine_tuned=test[FINE_TUNED][metric],
+        distilled=test[distilled][metric],
+        weights_RN=weights_RN,
+    )
+    fact: Interval = {"value": gap.value, "low": gap.low, "high": gap.high}
+    if gap.note:
+        fact["note"] = gap.note
+    return fact
+
+
+def _lead(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:
+    lead = advantage(test[distilled][metric], test[FINE_TUNED][metric], weights_RN)
+    return {"value": lead.value, "low": lead.low, "high": lead.high}
+
+

@@ -1,0 +1,135 @@
+"""The stage of the distilled student: gold, the teacher's texts and its own samples, under one objective."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from understudy.config.distil import Relations
+from understudy.config.objectives import AnyObjective
+from understudy.models.task_tokenizer import TaskTokenizer
+from understudy.pipeline.model_sources import ModelSource, load_source, load_stage_network, load_task_tokenizer
+from understudy.pipeline.stages.data import read_data
+from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.stages.teacher_logprobs import LogprobsStage, read_logprobs
+from understudy.pipeline.stages.training import (
+    NetworkTraining,
+    TrainingFacts,
+    TrainingSettings,
+    bind,
+    resumable,
+    taid_schedule,
+)
+from understudy.pipeline.training_data import (
+    MixtureSettings,
+    TaskTokenizers,
+    distillation_mixture,
+    source_examples,
+)
+from understudy.pool.pool import PseudoTargetPool
+from understudy.records import TaskData, TextGenerator
+from understudy.store import Stage, WorkerContext
+from understudy.training.mixture import Mixture
+from understudy.training.relation_loss import RelationLoss
+from understudy.training.step import LossSpec, TeacherSpec
+from understudy.training.student_sampling import StudentSampler
+
+STUDENT_SAMPLES = "student_samples"
+"""Folder of the stage with the texts that the student generated, a pool file per round."""
+
+
+@dataclass(frozen=True)
+class DistillationLoss:
+    """What a distillation minimises."""
+
+    objective: AnyObjective
+    student_samples_objective: AnyObjective | None
+    relations: Relations | None
+    enable_teacher_dropout: bool
+    enable_student_dropout: bool
+    kept_tokens: int | None
+    """Tokens of each teacher distribution that are kept; None: dense, or not needed."""
+    code: tuple[str, ...] = ()
+    """Hashes of objectives that are the user's own code."""
+
+
+@dataclass(frozen=True)
+class StudentStage(Stage[TrainingFacts]):
+    """The student's network. How the method is called is not in the key."""
+
+    source: ModelSource
+    examples: ExamplesStage
+    teacher: ModelSource
+    """How the teacher reads the task; for an API teacher, how the student does."""
+    teacher_network: Stage[Any] | None
+    """The teacher itself, where it scores texts that do not exist before training."""
+    pool: Stage[Any] | None
+    logprobs: tuple[tuple[TextGenerator, LogprobsStage], ...]
+    mixture: MixtureSettings
+    loss: DistillationLoss
+    settings: TrainingSettings
+    name: ClassVar[str] = "student"
+
+    def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
+        """Trains the student."""
+        return resumable(folder, context, lambda: self._load(folder, context))
+
+    def _load(self, folder: Path, context: WorkerContext) -> NetworkTraining:
+        data = read_data(context.folder(self.examples))
+        limits, training = self.settings.limits, self.settings.training
+        tokenizers = TaskTokenizers(
+            load_task_tokenizer(self.teacher, limits, context), load_task_tokenizer(self.source, limits, context)
+        )
+        mixture = distillation_mixture(
+            self.mixture,
+            data,
+            tokenizers,
+            PseudoTargetPool.open(context.folder(self.pool)) if self.pool else None,
+            targets_per_source=training.targets_per_source,
+            epochs=training.epochs,
+        )
+        return NetworkTraining(
+            title="distil the student",
+            network=load_source(self.source, tokenizers.student, context),
+            tokenizer=tokenizers.student,
+            mixture=mixture,
+            dev=data.dev,
+            settings=self.settings,
+            loss=self._loss(context),
+            teacher=TeacherSpec(
+                network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
+                logprobs={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
+            ),
+            sample_student=self._sampler(data, tokenizers.student, mixture, folder),
+        )
+
+    def _loss(self, context: WorkerContext) -> LossSpec:
+        loss = self.loss
+        own = loss.student_samples_objective
+        return LossSpec(
+            objective=bind(loss.objective, allow_code=context.allow_code),
+            student_samples_objective=bind(own, allow_code=context.allow_code) if own else None,
+            taid=taid_schedule((loss.objective, own)),
+            relation_loss=RelationLoss(**loss.relations.model_dump()) if loss.relations else None,
+            enable_teacher_dropout=loss.enable_teacher_dropout,
+            enable_student_dropout=loss.enable_student_dropout,
+            kept_tokens=loss.kept_tokens,
+        )
+
+    def _sampler(self, data: TaskData, tokenizer: TaskTokenizer, mixture: Mixture, folder: Path) -> StudentSampler:
+        samples, settings = self.mixture.samples, self.settings
+        return StudentSampler(
+            sources=mixture.sources,
+            input_ids=[example.id for example in source_examples(data)],
+            tokenizer=tokenizer.tokenizer,
+            engine=settings.dev.engine,
+            decoding=samples.decoding,
+            max_tokens=settings.limits.max_target_tokens,
+            seed=settings.seed,
+            provenance={
+                "decoding": samples.decoding.model_dump_json(),
+                "engine": settings.dev.engine,
+                "seed": str(settings.seed),
+            },
+            folder=folder / STUDENT_SAMPLES,
+            max_age=samples.max_age,
+        )

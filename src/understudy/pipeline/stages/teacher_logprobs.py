@@ -1,0 +1,160 @@
+"""The stage of the teacher's log-probabilities of texts that exist before training, computed once for all students."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from understudy.models.task_tokenizer import TextLimits
+from understudy.pipeline.context import RunPrecision
+from understudy.pipeline.model_sources import FromStage, TokenizerSource, load_stage_network, load_task_tokenizer
+from understudy.pipeline.stages.data import read_data
+from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.training_data import (
+    TaskTokenizers,
+    gold_targets,
+    pool_targets,
+    source_examples,
+    teacher_sources,
+)
+from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs, read_logprob_cache
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.records import Example, TextGenerator
+from understudy.store import Stage, WorkerContext
+from understudy.store.stage import content_key
+from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.step import TargetLogits
+from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
+
+BLOCK = 65_536
+"""Positions whose mass is summed at once."""
+
+
+@dataclass(frozen=True)
+class LogprobsFacts:
+    """What the cache costs and what it leaves out."""
+
+    texts: int
+    positions: int
+    bytes_per_position: int
+    mean_mass: float
+    """Mean probability of the kept tokens."""
+    exact: float | None = None
+    """Share of positions at which an API teacher's tokens are the student's; None for a local teacher."""
+    merged: float | None = None
+    text: float | None = None
+    """Share of positions for which nothing is known but the text."""
+
+
+class LogprobsStage(Stage[LogprobsFacts]):
+    """A cache of log-probabilities, whichever teacher it comes from."""
+
+    def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
+        """Identifies the teacher, the sources as it reads them, and the texts, token by token."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TeacherLogprobsStage(LogprobsStage):
+    """The most probable tokens of a local teacher at every position, and their log-probabilities."""
+
+    generator: TextGenerator
+    """Whose texts: gold or teacher."""
+    teacher: Stage[Any]
+    student: TokenizerSource
+    """Some tokenizers begin the target of an encoder-decoder with a token, so the ids depend on who reads them."""
+    examples: ExamplesStage
+    pool: Stage[Any] | None
+    """None for gold."""
+    limits: TextLimits
+    kept_tokens: int
+    precision: RunPrecision
+    device: str
+    name: ClassVar[str] = "teacher_logprobs"
+
+    def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
+        """As in the base class."""
+        return texts_key(self.teacher.key, sources, texts)
+
+    def run(self, folder: Path, context: WorkerContext) -> LogprobsFacts:
+        """Scores all texts, chunk by chunk; an interrupted attempt resumes at the last chunk."""
+        examples = source_examples(read_data(context.folder(self.examples)))
+        tokenizers = TaskTokenizers(
+            load_task_tokenizer(FromStage(self.teacher), self.limits, context),
+            load_task_tokenizer(self.student, self.limits, context),
+        )
+        sources = teacher_sources(examples, tokenizers)
+        sources = TokenArrays.of(tokenizers.student.encode_sources(examples)) if sources is None else sources
+        targets = self._targets(examples, tokenizers, context)
+        vocab_size = len(tokenizers.teacher.tokenizer)
+        network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False)
+        scorer = TeacherLogprobScorer(
+            TargetLogits(network.to(self.device), vocab_size, self.precision),
+            sources,
+            self.kept_tokens,
+            tokenizers.teacher.pad_id,
+        )
+        cache = LogprobCacheFile.open(
+            folder,
+            positions=len(targets.texts.flat),
+            top=min(self.kept_tokens, vocab_size),
+            content=self.content(sources, targets.texts),
+        )
+        items = [
+            TrainItem(source, self.generator, tuple(targets.rows(source)))
+            for source in range(len(targets.counts))
+            if targets.counts[source]
+        ]
+        of = "gold" if self.generator == "gold" else "pseudo-targets"
+        with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
+            cache_teacher_logprobs(scorer, items, targets.texts, cache, progress)
+        return logprobs_facts(targets.texts, cache.logprobs)
+
+    def _targets(self, examples: Sequence[Example], tokenizers: TaskTokenizers, context: WorkerContext) -> Targets:
+        if self.pool is None:
+            return gold_targets(examples, tokenizers.student)
+        return pool_targets(examples, tokenizers, PseudoTargetPool.open(context.folder(self.pool)))
+
+
+def read_logprobs(
+    stage: LogprobsStage, generator: TextGenerator, mixture: Mixture, context: WorkerContext
+) -> TeacherLogprobs:
+    """The log-probabilities of a finished stage.
+
+    Raises:
+        PoolError: if they are not those of the mixture's texts.
+    """
+    texts = mixture.targets[generator].texts
+    return read_logprob_cache(
+        context.folder(stage),
+        positions=len(texts.flat),
+        content=stage.content(mixture.teacher_reading_sources, texts),
+    )
+
+
+def texts_key(teacher: str, sources: TokenArrays, texts: TokenArrays) -> str:
+    """A hash of the teacher's key and of token ids."""
+    digest = hashlib.sha256()
+    for arrays in (sources, texts):
+        digest.update(arrays.flat.tobytes())
+        digest.update(arrays.offsets.tobytes())
+    return content_key({"teacher": teacher, "texts": digest.hexdigest()})
+
+
+def logprobs_facts(texts: TokenArrays, kept: TeacherLogprobs, shares: dict[str, float] | None = None) -> LogprobsFacts:
+    """What a cache costs and what it leaves out."""
+    positions, mass = len(kept.ids_PK), 0.0
+    for start in range(0, positions, BLOCK):
+        mass_P = np.exp(kept.logp_PK[start : start + BLOCK].astype(np.float32)).sum(axis=1)
+        mass += float(np.minimum(mass_P, 1.0).sum())
+    return LogprobsFacts(
+        texts=len(texts),
+        positions=positions,
+        bytes_per_position=kept.ids_PK.strides[0] + kept.logp_PK.strides[0],
+        mean_mass=mass / max(1, positions),
+        **(shares or {}),
+    )

@@ -1,0 +1,48 @@
+"""The stage that trains a tokenizer on the task's texts, for networks built from sizes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.context import NETWORK
+from understudy.pipeline.stages.data import DataStage, read_data
+from understudy.pool.pool import PseudoTargetPool
+from understudy.store import Stage, WorkerContext
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """What the tokenizer is like."""
+
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class TokenizerStage(Stage[TokenizerFacts]):
+    """A tokenizer trained on the sources and targets that training may see; dev and test stay unseen.
+
+    A tokenizer that knows the words of dev and test would be a small leak.
+    """
+
+    data: DataStage
+    prompt: str
+    vocab_size: int
+    with_withheld: bool
+    """Whether the labels that are hidden from the student are seen, as by a teacher with `labels: all`."""
+    responses: Stage[Any] | None = None
+    """The texts of an API teacher, which has no tokenizer to share."""
+    name: ClassVar[str] = "tokenizer"
+
+    def run(self, folder: Path, context: WorkerContext) -> TokenizerFacts:
+        """Trains and saves the tokenizer."""
+        task = read_data(context.folder(self.data))
+        sources = (*task.labeled, *task.unlabeled, *(task.withheld if self.with_withheld else ()))
+        labeled = task.labeled if self.responses else sources
+        texts = [self.prompt.replace("{source}", example.source) for example in sources]
+        texts += [target for example in labeled for target in example.targets]
+        if self.responses:
+            texts += PseudoTargetPool.open(context.folder(self.responses)).texts
+        tokenizer = train_tokenizer(texts, vocab_size=self.vocab_size)
+        tokenizer.save_pretrained(folder / NETWORK)
+        return TokenizerFacts(len(tokenizer))

@@ -1,0 +1,167 @@
+"""What the stages in which a network is trained have in common: their settings, their facts, and one training."""
+
+import operator
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from understudy.config.decoding import Decoding, EngineName
+from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
+from understudy.config.training import Training
+from understudy.evaluation.metrics import metric_named
+from understudy.models.checkpoint import save_network
+from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
+from understudy.objectives import objective_named
+from understudy.pipeline.context import NETWORK, RunPrecision
+from understudy.pipeline.metric_settings import MetricSettings, metric_context
+from understudy.records import Example
+from understudy.store import WorkerContext
+from understudy.store.disk import read_json, write_json
+from understudy.store.manifest import parse
+from understudy.training.dev_scoring import DevScorer
+from understudy.training.loop import SampleStudent, no_student_samples, train
+from understudy.training.mixture import Mixture
+from understudy.training.schedules import TAIDSchedule
+from understudy.training.step import BoundObjective, LossSpec, TeacherSpec, TrainSpec
+
+RESULT = "training.json"
+"""Written when a training is done, so that a run killed while it cleans up does not train again."""
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class DevScoring:
+    """How dev is scored while a network is trained."""
+
+    metric: str
+    settings: MetricSettings
+    decoding: Decoding
+    inputs: int | None
+    engine: EngineName
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The settings that every training has."""
+
+    training: Training
+    seed: int
+    precision: RunPrecision
+    limits: TextLimits
+    dev: DevScoring
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How a training went; all but `seconds` is zero or empty for a network that is used as it is."""
+
+    history: tuple[dict[str, float], ...] = ()
+    """One row per dev evaluation."""
+    best_step: int = 0
+    still_improving: bool = False
+    steps: int = 0
+    seconds: float = 0.0
+    rounds_per_epoch: int = 1
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """One training of a run, with everything loaded."""
+
+    title: str
+    network: PreTrainedModel
+    tokenizer: TaskTokenizer
+    mixture: Mixture
+    dev: Sequence[Example]
+    settings: TrainingSettings
+    loss: LossSpec = field(default_factory=lambda: LossSpec(bind(CrossEntropy())))
+    teacher: TeacherSpec = field(default_factory=TeacherSpec)
+    sample_student: SampleStudent = no_student_samples
+    evaluate_start: bool = False
+
+
+def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTraining]) -> TrainingFacts:
+    """The facts of a training that is done in `folder`, now or by an interrupted attempt; checkpoints are removed."""
+    if not (folder / RESULT).exists():
+        _train(folder, context, load())
+    for remains in (*folder.glob("checkpoint-*"), *folder.glob("best-*"), *folder.glob(WORKSPACE)):
+        shutil.rmtree(remains)
+    return parse(TrainingFacts, read_json(folder / RESULT), folder)
+
+
+def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
+    settings, training = job.settings, job.settings.training
+    metric = metric_named(settings.dev.metric, allow_code=context.allow_code)
+    scorer = DevScorer(
+        metric,
+        metric.prepare(metric_context(settings.dev.settings, allow_code=context.allow_code)),
+        job.tokenizer,
+        job.dev[: settings.dev.inputs],
+        settings.dev.engine,
+        settings.dev.decoding,
+        folder / WORKSPACE,
+    )
+    spec = TrainSpec(
+        loss=job.loss,
+        teacher=job.teacher,
+        score_dev=scorer,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        evaluate_start=job.evaluate_start,
+        vocabulary=len(job.tokenizer.tokenizer),
+    )
+    with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
+        state = train(
+            job.network,
+            job.mixture,
+            spec,
+            settings=training,
+            seed=settings.seed,
+            precision=settings.precision,
+            pad=job.tokenizer.pad_id,
+            folder=folder,
+            sample_student=job.sample_student,
+            progress=progress,
+        )
+    save_network(job.network, job.tokenizer.tokenizer, folder / NETWORK)
+    facts: dict[str, Any] = {
+        "history": state.history,
+        "best_step": state.best_step,
+        "still_improving": still_improving(
+            [row[metric.name] for row in state.history],
+            higher_is_better=metric.higher_is_better,
+            averaged=training.keep_weights == "average",
+        ),
+        "steps": state.step,
+        "seconds": state.seconds,
+        "rounds_per_epoch": job.mixture.rounds_per_epoch,
+    }
+    write_json(folder / RESULT, facts)
+
+
+def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged: bool) -> bool:
+    """Whether the last of several dev scores was the best, so that training may have ended too soon.
+
+    The mean of the weights is scored once, at the end, and may be better than each of them: that is no progress.
+    """
+    scores = scores[:-1] if averaged else scores
+    better = operator.gt if higher_is_better else operator.lt
+    return len(scores) > 1 and all(better(scores[-1], score) for score in scores[:-1])
+
+
+def bind(requested: AnyObjective, *, allow_code: bool = False) -> BoundObjective:
+    """An objective with its settings as keyword arguments."""
+    settings: Mapping[str, float] = {}
+    if not isinstance(requested, TAID):
+        own = requested.model_dump(exclude={"kind", "function"})
+        settings = own.pop("settings", own)
+    return BoundObjective(objective_named(requested, allow_code=allow_code), settings)
+
+
+def taid_schedule(requested: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
+    """How the target of TAID moves; the first objective that is TAID decides."""
+    return next((TAIDSchedule(**one.model_dump(exclude={"kind"})) for one in requested if isinstance(one, TAID)), None)

@@ -1,0 +1,131 @@
+"""From examples and pseudo-targets to what a training is given: token ids and the mixture of targets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
+from understudy.config.recipe import InputKind
+from understudy.models.task_tokenizer import TaskTokenizer
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.records import Example, TaskData, TextGenerator
+from understudy.training.mixture import Mixture
+from understudy.training.schedules import StudentShare
+
+
+@dataclass(frozen=True)
+class TaskTokenizers:
+    """How teacher and student read the task."""
+
+    teacher: TaskTokenizer
+    student: TaskTokenizer
+
+    @property
+    def same_tokens(self) -> bool:
+        """Whether the teacher's token ids are the student's."""
+        return bool(self.teacher.tokenizer.get_vocab() == self.student.tokenizer.get_vocab())
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """Which targets a distillation learns, in which shares, for which inputs."""
+
+    shares: Shares
+    inputs: tuple[InputKind, ...]
+    samples: StudentSampling
+    skip_inputs_without_text: bool
+    """Whether inputs for which the teacher wrote nothing are left out (API teachers) instead of refused."""
+
+
+def source_examples(data: TaskData) -> tuple[Example, ...]:
+    """The inputs of a distillation: the labeled examples, then the unlabeled."""
+    return (*data.labeled, *data.unlabeled)
+
+
+def gold_mixture(examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int) -> Mixture:
+    """Labeled examples alone: an epoch is every target once."""
+    sources = TokenArrays.of(tokenizer.encode_sources(examples))
+    gold = gold_targets(examples, tokenizer)
+    return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
+
+
+def distillation_mixture(
+    settings: MixtureSettings,
+    data: TaskData,
+    tokenizers: TaskTokenizers,
+    pool: PseudoTargetPool | None,
+    *,
+    targets_per_source: int,
+    epochs: int,
+) -> Mixture:
+    """Gold, the teacher's pool and the student's own samples, in the shares of the recipe."""
+    examples, shares, samples = source_examples(data), settings.shares, settings.samples
+    labeled = len(data.labeled)
+    parts: Mapping[InputKind, np.ndarray] = {
+        "labeled": np.arange(labeled),
+        "unlabeled": np.arange(labeled, len(examples)),
+    }
+    targets: dict[TextGenerator, Targets] = {"gold": gold_targets(examples, tokenizers.student)}
+    if pool is not None:
+        targets["teacher"] = pool_targets(examples, tokenizers, pool)
+    rounds = samples.rounds_per_epoch if shares.student else 1
+    inputs = np.concatenate([parts[kind] for kind in parts if kind in settings.inputs])
+    if settings.skip_inputs_without_text:
+        inputs = inputs[targets["teacher"].counts[inputs] > 0]
+    return Mixture(
+        sources=TokenArrays.of(tokenizers.student.encode_sources(examples)),
+        targets=targets,
+        shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
+        inputs=inputs,
+        targets_per_source=targets_per_source,
+        rounds_per_epoch=rounds,
+        student_from_round=round(samples.start * epochs * rounds),
+        student_share=_student_share(samples),
+        teacher_sources=teacher_sources(examples, tokenizers),
+    )
+
+
+def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer) -> Targets:
+    """The token ids of all targets, by source."""
+    rows = iter(tokenizer.encode_targets([text for example in examples for text in example.targets]))
+    return Targets.of([[next(rows) for _ in example.targets] for example in examples])
+
+
+def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> Targets:
+    """The pool's texts by source: the teacher's token ids where the student shares them, else encoded again.
+
+    A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
+    the middle of a sentence.
+    """
+    bounds = pool.offsets
+    rows = [pool.token_ids[bounds[i] : bounds[i + 1]].tolist() for i in range(len(pool))]
+    if not tokenizers.same_tokens:
+        end = tokenizers.teacher.tokenizer.eos_token_id
+        finished = [end is None or row[-1] == end for row in rows]
+        encoded = tokenizers.student.encode_targets(pool.texts)
+        rows = [row if ended or len(row) == 1 else row[:-1] for row, ended in zip(encoded, finished, strict=True)]
+    of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
+    for name, row in zip(pool.input_ids, rows, strict=True):
+        if name in of_input:  # the pool also has the inputs that only the teacher can read completely
+            of_input[name].append(row)
+    return Targets.of([of_input[example.id] for example in examples])
+
+
+def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
+    """The sources as the teacher reads them; None where the student reads them alike."""
+    alike = tokenizers.same_tokens and (
+        tokenizers.teacher.is_encoder_decoder == tokenizers.student.is_encoder_decoder
+    )
+    return None if alike else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
+
+
+def _student_share(samples: StudentSampling) -> StudentShare | None:
+    match samples.share:
+        case Growing(base=base):
+            return StudentShare("growing", base)
+        case Adaptive(step=step):
+            return StudentShare("adaptive", step)
+        case _:
+            return None

@@ -1,0 +1,73 @@
+"""The manifest of a finished stage: what it was made from, which files it has, and what it says of its result."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from understudy.errors import StoreError, first_line
+from understudy.store.disk import read_json, write_json
+
+MANIFEST = "manifest.json"
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A stage's metadata, written last: its presence means that the stage is complete."""
+
+    stage: str
+    key: str
+    version: int
+    fields: Mapping[str, Any]
+    """The stage's fields as plain data, for people; the key is a hash of them."""
+    inputs: Mapping[str, str]
+    """Path of each field that holds a stage -> the name of that stage's folder."""
+    shards: tuple[str, ...]
+    """The folders of the shards; the stage is finished only while they are there."""
+    files: Mapping[str, str]
+    """Path inside the stage's folder -> sha256."""
+    facts: Mapping[str, Any]
+    seconds: float
+    """Wall time of all attempts where the stage measures it, else of the last."""
+    versions: Mapping[str, str]
+    """Versions of the libraries. They are in no key: an update must not discard a week of work."""
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest of a stage whose files are complete."""
+    write_json(folder / MANIFEST, asdict(manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a finished stage.
+
+    Raises:
+        StoreError: if the folder has none, it is damaged, or files that it names are missing.
+    """
+    manifest = parse(Manifest, read_json(folder / MANIFEST), folder)
+    gone = [name for name in manifest.files if not (folder / name).is_file()]
+    if gone:
+        raise StoreError(
+            f"{folder} lacks {len(gone)} of its {len(manifest.files)} files (first: {gone[0]}); "
+            "delete the folder and run the same command again to make the stage again"
+        )
+    return manifest
+
+
+def parse(kind: type[F], plain: object, folder: Path) -> F:
+    """Plain JSON data as a record.
+
+    Raises:
+        StoreError: if it is not of that kind.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        raise StoreError(
+            f"the manifest in {folder} is damaged or of another version ({first_line(error)}); delete the folder and "
+            "run the same command again to make the stage again"
+        ) from None
