@@ -14,7 +14,7 @@ from understudy.config.objectives import TAID, AnyObjective
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.models.checkpoint import save_network
-from understudy.objectives import OBJECTIVES
+from understudy.objectives import objective_of
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.measure import dev_scorer
 from understudy.pipeline.networks import NETWORK
@@ -143,8 +143,7 @@ def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged
 
 
 def _measure(asked: AnyObjective) -> BoundObjective:
-    settings = {} if isinstance(asked, TAID) else asked.model_dump(exclude={"kind"})
-    return BoundObjective(OBJECTIVES[asked.kind], settings)
+    return BoundObjective(*objective_of(asked))
 
 
 def _moving(asked: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
