@@ -44,7 +44,7 @@ def test_lines_of_another_tool_are_matched_by_order(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The message says which, and what it may be."""
-    with pytest.raises(EvaluationError, match=r"outputs.jsonl, found no such file; give \*.jsonl or plain text"):
+    with pytest.raises(EvaluationError, match=r"outputs.jsonl, and there is no such file; give \*.jsonl or plain text"):
         read_outputs(tmp_path / "outputs.jsonl", EXAMPLES)
 
 

@@ -13,12 +13,11 @@ from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy, Sampling
 from understudy.config.recipe import Recipe
-from understudy.config.task import MetricName
 from understudy.errors import VocabularyError
 from understudy.evaluation.bootstrap import resample_weights, score
-from understudy.evaluation.disagreement import Reading, read_texts
-from understudy.evaluation.exposure import by_position, exposure_curve
-from understudy.evaluation.prefixes import finish, opening
+from understudy.evaluation.disagreement import Disagreement, measure_disagreement
+from understudy.evaluation.exposure import exposure_curve, mean_by_position
+from understudy.evaluation.prefixes import complete_prefixes, prefix_of
 from understudy.generation import open_engine
 from understudy.generation.engine import Engine
 from understudy.models.checkpoint import load_network
@@ -63,7 +62,7 @@ def side_of(recipe: Recipe, stage: Finished, examples: Sequence[Example]) -> Sid
     return Side(load_network(place).to(device_here()), reader, reader.sources(examples))
 
 
-def metric_of(recipe: Recipe) -> MetricName:
+def metric_of(recipe: Recipe) -> str:
     """The first metric that reads texts, the primary one before all others."""
     names = (recipe.task.primary_metric, *recipe.task.metrics, "bleu")
     return next(name for name in names if name != NLL)
@@ -106,7 +105,9 @@ def diagnosis(
     student_kl, teacher_kl = ([[r.kl_T for r in own] for own in readings] for readings in (on_student, on_teacher))
     curve = exposure_curve(student_kl, teacher_kl, weights_RN)
     finished = {
-        percent: _finished(recipe, teacher, examples, [opening(own[0].token_ids, percent) for own in answers], advance)
+        percent: _finished(
+            recipe, teacher, examples, [prefix_of(own[0].token_ids, percent) for own in answers], advance
+        )
         for percent in PERCENTS
     }
     fields = {"data": data, "split": "dev", "decoding": "greedy"}
@@ -140,10 +141,10 @@ def _sampled(
 
 def _read(
     teacher: Side, student: Side, texts: Sequence[Sequence[Generated]], advance: ProgressCallback
-) -> list[list[Reading]]:
+) -> list[list[Disagreement]]:
     """The texts of each source as both read them."""
     owners = [source for source, own in enumerate(texts) for _ in own]
-    readings = read_texts(
+    readings = measure_disagreement(
         partial(target_logits, teacher.network),
         partial(target_logits, student.network),
         teacher_sources=[teacher.sources[owner] for owner in owners],
@@ -151,7 +152,7 @@ def _read(
         texts=[text.token_ids for own in texts for text in own],
         vocabulary=len(teacher.reader.tokenizer),
         device=device_here(),
-        advance=advance,
+        progress=advance,
     )
     together = iter(readings)
     return [list(islice(together, len(own))) for own in texts]
@@ -165,14 +166,14 @@ def _finished(
     advance: ProgressCallback,
 ) -> list[Prediction]:
     """The teacher finishes what was begun."""
-    texts = finish(
+    texts = complete_prefixes(
         teacher.network,
         sources=teacher.sources,
-        openings=openings,
-        end=teacher.end,
+        prefixes=openings,
+        eos=teacher.end,
         pad=teacher.reader.pad,
         max_tokens=recipe.task.max_target_tokens,
-        advance=advance,
+        progress=advance,
     )
     return [
         Prediction(example.id, example.source, example.targets, teacher.reader.text(text).strip())
@@ -180,9 +181,9 @@ def _finished(
     ]
 
 
-def _entropy(readings: Sequence[Sequence[Reading]]) -> Entropy:
+def _entropy(readings: Sequence[Sequence[Disagreement]]) -> Entropy:
     entropies = [[reading.entropy_T for reading in own] for own in readings]
     return {
         "mean": float(np.concatenate([text_T for own in entropies for text_T in own]).mean()),
-        "by_position": by_position(entropies).tolist(),
+        "by_position": mean_by_position(entropies).tolist(),
     }

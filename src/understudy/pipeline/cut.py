@@ -10,7 +10,7 @@ from statistics import mean
 from typing import cast
 
 from understudy.config.model_sections import Prune, PrunedStudent
-from understudy.evaluation.depths import cost_by_depth, layers_of
+from understudy.evaluation.depths import cost_by_depth, layer_counts
 from understudy.generation.engine import cores
 from understudy.models.checkpoint import load_network
 from understudy.models.prune import prune
@@ -43,14 +43,14 @@ def make_cut(bench: Bench, data: TaskData, reader: Reader, teacher: Finished) ->
     def work(_folder: Path) -> Mapping[str, object]:
         whole = load_network(str(teacher.folder / NETWORK))
         cut = prune(whole, encoder_layers=student.prune.encoder_layers, decoder_layers=student.prune.decoder_layers)
-        depths = [layers_of(whole), _kept(layers_of(whole), student.prune)]
+        depths = [layer_counts(whole), _kept(layer_counts(whole), student.prune)]
         with few_threads():
             costs = cost_by_depth(
                 whole,
                 depths=depths,
                 lengths=[tokens],
                 sources=sources,
-                end=reader.tokenizer.eos_token_id,
+                eos=reader.tokenizer.eos_token_id,
                 pad=reader.pad,
             )
         return {

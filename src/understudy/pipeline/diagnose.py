@@ -9,7 +9,7 @@ from typing import cast
 from understudy.config.model_sections import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.errors import EvaluationError, ModelError
-from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
+from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
 from understudy.generation.engine import cores
 from understudy.pipeline.bench import STORE, Bench, device_here, fast_precision
 from understudy.pipeline.beside import (
@@ -123,7 +123,7 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
 
     def work(folder: Path) -> Mapping[str, object]:
         side = side_of(recipe, teacher, examples)
-        depths = thinner(layers_of(side.network))
+        depths = reduced_depths(layer_counts(side.network))
         with (
             bench.progress.work("latency by depth and length", len(depths) * len(lengths), "measurement") as advance,
             few_threads(),
@@ -133,9 +133,9 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
                 depths=depths,
                 lengths=lengths,
                 sources=side.sources,
-                end=side.end,
+                eos=side.end,
                 pad=side.reader.pad,
-                advance=advance,
+                progress=advance,
             )
         facts: Depths = {
             "how": (

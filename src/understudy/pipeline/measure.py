@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -13,20 +14,26 @@ from transformers import PreTrainedModel
 
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.recipe import Recipe
-from understudy.config.task import ForecastTask, MetricName, Task
+from understudy.config.task import ForecastTask, GivenTask, Task
 from understudy.demo.forecast_check import check_bulletin
 from understudy.errors import ConfigError
-from understudy.evaluation.bertscore import open_encoder
 from understudy.evaluation.efficiency import Workload, measure_all
-from understudy.evaluation.likelihood import likelihood_rows
-from understudy.evaluation.meteor import wordnet
-from understudy.evaluation.metrics import METRICS, NOTHING, likelihood_tally, tally
+from understudy.evaluation.likelihood import likelihood_statistics
+from understudy.evaluation.metrics import (
+    MetricContext,
+    SystemOutputs,
+    can_score,
+    metric_named,
+    prepare_metrics,
+    tally,
+    unknown_metrics,
+)
 from understudy.evaluation.predictions import read_predictions, write_predictions
-from understudy.evaluation.slots import Checker
+from understudy.evaluation.slots import Checker, checker_named
 from understudy.evaluation.tally import FloatArray, Tally
 from understudy.generation import open_engine
 from understudy.generation.engine import cores
-from understudy.models.checkpoint import config_of, load_network
+from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK
@@ -59,9 +66,9 @@ def dev_scorer(
         decoding=recipe.evaluation.dev_decoding,
         max_tokens=recipe.task.max_target_tokens,
     )
-    return (lambda network: {metric: tally_texts(metric, write(network), recipe.task).value()}), METRICS[
+    return (lambda network: {metric: tally_texts(metric, write(network), recipe.task).value()}), metric_named(
         metric
-    ].higher_is_better
+    ).higher_is_better
 
 
 def predict(
@@ -89,7 +96,7 @@ def likelihood(network: PreTrainedModel, reader: Reader, examples: Sequence[Exam
     sources = reader.sources(examples)
     network.eval()
     with torch.no_grad():
-        pairs_ND = likelihood_rows(
+        pairs_ND = likelihood_statistics(
             partial(target_logits, network),
             ids=[examples[i].id for i in owners],
             sources=[sources[i] for i in owners],
@@ -147,12 +154,15 @@ def answers_of(stage: Finished, split: str) -> list[Prediction]:
 
 
 def tally_texts(
-    metric: MetricName, predictions: Sequence[Prediction], task: Task, fields: Mapping[str, str] = NOTHING
+    metric: str, predictions: Sequence[Prediction], task: Task, fields: Mapping[str, str] = MappingProxyType({})
 ) -> Tally:
-    """Predictions under a metric that reads texts, with whatever the task knows that the metric needs."""
-    asked = task.bertscore if metric == "bertscore" else None
-    encoder = open_encoder(asked.model, asked.layer) if asked else None
-    return tally(metric, predictions, checker=checker_of(task), encoder=encoder, fields=fields)
+    """Predictions under a metric that needs texts alone."""
+    return _tally(metric, SystemOutputs(predictions), task, fields)
+
+
+def _tally(metric: str, outputs: SystemOutputs, task: Task, fields: Mapping[str, str]) -> Tally:
+    resources = prepare_metrics([metric], MetricContext.of(task, checker=checker_of(task)))
+    return tally(metric_named(metric), outputs, resources[metric], fields=fields)
 
 
 def fields_of(recipe: Recipe, data: Finished, split: str, *, answers: Finished | None = None) -> dict[str, str]:
@@ -167,18 +177,21 @@ def fields_of(recipe: Recipe, data: Finished, split: str, *, answers: Finished |
     return {**said, "split": split}
 
 
-def can_tell(stage: Finished, metric: MetricName, split: str) -> bool:
-    """Whether a system's answers can be scored: how likely it finds gold, a teacher behind an endpoint does not say."""
-    return metric != NLL or (stage.folder / f"{split}-nll.npy").exists()
+def outputs_of(stage: Finished, split: str) -> SystemOutputs:
+    """A system's predictions on a split, and the likelihood of the references where the stage holds it."""
+    place = stage.folder / f"{split}-nll.npy"
+    likelihood_ND: FloatArray | None = np.load(place) if place.exists() else None
+    return SystemOutputs(answers_of(stage, split), likelihood_ND)
 
 
-def tally_of(stage: Finished, metric: MetricName, split: str, task: Task, fields: Mapping[str, str]) -> Tally:
-    """A system's statistics under a metric, from what its answers stage holds."""
-    predictions = answers_of(stage, split)
-    if metric != NLL:
-        return tally_texts(metric, predictions, task, fields)
-    rows_ND: FloatArray = np.load(stage.folder / f"{split}-nll.npy")
-    return likelihood_tally(predictions, rows_ND, fields=fields)
+def can_tell(stage: Finished, metric: str, split: str) -> bool:
+    """Whether a system's outputs can be scored: an API teacher gives no likelihood of the references."""
+    return can_score(metric_named(metric), outputs_of(stage, split))
+
+
+def tally_of(stage: Finished, metric: str, split: str, task: Task, fields: Mapping[str, str]) -> Tally:
+    """A system's statistics under a metric, from its outputs on disk."""
+    return _tally(metric, outputs_of(stage, split), task, fields)
 
 
 def make_efficiency(
@@ -223,33 +236,23 @@ def _workload(recipe: Recipe, sources: Sequence[Sequence[int]], device: str) -> 
 
 
 def checker_of(task: Task) -> Checker | None:
-    """The task's checker of facts, where it has one.
-
-    Raises:
-        ConfigError: if the metrics ask for one and there is none.
-    """
-    checker = check_bulletin if isinstance(task, ForecastTask) else None
-    if checker is None and "slot_error_rate" in task.metrics:
-        raise ConfigError(
-            "task.metrics asks for slot_error_rate, which needs a checker of facts, and only task.forecast has one; "
-            "take it out of task.metrics"
-        )
-    return checker
+    """The checker of facts of the task, where it has one."""
+    if isinstance(task, GivenTask) and task.checker:
+        return checker_named(task.checker, allow_code=False)
+    return check_bulletin if isinstance(task, ForecastTask) else None
 
 
 def refuse_unscorable(task: Task) -> None:
-    """Lets pass only metrics for which everything is at hand, before hours are spent on what they would score.
+    """Refuse metrics that are unknown or whose resources are missing, before anything is trained.
 
     Raises:
-        ConfigError: as `checker_of`.
+        ConfigError: for an unknown metric, or one that needs what the task lacks.
         EvaluationError: if WordNet is not on this machine.
         ModelError: if there is no such encoder.
     """
-    checker_of(task)
-    if "meteor" in task.metrics:
-        wordnet()
-    if "bertscore" in task.metrics and task.bertscore:
-        config_of(task.bertscore.model)
+    if messages := unknown_metrics(task.metrics):
+        raise ConfigError("; ".join(messages))
+    prepare_metrics(task.metrics, MetricContext.of(task, checker=checker_of(task)))
 
 
 @contextmanager
