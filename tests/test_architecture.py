@@ -17,7 +17,8 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rgl
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 FLOORS = (
-    {"errors", "records", "progress", "custom_code"},
+    {"errors", "records", "progress"},
+    {"custom_code"},
     {"config", "store"},
     {"models", "tasks", "objectives"},
     {"generation"},

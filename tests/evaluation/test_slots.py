@@ -43,3 +43,9 @@ def test_sources_without_facts_are_refused() -> None:
     """A rate per fact needs a fact."""
     with pytest.raises(EvaluationError, match="no fact in 1 sources; give it the sources without the prompt"):
         tallied("slot_error_rate", [Prediction("0", "", (), "a")], by_letters)
+
+
+def test_a_checker_without_counts_is_refused() -> None:
+    """The message shows what was returned, and the fields it should have."""
+    with pytest.raises(EvaluationError, match=r"returned 3; return an object with the fields facts, wrong, missing"):
+        tallied("slot_error_rate", [Prediction("0", "", (), "a")], lambda source, text: 3)

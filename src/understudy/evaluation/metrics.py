@@ -49,8 +49,8 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
     """A metric of the table, or one of the user's own code.
 
     Args:
-        name: a key of `METRICS`, or 'package.module:object' or 'path/to/file.py:object' for a `Metric`. Such a metric
-            takes this name, and its signature contains a digest of its source.
+        name: a key of `METRICS`, or 'package.module:object' or 'path/to/file.py:object' for a `Metric`, whose signature
+            then contains a digest of its source.
         allow_code: whether the user has allowed custom code.
 
     Raises:
@@ -63,10 +63,10 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
     found = load_object(name, allowed=allow_code)
     if not isinstance(found, Metric):
         raise ConfigError(
-            f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build one, as "
-            "docs/extending.md shows"
+            f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build one, "
+            "as docs/extending.md shows"
         )
-    return replace(found, name=name, settings=_with_digest(found.settings, source_digest(name)[:8]))
+    return replace(found, settings=_with_digest(found.settings, source_digest(name)[:8]))
 
 
 def unknown_metrics(names: Iterable[str]) -> list[str]:
