@@ -124,6 +124,6 @@ def test_a_layer_that_is_not_there_is_refused(checkpoint: str) -> None:
 
 
 def test_a_missing_encoder_is_refused(tmp_path: Path) -> None:
-    """A folder without a network says so in a sentence."""
+    """A folder without a network gives a sentence that names it."""
     with pytest.raises(EvaluationError, match="bertscore cannot load an encoder from"):
         open_encoder(str(tmp_path))

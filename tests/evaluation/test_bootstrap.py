@@ -54,8 +54,8 @@ def test_the_interval_is_that_of_a_plain_loop() -> None:
     assert result.signature == "rouge1|n"
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Over 200 worlds a 95 % interval misses in 5 %, give or take four standard errors."""
+def test_the_interval_covers_the_true_value_about_as_often_as_it_should() -> None:
+    """Over 200 draws a 95 % interval misses in 5 %, give or take four standard errors."""
     weights_RN = resample_weights(100, seed=0)
     held = [
         result.low <= 0 <= result.high
@@ -113,7 +113,7 @@ def test_the_share_of_the_gap_is_that_of_a_plain_loop(sign: int) -> None:
 
 @pytest.mark.parametrize("lead", [0.0, -3.0])
 def test_a_teacher_that_does_not_lead_leaves_no_gap_to_close(lead: float) -> None:
-    """No number, but the sentence that says why, with the gap that was found."""
+    """No number, but the reason, with the gap that was found."""
     values = noise(40, seed=1)
     teacher = mean_of(noise(40, seed=2, mean=lead))
     result = gap_closed(
@@ -165,6 +165,6 @@ def test_a_resample_that_turns_the_gap_around_counts_against_both_ends() -> None
 
 
 def test_weights_of_another_split_are_refused() -> None:
-    """The message says how to draw the right ones."""
+    """The message gives the call that draws the right ones."""
     with pytest.raises(EvaluationError, match=r"4 examples, the tally of rouge1 has 5.*resample_weights\(5"):
         score(mean_of([1.0] * 5), resample_weights(4, seed=0))

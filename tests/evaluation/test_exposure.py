@@ -67,7 +67,7 @@ def nested(rows: list[FloatArray]) -> list[list[FloatArray]]:
 
 
 def divergences(who: str) -> list[list[FloatArray]]:
-    """What `measure_disagreement` says about a writer's 64 texts, each of a source of its own."""
+    """The result of `measure_disagreement` for 64 texts of one model, each of a source of its own."""
 
     def teacher(*, target_ids_BT: Tensor, target_mask_BT: Tensor, **_: Tensor) -> Tensor:
         return chain("teacher", target_ids_BT, target_mask_BT)

@@ -53,7 +53,7 @@ def test_the_best_reference_counts() -> None:
 
 
 def test_missing_synonyms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says how to get WordNet."""
+    """The message gives the commands that install WordNet."""
     monkeypatch.setattr(nltk.data, "path", [])
 
     with pytest.raises(

@@ -115,7 +115,7 @@ def test_a_likelihood_of_other_examples_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["bertscore", "meteor", "slot_error_rate"])
 def test_a_resource_that_was_not_prepared_is_refused(name: str) -> None:
-    """The message says where it comes from."""
+    """The message names the function that prepares it."""
     with pytest.raises(EvaluationError, match=rf"{name} got no prepared resource; .*prepare"):
         tallied(name, FULL)
 
@@ -177,7 +177,7 @@ def test_a_metric_of_the_users_own_needs_permission(tmp_path: Path) -> None:
 
 
 def test_a_function_is_not_a_metric(tmp_path: Path) -> None:
-    """The message says what was found and where an example is."""
+    """The message gives what was found and the page with an example."""
     file = tmp_path / "own.py"
     file.write_text(OWN_METRIC + "# a function\n")
 

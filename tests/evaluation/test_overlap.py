@@ -54,7 +54,7 @@ def test_scores_are_those_of_sacrebleu(
 def test_resamples_score_as_if_they_were_corpora(
     name: str, reference: Callable[..., sacrebleu.metrics.base.Score]
 ) -> None:
-    """Weighing rows gives what sacrebleu says about a corpus with examples repeated and left out."""
+    """Weighted rows give sacrebleu's score of a corpus with examples repeated and left out."""
     predictions = some_predictions(6, seed=7, words=(0, 6))
     weights_RN = resample_weights(6, resamples=20, seed=0)
     drawn = [[predictions[index] for index in np.repeat(np.arange(6), weights_N)] for weights_N in weights_RN]

@@ -83,7 +83,7 @@ def test_prefixes_are_rounded_down() -> None:
 
 
 def test_more_than_a_text_is_refused() -> None:
-    """The message says what can be asked for."""
+    """The message gives the valid range."""
     with pytest.raises(EvaluationError, match="120 % of a text was requested; request 0 to 100"):
         prefix_of((1,), 120)
 

@@ -9,7 +9,7 @@ from understudy.records import Prediction
 
 @dataclass(frozen=True)
 class Checked:
-    """What a checker says."""
+    """The counts of a checker."""
 
     facts: int
     wrong: int

@@ -30,6 +30,6 @@ def test_different_metrics_are_no_pair() -> None:
 
 
 def test_another_order_is_no_pair() -> None:
-    """Rows are paired by position, so the examples must stand in the same order."""
+    """Rows are paired by position, so the examples must have the same order."""
     with pytest.raises(EvaluationError, match="got 3 and 3 examples of which 3 are shared"):
         require_pairs(a_tally(), a_tally(ids=("b", "a", "c")))

@@ -46,7 +46,7 @@ def test_an_unknown_objective_is_answered_with_the_known_ones() -> None:
 
 
 def test_a_function_of_the_users_own_is_an_objective(file: str) -> None:
-    """It compares with the teacher's logits unless its attribute says otherwise."""
+    """It compares with the teacher's logits unless its attribute names something else."""
     objective, settings = objective_of(Custom(function=f"{file}:squared", settings={"scale": 2.0}), allow_code=True)
     loss = objective.function(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]]), **settings)
 

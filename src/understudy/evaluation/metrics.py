@@ -63,8 +63,8 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
     found = load_object(name, allowed=allow_code)
     if not isinstance(found, Metric):
         raise ConfigError(
-            f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build one, "
-            "as docs/extending.md shows"
+            f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build "
+            "one, as docs/extending.md shows"
         )
     return replace(found, settings=_with_digest(found.settings, source_digest(name)[:8]))
 

@@ -53,7 +53,7 @@ def no_resource(_context: MetricContext) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric: statistics per example, a formula on their sum, and all that the rest of the package asks about it."""
+    """A metric: statistics per example, a formula on their sum, and all that other modules need to know about it."""
 
     name: str
     label: str

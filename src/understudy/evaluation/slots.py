@@ -57,8 +57,8 @@ def checker_named(spec: str, *, allow_code: bool) -> Checker:
     found = load_object(spec, allowed=allow_code)
     if not isinstance(found, Checker):
         raise ConfigError(
-            f"task.checker {spec!r} is of type {type(found).__name__}, not a function; write a function from source and "
-            "text to counts of facts"
+            f"task.checker {spec!r} is of type {type(found).__name__}, not a function; write a function from source "
+            "and text to counts of facts"
         )
     return found
 
