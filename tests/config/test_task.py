@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from understudy.config.task import BertScore, Fields, FilesTask, Forecast, ForecastTask, Kd4gen, Splits, Task
+from understudy.config.task import BertScore, Fields, FilesTask, ForecastSizes, ForecastTask, Kd4gen, Splits, Task
 from understudy.evaluation.metrics import METRICS
 
 
-@pytest.mark.parametrize("task", [Task(), ForecastTask(forecast=Forecast())])
+@pytest.mark.parametrize("task", [Task(), ForecastTask(forecast=ForecastSizes())])
 def test_the_default_metrics_are_metrics_there_are(task: Task) -> None:
     """The config names metrics without knowing them; its defaults are in the table."""
     assert set(task.metrics) <= set(METRICS)
@@ -24,7 +24,7 @@ def test_the_default_metrics_are_metrics_there_are(task: Task) -> None:
 def test_metrics_are_a_set_that_is_not_empty(metrics: tuple[str, ...], found: str) -> None:
     """A metric named twice would be two columns with one name."""
     with pytest.raises(ValidationError, match=found):
-        ForecastTask(forecast=Forecast(), metrics=metrics)
+        ForecastTask(forecast=ForecastSizes(), metrics=metrics)
 
 
 def test_the_embedded_task_has_a_checker_of_its_own() -> None:
@@ -38,7 +38,7 @@ def test_the_embedded_task_has_a_checker_of_its_own() -> None:
 
 def test_bertscore_takes_its_encoder() -> None:
     """The last layer unless one is named."""
-    task = ForecastTask(forecast=Forecast(), metrics=("bertscore",), bertscore=BertScore(model="roberta-large"))
+    task = ForecastTask(forecast=ForecastSizes(), metrics=("bertscore",), bertscore=BertScore(model="roberta-large"))
 
     assert task.bertscore == BertScore(model="roberta-large", layer=None)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.evaluation.tallied import tallied
 
-from understudy.config.task import BertScore, Forecast, ForecastTask
+from understudy.config.task import BertScore, ForecastSizes, ForecastTask
 from understudy.errors import ConfigError, EvaluationError, ModelError
 from understudy.evaluation.metrics import (
     METRICS,
@@ -141,14 +141,14 @@ def test_slot_errors_ask_for_a_checker() -> None:
 def test_a_context_has_what_the_task_offers() -> None:
     """The encoder's section, and the checker that the caller loaded."""
     encoder = BertScore(model="roberta-large")
-    task = ForecastTask(forecast=Forecast(), bertscore=encoder)
+    task = ForecastTask(forecast=ForecastSizes(), bertscore=encoder)
 
     assert MetricContext.of(task) == MetricContext(bertscore=encoder)
 
 
 def test_every_metric_without_needs_is_prepared() -> None:
     """Nothing is loaded for the default metrics."""
-    names = ForecastTask(forecast=Forecast()).metrics
+    names = ForecastTask(forecast=ForecastSizes()).metrics
 
     assert unknown_metrics(names) == []
     prepared = prepare_metrics([name for name in names if name != "slot_error_rate"], MetricContext())

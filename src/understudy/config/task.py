@@ -91,7 +91,7 @@ class Hub(Section):
     """Whether to refuse or drop rows in which a named column is empty."""
 
 
-class Forecast(Section):
+class ForecastSizes(Section):
     """Sizes of the embedded task: structured weather forecasts -> short bulletins."""
 
     labeled: PositiveInt = 1500
@@ -203,7 +203,7 @@ class HubTask(GivenTask):
 class ForecastTask(Task):
     """The embedded task, which needs no download and has a checker of its own."""
 
-    forecast: Forecast
+    forecast: ForecastSizes
     metrics: MetricNames = ("bleu", "chrf", "rouge", "slot_error_rate", "nll", "distinct_2")
 
 

@@ -7,7 +7,7 @@ engine.
 import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -17,16 +17,13 @@ import numpy as np
 import psutil
 import torch
 
-from understudy.evaluation.efficiency import Workload
+from understudy.evaluation.efficiency import REPEATS, Clock, Workload
 from understudy.generation import Engine, open_engine
 from understudy.models.checkpoint import disk_bytes, load_network, parameter_count
 from understudy.models.tokenizers import load_tokenizer
 from understudy.records import Efficiency
 
 WARM_UPS = 3
-REPEATS = 3
-
-Clock = Callable[[], float]
 
 
 def latencies_ms(engine: Engine, workload: Workload, *, clock: Clock = perf_counter) -> list[float]:

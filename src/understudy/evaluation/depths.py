@@ -5,7 +5,7 @@ of `efficiency`.
 Source: Calderon et al. 2023, Fig. 3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -14,13 +14,10 @@ from time import perf_counter
 from transformers import PreTrainedModel
 
 from understudy.errors import EvaluationError
+from understudy.evaluation.efficiency import REPEATS, Clock
 from understudy.evaluation.greedy import greedy_continuations
 from understudy.models.prune import FAMILIES, prune
 from understudy.progress import NO_PROGRESS, ProgressCallback
-
-REPEATS = 3
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)

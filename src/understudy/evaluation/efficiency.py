@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,6 +20,10 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Efficiency
 
 CHILD = "understudy.evaluation.benchmark_process"
+REPEATS = 3
+"""Passes over all inputs of which throughput is the median."""
+Clock = Callable[[], float]
+"""Returns the time in seconds."""
 
 
 class Workload(Section):

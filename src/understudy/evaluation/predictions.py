@@ -12,7 +12,7 @@ from pathlib import Path
 from understudy.errors import EvaluationError
 from understudy.records import Example, Prediction
 
-FIELDS = {"id": str, "source": str, "references": list, "text": str}
+FIELD_TYPES = {"id": str, "source": str, "references": list, "text": str}
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -30,7 +30,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     """
     return [
         Prediction(str(row["id"]), str(row["source"]), _texts(row["references"]), str(row["text"]))
-        for row in _rows(path, tuple(FIELDS))
+        for row in _rows(path, tuple(FIELD_TYPES))
     ]
 
 
@@ -97,13 +97,13 @@ def _rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, object]]:
                     f"{path}, line {number}: expected a JSON object with {', '.join(fields)}, found "
                     f"{line[:40]!r} ({error.msg}); write one object per line"
                 ) from None
-            wrong = [
-                field for field in fields if not isinstance(row, dict) or not isinstance(row.get(field), FIELDS[field])
-            ]
+            given = row if isinstance(row, dict) else {}
+            wrong = [field for field in fields if not isinstance(given.get(field), FIELD_TYPES[field])]
             if wrong:
+                expected = ", ".join(f"{field} ({FIELD_TYPES[field].__name__})" for field in fields)
                 raise EvaluationError(
-                    f"{path}, line {number}: expected {', '.join(f'{f} ({FIELDS[f].__name__})' for f in fields)}, "
-                    f"found no such {', '.join(wrong)} in {line.strip()[:80]!r}; add it"
+                    f"{path}, line {number}: expected {expected}, found no such {', '.join(wrong)} in "
+                    f"{line.strip()[:80]!r}; add it"
                 )
             yield row
 
