@@ -18,6 +18,7 @@ TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 FLOORS = (
     {"errors", "records", "progress"},
+    {"custom_code"},
     {"config", "store"},
     {"models", "tasks", "objectives"},
     {"generation"},

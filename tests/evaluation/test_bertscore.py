@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.evaluation.tallied import tallied
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.bertscore import Encoder, open_encoder
-from understudy.evaluation.metrics import tally
+from understudy.evaluation.bertscore import Encoder, EncoderCheckpoint, open_encoder
 from understudy.records import Prediction
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "a", "mat", "dog"]
@@ -63,7 +63,7 @@ def test_scores_are_those_of_a_loop_over_tokens(checkpoint: str, layer: int | No
     encoder = open_encoder(checkpoint, layer)
     place = 3 if layer is None else layer
     expected = [max(slow_f1(encoder, place, p.text, r) for r in p.references) for p in PREDICTIONS[:2]]
-    result = tally("bertscore", PREDICTIONS, encoder=encoder)
+    result = tallied("bertscore", PREDICTIONS, EncoderCheckpoint(checkpoint, layer))
 
     assert result.per_example() == pytest.approx([*expected, 0.0], abs=1e-3)
     assert result.per_example()[1] == pytest.approx(100, abs=1e-3)
@@ -86,13 +86,13 @@ def test_scores_are_those_of_the_bert_score_library(checkpoint: str, layer: int)
         device="cpu",
     )  # fmt: skip
 
-    found = tally("bertscore", pairs, encoder=open_encoder(checkpoint, layer)).per_example()
+    found = tallied("bertscore", pairs, EncoderCheckpoint(checkpoint, layer)).per_example()
     assert found == pytest.approx((100 * expected_N).tolist(), abs=1e-3)
 
 
 def test_the_signature_names_the_encoder(checkpoint: str) -> None:
     """Another model or another layer is another metric."""
-    signature = tally("bertscore", PREDICTIONS, encoder=open_encoder(checkpoint)).signature
+    signature = tallied("bertscore", PREDICTIONS, EncoderCheckpoint(checkpoint)).signature
 
     assert f"|model:{checkpoint}|layer:3|transformers:{version('transformers')}|" in signature
     assert "|idf:no|rescaled:no|" in signature
@@ -114,7 +114,7 @@ def test_a_text_that_would_be_cut_is_refused(checkpoint: str) -> None:
     long = Prediction("0", "", ("the cat",), "the " * 20)
 
     with pytest.raises(EvaluationError, match=r"1 of 2 have more than the 12 tokens .*\(longest: 22\)"):
-        tally("bertscore", [long], encoder=open_encoder(checkpoint))
+        tallied("bertscore", [long], EncoderCheckpoint(checkpoint))
 
 
 def test_a_layer_that_is_not_there_is_refused(checkpoint: str) -> None:
@@ -124,6 +124,6 @@ def test_a_layer_that_is_not_there_is_refused(checkpoint: str) -> None:
 
 
 def test_a_missing_encoder_is_refused(tmp_path: Path) -> None:
-    """A folder without a network says so in a sentence."""
+    """A folder without a network gives a sentence that names it."""
     with pytest.raises(EvaluationError, match="bertscore cannot load an encoder from"):
         open_encoder(str(tmp_path))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
-from understudy.evaluation.metrics import likelihood_tally
+from understudy.evaluation.metrics import METRICS, SystemOutputs, tally
 from understudy.evaluation.tally import FloatArray, Tally, ratio
 from understudy.records import Prediction
 
@@ -15,9 +15,9 @@ from understudy.records import Prediction
 def mean_of(values: ArrayLike, *, metric: str = "rouge1", higher_is_better: bool = True) -> Tally:
     """A tally whose score is the mean of these values."""
     values = np.asarray(values, dtype=np.float64)
-    rows_ND = np.stack([values, np.ones(len(values))], axis=1)
+    statistics_ND = np.stack([values, np.ones(len(values))], axis=1)
     ids = tuple(map(str, range(len(values))))
-    return Tally(metric, ids, rows_ND, ratio, "rouge1|n", higher_is_better)
+    return Tally(metric, ids, statistics_ND, ratio, "rouge1|n", higher_is_better)
 
 
 def noise(count: int, *, seed: int, mean: float = 0.0) -> FloatArray:
@@ -54,8 +54,8 @@ def test_the_interval_is_that_of_a_plain_loop() -> None:
     assert result.signature == "rouge1|n"
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Over 200 worlds a 95 % interval misses in 5 %, give or take four standard errors."""
+def test_the_interval_covers_the_true_value_about_as_often_as_it_should() -> None:
+    """Over 200 draws a 95 % interval misses in 5 %, give or take four standard errors."""
     weights_RN = resample_weights(100, seed=0)
     held = [
         result.low <= 0 <= result.high
@@ -113,7 +113,7 @@ def test_the_share_of_the_gap_is_that_of_a_plain_loop(sign: int) -> None:
 
 @pytest.mark.parametrize("lead", [0.0, -3.0])
 def test_a_teacher_that_does_not_lead_leaves_no_gap_to_close(lead: float) -> None:
-    """No number, but the sentence that says why, with the gap that was found."""
+    """No number, but the reason, with the gap that was found."""
     values = noise(40, seed=1)
     teacher = mean_of(noise(40, seed=2, mean=lead))
     result = gap_closed(
@@ -129,7 +129,7 @@ def test_means_over_different_tokens_have_no_gap() -> None:
     predictions = [Prediction(str(number), "", ("gold",), "") for number in range(40)]
     nats = 20 + noise(40, seed=1)
     teacher, coarse, fine = (
-        likelihood_tally(predictions, np.stack([nats + more, np.full(40, tokens)], axis=1))
+        tally(METRICS["nll"], SystemOutputs(predictions, np.stack([nats + more, np.full(40, tokens)], axis=1)))
         for more, tokens in ((-4, 20.0), (0, 14.0), (0, 20.0))
     )
     weights_RN = resample_weights(40, seed=0)
@@ -137,7 +137,9 @@ def test_means_over_different_tokens_have_no_gap() -> None:
     for fine_tuned, distilled in ((coarse, coarse), (fine, coarse)):
         result = gap_closed(teacher, fine_tuned=fine_tuned, distilled=distilled, weights_RN=weights_RN)
         assert result.value is None
-        assert result.note.startswith("nll is a mean over tokens, and the systems cut the same targets into different")
+        assert result.note.startswith(
+            "nll is a mean over tokens, and the systems tokenize the same targets differently"
+        )
     assert gap_closed(teacher, fine_tuned=fine, distilled=fine, weights_RN=weights_RN).value == 0
 
 
@@ -163,6 +165,6 @@ def test_a_resample_that_turns_the_gap_around_counts_against_both_ends() -> None
 
 
 def test_weights_of_another_split_are_refused() -> None:
-    """The message says how to draw the right ones."""
-    with pytest.raises(EvaluationError, match=r"weigh 4 examples, the tally of rouge1 has 5.*resample_weights\(5"):
+    """The message gives the call that draws the right ones."""
+    with pytest.raises(EvaluationError, match=r"4 examples, the tally of rouge1 has 5.*resample_weights\(5"):
         score(mean_of([1.0] * 5), resample_weights(4, seed=0))

@@ -6,7 +6,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
 from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
-from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
+from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
@@ -27,29 +27,31 @@ def network(architecture: Architecture, encoder_layers: int) -> PreTrainedModel:
 
 def test_every_depth_is_measured_at_every_length() -> None:
     """A clock that ticks once per look makes every call last a second."""
-    model, ticks, told = network("bart", 2), count(), []
+    model, ticks, calls = network("bart", 2), count(), []
     costs = cost_by_depth(
         model,
         depths=[{"encoder": 2, "decoder": 3}, {"encoder": 2, "decoder": 1}],
         lengths=[1, 4],
         sources=SOURCES,
-        end=END,
+        eos=END,
         pad=PAD,
         clock=lambda: float(next(ticks)),
-        advance=lambda amount, note="": told.append((amount, note)),
+        progress=lambda amount, note="": calls.append((amount, note)),
     )
 
     shapes = [(cost.encoder_layers, cost.decoder_layers, cost.tokens) for cost in costs]
     assert shapes == [(2, 3, 1), (2, 3, 4), (2, 1, 1), (2, 1, 4)]
     assert {(cost.latency_ms, cost.throughput_per_s) for cost in costs} == {(1000.0, 2.0)}
-    assert len(told) == 4
-    assert layers_of(model) == {"encoder": 2, "decoder": 3}
+    assert len(calls) == 4
+    assert layer_counts(model) == {"encoder": 2, "decoder": 3}
 
 
 def test_a_network_without_an_encoder_is_measured_too() -> None:
     """Its depths are those of its decoder."""
     model = network("gpt2", 0)
-    costs = cost_by_depth(model, depths=thinner(layers_of(model))[1:], lengths=[2], sources=SOURCES, end=END, pad=PAD)
+    costs = cost_by_depth(
+        model, depths=reduced_depths(layer_counts(model))[1:], lengths=[2], sources=SOURCES, eos=END, pad=PAD
+    )
 
     assert [(cost.encoder_layers, cost.decoder_layers) for cost in costs] == [(None, 1)]
 
@@ -63,7 +65,7 @@ def test_a_network_without_an_encoder_is_measured_too() -> None:
 )
 def test_depths_are_all_half_and_one(layers: dict[str, int], depths: list[tuple[int, int]]) -> None:
     """The decoder's first; none twice."""
-    assert [(depth["encoder"], depth["decoder"]) for depth in thinner(layers)] == depths
+    assert [(depth["encoder"], depth["decoder"]) for depth in reduced_depths(layers)] == depths
 
 
 def test_an_unknown_family_is_refused() -> None:
@@ -72,10 +74,8 @@ def test_an_unknown_family_is_refused() -> None:
         vocab_size=8, hidden_size=8, num_layers=1, attention_types=[[["global"], 1]], num_heads=2, intermediate_size=8
     )
 
-    with pytest.raises(
-        EvaluationError, match=r"'gpt_neo' network, whose layers are not known by name; use one of bart"
-    ):
-        layers_of(GPTNeoForCausalLM(config))
+    with pytest.raises(EvaluationError, match=r"type 'gpt_neo', whose layers cannot be found; known types: bart"):
+        layer_counts(GPTNeoForCausalLM(config))
 
 
 def test_nothing_to_measure_is_refused() -> None:
@@ -83,6 +83,6 @@ def test_nothing_to_measure_is_refused() -> None:
     model = network("bart", 1)
 
     with pytest.raises(EvaluationError, match=r"got 0 sources and the lengths \[3\]"):
-        cost_by_depth(model, depths=[], lengths=[3], sources=[], end=END, pad=PAD)
+        cost_by_depth(model, depths=[], lengths=[3], sources=[], eos=END, pad=PAD)
     with pytest.raises(EvaluationError, match=r"got 2 sources and the lengths \[0\]"):
-        cost_by_depth(model, depths=[], lengths=[0], sources=SOURCES, end=END, pad=PAD)
+        cost_by_depth(model, depths=[], lengths=[0], sources=SOURCES, eos=END, pad=PAD)

@@ -7,7 +7,7 @@ from torch.distributions import Categorical, kl_divergence
 from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.disagreement import read_texts
+from understudy.evaluation.disagreement import measure_disagreement
 from understudy.models.forward import target_logits
 
 VOCABULARY = 7
@@ -48,7 +48,7 @@ def test_readings_are_those_of_torch_distributions(batch_size: int) -> None:
     """An encoder-decoder and a decoder-only network, each reading sources as its family does, prefix by prefix."""
     teacher, student = bart(0), gpt2(1)
     student_sources = [[*source, 0] for source in SOURCES]
-    readings = read_texts(
+    readings = measure_disagreement(
         partial(target_logits, teacher),
         partial(target_logits, student),
         teacher_sources=SOURCES,
@@ -69,7 +69,7 @@ def test_readings_are_those_of_torch_distributions(batch_size: int) -> None:
 def test_a_network_agrees_with_itself() -> None:
     """No divergence anywhere."""
     network = partial(target_logits, gpt2(0))
-    readings = read_texts(
+    readings = measure_disagreement(
         network, network, teacher_sources=SOURCES, student_sources=SOURCES, texts=TEXTS, vocabulary=VOCABULARY
     )
 
@@ -81,7 +81,7 @@ def test_a_text_without_tokens_is_refused() -> None:
     network = partial(target_logits, gpt2(0))
 
     with pytest.raises(EvaluationError, match="1 of 2 texts have none; leave these out"):
-        read_texts(
+        measure_disagreement(
             network, network, teacher_sources=[[1], [2]], student_sources=[[1], [2]], texts=[[1], []], vocabulary=7
         )
 
@@ -91,4 +91,6 @@ def test_lists_that_do_not_match_are_refused() -> None:
     network = partial(target_logits, gpt2(0))
 
     with pytest.raises(EvaluationError, match="got 1 sources for the teacher, 2 for the student and 1 texts"):
-        read_texts(network, network, teacher_sources=[[1]], student_sources=[[1], [2]], texts=[[1]], vocabulary=7)
+        measure_disagreement(
+            network, network, teacher_sources=[[1]], student_sources=[[1], [2]], texts=[[1]], vocabulary=7
+        )

@@ -2,9 +2,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from tests.evaluation.tallied import tallied
 
 from understudy.evaluation.bootstrap import resample_weights, score
-from understudy.evaluation.metrics import tally
 from understudy.records import Prediction
 
 TEXTS = ["it is cold today", "it is warm today", "snow", "", "it is it is cold"]
@@ -28,17 +28,17 @@ def share_of_distinct(texts: Sequence[str], order: int) -> float:
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_value_is_the_share_of_distinct_ngrams(order: int) -> None:
     """The rows add up to the number of different n-grams over the number of all."""
-    assert tally(f"distinct_{order}", of(TEXTS)).value() == pytest.approx(share_of_distinct(TEXTS, order))
+    assert tallied(f"distinct_{order}", of(TEXTS)).value() == pytest.approx(share_of_distinct(TEXTS, order))
 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_rows_know_what_leaving_out_an_example_does(order: int) -> None:
     """Without an example's own row, and with the shared n-grams kept whole, the score is that of the rest."""
-    rows_ND = tally(f"distinct_{order}", of(TEXTS)).rows_ND
+    statistics_ND = tallied(f"distinct_{order}", of(TEXTS)).statistics_ND
     for left_out in range(len(TEXTS)):
         rest = TEXTS[:left_out] + TEXTS[left_out + 1 :]
         # An empty text's row is exactly its part of the shared n-grams.
-        top, bottom = rows_ND.sum(axis=0) - rows_ND[left_out] + [rows_ND[TEXTS.index(""), 0], 0]
+        top, bottom = statistics_ND.sum(axis=0) - statistics_ND[left_out] + [statistics_ND[TEXTS.index(""), 0], 0]
         assert top / bottom == pytest.approx(share_of_distinct(rest, order))
 
 
@@ -46,11 +46,11 @@ def test_the_interval_holds_the_value() -> None:
     """Repeated examples do not look like a loss of diversity."""
     rng = np.random.default_rng(0)
     texts = [" ".join(map(str, rng.zipf(1.4, size=8))) for _ in range(100)]
-    result = score(tally("distinct_1", of(texts)), resample_weights(100, seed=0))
+    result = score(tallied("distinct_1", of(texts)), resample_weights(100, seed=0))
 
     assert result.low < result.value < result.high
 
 
 def test_texts_without_ngrams_are_not_distinct() -> None:
     """Nothing written scores zero."""
-    assert tally("distinct_2", of(["", "snow"])).value() == 0
+    assert tallied("distinct_2", of(["", "snow"])).value() == 0

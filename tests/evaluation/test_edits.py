@@ -2,9 +2,9 @@ import random
 from functools import cache
 
 import pytest
+from tests.evaluation.tallied import tallied
 
 from understudy.evaluation.edits import word_edits
-from understudy.evaluation.metrics import tally
 from understudy.records import Prediction
 
 
@@ -32,7 +32,7 @@ def test_edits_are_those_of_the_definition(seed: int) -> None:
 def test_the_rate_is_of_all_words_of_the_split() -> None:
     """Two edits in a reference of four words and none in one of six: two in ten."""
     predictions = [Prediction("0", "", ("a b c d",), "a x c"), Prediction("1", "", ("a b c d e f",), "a b c d e f")]
-    result = tally("wer", predictions)
+    result = tallied("wer", predictions)
 
     assert result.value() == pytest.approx(100 * 2 / 10)
     assert not result.higher_is_better
@@ -41,13 +41,13 @@ def test_the_rate_is_of_all_words_of_the_split() -> None:
 
 def test_the_closest_reference_counts() -> None:
     """Fewest edits win; of equally close references, the longest."""
-    rows_ND = tally("wer", [Prediction("0", "", ("x y", "a b", "a", "a b c"), "a b")]).rows_ND
-    tied_ND = tally("wer", [Prediction("0", "", ("a", "a b c"), "a b")]).rows_ND
+    statistics_ND = tallied("wer", [Prediction("0", "", ("x y", "a b", "a", "a b c"), "a b")]).statistics_ND
+    tied_ND = tallied("wer", [Prediction("0", "", ("a", "a b c"), "a b")]).statistics_ND
 
-    assert rows_ND.tolist() == [[0, 2]]
+    assert statistics_ND.tolist() == [[0, 2]]
     assert tied_ND.tolist() == [[100, 3]]
 
 
 def test_a_long_text_has_more_errors_than_words() -> None:
     """Four words too many for a reference of two are 200 %."""
-    assert tally("wer", [Prediction("0", "", ("a b",), "a b c d e f")]).value() == 200
+    assert tallied("wer", [Prediction("0", "", ("a b",), "a b c d e f")]).value() == 200

@@ -44,16 +44,16 @@ def test_the_workload_reaches_the_measuring_process(child: Path) -> None:
 
 def test_systems_are_measured_in_turn(child: Path) -> None:
     """A drift of the machine hits all systems alike, and each number is the median of its rounds."""
-    heard: list[str] = []
+    measured: list[str] = []
     result = measure_all(
         {"teacher": child / "t", "student": child / "s"},
         {"teacher": WORKLOAD, "student": WORKLOAD},
         rounds=3,
-        advance=lambda amount, note="": heard.append(note * int(amount)),
+        advance=lambda amount, note="": measured.append(note * int(amount)),
     )
 
     assert (child / "log").read_text(encoding="utf-8") == "tststs"
-    assert heard == ["teacher", "student"] * 3
+    assert measured == ["teacher", "student"] * 3
     assert (result["teacher"].latency_p50_ms, result["student"].latency_p50_ms) == (3**2, 4**2)
     assert (result["teacher"].throughput_per_s, result["student"].peak_memory_bytes) == (-3, 4)
     assert result["teacher"].how.endswith(", median of 3 rounds")

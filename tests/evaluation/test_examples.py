@@ -27,7 +27,7 @@ def test_the_largest_leads_and_lags_come_first() -> None:
 
 
 def test_an_example_shows_every_system() -> None:
-    """Texts and scores stand side by side, with the source and its references."""
+    """Texts and scores of all systems, with the source and its references."""
     (shown,), _ = best_and_worst(SYSTEMS, system="student", against="teacher", metric="chrf", k=1)
 
     assert (shown.source, shown.references) == ("source 0", (REFERENCE,))
@@ -50,6 +50,6 @@ def test_an_unknown_system_is_answered_with_the_known_ones() -> None:
 
 
 def test_systems_that_answered_other_examples_are_refused() -> None:
-    """Texts are never set beside the answer to another source."""
+    """Texts for different sources are never compared."""
     with pytest.raises(EvaluationError, match="same examples in the same order"):
         best_and_worst({**SYSTEMS, "other": answers("snow")}, system="student", against="teacher", metric="chrf")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.bootstrap import resample_weights
-from understudy.evaluation.disagreement import read_texts
-from understudy.evaluation.exposure import by_position, exposure_curve
+from understudy.evaluation.disagreement import measure_disagreement
+from understudy.evaluation.exposure import exposure_curve, mean_by_position
 from understudy.evaluation.tally import FloatArray, IntArray
 
 START = {"teacher": (2, 1, 1), "student": (1, 2, 1)}
@@ -67,7 +67,7 @@ def nested(rows: list[FloatArray]) -> list[list[FloatArray]]:
 
 
 def divergences(who: str) -> list[list[FloatArray]]:
-    """What `read_texts` says about a writer's 64 texts, each of a source of its own."""
+    """The result of `measure_disagreement` for 64 texts of one model, each of a source of its own."""
 
     def teacher(*, target_ids_BT: Tensor, target_mask_BT: Tensor, **_: Tensor) -> Tensor:
         return chain("teacher", target_ids_BT, target_mask_BT)
@@ -76,7 +76,9 @@ def divergences(who: str) -> list[list[FloatArray]]:
         return chain("student", target_ids_BT, target_mask_BT)
 
     texts, sources = all_texts(who), [[0]] * 64
-    readings = read_texts(teacher, student, teacher_sources=sources, student_sources=sources, texts=texts, vocabulary=3)
+    readings = measure_disagreement(
+        teacher, student, teacher_sources=sources, student_sources=sources, texts=texts, vocabulary=3
+    )
     return nested([reading.kl_T for reading in readings])
 
 
@@ -111,9 +113,9 @@ def test_the_curve_ends_where_few_texts_go_on() -> None:
     """With a quarter of four texts needed one is enough, with half it is not."""
     texts = nested([np.ones(length) for length in (1, 2, 2, 5)])
 
-    assert len(exposure_curve(texts, texts, once(4), reached=0.25).excess_L) == 5
-    assert len(exposure_curve(texts, texts, once(4), reached=0.5).excess_L) == 2
-    assert by_position(texts, reached=1.0).tolist() == [1]
+    assert len(exposure_curve(texts, texts, once(4), min_share=0.25).excess_L) == 5
+    assert len(exposure_curve(texts, texts, once(4), min_share=0.5).excess_L) == 2
+    assert mean_by_position(texts, min_share=1.0).tolist() == [1]
 
 
 def test_intervals_are_those_of_resampled_sources() -> None:

@@ -4,7 +4,7 @@ from tests.sizes import small
 from transformers import PreTrainedModel
 
 from understudy.config.model_sections import Architecture
-from understudy.evaluation.greedy import write_on
+from understudy.evaluation.greedy import greedy_continuations
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
@@ -27,11 +27,11 @@ def network(architecture: Architecture) -> PreTrainedModel:
     return built
 
 
-def naive(model: PreTrainedModel, source: list[int], prefix: list[int], *, at_most: int) -> tuple[int, ...]:
+def naive(model: PreTrainedModel, source: list[int], prefix: list[int], *, max_tokens: int) -> tuple[int, ...]:
     """The most probable token each time, one whole forward pass per token."""
     written: list[int] = []
     model.eval()
-    while len(written) < at_most and written[-1:] != [END]:
+    while len(written) < max_tokens and written[-1:] != [END]:
         so_far = [*prefix, *written]
         with torch.inference_mode():
             if model.config.is_encoder_decoder:
@@ -48,10 +48,10 @@ def naive(model: PreTrainedModel, source: list[int], prefix: list[int], *, at_mo
 def test_what_is_written_is_what_a_naive_loop_writes(architecture: Architecture, prefix: list[int]) -> None:
     """With and without a prefix, sources of several lengths in one batch, dropout off although it was on."""
     model = network(architecture).train()
-    written = write_on(model, SOURCES, [prefix] * 3, end=END, pad=PAD, at_most=6)
+    written = greedy_continuations(model, SOURCES, [prefix] * 3, eos=END, pad=PAD, max_tokens=6)
 
     assert model.training
-    assert written == [naive(model, source, prefix, at_most=6) for source in SOURCES]
+    assert written == [naive(model, source, prefix, max_tokens=6) for source in SOURCES]
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
@@ -60,6 +60,6 @@ def test_a_length_can_be_forced(architecture: Architecture) -> None:
     model = network(architecture)
     model.get_output_embeddings().weight.data[END] = 0  # tied: also the embedding of the end
 
-    written = write_on(model, SOURCES, [()] * 3, end=END, pad=PAD, at_least=7, at_most=7)
+    written = greedy_continuations(model, SOURCES, [()] * 3, eos=END, pad=PAD, min_tokens=7, max_tokens=7)
 
     assert [len(text) for text in written] == [7, 7, 7]

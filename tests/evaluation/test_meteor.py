@@ -5,8 +5,8 @@ import nltk
 import pytest
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.meteor import meteor_rows
-from understudy.evaluation.metrics import tally
+from understudy.evaluation.meteor import meteor_statistics
+from understudy.evaluation.metrics import METRICS, MetricContext
 from understudy.records import Prediction
 
 
@@ -20,7 +20,7 @@ class NoSynonyms:
 
 def meteor(text: str, *references: str) -> float:
     """One prediction without synonyms, in percent."""
-    row_D = meteor_rows([Prediction("0", "", references, text)], synonyms=NoSynonyms())[0]
+    row_D = meteor_statistics([Prediction("0", "", references, text)], synonyms=NoSynonyms())[0]
     assert row_D[1] == 1
     return float(row_D[0])
 
@@ -53,11 +53,13 @@ def test_the_best_reference_counts() -> None:
 
 
 def test_missing_synonyms_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says how to get WordNet."""
+    """The message gives the commands that install WordNet."""
     monkeypatch.setattr(nltk.data, "path", [])
 
-    with pytest.raises(EvaluationError, match=r"WordNet, which is not on this machine; run .*nltk\.downloader wordnet"):
-        tally("meteor", [Prediction("0", "", ("a",), "a")])
+    with pytest.raises(
+        EvaluationError, match=r"WordNet, which are not on this machine; run .*nltk\.downloader wordnet"
+    ):
+        METRICS["meteor"].prepare(MetricContext())
 
 
 def test_a_missing_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,4 +67,4 @@ def test_a_missing_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nltk.corpus", None)
 
     with pytest.raises(EvaluationError, match=r"pip install 'understudy\[meteor\]'"):
-        tally("meteor", [Prediction("0", "", ("a",), "a")])
+        METRICS["meteor"].prepare(MetricContext())

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
+from tests.evaluation.tallied import tallied
 
 from understudy.evaluation.bootstrap import resample_weights
-from understudy.evaluation.metrics import tally
 from understudy.records import Prediction
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ",", "running", "very", "cold", ".", "Rain", "snow", "7", "12", "Café")
@@ -29,7 +29,7 @@ def some_predictions(
 
 
 def for_sacrebleu(predictions: Sequence[Prediction]) -> tuple[list[str], list[list[str | None]]]:
-    """TokenArrays, and one list of references per slot with None where an example has fewer."""
+    """Texts, and one list of references per slot with None where an example has fewer."""
     most = max(len(prediction.references) for prediction in predictions)
     references = [
         [(*prediction.references, *[None] * most)[slot] for prediction in predictions] for slot in range(most)
@@ -47,20 +47,20 @@ def test_scores_are_those_of_sacrebleu(
     predictions = some_predictions(count, seed=seed)
     expected = reference(*for_sacrebleu(predictions)).score
 
-    assert tally(name, predictions).value() == pytest.approx(expected, rel=1e-12)
+    assert tallied(name, predictions).value() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("name", "reference"), [("bleu", sacrebleu.corpus_bleu), ("chrf", sacrebleu.corpus_chrf)])
 def test_resamples_score_as_if_they_were_corpora(
     name: str, reference: Callable[..., sacrebleu.metrics.base.Score]
 ) -> None:
-    """Weighing rows gives what sacrebleu says about a corpus with examples repeated and left out."""
+    """Weighted rows give sacrebleu's score of a corpus with examples repeated and left out."""
     predictions = some_predictions(6, seed=7, words=(0, 6))
     weights_RN = resample_weights(6, resamples=20, seed=0)
     drawn = [[predictions[index] for index in np.repeat(np.arange(6), weights_N)] for weights_N in weights_RN]
     expected_R = [reference(*for_sacrebleu(corpus)).score for corpus in drawn]
 
-    np.testing.assert_allclose(tally(name, predictions).scores(weights_RN), expected_R, rtol=1e-12)
+    np.testing.assert_allclose(tallied(name, predictions).scores(weights_RN), expected_R, rtol=1e-12)
 
 
 @pytest.mark.parametrize("text", ["", "cat", "a cat", "the cat sat on", "snow snow snow snow snow"])
@@ -69,7 +69,7 @@ def test_bleu_of_short_texts_is_that_of_sacrebleu(text: str) -> None:
     prediction = Prediction("0", "", ("the cat sat on a mat", "a cat"), text)
     expected = sacrebleu.corpus_bleu([text], [["the cat sat on a mat"], ["a cat"]]).score
 
-    assert tally("bleu", [prediction]).value() == pytest.approx(expected, rel=1e-12)
+    assert tallied("bleu", [prediction]).value() == pytest.approx(expected, rel=1e-12)
 
 
 def test_chrf_of_one_example_is_that_of_a_sentence() -> None:
@@ -77,7 +77,7 @@ def test_chrf_of_one_example_is_that_of_a_sentence() -> None:
     predictions = some_predictions(10, seed=3)
     expected = [sacrebleu.sentence_chrf(prediction.text, prediction.references).score for prediction in predictions]
 
-    np.testing.assert_allclose(tally("chrf", predictions).per_example(), expected, rtol=1e-12)
+    np.testing.assert_allclose(tallied("chrf", predictions).per_example(), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["rouge1", "rouge2", "rougeL"])
@@ -90,19 +90,19 @@ def test_rouge_takes_the_best_reference(kind: str) -> None:
         for prediction in predictions
     ]
 
-    assert tally(kind, predictions).value() == pytest.approx(100 * np.mean(best))
+    assert tallied(kind, predictions).value() == pytest.approx(100 * np.mean(best))
 
 
 def test_rouge_is_the_mean_of_three() -> None:
     """Without a number, ROUGE is the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
     predictions = some_predictions(20, seed=5)
-    three = [tally(kind, predictions).value() for kind in ("rouge1", "rouge2", "rougeL")]
+    three = [tallied(kind, predictions).value() for kind in ("rouge1", "rouge2", "rougeL")]
 
-    assert tally("rouge", predictions).value() == pytest.approx(np.mean(three))
+    assert tallied("rouge", predictions).value() == pytest.approx(np.mean(three))
 
 
 def test_rouge_stems_words() -> None:
     """An inflected word matches its stem."""
     prediction = Prediction("0", "", ("the cats jumped",), "the cat jumps")
 
-    assert tally("rouge1", [prediction]).value() == 100
+    assert tallied("rouge1", [prediction]).value() == 100

@@ -43,13 +43,13 @@ def test_lines_of_another_tool_are_matched_by_order(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """The message says which, and what it may be."""
-    with pytest.raises(EvaluationError, match=r"outputs.jsonl, found no such file; give \*.jsonl or plain text"):
+    """The message names it and the forms it may have."""
+    with pytest.raises(EvaluationError, match=r"outputs.jsonl, and there is no such file; give \*.jsonl or plain text"):
         read_outputs(tmp_path / "outputs.jsonl", EXAMPLES)
 
 
 def test_a_wrong_number_of_lines_is_refused(tmp_path: Path) -> None:
-    """The message says how many were expected and found."""
+    """The message gives the numbers expected and found."""
     with pytest.raises(EvaluationError, match="expected 3 lines, found 2; write one line per example"):
         read_outputs(lines(tmp_path / "outputs.txt", "uno", "due"), EXAMPLES)
 

@@ -6,8 +6,8 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Greedy
 from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
-from understudy.evaluation.greedy import write_on
-from understudy.evaluation.prefixes import finish, opening
+from understudy.evaluation.greedy import greedy_continuations
+from understudy.evaluation.prefixes import complete_prefixes, prefix_of
 from understudy.generation import open_engine
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -38,9 +38,11 @@ def greedy(model: PreTrainedModel) -> list[tuple[int, ...]]:
         return [texts[0].token_ids for texts in engine.generate(SOURCES, Greedy(), max_tokens=LONGEST)]
 
 
-def finished(teacher: PreTrainedModel, openings: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+def finished(teacher: PreTrainedModel, prefixes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """The teacher finishes."""
-    return finish(teacher, sources=SOURCES, openings=openings, end=END, pad=PAD, max_tokens=LONGEST, batch_size=2)
+    return complete_prefixes(
+        teacher, sources=SOURCES, prefixes=prefixes, eos=END, pad=PAD, max_tokens=LONGEST, batch_size=2
+    )
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
@@ -49,23 +51,23 @@ def test_nothing_of_the_student_leaves_the_teachers_text_and_all_of_it_the_stude
     teacher, student = network(architecture, 0), network(architecture, 1)
     written = greedy(student)
 
-    assert finished(teacher, [opening(text, 0) for text in written]) == greedy(teacher)
-    assert finished(teacher, [opening(text, 100) for text in written]) == written
+    assert finished(teacher, [prefix_of(text, 0) for text in written]) == greedy(teacher)
+    assert finished(teacher, [prefix_of(text, 100) for text in written]) == written
     assert written != greedy(teacher)
 
 
 @pytest.mark.parametrize("architecture", ["bart", "gpt2"])
 def test_half_a_text_is_finished_as_if_it_were_alone(architecture: Architecture) -> None:
-    """One source at a time, whatever lengths the other openings have."""
+    """One source at a time, whatever lengths the other prefixes have."""
     teacher = network(architecture, 0)
-    openings = [opening(text, 50) for text in greedy(network(architecture, 1))]
-    openings[1] = (7,)
+    prefixes = [prefix_of(text, 50) for text in greedy(network(architecture, 1))]
+    prefixes[1] = (7,)
     slow = [
-        (*own, *write_on(teacher, [source], [own], end=END, pad=PAD, at_most=LONGEST - len(own))[0])
-        for source, own in zip(SOURCES, openings, strict=True)
+        (*own, *greedy_continuations(teacher, [source], [own], eos=END, pad=PAD, max_tokens=LONGEST - len(own))[0])
+        for source, own in zip(SOURCES, prefixes, strict=True)
     ]
 
-    assert finished(teacher, openings) == slow
+    assert finished(teacher, prefixes) == slow
 
 
 def test_what_has_ended_or_is_full_is_left_as_it_is() -> None:
@@ -75,18 +77,18 @@ def test_what_has_ended_or_is_full_is_left_as_it_is() -> None:
     assert finished(network("bart", 0), [ended, full, ended, full, ended]) == [ended, full, ended, full, ended]
 
 
-def test_openings_are_rounded_down() -> None:
+def test_prefixes_are_rounded_down() -> None:
     """So the end-of-sequence token is not among the first 75 % of even the shortest text."""
-    assert [opening((5, 6, END), percent) for percent in (0, 25, 50, 75, 100)] == [(), (), (5,), (5, 6), (5, 6, END)]
+    assert [prefix_of((5, 6, END), percent) for percent in (0, 25, 50, 75, 100)] == [(), (), (5,), (5, 6), (5, 6, END)]
 
 
 def test_more_than_a_text_is_refused() -> None:
-    """The message says what can be asked for."""
-    with pytest.raises(EvaluationError, match="120 % of a text was asked for; ask for 0 to 100"):
-        opening((1,), 120)
+    """The message gives the valid range."""
+    with pytest.raises(EvaluationError, match="120 % of a text was requested; request 0 to 100"):
+        prefix_of((1,), 120)
 
 
 def test_an_opening_too_few_is_refused() -> None:
     """The message counts both."""
-    with pytest.raises(EvaluationError, match="got 5 sources and 1 openings"):
+    with pytest.raises(EvaluationError, match="got 5 sources and 1 prefixes"):
         finished(network("bart", 0), [()])

@@ -1,15 +1,15 @@
 from dataclasses import dataclass
 
 import pytest
+from tests.evaluation.tallied import tallied
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.metrics import tally
 from understudy.records import Prediction
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a checker says."""
+    """The counts of a checker."""
 
     facts: int
     wrong: int
@@ -26,7 +26,7 @@ def test_errors_are_counted_per_fact_of_the_split() -> None:
     """The rate is all errors over all facts, not the mean of the examples' rates."""
     predictions = [Prediction("0", "abcd", (), "abc"), Prediction("1", "a", (), "xy")]
 
-    result = tally("slot_error_rate", predictions, checker=by_letters)
+    result = tallied("slot_error_rate", predictions, by_letters)
 
     assert result.value() == pytest.approx(100 * (1 + 3) / 5)
     assert not result.higher_is_better
@@ -34,7 +34,7 @@ def test_errors_are_counted_per_fact_of_the_split() -> None:
 
 def test_wrong_facts_are_errors_too() -> None:
     """Wrong, missing and invented facts weigh the same."""
-    result = tally("slot_error_rate", [Prediction("0", "", (), "")], checker=lambda source, text: Checked(10, 1, 2, 4))
+    result = tallied("slot_error_rate", [Prediction("0", "", (), "")], lambda source, text: Checked(10, 1, 2, 4))
 
     assert result.value() == 70
 
@@ -42,4 +42,10 @@ def test_wrong_facts_are_errors_too() -> None:
 def test_sources_without_facts_are_refused() -> None:
     """A rate per fact needs a fact."""
     with pytest.raises(EvaluationError, match="no fact in 1 sources; give it the sources without the prompt"):
-        tally("slot_error_rate", [Prediction("0", "", (), "a")], checker=by_letters)
+        tallied("slot_error_rate", [Prediction("0", "", (), "a")], by_letters)
+
+
+def test_a_checker_without_counts_is_refused() -> None:
+    """The message shows what was returned, and the fields it should have."""
+    with pytest.raises(EvaluationError, match=r"returned 3; return an object with the fields facts, wrong, missing"):
+        tallied("slot_error_rate", [Prediction("0", "", (), "a")], lambda source, text: 3)

@@ -4,12 +4,12 @@ import pytest
 from understudy.errors import EvaluationError
 from understudy.evaluation.tally import Tally, ratio, require_pairs
 
-ROWS_ND = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
+STATISTICS_ND = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
 
 
 def a_tally(metric: str = "bleu", ids: tuple[str, ...] = ("a", "b", "c")) -> Tally:
     """Three examples with two statistics each."""
-    return Tally(metric=metric, ids=ids, rows_ND=ROWS_ND, formula=ratio, signature="")
+    return Tally(metric=metric, ids=ids, statistics_ND=STATISTICS_ND, formula=ratio, signature="")
 
 
 def test_weights_of_one_give_the_value() -> None:
@@ -30,6 +30,6 @@ def test_different_metrics_are_no_pair() -> None:
 
 
 def test_another_order_is_no_pair() -> None:
-    """Rows are paired by position, so the examples must stand in the same order."""
+    """Rows are paired by position, so the examples must have the same order."""
     with pytest.raises(EvaluationError, match="got 3 and 3 examples of which 3 are shared"):
         require_pairs(a_tally(), a_tally(ids=("b", "a", "c")))

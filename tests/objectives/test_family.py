@@ -18,7 +18,7 @@ def _seeded() -> None:
 
 
 def kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:
-    """The sum as it stands in textbooks, on probabilities."""
+    """The textbook sum, on probabilities."""
     return (p_NV * (p_NV.log() - q_NV.log())).sum()
 
 
@@ -52,7 +52,7 @@ def test_it_agrees_with_a_sum_by_hand_in_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_TEACHER)
 def test_its_gradient_agrees_with_finite_differences(name: str) -> None:
-    """A step of the student's logits changes the loss as the gradient says; TAID's target stands still meanwhile."""
+    """A step of the student's logits changes the loss as the gradient predicts; TAID's target is held constant."""
     student_NV, teacher_NV = torch.randn(N, V, requires_grad=True), torch.randn(N, V)
     function, settings = OBJECTIVES[name].function, SETTINGS.get(name, {})
     (gradient,) = torch.autograd.grad(function(student_NV, teacher_NV, **settings), student_NV)

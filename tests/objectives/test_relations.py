@@ -79,7 +79,7 @@ def test_gradient_is_the_slope_of_the_definition(causal: bool) -> None:
 @BOTH_WAYS
 @pytest.mark.parametrize("garbage", [math.inf, math.nan])
 def test_masked_positions_take_no_part(causal: bool, garbage: float) -> None:
-    """Whatever stands there, the values stay as they were and the gradient there is zero."""
+    """Any content there leaves the values unchanged, and the gradient there is zero."""
     student_BTW, teacher_BTW = states()
     expected_B = relation_kl(student_BTW, teacher_BTW, MASK, heads=HEADS, causal=causal)
     student_BTW[~MASK], teacher_BTW[~MASK] = garbage, garbage

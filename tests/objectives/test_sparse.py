@@ -87,7 +87,7 @@ def test_value_and_gradient_agree_with_finite_differences(k: int) -> None:
 
 
 def test_a_rest_below_float32_still_teaches() -> None:
-    """A student that excludes the rest is told to bring it back, with the gradient of dense logits."""
+    """A student that excludes the rest gets the gradient of dense logits, which brings it back."""
     teacher_NV = torch.tensor([[1.0, 0.0]])
     sparse_NV = torch.tensor([[40.0, 0.0]], requires_grad=True)
     dense_NV = sparse_NV.detach().clone().requires_grad_()
@@ -127,7 +127,7 @@ def with_absent(student_NV: Tensor, teacher_NV: Tensor, k: int, more: int) -> tu
     + [(name, {"temperature": 10.0}) for name in ("forward_kl", "reverse_kl", "jsd")],
 )
 def test_absent_entries_belong_to_the_rest(name: str, settings: dict[str, float], k: int, more: int) -> None:
-    """Value and gradient are those of the kept tokens alone, and finite, whatever stands in the absent entries."""
+    """Value and gradient are those of the kept tokens alone, and finite, whatever the absent entries contain."""
     student_NV, teacher_NV = torch.randn(N, V, requires_grad=True), torch.randn(N, V)
     losses = [
         OBJECTIVES[name].function(*bucketed(student_NV, ids_NK, logp_NK), **settings)

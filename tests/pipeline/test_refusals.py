@@ -62,6 +62,6 @@ def test_synonyms_that_are_not_there(tiny: dict[str, Any], tmp_path: Path, monke
     def missing() -> None:
         raise EvaluationError("meteor matches synonyms of WordNet, which is not on this machine")
 
-    monkeypatch.setattr("understudy.pipeline.measure.wordnet", missing)
+    monkeypatch.setattr("understudy.evaluation.meteor.wordnet", missing)
 
     assert "which is not on this machine" in refused(tiny, tmp_path, METEOR)

@@ -1,4 +1,4 @@
-"""Which divergence on the tokens of a text is minimised."""
+"""The section `objective`: the loss on the tokens of a target."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CrossEntropy(Section):
-    """Learn the target's text (Kim & Rush 2016, section 3.2). Works across vocabularies."""
+    """Maximise the likelihood of the target (Kim & Rush 2016, section 3.2). Works across vocabularies."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -24,14 +24,14 @@ class ForwardKL(Section):
 
 
 class ReverseKL(Section):
-    """Match them where the student puts its own probability (Gu et al. 2024)."""
+    """Match them where the student's probability is high (Gu et al. 2024)."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
     temperature: PositiveFloat = 1.0
 
 
 class JSD(Section):
-    """Between the two: near 0 as forward KL, near 1 as reverse KL (Agarwal et al. 2024)."""
+    """Generalised Jensen-Shannon: beta near 0 acts as forward KL, near 1 as reverse KL (Agarwal et al. 2024)."""
 
     kind: Literal["jsd"] = "jsd"
     beta: Share = 0.5
@@ -59,23 +59,33 @@ class SkewReverseKL(Section):
 
 
 class ArgmaxCrossEntropy(Section):
-    """Learn the teacher's most probable token after every prefix (Lin et al. 2020)."""
+    """Cross-entropy on the teacher's most probable token after every prefix (Lin et al. 2020)."""
 
     kind: Literal["argmax_cross_entropy"] = "argmax_cross_entropy"
 
 
 class TAID(Section):
-    """Match a distribution that moves from the student's to the teacher's (Shing et al. 2025)."""
+    """Match an interpolation that moves from the student's to the teacher's distribution (Shing et al. 2025)."""
 
     kind: Literal["taid"] = "taid"
     start: Share = 0.4
-    """Where between the two it begins; it never falls behind a straight line from here to 1."""
+    """Interpolation weight at the start; it never falls below a straight line from here to 1."""
     step: PositiveFloat = 5e-4
-    """The most it moves in one step, when the loss falls fast."""
+    """The largest increase of the weight in one step, reached when the loss falls fast."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
+class Custom(Section):
+    """A function of your own. Imported only with --allow-code."""
+
+    kind: Literal["custom"] = "custom"
+    function: Annotated[str, Field(pattern=r".:\w+$")]
+    """'package.module:function' or 'path/to/file.py:function'; docs/extending.md shows one."""
+    settings: dict[str, float] = Field(default_factory=dict)
+    """Keyword arguments of the function."""
+
+
 AnyObjective = Annotated[
-    CrossEntropy | ForwardKL | ReverseKL | JSD | TVD | SkewKL | SkewReverseKL | ArgmaxCrossEntropy | TAID,
+    CrossEntropy | ForwardKL | ReverseKL | JSD | TVD | SkewKL | SkewReverseKL | ArgmaxCrossEntropy | TAID | Custom,
     Field(discriminator="kind"),
 ]

@@ -1,45 +1,42 @@
-"""What is to be learned: data, prompt, metrics, limits."""
+"""The section `task`: data, prompt, metrics and length limits."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from understudy.config.section import Section, variant_by_key
 from understudy.config.template import Template
 
-MetricName = Literal[
-    "bleu",
-    "chrf",
-    "rouge",
-    "rouge1",
-    "rouge2",
-    "rougeL",
-    "wer",
-    "meteor",
-    "bertscore",
-    "distinct_1",
-    "distinct_2",
-    "slot_error_rate",
-    "nll",
-]
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        msg = f"names {', '.join(repeated)} more than once; name each metric once"
+        raise ValueError(msg)
+    return names
+
+
+MetricNames = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)]
+"""Keys of `METRICS` in evaluation/metrics.py, or 'package.module:object' or 'path/to/file.py:object' for code of your
+own. Names are checked against the table before anything is trained."""
 
 
 class Splits(Section):
     """One file per split: JSONL, JSONL.gz, CSV, TSV or Parquet."""
 
     labeled: Path | None = None
-    """None: no labels at all; a teacher behind an endpoint writes all that is learned."""
+    """None for a task without labels, where an API teacher generates all training targets."""
     unlabeled: Path | None = None
     dev: Path | None = None
     test: Path | None = None
-    """Dev and test may be left out where `held_out` takes them from the unlabelled inputs."""
+    """Dev and test may be omitted where `held_out` takes them from the unlabeled inputs."""
 
 
 class HeldOut(Section):
-    """So many unlabelled inputs become dev and test, drawn by the seed; the teacher writes their references.
+    """Number of unlabeled inputs that become dev and test, drawn by the seed; the teacher generates their references.
 
-    They are taken out of those that `unlabeled_inputs` leaves.
+    They are taken from the inputs that remain after `unlabeled_inputs`.
     """
 
     dev: PositiveInt | None = None
@@ -47,7 +44,7 @@ class HeldOut(Section):
 
 
 class Kd4gen(Section):
-    """One JSON of the form split -> {text: [...], target: [...]}."""
+    """One JSON file of the form split -> {text: [...], target: [...]}."""
 
     kd4gen: Path
 
@@ -57,10 +54,10 @@ def _has(section: object, key: str) -> bool:
 
 
 class Fields(Section):
-    """The names under which the files hold what we call id, source and target."""
+    """The names of the columns that hold id, source and target."""
 
     id: str | None = "id"
-    """Optional in the file; none, or where it is absent: ids are made from split and line."""
+    """Optional in the file. Without it, or with null, ids are made from split and line number."""
     source: str = "source"
     target: str = "target"
     """A text, or a list of texts."""
@@ -69,7 +66,7 @@ class Fields(Section):
 
 
 class HubSplits(Section):
-    """Which split of the data set is what here, or which part of one: `train`, `validation[:5000]`, `train[10000:]`."""
+    """The data set's split for each of ours, or a part of one: `train`, `validation[:5000]`, `train[10000:]`."""
 
     labeled: str
     unlabeled: str | None = None
@@ -78,85 +75,78 @@ class HubSplits(Section):
 
 
 class Hub(Section):
-    """A data set in the layout of the Hugging Face hub. Code that comes with a data set is never run."""
+    """A data set in the layout of the Hugging Face hub. Code in a data set is never run."""
 
     dataset: str
     """A name on the hub, or a local folder."""
     config: str | None = None
-    """Which of its configurations, where it has several."""
+    """The configuration of the data set, where it has several."""
     revision: str | None = None
-    """A branch, a tag or a commit; none: the newest. A stage once made is not made again for a newer one."""
+    """A branch, a tag or a commit; null for the newest. A cached stage is not recomputed for a newer revision."""
     splits: HubSplits
     source: Template
-    """Text with columns in braces: `{document}`, `{answers.text[0]}`; `{document:300 words}` takes the first words."""
+    """Text with columns in braces: `{document}`, `{answers.text[0]}`; `{document:300 words}` is the first 300 words."""
     target: Template
     incomplete: Literal["refuse", "drop"] = "refuse"
-    """What becomes of rows in which a column that is named has nothing."""
+    """Whether to refuse or drop rows in which a named column is empty."""
 
 
-class Forecast(Section):
-    """How much of the embedded task to make: structured weather forecasts -> short bulletins."""
+class ForecastSizes(Section):
+    """Sizes of the embedded task: structured weather forecasts -> short bulletins."""
 
     labeled: PositiveInt = 1500
     unlabeled: PositiveInt = 10000
     dev: PositiveInt = 300
     test: PositiveInt = 500
     references: PositiveInt = 3
-    """Bulletins per dev and test input."""
+    """Reference bulletins per dev and test input."""
 
 
 class BertScore(Section):
-    """The encoder that `bertscore` compares texts with."""
+    """The encoder of metric `bertscore`."""
 
     model: str
     """A checkpoint by hub name, or a local folder."""
     layer: NonNegativeInt | None = None
-    """Which hidden states, 0 being the embeddings; none: the last."""
+    """Index of the hidden states, 0 for the embeddings; null for the last layer."""
 
 
 class Task(Section):
-    """What every task has."""
+    """Settings of every task."""
 
     prompt: str = "{source}"
-    """What the models read; {source} stands for the input."""
-    metrics: tuple[MetricName, ...] = ("bleu", "chrf", "rouge", "nll", "distinct_2")
-    primary_metric: MetricName = "bleu"
-    """Chooses checkpoints and speaks in the verdict."""
+    """The model input as a template; {source} is replaced by the input."""
+    metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
+    primary_metric: str = "bleu"
+    """The metric that chooses checkpoints and decides the verdict; one of `metrics`."""
     bertscore: BertScore | None = None
-    """Asked for by the metric of that name."""
+    """Required by the metric of that name."""
     max_source_tokens: PositiveInt = 256
     max_target_tokens: PositiveInt = 64
     long_sources: Literal["refuse", "drop"] = "refuse"
-    """What becomes of training inputs over the limit. Their end is never cut: it may hold the answer."""
+    """Whether to refuse or drop training inputs over the limit. None is truncated: the end may hold the answer."""
     leaks: Literal["refuse", "drop_from_train", "allow"] = "refuse"
-    """What becomes of training inputs that are also in dev or test."""
+    """Whether to refuse, drop or allow training inputs that are also in dev or test."""
 
     @model_validator(mode="after")
-    def _the_prompt_shows_the_input(self) -> Self:
+    def _prompt_contains_the_source(self) -> Self:
         if "{source}" not in self.prompt:
             msg = f"prompt is {self.prompt!r}, which never shows the input; write {{source}} where it belongs"
             raise ValueError(msg)
         return self
 
-    @model_validator(mode="after")
-    def _bertscore_has_an_encoder(self) -> Self:
-        if "bertscore" in self.metrics and self.bertscore is None:
-            msg = (
-                "metrics asks for bertscore, which compares texts by an encoder, and bertscore.model is not set; set "
-                "it to a checkpoint such as roberta-large, or take the metric out"
-            )
-            raise ValueError(msg)
-        return self
-
 
 class GivenTask(Task):
-    """What tasks have in common whose inputs are read, not made."""
+    """Settings of tasks whose data come from files or the hub."""
 
     labeled_inputs: PositiveInt | None = None
-    """Keep the labels of so many train inputs, drawn by the seed; the rest becomes unlabelled."""
+    """Number of train inputs that keep their labels, drawn by the seed; the others become unlabeled."""
     unlabeled_inputs: PositiveInt | None = None
-    """Teach so many of the unlabelled inputs, drawn by the seed before leaks and limits take some away; a teacher that
-    may see all labels still sees those of the others. None: all."""
+    """Number of unlabeled inputs to use, drawn by the seed before `leaks` and the length limits remove some; null for
+    all. A teacher that trains on all labels still uses those of the others."""
+    checker: str | None = None
+    """Function for metric `slot_error_rate`, as 'package.module:function' or 'path/to/file.py:function': from source
+    and text to counts of facts. Imported only with --allow-code."""
 
 
 class FilesTask(GivenTask):
@@ -169,37 +159,37 @@ class FilesTask(GivenTask):
     fields: Fields = Fields()
     held_out: HeldOut = HeldOut()
     pseudo_references: tuple[Literal["dev", "test"], ...] = ()
-    """Splits compared with what the teacher writes, though there is a file; those held out always are."""
+    """Splits whose references the teacher generates although there is a file; held-out splits always are."""
 
     @property
     def referenced_by_teacher(self) -> tuple[str, ...]:
-        """The splits whose references the teacher writes."""
+        """The splits whose references the teacher generates."""
         return tuple(
             split for split in ("dev", "test") if split in self.pseudo_references or getattr(self.held_out, split)
         )
 
     @property
     def has_labels(self) -> bool:
-        """Whether there is gold to learn from."""
+        """Whether there are gold targets to train on."""
         return not isinstance(self.files, Splits) or self.files.labeled is not None
 
     @model_validator(mode="after")
-    def _every_split_comes_from_one_place(self) -> Self:
+    def _each_split_has_one_origin(self) -> Self:
         given = self.files.model_dump() if isinstance(self.files, Splits) else dict.fromkeys(("dev", "test"), True)
         for split in ("dev", "test"):
             held_out = getattr(self.held_out, split)
             if bool(given[split]) == bool(held_out):
                 found = "both" if held_out else "neither"
                 msg = (
-                    f"{split} comes from a file, files.{split}, or from the unlabelled inputs, held_out.{split}, and "
+                    f"{split} comes from a file, files.{split}, or from the unlabeled inputs, held_out.{split}, and "
                     f"{found} is given; give one of them"
                 )
                 raise ValueError(msg)
         if isinstance(self.files, Kd4gen) and self.fields != Fields():
-            msg = "fields names columns, but a KD4Gen file has names of its own, text and target; leave fields out"
+            msg = "fields names columns, but the columns of a KD4Gen file are always text and target; leave fields out"
             raise ValueError(msg)
         if isinstance(self.files, Splits) and not (self.files.labeled or self.files.unlabeled):
-            msg = "files names neither labeled nor unlabeled, so there is nothing to learn from; name one of them"
+            msg = "files names neither labeled nor unlabeled, so there is nothing to train on; name one of them"
             raise ValueError(msg)
         return self
 
@@ -211,10 +201,10 @@ class HubTask(GivenTask):
 
 
 class ForecastTask(Task):
-    """The embedded task that needs no download."""
+    """The embedded task, which needs no download and has a checker of its own."""
 
-    forecast: Forecast
-    metrics: tuple[MetricName, ...] = ("bleu", "chrf", "rouge", "slot_error_rate", "nll", "distinct_2")
+    forecast: ForecastSizes
+    metrics: MetricNames = ("bleu", "chrf", "rouge", "slot_error_rate", "nll", "distinct_2")
 
 
 AnyTask = Annotated[

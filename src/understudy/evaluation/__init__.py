@@ -1,15 +1,17 @@
-"""How good is it, how sure are we, and what does it cost?
+"""Scores with confidence intervals, efficiency, and diagnostics of teacher and student.
 
-    tally        the sufficient statistics of one system's predictions under one metric
-    metrics      the metrics by name; their mathematics in overlap, edits, meteor, bertscore, diversity and slots
-    likelihood   the negative log-likelihood of gold tokens, as a tally like the others
+    metrics      the metrics by name, and metrics of the user's own code
+    scoring      what a metric is and needs; from a system's outputs to a tally
+    tally        statistics per example; the metrics' mathematics is in overlap (BLEU, chrF, ROUGE), edits (WER),
+                 meteor, bertscore, diversity (distinct n-grams) and slots (slot error rate)
+    likelihood   negative log-likelihood of references under a network, for metric nll
     bootstrap    scores with intervals, paired differences, the share of the gap closed
-    examples     where one system does much better or worse than another
-    predictions  predictions on disk, ours and those that other tools wrote
-    efficiency   latency, throughput and memory, each measurement in a process of its own
-    disagreement what teacher and student say at every position of a text; exposure bias in exposure
-    prefixes     the student begins, the teacher finishes; greedy writes from a prefix on
+    examples     where one system is much better or worse than another
+    predictions  predictions on disk, and outputs of other tools
+    efficiency   latency, throughput and memory, each measurement in its own process (benchmark_process)
+    disagreement divergence of student from teacher at every position of a text; exposure bias in exposure
+    prefixes     the teacher completes prefixes of the student's texts, by greedy decoding
     depths       latency and throughput with fewer layers
 
-Knows no training and no page: a report is made of what this room returns.
+This package does not depend on training or the report.
 """

@@ -1,13 +1,13 @@
 """The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER < workload.json > efficiency.json`.
 
-Started by `efficiency`, which knows why it is a process of its own. Whoever imports this file loads
-torch and every engine.
+Started by `efficiency`, which gives the reason for a separate process. Importing this module loads torch and every
+engine.
 """
 
 import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -17,30 +17,27 @@ import numpy as np
 import psutil
 import torch
 
-from understudy.evaluation.efficiency import Workload
+from understudy.evaluation.efficiency import REPEATS, Clock, Workload
 from understudy.generation import Engine, open_engine
 from understudy.models.checkpoint import disk_bytes, load_network, parameter_count
 from understudy.models.tokenizers import load_tokenizer
 from understudy.records import Efficiency
 
 WARM_UPS = 3
-REPEATS = 3
-
-Clock = Callable[[], float]
 
 
 def latencies_ms(engine: Engine, workload: Workload, *, clock: Clock = perf_counter) -> list[float]:
-    """Milliseconds to answer each of the first sources alone, after a few that are not timed."""
+    """Milliseconds to generate for each of the first sources alone, after a few warm-up calls."""
     chosen = workload.sources[: workload.latency_inputs]
 
-    def answer(source: Sequence[int]) -> float:
+    def generate(source: Sequence[int]) -> float:
         start = clock()
         engine.generate([source], workload.decoding, max_tokens=workload.max_tokens)
         return 1000 * (clock() - start)
 
     for index in range(WARM_UPS):
-        answer(chosen[index % len(chosen)])
-    return [answer(source) for source in chosen]
+        generate(chosen[index % len(chosen)])
+    return [generate(source) for source in chosen]
 
 
 def throughput_per_s(engine: Engine, workload: Workload, *, clock: Clock = perf_counter) -> float:
@@ -50,17 +47,17 @@ def throughput_per_s(engine: Engine, workload: Workload, *, clock: Clock = perf_
         for start in range(0, len(workload.sources), workload.batch_size)
     ]
 
-    def answer_all() -> float:
+    def generate_all() -> float:
         start = clock()
         for batch in batches:
             engine.generate(batch, workload.decoding, max_tokens=workload.max_tokens)
         return clock() - start
 
-    return len(workload.sources) / median(answer_all() for _ in range(REPEATS))
+    return len(workload.sources) / median(generate_all() for _ in range(REPEATS))
 
 
 def measure(folder: Path, workload: Workload) -> Efficiency:
-    """Load the checkpoint, answer the workload and say what it cost; meant for a process that did nothing else."""
+    """The cost of running a checkpoint on a workload; meant for a process that does nothing else."""
     torch.set_num_threads(workload.threads)
     baseline = _memory_in_use(workload.device)
     network = load_network(str(folder)).to(workload.device)
@@ -103,14 +100,14 @@ def _how(engine: str, workload: Workload) -> str:
 
 def _memory_in_use(device: str) -> int:
     if device.startswith("cuda"):
-        # The whole device: torch cannot see what CTranslate2 takes. Both keep what they once took.
+        # The whole device: torch does not see CTranslate2's memory. Both keep memory that they have allocated.
         free, total = torch.cuda.mem_get_info(device)
         return total - free
     return int(psutil.Process().memory_info().rss)
 
 
 def _forget_peak() -> None:
-    """What opening the engine needed (a conversion holds the weights twice) is no cost of running it."""
+    """Reset the peak: the memory to open the engine (a conversion holds the weights twice) is no cost of running it."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -126,5 +123,5 @@ def _peak_memory(device: str) -> int:
 
 if __name__ == "__main__":
     cost = measure(Path(sys.argv[1]), Workload.model_validate_json(sys.stdin.read()))
-    # The last line of what this process says, whatever libraries said before.
+    # The last line of stdout; libraries may have printed before.
     sys.stdout.write(json.dumps(asdict(cost)) + "\n")

@@ -1,7 +1,7 @@
-"""How sure a score is: intervals by resampling examples, paired where systems are compared.
+"""Bootstrap confidence intervals of scores, and paired bootstrap intervals of differences between systems.
 
-A resample draws as many examples as there are, with replacement. Its weights are drawn once per split
-and used for every system and metric, so that two systems always meet the same examples.
+A resample draws as many examples as there are, with replacement. Its weights are drawn once per split and used for
+every system and metric, so that two systems are always compared on the same examples.
 Axes: N examples, R resamples.
 Source: Efron & Tibshirani 1993, chapter 13; Koehn 2004 (W04-3250) for pairs.
 """
@@ -15,12 +15,12 @@ from understudy.evaluation.tally import FloatArray, IntArray, Tally, require_pai
 from understudy.records import Score
 
 TAIL = 0.025
-"""Share of the resamples left out on each side: intervals hold 95 %."""
+"""Share of the resamples outside the interval on each side: intervals are 95 % intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advantage:
-    """By how much one system is better than another: positive is better, also where lower scores are."""
+    """The paired difference of two systems: positive where the first is better, also for metrics to minimise."""
 
     metric: str
     value: float
@@ -29,24 +29,24 @@ class Advantage:
 
     @property
     def clear(self) -> bool:
-        """The interval does not hold zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class GapClosed:
-    """The share of the way from the fine-tuned student to the teacher: 0 no way, 1 all of it."""
+    """The share of the gap between fine-tuned student and teacher: 0 for no gain, 1 for the teacher's score."""
 
     metric: str
     value: float | None
     low: float | None
     high: float | None
     note: str = ""
-    """Why there is no share to tell; empty where there is one."""
+    """The reason why there is no share; empty where there is one."""
 
 
 def resample_weights(examples: int, *, resamples: int = 1000, seed: int) -> IntArray:
-    """How often each example is drawn in each resample, (R, N); every row sums to N."""
+    """The number of times each example is drawn in each resample, (R, N); every row sums to N."""
     rng = np.random.default_rng(seed)
     drawn_RN = rng.integers(examples, size=(resamples, examples))
     return np.stack([np.bincount(drawn_N, minlength=examples) for drawn_N in drawn_RN])
@@ -66,10 +66,10 @@ def score(tally: Tally, weights_RN: IntArray) -> Score:
 
 
 def advantage(better: Tally, other: Tally, weights_RN: IntArray) -> Advantage:
-    """By how much one system is better than another, in the metric's unit, with its paired 95 % interval.
+    """The paired difference of two systems, in the metric's unit, with its 95 % interval; positive is better.
 
     Args:
-        better: the system whose advantage is asked for; a negative answer says it has none.
+        better: the first system; the result is negative where it is worse.
         other: the system it is compared with, on the same examples.
         weights_RN: from `resample_weights`, the same for both.
 
@@ -77,7 +77,7 @@ def advantage(better: Tally, other: Tally, weights_RN: IntArray) -> Advantage:
         EvaluationError: if metric or examples differ.
     """
     require_pairs(better, other)
-    low, high = _interval(_lead(better, other, weights_RN))
+    low, high = _interval(_difference(better, other, weights_RN))
     sign = 1 if better.higher_is_better else -1
     return Advantage(better.metric, sign * (better.value() - other.value()), low, high)
 
@@ -87,13 +87,14 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
 
         share = (distilled − fine-tuned) / (teacher − fine-tuned)
 
-    No number is given where the teacher does not clearly lead: a share of nothing means nothing. Nor where systems
-    count in units of their own: per token of another tokenizer, the same likelihood is another number.
+    There is no share where the teacher is not clearly better than the fine-tuned student: a share of a gap that may be
+    zero is meaningless. There is none either where the systems count different units: with another tokenizer the same
+    likelihood is another number per token.
 
     Args:
-        teacher: the upper end.
-        fine_tuned: the student trained on gold targets only, the lower end.
-        distilled: the student in question.
+        teacher: the upper end of the gap.
+        fine_tuned: the student trained on gold targets only, the lower end of the gap.
+        distilled: the student whose share is computed.
         weights_RN: from `resample_weights`, the same for all three.
 
     Raises:
@@ -102,20 +103,20 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
     require_pairs(teacher, fine_tuned, distilled)
     if any(not _same_units(teacher, student) for student in (fine_tuned, distilled)):
         note = (
-            f"{teacher.metric} is a mean over tokens, and the systems cut the same targets into different ones: "
-            "there is no gap between such means"
+            f"{teacher.metric} is a mean over tokens, and the systems tokenize the same targets differently, so their "
+            "means cannot be compared"
         )
         return GapClosed(teacher.metric, None, None, None, note)
     gap = advantage(teacher, fine_tuned, weights_RN)
     if gap.low <= 0:
         note = (
-            f"on {gap.metric} the teacher is not clearly better than the fine-tuned student: it leads by "
-            f"{gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}], and a share of such a gap means nothing"
+            f"on {gap.metric} the teacher is not clearly better than the fine-tuned student: the difference is "
+            f"{gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}], and a share of such a gap is meaningless"
         )
         return GapClosed(gap.metric, None, None, None, note)
-    gap_R, gain_R = _lead(teacher, fine_tuned, weights_RN), _lead(distilled, fine_tuned, weights_RN)
-    # Where a resample turns the gap around its share is unknown, so it counts against both ends. The gap's
-    # own interval holds fewer such resamples than lie beyond either end, hence both ends stay finite.
+    gap_R, gain_R = _difference(teacher, fine_tuned, weights_RN), _difference(distilled, fine_tuned, weights_RN)
+    # Where a resample reverses the gap its share is undefined, so it counts against both ends. The gap's own interval
+    # excludes more resamples at each end than there are such resamples, so both ends stay finite.
     low_R, high_R = np.full_like(gap_R, -np.inf), np.full_like(gap_R, np.inf)
     for share_R in (low_R, high_R):
         np.divide(gain_R, gap_R, out=share_R, where=gap_R > 0)
@@ -130,20 +131,20 @@ def _same_units(one: Tally, other: Tally) -> bool:
 def _resampled(tally: Tally, weights_RN: IntArray) -> FloatArray:
     if weights_RN.shape[1] != len(tally.ids):
         raise EvaluationError(
-            f"the resamples weigh {weights_RN.shape[1]} examples, the tally of {tally.metric} has "
+            f"the resamples have weights for {weights_RN.shape[1]} examples, the tally of {tally.metric} has "
             f"{len(tally.ids)}; draw them with resample_weights({len(tally.ids)}, ...)"
         )
     return tally.scores(weights_RN)
 
 
-def _lead(one: Tally, other: Tally, weights_RN: IntArray) -> FloatArray:
-    """By how much the one is better in each resample, (R,)."""
-    ahead_R = _resampled(one, weights_RN) - _resampled(other, weights_RN)
-    return ahead_R if one.higher_is_better else -ahead_R
+def _difference(one: Tally, other: Tally, weights_RN: IntArray) -> FloatArray:
+    """The difference in each resample, (R,); positive where `one` is better."""
+    difference_R = _resampled(one, weights_RN) - _resampled(other, weights_RN)
+    return difference_R if one.higher_is_better else -difference_R
 
 
 def _interval(scores_R: FloatArray) -> tuple[float, float]:
-    """Rounded outwards to scores that occurred, so that infinite ones are never averaged with finite ones."""
+    """Percentiles rounded outwards to scores that occurred, so that infinite and finite scores are never averaged."""
     return (
         float(np.quantile(scores_R, TAIL, method="lower")),
         float(np.quantile(scores_R, 1 - TAIL, method="higher")),

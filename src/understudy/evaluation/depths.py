@@ -1,11 +1,11 @@
-"""What a network costs with fewer layers, at several lengths of its output: does encoder or decoder take the time?
+"""Latency and throughput of a network with fewer layers, at several output lengths: encoder or decoder cost?
 
-In this process and with `generate` of transformers, so the numbers are to be compared with each other, not with
-those of `efficiency`.
+Measured in this process and with `generate` of transformers, so compare these numbers with each other, not with those
+of `efficiency`.
 Source: Calderon et al. 2023, Fig. 3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -14,52 +14,49 @@ from time import perf_counter
 from transformers import PreTrainedModel
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.greedy import write_on
+from understudy.evaluation.efficiency import REPEATS, Clock
+from understudy.evaluation.greedy import greedy_continuations
 from understudy.models.prune import FAMILIES, prune
 from understudy.progress import NO_PROGRESS, ProgressCallback
-
-REPEATS = 3
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class DepthCost:
-    """One depth at one length."""
+    """Latency and throughput at one depth and one output length."""
 
     encoder_layers: int | None
-    """None: the network has no encoder."""
+    """None for a network without an encoder."""
     decoder_layers: int
     tokens: int
-    """Of every output."""
+    """Length of every output."""
     latency_ms: float
     """Median over inputs, one at a time."""
     throughput_per_s: float
     """Outputs per second with all inputs in one batch, the median of three passes."""
 
 
-def layers_of(network: PreTrainedModel) -> dict[str, int]:
-    """How many layers the encoder (where there is one) and the decoder have.
+def layer_counts(network: PreTrainedModel) -> dict[str, int]:
+    """The number of layers of the encoder, where there is one, and of the decoder.
 
     Raises:
-        EvaluationError: for a family whose layers are not known by name.
+        EvaluationError: for a model family without an entry in `FAMILIES`.
     """
     family: Mapping[str, tuple[str, str]] | None = FAMILIES.get(network.config.model_type)
     if family is None:
         raise EvaluationError(
-            f"depths were asked of a {network.config.model_type!r} network, whose layers are not known by name; "
-            f"use one of {', '.join(FAMILIES)}, or leave the depths out"
+            f"the cost by depth was requested for a network of type {network.config.model_type!r}, whose layers cannot "
+            f"be found; known types: {', '.join(FAMILIES)}; use one of these, or leave the depths out"
         )
     return {part: int(getattr(network.config, count)) for part, (_, count) in family.items()}
 
 
-def thinner(layers: Mapping[str, int]) -> list[dict[str, int]]:
-    """The depths worth comparing: all layers, then half and one of the decoder's, then of the encoder's."""
+def reduced_depths(layers: Mapping[str, int]) -> list[dict[str, int]]:
+    """The depths to compare: all layers, then half and one of the decoder's, then half and one of the encoder's."""
     depths = [dict(layers)]
     for part in ("decoder", "encoder"):
         if part in layers:
             depths += [{**layers, part: kept} for kept in (layers[part] // 2, 1) if kept]
-    return [depth for place, depth in enumerate(depths) if depth not in depths[:place]]
+    return [depth for index, depth in enumerate(depths) if depth not in depths[:index]]
 
 
 def cost_by_depth(
@@ -68,52 +65,53 @@ def cost_by_depth(
     depths: Iterable[Mapping[str, int]],
     lengths: Sequence[int],
     sources: Sequence[Sequence[int]],
-    end: int,
+    eos: int,
     pad: int,
     clock: Clock = perf_counter,
-    advance: ProgressCallback = NO_PROGRESS,
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> list[DepthCost]:
     """Latency and throughput of a network pruned to several depths, for outputs of exactly several lengths.
 
-    What is written means nothing, for nothing was trained after pruning; the time it takes does not depend on it.
+    The generated text is meaningless, because the pruned networks are not trained; the time does not depend on it.
 
     Args:
-        network: of a family in `models.prune.FAMILIES`; left as it was.
-        depths: layers to keep, as `layers_of` names them.
-        lengths: tokens of every output; the network must have so many positions.
+        network: of a family in `models.prune.FAMILIES`; not changed.
+        depths: layers to keep, in the form of `layer_counts`.
+        lengths: output lengths in tokens; the network must have as many positions.
         sources: a few real inputs as token ids.
-        end: the end-of-sequence id, forbidden before the length is reached.
+        eos: the end-of-sequence id, forbidden before the length is reached.
         pad: fills up sources; masked.
-        clock: tells seconds.
-        advance: told of every depth at every length.
+        clock: returns the time in seconds.
+        progress: called with 1 after every depth and length.
 
     Raises:
         EvaluationError: if there are no sources or no lengths, or a length is below 1.
-        ModelError: for layers the network does not have.
+        ModelError: for layers that the network does not have.
     """
     if not sources or min(lengths, default=0) < 1:
         raise EvaluationError(
             f"a measurement needs at least one source and lengths of at least 1 token, got {len(sources)} sources and "
-            f"the lengths {list(lengths)}; give some"
+            f"the lengths {list(lengths)}; give at least one of each"
         )
     costs = []
     for depth in depths:
         pruned = prune(network, encoder_layers=depth.get("encoder"), decoder_layers=depth["decoder"])
         for tokens in lengths:
-            write = partial(_seconds, pruned, tokens=tokens, end=end, pad=pad, clock=clock)
-            write(sources[:1])  # the first call of a shape pays for memory
-            latency = median(write([source]) for source in sources)
-            together = median(write(sources) for _ in range(REPEATS))
+            seconds = partial(_seconds, pruned, tokens=tokens, eos=eos, pad=pad, clock=clock)
+            seconds(sources[:1])  # warm-up: the first call with a shape allocates memory
+            latency = median(seconds([source]) for source in sources)
+            batch = median(seconds(sources) for _ in range(REPEATS))
             costs.append(
-                DepthCost(depth.get("encoder"), depth["decoder"], tokens, 1000 * latency, len(sources) / together)
+                DepthCost(depth.get("encoder"), depth["decoder"], tokens, 1000 * latency, len(sources) / batch)
             )
-            advance(1)
+            progress(1)
     return costs
 
 
 def _seconds(
-    network: PreTrainedModel, sources: Sequence[Sequence[int]], *, tokens: int, end: int, pad: int, clock: Clock
+    network: PreTrainedModel, sources: Sequence[Sequence[int]], *, tokens: int, eos: int, pad: int, clock: Clock
 ) -> float:
     start = clock()
-    write_on(network, sources, [()] * len(sources), end=end, pad=pad, at_least=tokens, at_most=tokens)
+    no_prefix: list[tuple[int, ...]] = [()] * len(sources)
+    greedy_continuations(network, sources, no_prefix, eos=eos, pad=pad, min_tokens=tokens, max_tokens=tokens)
     return clock() - start

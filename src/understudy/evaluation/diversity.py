@@ -1,4 +1,4 @@
-"""Diversity of what a system writes: the share of n-grams that are distinct. Reads no references.
+"""Diversity of a system's texts: the share of n-grams that are distinct. It needs no references.
 
 Axes: N examples, D statistics.
 """
@@ -13,14 +13,14 @@ from understudy.evaluation.tally import FloatArray
 from understudy.records import Prediction
 
 
-def distinct_rows(predictions: Sequence[Prediction], *, order: int) -> FloatArray:
-    """An example's share of the corpus's distinct n-grams, times 100, and its n-grams, (N, 2).
+def distinct_statistics(predictions: Sequence[Prediction], *, order: int) -> FloatArray:
+    """An example's share of the corpus's distinct n-grams, times 100, and its number of n-grams, (N, 2).
 
-    Distinct-n is the number of different n-grams over the number of all n-grams, which is no sum over
-    examples: a resample repeats some and so holds fewer different n-grams than any real corpus of its
-    size; its plain bootstrap interval lies below the value. These rows are the delete-one linearisation:
-    an example is credited with the n-grams nobody else wrote, and with an equal part of the rest. The sum
-    is exact, and resampling gives the jackknife's variance.
+    Distinct-n is the number of different n-grams divided by the number of all n-grams. It is no sum over examples: a
+    resample repeats some examples and therefore has fewer different n-grams than a real corpus of its size, and the
+    plain bootstrap interval lies below the value. These statistics are the delete-one linearisation: an example is
+    credited with the n-grams that occur in no other example, and with an equal part of the rest. The sum is exact, and
+    resampling gives the jackknife's variance.
 
     Args:
         predictions: texts are tokenised as for BLEU (13a), case is kept.
@@ -30,10 +30,10 @@ def distinct_rows(predictions: Sequence[Prediction], *, order: int) -> FloatArra
     """
     tokenize = Tokenizer13a()
     ngrams = [_ngrams(tokenize(prediction.text).split(), order) for prediction in predictions]
-    writers = Counter(ngram for own in ngrams for ngram in set(own))
-    alone_N = np.array([sum(writers[ngram] == 1 for ngram in set(own)) for own in ngrams], dtype=np.float64)
-    shared = (len(writers) - alone_N.sum()) / len(predictions)
-    return np.stack([100 * (alone_N + shared), [len(own) for own in ngrams]], axis=1)
+    examples_with = Counter(ngram for own in ngrams for ngram in set(own))
+    unique_N = np.array([sum(examples_with[ngram] == 1 for ngram in set(own)) for own in ngrams], dtype=np.float64)
+    shared = (len(examples_with) - unique_N.sum()) / len(predictions)
+    return np.stack([100 * (unique_N + shared), [len(own) for own in ngrams]], axis=1)
 
 
 def _ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:

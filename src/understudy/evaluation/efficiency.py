@@ -1,14 +1,14 @@
-"""What systems cost to run: each measurement in a fresh process, all systems in turn.
+"""Latency, throughput and memory of systems: each measurement in a fresh process, all systems in turn.
 
-A process that has held one model keeps its memory, threads and caches; only a new one measures the next
-model alone. What happens inside that process is in `measure`, which this file starts but never imports.
+A process that has held one model keeps its memory, threads and caches; only a new one measures the next model alone.
+That process runs `benchmark_process`, which this module starts but does not import.
 """
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,10 +20,14 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Efficiency
 
 CHILD = "understudy.evaluation.benchmark_process"
+REPEATS = 3
+"""Passes over all inputs of which throughput is the median."""
+Clock = Callable[[], float]
+"""Returns the time in seconds."""
 
 
 class Workload(Section):
-    """The order to the measuring process: what to write, and with which means."""
+    """The input of the measuring process: what to generate, and how."""
 
     sources: tuple[tuple[int, ...], ...]
     """Token ids of real sources."""
@@ -33,7 +37,7 @@ class Workload(Section):
     batch_size: int = 32
     """Sources per call when throughput is measured."""
     latency_inputs: int = 64
-    """So many sources are also written one at a time."""
+    """Number of sources that are also generated one at a time, for latency."""
     threads: int = 1
     device: str = "cpu"
 
@@ -43,10 +47,10 @@ def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
 
     Args:
         folder: network and tokenizer in Hugging Face's form.
-        workload: real sources and how to answer them; the same for all systems one compares.
+        workload: real sources and generation settings; the same for all systems that are compared.
 
     Raises:
-        EvaluationError: if there is nothing to measure, or the process fails; with the last line it wrote.
+        EvaluationError: if there is nothing to measure, or the process fails; with the last line of its stderr.
     """
     _require_work(workload)
     done = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
@@ -55,14 +59,14 @@ def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
         capture_output=True,
         text=True,
         check=False,
-        # Thread pools are sized when the libraries load, before the child could say a word.
+        # Thread pools are sized when the libraries load, before any code of the child runs.
         env={**os.environ, "OMP_NUM_THREADS": str(workload.threads)},
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise EvaluationError(
             f"measuring {folder} with engine {workload.engine!r} on {workload.device} failed with exit status "
-            f"{done.returncode}: {last}; mend this, or measure with another engine"
+            f"{done.returncode}: {last}; fix this, or measure with another engine"
         )
     return Efficiency(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -76,14 +80,14 @@ def measure_all(
 ) -> dict[str, Efficiency]:
     """The cost of several checkpoints, each measured once per round, A B C A B C; medians over rounds.
 
-    The speed of a machine drifts: systems measured one after the other would differ by the hour, systems
-    measured in turn share the drift, and their ratios hold.
+    The speed of a machine drifts. Systems measured in turn share the drift, so their ratios are comparable; systems
+    measured one after the other are not.
 
     Args:
         folders: name of each system -> its checkpoint.
         workloads: name of each system -> the same inputs for all, as token ids of its own.
         rounds: an odd number makes every median a measured value.
-        advance: told of every system that was measured, once per round.
+        advance: called with 1 and the system's name after every measurement.
 
     Raises:
         EvaluationError: as `measure_efficiency`.

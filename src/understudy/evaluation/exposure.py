@@ -1,6 +1,6 @@
 """Exposure bias: how much worse the student imitates the teacher on its own prefixes than on the teacher's.
 
-Made of the divergences that `disagreement` measures; knows no networks.
+Computed from the divergences that `disagreement` measures. This module does not depend on networks.
 Axes: N sources, L positions, R resamples, T tokens of a text.
 Source: Arora et al. 2022 (arXiv:2204.01171), section 3.
 """
@@ -14,16 +14,16 @@ from understudy.errors import EvaluationError
 from understudy.evaluation.bootstrap import TAIL
 from understudy.evaluation.tally import FloatArray, IntArray
 
-REACHED = 0.25
-"""The curve ends where fewer than this share of either writer's texts go on: their mean would be of a few texts."""
+MIN_SHARE = 0.25
+"""The curve ends where fewer than this share of either model's texts continue: a mean over few texts is noise."""
 
-TokenArrays = Sequence[Sequence[FloatArray]]
+TokenDivergences = Sequence[Sequence[FloatArray]]
 """For each source its texts; each text as the divergence in nats at each of its tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExposureCurve:
-    """The excess accumulated error up to each length 1..L, in percent, with 95 % intervals; and what it is made of."""
+    """The excess accumulated error up to each length 1..L, in percent, with 95 % intervals, and its two parts."""
 
     excess_L: FloatArray
     low_L: FloatArray
@@ -31,32 +31,33 @@ class ExposureCurve:
     on_student_L: FloatArray
     """Mean divergence at each position of the student's texts, in nats."""
     on_teacher_L: FloatArray
-    """The same of the teacher's texts."""
+    """The same for the teacher's texts."""
 
 
 def exposure_curve(
-    on_student: TokenArrays, on_teacher: TokenArrays, weights_RN: IntArray, *, reached: float = REACHED
+    on_student: TokenDivergences, on_teacher: TokenDivergences, weights_RN: IntArray, *, min_share: float = MIN_SHARE
 ) -> ExposureCurve:
     """The excess accumulated error of a student, as a curve over the length.
 
         R(l) = Σ_{t≤l} E_{prefix ~ q} KL(p || q),   l·ε(l) = Σ_{t≤l} E_{prefix ~ p} KL(p || q)
         ExAccErr(l) = 100 · (R(l) − l·ε(l)) / (l·ε(l))
 
-    0: the student's own prefixes cost nothing extra; 100: twice the error. Negative where the student's prefixes are
-    easier than the teacher's. 0 where the student is the teacher.
+    At 0 the student's own prefixes cause no extra error, at 100 twice the error. It is negative where the student's
+    prefixes are easier than the teacher's, and 0 where student and teacher are the same network.
 
     The expectation at position t is over prefixes that exist: the mean over the texts that have a token t (the
-    end-of-sequence token is one), so a text that ended earlier is no prefix, rather than one without error. A resample
-    without any such text keeps the mean of all.
+    end-of-sequence token is one). A text that ended earlier is left out; it does not count as a prefix without error.
+    A resample without any such text uses the mean over all texts.
 
     Args:
-        on_student: divergences on texts sampled from the student at temperature 1, uncut; of each source at least one.
+        on_student: divergences on texts sampled from the student at temperature 1 without top-k or top-p truncation,
+            at least one text per source.
         on_teacher: the same on texts sampled from the teacher, for the same sources in the same order.
         weights_RN: how often each source is drawn in each resample, from `resample_weights`.
-        reached: share of both writers' texts that must have a position for the curve to reach it.
+        min_share: share of both models' texts that must have a position for the curve to include it.
 
     Raises:
-        EvaluationError: if there are no sources, or the three arguments are not of the same ones.
+        EvaluationError: if there are no sources, or the three arguments have different ones.
     """
     sources = weights_RN.shape[1]
     if not len(on_student) == len(on_teacher) == sources > 0:
@@ -64,9 +65,9 @@ def exposure_curve(
             f"exposure bias compares the student's and the teacher's texts for the same sources, got {len(on_student)} "
             f"and {len(on_teacher)} sources and resamples of {sources}; give all three the same sources, at least 1"
         )
-    length = min(_length(texts, reached) for texts in (on_student, on_teacher))
-    everything_RN = np.concatenate([np.ones((1, sources), dtype=np.int64), weights_RN])
-    student_RL, teacher_RL = (_means(texts, everything_RN, length) for texts in (on_student, on_teacher))
+    length = min(_length(texts, min_share) for texts in (on_student, on_teacher))
+    with_all_RN = np.concatenate([np.ones((1, sources), dtype=np.int64), weights_RN])
+    student_RL, teacher_RL = (_means(texts, with_all_RN, length) for texts in (on_student, on_teacher))
     accumulated_RL, expected_RL = student_RL.cumsum(axis=1), teacher_RL.cumsum(axis=1)
     excess_RL = np.zeros_like(accumulated_RL)
     np.divide(100 * (accumulated_RL - expected_RL), expected_RL, out=excess_RL, where=expected_RL > 0)
@@ -79,27 +80,27 @@ def exposure_curve(
     )
 
 
-def by_position(texts: TokenArrays, *, reached: float = REACHED) -> FloatArray:
-    """The mean over texts of what was measured at each position, (L,), for as long as enough texts go on."""
+def mean_by_position(texts: TokenDivergences, *, min_share: float = MIN_SHARE) -> FloatArray:
+    """The mean over texts of the values at each position, (L,), up to the last position that enough texts have."""
     weights_RN = np.ones((1, len(texts)), dtype=np.int64)
-    mean_L: FloatArray = _means(texts, weights_RN, _length(texts, reached))[0]
+    mean_L: FloatArray = _means(texts, weights_RN, _length(texts, min_share))[0]
     return mean_L
 
 
-def _length(texts: TokenArrays, reached: float) -> int:
+def _length(texts: TokenDivergences, min_share: float) -> int:
     """The last position that enough texts have."""
     lengths = sorted((len(text) for of_source in texts for text in of_source), reverse=True)
-    return lengths[max(1, int(np.ceil(reached * len(lengths)))) - 1]
+    return lengths[max(1, int(np.ceil(min_share * len(lengths)))) - 1]
 
 
-def _means(texts: TokenArrays, weights_RN: IntArray, length: int) -> FloatArray:
+def _means(texts: TokenDivergences, weights_RN: IntArray, length: int) -> FloatArray:
     """The mean at each position over the texts that have it, for each resample, (R, L)."""
     sums_NL, counts_NL = np.zeros((len(texts), length)), np.zeros((len(texts), length))
     for sums_L, counts_L, of_source in zip(sums_NL, counts_NL, texts, strict=True):
         for text_T in of_source:
-            known_T = text_T[:length]
-            sums_L[: len(known_T)] += known_T
-            counts_L[: len(known_T)] += 1
+            included_T = text_T[:length]
+            sums_L[: len(included_T)] += included_T
+            counts_L[: len(included_T)] += 1
     drawn_RL = weights_RN @ counts_NL
     of_all_RL = np.repeat((sums_NL.sum(axis=0) / counts_NL.sum(axis=0))[None], len(weights_RN), axis=0)
     means_RL: FloatArray = np.divide(weights_RN @ sums_NL, drawn_RL, out=of_all_RL, where=drawn_RL > 0)

@@ -1,10 +1,10 @@
-"""How probable a network finds the gold targets: rows of nats and tokens, which `metrics` makes a tally of.
+"""Negative log-likelihood of target tokens under a network: nats and token counts, the statistics of metric `nll`.
 
-The model is a function from a batch to logits; which model, and on which device, the caller has decided.
+The network is a function from a batch to logits; the caller chooses the model and the device.
 Axes: B examples, S source positions, T target positions, V vocabulary, N target tokens of a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.tally import FloatArray
+from understudy.evaluation.scoring import Metric, SystemOutputs
+from understudy.evaluation.tally import FloatArray, ratio
 from understudy.models.forward import padded
 
 
-class TargetLogits(Protocol):
+class TargetLogitsFunction(Protocol):
     """Logits at the true positions of the target mask, row by row; each predicts the token at its position."""
 
     def __call__(
@@ -32,8 +33,8 @@ class TargetLogits(Protocol):
         """Logits, (N, V)."""
 
 
-def likelihood_rows(
-    target_logits: TargetLogits,
+def likelihood_statistics(
+    target_logits: TargetLogitsFunction,
     *,
     ids: Sequence[str],
     sources: Sequence[Sequence[int]],
@@ -41,45 +42,54 @@ def likelihood_rows(
     batch_size: int = 16,
     device: str | torch.device = "cpu",
 ) -> FloatArray:
-    """Each target's negative log-likelihood in nats and its tokens, (N, 2).
+    """Each target's negative log-likelihood in nats and its number of tokens, (N, 2).
 
     Args:
         target_logits: a model in evaluation mode, bound to its `target_logits` function.
-        ids: names of the examples.
-        sources: token ids of each source, as the model reads them.
-        targets: token ids of each target, none of them empty; the end-of-sequence id is scored if it is there.
+        ids: names of the examples, for error messages.
+        sources: token ids of each source in the model's vocabulary.
+        targets: token ids of each target, none of them empty; an end-of-sequence id counts like any token.
         batch_size: examples of similar length per call; changes speed and memory, not the value.
-        device: where the batches go.
+        device: of the batches.
 
     Raises:
         EvaluationError: if there are no examples, the three lists differ in length, or a target is empty.
     """
     _require_targets(ids, sources, targets)
-    rows_ND = np.empty((len(targets), 2))
+    statistics_ND = np.empty((len(targets), 2))
     order = sorted(range(len(targets)), key=lambda index: (len(targets[index]), len(sources[index])))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        rows_ND[chosen] = _batch_rows(
-            target_logits, [sources[index] for index in chosen], [targets[index] for index in chosen], device
-        )
-    return rows_ND
+        own = [targets[index] for index in chosen]
+        logits_NV = logits_at_targets(target_logits, [sources[index] for index in chosen], own, device)
+        statistics_ND[chosen] = _nats_and_tokens(logits_NV, own)
+    return statistics_ND
 
 
-def _batch_rows(
-    target_logits: TargetLogits, sources: list[Sequence[int]], targets: list[Sequence[int]], device: str | torch.device
-) -> FloatArray:
+def logits_at_targets(
+    target_logits: TargetLogitsFunction,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    device: str | torch.device,
+) -> Tensor:
+    """Logits NV at every token of the targets, in order, for one target per source; without gradients."""
     source_ids_SL, source_mask_SL = (ids.to(device) for ids in padded(sources))
     target_ids_BT, target_mask_BT = (ids.to(device) for ids in padded(targets))
     with torch.inference_mode():
-        logits_NV = target_logits(
+        return target_logits(
             source_ids_SL=source_ids_SL,
             source_mask_SL=source_mask_SL,
             source_of_B=torch.arange(len(targets), device=device),
             target_ids_BT=target_ids_BT,
             target_mask_BT=target_mask_BT,
         )
-        # In float32: near -10, bfloat16 rounds a log-probability to steps of 1/16.
-        nats_N = F.cross_entropy(logits_NV.float(), target_ids_BT[target_mask_BT], reduction="none")
+
+
+def _nats_and_tokens(logits_NV: Tensor, targets: Sequence[Sequence[int]]) -> FloatArray:
+    labels_N = torch.tensor([token for target in targets for token in target], device=logits_NV.device)
+    with torch.inference_mode():
+        # Compute in float32: near -10, bfloat16 rounds a log-probability to steps of 1/16.
+        nats_N = F.cross_entropy(logits_NV.float(), labels_N, reduction="none")
     lengths_B = [len(target) for target in targets]
     starts_B = np.cumsum([0, *lengths_B[:-1]])
     nats_B = np.add.reduceat(nats_N.double().cpu().numpy(), starts_B)
@@ -98,3 +108,31 @@ def _require_targets(ids: Sequence[str], sources: Sequence[Sequence[int]], targe
             f"nll scores target tokens, and {len(empty)} of {len(ids)} targets have none (first: {empty[0]!r}); "
             "end targets with the end-of-sequence token, or leave these examples out"
         )
+
+
+def _statistics(outputs: SystemOutputs, _resource: object) -> FloatArray:
+    """The mean negative log-likelihood of the references in nats per token; long references weigh more."""
+    if outputs.likelihood_ND is None or len(outputs.likelihood_ND) != len(outputs.predictions):
+        found = 0 if outputs.likelihood_ND is None else len(outputs.likelihood_ND)
+        raise EvaluationError(
+            f"nll needs one log-likelihood per prediction, got {found} for {len(outputs.predictions)}; compute them "
+            "for the same examples"
+        )
+    return outputs.likelihood_ND
+
+
+def _settings(outputs: SystemOutputs, resource: object) -> Mapping[str, str]:
+    return {"tokens": str(int(_statistics(outputs, resource)[:, 1].sum())), "unit": "nats/token"}
+
+
+NLL = Metric(
+    "nll",
+    "NLL of gold",
+    _statistics,
+    ratio,
+    _settings,
+    higher_is_better=False,
+    needs_texts=False,
+    needs_likelihood=True,
+    units=lambda statistics_ND: statistics_ND[:, 1],
+)

@@ -1,40 +1,109 @@
-"""The metrics by name, and the one way from predictions to a tally.
+"""The metrics by name, and metrics of the user's own code. To add a metric, add an entry to `METRICS`.
 
-The mathematics stands in `overlap`, `edits`, `meteor`, `bertscore`, `diversity` and `slots`. A prediction is scored
-even if it is empty.
+What a metric is, is defined in `scoring`; the mathematics is in `overlap`, `edits`, `meteor`, `bertscore`, `diversity`,
+`slots` and `likelihood`. All scores but nll are in percent.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from types import MappingProxyType
 
-from understudy.errors import EvaluationError, unknown_name
-from understudy.evaluation.bertscore import Encoder, bertscore_rows
-from understudy.evaluation.diversity import distinct_rows
-from understudy.evaluation.edits import wer_rows
-from understudy.evaluation.meteor import meteor_rows
-from understudy.evaluation.overlap import bleu, bleu_rows, chrf, chrf_rows, rouge_rows
-from understudy.evaluation.slots import Checker, slot_rows
-from understudy.evaluation.tally import FloatArray, Formula, Tally, ratio
-from understudy.records import Prediction
+from understudy.custom_code import is_custom, load_object, source_digest
+from understudy.errors import ConfigError, unknown_name
+from understudy.evaluation.bertscore import BERTSCORE
+from understudy.evaluation.diversity import distinct_statistics
+from understudy.evaluation.edits import wer_statistics
+from understudy.evaluation.likelihood import NLL
+from understudy.evaluation.meteor import METEOR
+from understudy.evaluation.overlap import bleu, bleu_statistics, chrf, chrf_statistics, rouge_statistics
+from understudy.evaluation.scoring import (
+    Metric,
+    MetricContext,
+    SettingsFunction,
+    SystemOutputs,
+    can_score,
+    not_prepared,
+    on_texts,
+    tally,
+)
+from understudy.evaluation.slots import Checker, slot_statistics
+from understudy.evaluation.tally import FloatArray, ratio
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+__all__ = [
+    "METRICS",
+    "Metric",
+    "MetricContext",
+    "SystemOutputs",
+    "can_score",
+    "metric_named",
+    "on_texts",
+    "prepare_metrics",
+    "ratio",
+    "tally",
+    "unknown_metrics",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric is a function from predictions to rows and a formula on the sum of the rows."""
+def metric_named(name: str, *, allow_code: bool = False) -> Metric:
+    """A metric of the table, or one of the user's own code.
 
-    rows: Callable[..., FloatArray]
-    formula: Formula
-    settings: Mapping[str, str]
-    """What its signature says beside the counts: whatever changes the value."""
-    higher_is_better: bool = True
-    needs_references: bool = True
-    needs_checker: bool = False
-    needs_encoder: bool = False
+    Args:
+        name: a key of `METRICS`, or 'package.module:object' or 'path/to/file.py:object' for a `Metric`, whose signature
+            then contains a digest of its source.
+        allow_code: whether the user has allowed custom code.
+
+    Raises:
+        ConfigError: if the metric is unknown, or custom code is not allowed, not found or not a `Metric`.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if not is_custom(name):
+        raise unknown_name("metric", name, METRICS)
+    found = load_object(name, allowed=allow_code)
+    if not isinstance(found, Metric):
+        raise ConfigError(
+            f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build "
+            "one, as docs/extending.md shows"
+        )
+    return replace(found, settings=_with_digest(found.settings, source_digest(name)[:8]))
+
+
+def unknown_metrics(names: Iterable[str]) -> list[str]:
+    """A message for each name that is neither in the table nor of the form of custom code."""
+    return [str(unknown_name("metric", name, METRICS)) for name in names if name not in METRICS and not is_custom(name)]
+
+
+def prepare_metrics(names: Iterable[str], context: MetricContext, *, allow_code: bool = False) -> Mapping[str, object]:
+    """The resource of each metric by the metric's name.
+
+    Raises:
+        ConfigError: as `metric_named`, or if the task lacks what a metric needs.
+        EvaluationError: if data are missing on this machine.
+        ModelError: if there is no such checkpoint.
+    """
+    return {name: metric_named(name, allow_code=allow_code).prepare(context) for name in names}
+
+
+def _with_digest(settings: Mapping[str, str] | SettingsFunction, digest: str) -> Mapping[str, str] | SettingsFunction:
+    if callable(settings):
+        return lambda outputs, resource: {**settings(outputs, resource), "code": digest}
+    return {**settings, "code": digest}
+
+
+def _slots(outputs: SystemOutputs, resource: object) -> FloatArray:
+    if not isinstance(resource, Checker):
+        raise not_prepared("slot_error_rate")
+    return slot_statistics(outputs.predictions, checker=resource)
+
+
+def _require_checker(context: MetricContext) -> Checker:
+    if context.checker is None:
+        raise ConfigError(
+            "metric slot_error_rate needs a checker of facts, and this task has none; set task.checker to "
+            "'path/to/file.py:function', or remove slot_error_rate from task.metrics"
+        )
+    return context.checker
 
 
 SACREBLEU = {"sacrebleu": version("sacrebleu")}
@@ -42,114 +111,39 @@ BLEU_SETTINGS = {"case": "mixed", "tok": "13a", "smooth": "exp", **SACREBLEU}
 CHRF_SETTINGS = {"case": "mixed", "nc": "6", "nw": "0", "space": "no", **SACREBLEU}
 ROUGE_SETTINGS = {"f": "1", "stem": "porter", "rouge-score": version("rouge-score")}
 WER_SETTINGS = {"case": "mixed", "tok": "none"}
-METEOR_SETTINGS = {
-    "case": "lower", "tok": "13a", "alpha": "0.9", "beta": "3", "gamma": "0.5", "stem": "porter", "wordnet": "3.0",
-    "nltk": version("nltk"), **SACREBLEU,
-}  # fmt: skip
-BERTSCORE_SETTINGS = {"f": "1", "idf": "no", "rescaled": "no"}
 DISTINCT_SETTINGS = {"case": "mixed", "tok": "13a", **SACREBLEU}
 
+
+def _rouge(name: str, label: str, *kinds: str) -> Metric:
+    return Metric(name, label, on_texts(partial(rouge_statistics, kinds=kinds)), ratio, ROUGE_SETTINGS)
+
+
+def _distinct(order: int) -> Metric:
+    statistics = on_texts(partial(distinct_statistics, order=order))
+    name, label = f"distinct_{order}", f"Distinct-{order}"
+    return Metric(name, label, statistics, ratio, DISTINCT_SETTINGS, needs_references=False)
+
+
 METRICS: Mapping[str, Metric] = {
-    "bleu": Metric(bleu_rows, bleu, BLEU_SETTINGS),
-    "chrf": Metric(chrf_rows, chrf, CHRF_SETTINGS),
-    "rouge": Metric(partial(rouge_rows, kinds=("rouge1", "rouge2", "rougeL")), ratio, ROUGE_SETTINGS),
-    "rouge1": Metric(partial(rouge_rows, kinds=("rouge1",)), ratio, ROUGE_SETTINGS),
-    "rouge2": Metric(partial(rouge_rows, kinds=("rouge2",)), ratio, ROUGE_SETTINGS),
-    "rougeL": Metric(partial(rouge_rows, kinds=("rougeL",)), ratio, ROUGE_SETTINGS),
-    "wer": Metric(wer_rows, ratio, WER_SETTINGS, higher_is_better=False),
-    "meteor": Metric(meteor_rows, ratio, METEOR_SETTINGS),
-    "bertscore": Metric(bertscore_rows, ratio, BERTSCORE_SETTINGS, needs_encoder=True),
-    "distinct_1": Metric(partial(distinct_rows, order=1), ratio, DISTINCT_SETTINGS, needs_references=False),
-    "distinct_2": Metric(partial(distinct_rows, order=2), ratio, DISTINCT_SETTINGS, needs_references=False),
-    "slot_error_rate": Metric(slot_rows, ratio, {}, higher_is_better=False, needs_references=False, needs_checker=True),
-}
-
-
-def tally(
-    name: str,
-    predictions: Sequence[Prediction],
-    *,
-    checker: Checker | None = None,
-    encoder: Encoder | None = None,
-    fields: Mapping[str, str] = NOTHING,
-) -> Tally:
-    """One system's predictions under one metric; all scores in percent.
-
-    Args:
-        name: a key of `METRICS`.
-        predictions: of one system; empty texts are scored like any other.
-        checker: the task's function from source and text to slot errors, for `slot_error_rate`.
-        encoder: makes the vectors, for `bertscore`.
-        fields: what the caller knows and the signature should say: data hash, split, decoding.
-
-    Raises:
-        ConfigError: if the metric is unknown.
-        EvaluationError: if there are no predictions, or none of what the metric needs beside them.
-    """
-    if name not in METRICS:
-        raise unknown_name("metric", name, METRICS)
-    metric = METRICS[name]
-    if not predictions:
-        raise EvaluationError(f"{name} was asked for no predictions at all; give it at least one")
-    if metric.needs_references:
-        _require_references(name, predictions)
-    if metric.needs_checker and checker is None:
-        raise EvaluationError(f"{name} needs the task's checker of facts and this task has none; leave the metric out")
-    if metric.needs_encoder and encoder is None:
-        raise EvaluationError(
-            f"{name} needs an encoder and got none; set task.bertscore.model, or leave the metric out"
-        )
-    needed = {"checker": checker} if metric.needs_checker else {"encoder": encoder} if metric.needs_encoder else {}
-    settings = {**metric.settings, **(encoder.settings if encoder and metric.needs_encoder else {})}
-    return Tally(
-        metric=name,
-        ids=tuple(prediction.id for prediction in predictions),
-        rows_ND=metric.rows(predictions, **needed),
-        formula=metric.formula,
-        signature=_signature(name, {**fields, **_counts(predictions, references=metric.needs_references), **settings}),
-        higher_is_better=metric.higher_is_better,
-    )
-
-
-def likelihood_tally(
-    predictions: Sequence[Prediction], rows_ND: FloatArray, *, fields: Mapping[str, str] = NOTHING
-) -> Tally:
-    """The mean negative log-likelihood of gold in nats per token, so that long targets weigh more; lower is better.
-
-    Args:
-        predictions: of the examples whose gold it is.
-        rows_ND: nats and tokens of each example, its references together, (N, 2).
-        fields: as in `tally`.
-    """
-    said = {"tokens": str(int(rows_ND[:, 1].sum())), "unit": "nats/token"}
-    return Tally(
-        metric="nll",
-        ids=tuple(prediction.id for prediction in predictions),
-        rows_ND=rows_ND,
-        units_N=rows_ND[:, 1],
-        formula=ratio,
-        signature=_signature("nll", {**fields, **_counts(predictions, references=True), **said}),
+    "bleu": Metric("bleu", "BLEU", on_texts(bleu_statistics), bleu, BLEU_SETTINGS),
+    "chrf": Metric("chrf", "chrF", on_texts(chrf_statistics), chrf, CHRF_SETTINGS),
+    "rouge": _rouge("rouge", "ROUGE", "rouge1", "rouge2", "rougeL"),
+    "rouge1": _rouge("rouge1", "ROUGE-1", "rouge1"),
+    "rouge2": _rouge("rouge2", "ROUGE-2", "rouge2"),
+    "rougeL": _rouge("rougeL", "ROUGE-L", "rougeL"),
+    "wer": Metric("wer", "WER", on_texts(wer_statistics), ratio, WER_SETTINGS, higher_is_better=False),
+    "meteor": METEOR,
+    "bertscore": BERTSCORE,
+    "distinct_1": _distinct(1),
+    "distinct_2": _distinct(2),
+    "slot_error_rate": Metric(
+        "slot_error_rate",
+        "Slot error rate",
+        _slots,
+        ratio,
+        prepare=_require_checker,
         higher_is_better=False,
-    )
-
-
-def _require_references(name: str, predictions: Sequence[Prediction]) -> None:
-    without = [prediction.id for prediction in predictions if not prediction.references]
-    if without:
-        raise EvaluationError(
-            f"{name} compares with references, and {len(without)} of {len(predictions)} predictions have none "
-            f"(first: {without[0]!r}); give their examples targets, or choose a metric that reads none"
-        )
-
-
-def _counts(predictions: Sequence[Prediction], *, references: bool) -> dict[str, str]:
-    counts = {"n": str(len(predictions))}
-    if references:
-        owned = [len(prediction.references) for prediction in predictions]
-        few, many = min(owned), max(owned)
-        counts["refs"] = str(few) if few == many else f"{few}-{many}"
-    return counts
-
-
-def _signature(name: str, said: Mapping[str, str]) -> str:
-    return "|".join([name, *(f"{key}:{value}" for key, value in {**said, "understudy": version("understudy")}.items())])
+        needs_references=False,
+    ),
+    "nll": NLL,
+}

@@ -1,6 +1,6 @@
-"""Predictions on disk: our own as JSON lines, and the outputs other tools wrote for the same examples.
+"""Reads and writes predictions as JSON lines, and reads the outputs of other tools for the same examples.
 
-Which file belongs to which run is the store's knowledge; here a path is an argument.
+This module handles files at given paths. It does not depend on runs or the store.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from understudy.errors import EvaluationError
 from understudy.records import Example, Prediction
 
-FIELDS = {"id": str, "source": str, "references": list, "text": str}
+FIELD_TYPES = {"id": str, "source": str, "references": list, "text": str}
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -23,30 +23,30 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """What `write_predictions` wrote.
+    """The predictions in a file of `write_predictions`.
 
     Raises:
-        EvaluationError: if a line is no JSON object with id, source, references and text.
+        EvaluationError: if a line is not a JSON object with id, source, references and text.
     """
     return [
         Prediction(str(row["id"]), str(row["source"]), _texts(row["references"]), str(row["text"]))
-        for row in _rows(path, tuple(FIELDS))
+        for row in _rows(path, tuple(FIELD_TYPES))
     ]
 
 
 def read_outputs(path: Path, examples: Sequence[Example]) -> list[Prediction]:
-    """What another tool wrote for these examples, in their order.
+    """The outputs of another tool for these examples, in their order.
 
     Args:
         path: `*.jsonl` with an `id` and a `text` on each line, in any order; any other name is plain text,
-            one output per line in the order of the examples, an empty line being an empty output.
+            one output per line in the order of the examples, where an empty line is an empty output.
         examples: the split the outputs belong to.
 
     Raises:
-        EvaluationError: if there is no such file, outputs are missing or too many, or one belongs to no example.
+        EvaluationError: if there is no such file, outputs are missing or too many, or one has no example.
     """
     if not path.is_file():
-        raise EvaluationError(f"asked for the outputs in {path}, found no such file; give *.jsonl or plain text")
+        raise EvaluationError(f"outputs were expected in {path}, and there is no such file; give *.jsonl or plain text")
     texts = _texts_by_id(path, examples) if path.suffix == ".jsonl" else _texts_by_line(path, examples)
     return [
         Prediction(example.id, example.source, example.targets, text)
@@ -55,7 +55,7 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[Prediction]:
 
 
 def _texts_by_line(path: Path, examples: Sequence[Example]) -> list[str]:
-    # Not splitlines: it also breaks at the rarer separators that may stand inside a text.
+    # Not splitlines: it also breaks at rarer separators, which may occur inside a text.
     with path.open(encoding="utf-8") as file:
         texts = [line.removesuffix("\n") for line in file]
     if len(texts) != len(examples):
@@ -97,13 +97,13 @@ def _rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, object]]:
                     f"{path}, line {number}: expected a JSON object with {', '.join(fields)}, found "
                     f"{line[:40]!r} ({error.msg}); write one object per line"
                 ) from None
-            wrong = [
-                field for field in fields if not isinstance(row, dict) or not isinstance(row.get(field), FIELDS[field])
-            ]
+            given = row if isinstance(row, dict) else {}
+            wrong = [field for field in fields if not isinstance(given.get(field), FIELD_TYPES[field])]
             if wrong:
+                expected = ", ".join(f"{field} ({FIELD_TYPES[field].__name__})" for field in fields)
                 raise EvaluationError(
-                    f"{path}, line {number}: expected {', '.join(f'{f} ({FIELDS[f].__name__})' for f in fields)}, "
-                    f"found no such {', '.join(wrong)} in {line.strip()[:80]!r}; add it"
+                    f"{path}, line {number}: expected {expected}, found no such {', '.join(wrong)} in "
+                    f"{line.strip()[:80]!r}; add it"
                 )
             yield row
 

@@ -1,49 +1,70 @@
-"""By which measure a student is taught. Tensor functions only; sums in nats over target positions."""
+"""Training objectives: functions of logits, found by name or in the user's own code. Sums in nats over positions.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+divergences  cross-entropy, KL, JSD, TVD, skew KL, TAID, and the table `OBJECTIVES`
+sparse       the same on the teacher's top-k tokens and one bucket for the rest
+relations    attention relations (MiniLMv2)
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from torch import Tensor
 
-from understudy.objectives.divergences import (
-    argmax_cross_entropy,
-    cross_entropy,
-    forward_kl,
-    jsd,
-    reverse_kl,
-    skew_kl,
-    skew_reverse_kl,
-    taid,
-    tvd,
-)
+from understudy.config.objectives import TAID, AnyObjective, Custom
+from understudy.custom_code import is_custom, load_object
+from understudy.errors import ConfigError, unknown_name
+from understudy.objectives.divergences import OBJECTIVES, Needs, Objective
 
-__all__ = ["OBJECTIVES", "Objective"]
+__all__ = ["OBJECTIVES", "Objective", "objective_named", "objective_of"]
+
+NEEDS: tuple[Needs, ...] = ("labels", "teacher_best", "teacher_logits")
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A function of the student's logits and of what they are compared with."""
+def objective_named(name: str, *, allow_code: bool = False) -> Objective:
+    """An objective of the table, or one of the user's own code.
 
-    function: Callable[..., Tensor]
-    """(student_logits_NV, what it needs, *, its settings) -> scalar sum in nats."""
-    needs: Literal["labels", "teacher_best", "teacher_logits"]
-    """Token ids of the target, the teacher's most probable ones, or its distributions."""
-    moves: bool = False
-    """Whether its target moves: the loop tells it `t`."""
+    Args:
+        name: a key of `OBJECTIVES`, or 'package.module:function' or 'path/to/file.py:function'. The attribute `needs`
+            of such a function says what its second argument is: 'teacher_logits' (without the attribute), 'labels' or
+            'teacher_best'.
+        allow_code: whether the user has allowed custom code.
+
+    Raises:
+        ConfigError: if the objective is unknown, or custom code is not allowed, not found or not a function.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    if not is_custom(name):
+        raise unknown_name("objective", name, OBJECTIVES)
+    function = load_object(name, allowed=allow_code)
+    if not callable(function):
+        raise ConfigError(
+            f"objective {name!r} is of type {type(function).__name__}, not a function; write a function of logits, as "
+            "docs/extending.md shows"
+        )
+    given = getattr(function, "needs", "teacher_logits")
+    needs = next((each for each in NEEDS if each == given), None)
+    if needs is None:
+        raise ConfigError(f"objective {name!r} has the attribute needs = {given!r}; known: {', '.join(NEEDS)}")
+    return Objective(cast("Callable[..., Tensor]", function), needs)
 
 
-OBJECTIVES = MappingProxyType(
-    {
-        "cross_entropy": Objective(cross_entropy, needs="labels"),
-        "forward_kl": Objective(forward_kl, needs="teacher_logits"),
-        "reverse_kl": Objective(reverse_kl, needs="teacher_logits"),
-        "jsd": Objective(jsd, needs="teacher_logits"),
-        "tvd": Objective(tvd, needs="teacher_logits"),
-        "skew_kl": Objective(skew_kl, needs="teacher_logits"),
-        "skew_reverse_kl": Objective(skew_reverse_kl, needs="teacher_logits"),
-        "argmax_cross_entropy": Objective(argmax_cross_entropy, needs="teacher_best"),
-        "taid": Objective(taid, needs="teacher_logits", moves=True),
-    }
-)
+def objective_of(section: AnyObjective, *, allow_code: bool = False) -> tuple[Objective, Mapping[str, float]]:
+    """The objective of a config section, and its keyword arguments; TAID's are left to its schedule.
+
+    Raises:
+        ConfigError: as `objective_named`, or if a function of the user's does not take the given settings.
+    """
+    if isinstance(section, Custom):
+        objective = objective_named(section.function, allow_code=allow_code)
+        try:
+            inspect.signature(objective.function).bind(None, None, **section.settings)
+        except TypeError as error:
+            raise ConfigError(
+                f"objective {section.function!r} cannot be called with two tensors and the settings "
+                f"{section.settings}: {error}; correct objective.settings or the function"
+            ) from None
+        return objective, section.settings
+    settings = {} if isinstance(section, TAID) else section.model_dump(exclude={"kind"})
+    return objective_named(section.kind), settings

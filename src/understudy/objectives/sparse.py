@@ -1,7 +1,6 @@
-"""Distributions over a few kept tokens and the rest, from a teacher that left only those.
+"""Distributions over the teacher's top-k tokens and one bucket for all others, from sparse teacher log-probabilities.
 
-Turns logits and kept log-probabilities into two small distributions; which divergence compares them is chosen
-elsewhere.
+This module turns logits and top-k log-probabilities into two small distributions. Any divergence can compare them.
 Axes: N selected target positions, V vocabulary, K kept tokens.
 """
 
@@ -11,29 +10,29 @@ from torch import Tensor
 
 from understudy.errors import ObjectiveError
 
-# A bucket that holds nothing gets e⁻⁵⁰ of the best token in place of zero: log 0 is minus infinity, its gradient nan.
+# An empty bucket gets e⁻⁵⁰ of the best token instead of zero: log 0 is minus infinity, and its gradient nan.
 _NOTHING = -50.0
 # An absent entry is e⁻¹⁰⁰⁰⁰ on both sides: zero in float32, also at temperature 100, where e⁻⁵⁰ would be 0.6.
 _ABSENT = -10_000.0
-# A rest below float32's precision is what rounding left of 1 - Σ, and it may be negative.
+# A rest below float32's precision is the rounding error of 1 - Σ, and it may be negative.
 _SMALLEST_REST = torch.finfo(torch.float32).eps
 
 
 def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the kept tokens and, last, of all others together, if any: for student and teacher.
+    """Log-probabilities of the kept tokens and, last, of all others together, if any, for student and teacher.
 
         log q'ₖ = log q(idₖ),  log q'_rest = log Σ q(v) over all v that are not kept;  the same for p
 
-    Both are distributions over K + 1 buckets, so that every objective can be called with them as logits. Where one
-    token is left in the last bucket, nothing changes. Otherwise KL, JSD, TVD and the skew divergences at temperature 1
-    are at most those of the whole vocabulary; a temperature and TAID act on buckets.
+    Both are distributions over K + 1 buckets, so every objective accepts them as logits. If the last bucket holds one
+    token, the values are exact. Otherwise KL, JSD, TVD and the skew divergences at temperature 1 are at most those of
+    the whole vocabulary; a temperature and TAID act on buckets.
 
-    A row that keeps fewer than K says minus infinity for the others. Their buckets are empty on both sides and take no
-    gradient; the tokens that stand there belong to the rest.
+    A row that keeps fewer than K tokens has minus infinity for the others. Their buckets are empty on both sides and
+    take no gradient; the token ids at these entries belong to the rest.
 
     Args:
         student_logits_NV: any float type.
-        top_ids_NK: int64, the tokens that the teacher kept, each once in its row.
+        top_ids_NK: int64, the tokens kept of the teacher's distribution, each once in its row.
         top_logp_NK: the teacher's log-probabilities of these tokens among all V, in nats; minus infinity where the
             entry is absent; no gradient is taken.
 
@@ -45,19 +44,19 @@ def bucketed(student_logits_NV: Tensor, top_ids_NK: Tensor, top_logp_NK: Tensor)
         ObjectiveError: if ids and log-probabilities differ in shape, or positions in number, or more tokens are kept
             than there are.
 
-    Source: compare Anshumann et al. 2025 (arXiv:2503.16870). The last bucket keeps the student from moving all mass
-        to the kept tokens, as renormalising them would teach it.
+    Source: compare Anshumann et al. 2025 (arXiv:2503.16870). The last bucket prevents the student from moving all mass
+        to the kept tokens, which is what renormalising them would train it to do.
     """
     _refuse_other_shapes(student_logits_NV, top_ids_NK, top_logp_NK)
     student_logits_NV, teacher_logp_NK = student_logits_NV.float(), top_logp_NK.detach().float()
     kept_NK = student_logits_NV.gather(-1, top_ids_NK)
     present_NK = teacher_logp_NK > -torch.inf
     if kept_NK.shape == student_logits_NV.shape and bool(present_NK.all()):
-        # Nothing is left over, and half precision must not make it up.
+        # No token is left over, and rounding in half precision must not create a rest.
         return F.log_softmax(kept_NK, dim=-1), F.log_softmax(teacher_logp_NK, dim=-1)
     best_N1 = student_logits_NV.detach().amax(dim=-1, keepdim=True)
-    # Not log(1 - Σ kept): of a rest below 1e-7, float32 would leave nothing, and no gradient. One pass over the
-    # vocabulary: the whole is the kept and the rest.
+    # Not log(1 - Σ kept): in float32 a rest below 1e-7 would vanish, and with it the gradient. One pass over the
+    # vocabulary suffices: the normaliser is the sum of the kept tokens and the rest.
     taken_NK = torch.where(present_NK, best_N1 + _NOTHING, kept_NK)
     rest_N = student_logits_NV.scatter(-1, top_ids_NK, taken_NK).logsumexp(dim=-1)
     kept_NK = torch.where(present_NK, kept_NK, best_N1 + _ABSENT)
