@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Decoding, EngineName
-from understudy.evaluation.likelihood import likelihood_rows
+from understudy.evaluation.likelihood import likelihood_statistics
 from understudy.evaluation.metrics import Metric, SystemOutputs, tally
 from understudy.evaluation.tally import FloatArray
 from understudy.generation import Engine, live_engine
@@ -36,14 +36,14 @@ class DevScorer:
 
     def __call__(self, network: PreTrainedModel) -> dict[str, float]:
         """The score by the metric's name."""
-        if self.metric.needs_likelihood:
-            outputs = SystemOutputs(
-                [Prediction(one.id, one.source, one.targets, "") for one in self.examples],
-                gold_likelihood(network, self.tokenizer, self.examples),
-            )
-        else:
+        predictions = [Prediction(one.id, one.source, one.targets, "") for one in self.examples]
+        if self.metric.needs_texts:
             with live_engine(self.engine, network, self.tokenizer.tokenizer, workspace=self.workspace) as engine:
-                outputs = SystemOutputs(predict(engine, self.tokenizer, self.examples, self.decoding))
+                predictions = predict(engine, self.tokenizer, self.examples, self.decoding)
+        likelihood_ND = None
+        if self.metric.needs_likelihood:
+            likelihood_ND = gold_likelihood(network, self.tokenizer, self.examples)
+        outputs = SystemOutputs(predictions, likelihood_ND)
         return {self.metric.name: tally(self.metric, outputs, self.resource, fields={}).value()}
 
 
@@ -71,7 +71,7 @@ def gold_likelihood(network: PreTrainedModel, tokenizer: TaskTokenizer, examples
     sources = tokenizer.encode_sources(examples)
     network.eval()
     with torch.no_grad():
-        pairs_ND = likelihood_rows(
+        pairs_ND = likelihood_statistics(
             partial(target_logits, network),
             ids=[examples[i].id for i in owners],
             sources=[sources[i] for i in owners],

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from understudy.config.decoding import EngineName
 from understudy.errors import EvaluationError, ModelError
-from understudy.evaluation.depths import cost_by_depth, layers_of, thinner
+from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device, run_context
@@ -108,7 +108,7 @@ class DepthsStage(Stage[DepthsFacts]):
         examples = read_split(context.folder(self.data), "dev")[: self.inputs]
         device = default_device()
         model = load_model(context.folder(self.teacher) / NETWORK, self.limits, examples, device)
-        depths = thinner(layers_of(model.network))
+        depths = reduced_depths(layer_counts(model.network))
         lengths = sorted({max(1, self.limits.max_target_tokens // part) for part in (8, 4, 2, 1)})
         measurements = len(depths) * len(lengths)
         with (
@@ -120,7 +120,7 @@ class DepthsStage(Stage[DepthsFacts]):
                 depths=depths,
                 lengths=lengths,
                 sources=model.sources,
-                end=model.end,
+                eos=model.end,
                 pad=model.tokenizer.pad_id,
                 progress=progress,
             )

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import EngineName, Greedy, Sampling
 from understudy.errors import VocabularyError
 from understudy.evaluation.bootstrap import resample_weights, score
-from understudy.evaluation.disagreement import Reading, read_texts
-from understudy.evaluation.exposure import by_position, exposure_curve
+from understudy.evaluation.disagreement import Disagreement, measure_disagreement
+from understudy.evaluation.exposure import exposure_curve, mean_by_position
 from understudy.evaluation.metrics import SystemOutputs, metric_named, tally
-from understudy.evaluation.prefixes import finish, opening
+from understudy.evaluation.prefixes import complete_prefixes, prefix_of
 from understudy.generation import Engine, live_engine
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
@@ -115,8 +115,8 @@ def compare_networks(
     fields = {"data": settings.data, "split": "dev", "decoding": "greedy"}
     scores = {}
     for percent in PERCENTS:
-        openings = [opening(own[0].token_ids, percent) for own in greedy]
-        finished = SystemOutputs(_finished(teacher, settings, openings, progress))
+        prefixes = [prefix_of(own[0].token_ids, percent) for own in greedy]
+        finished = SystemOutputs(_finished(teacher, settings, prefixes, progress))
         scores[percent] = score(tally(metric, finished, resource, fields=fields), weights_RN)
     return {
         "excess_error": {
@@ -155,10 +155,10 @@ def _sampled(
 
 def _read(
     teacher: LoadedModel, student: LoadedModel, texts: Sequence[Sequence[Generated]], progress: ProgressCallback
-) -> list[list[Reading]]:
+) -> list[list[Disagreement]]:
     """The distributions of both networks on the texts of each source."""
     owners = [source for source, own in enumerate(texts) for _ in own]
-    readings = read_texts(
+    readings = measure_disagreement(
         partial(target_logits, teacher.network),
         partial(target_logits, student.network),
         teacher_sources=[teacher.sources[owner] for owner in owners],
@@ -173,14 +173,14 @@ def _read(
 
 
 def _finished(
-    teacher: LoadedModel, settings: Comparison, openings: Sequence[Sequence[int]], progress: ProgressCallback
+    teacher: LoadedModel, settings: Comparison, prefixes: Sequence[Sequence[int]], progress: ProgressCallback
 ) -> list[Prediction]:
     """The texts that the student began, finished by the teacher."""
-    texts = finish(
+    texts = complete_prefixes(
         teacher.network,
         sources=teacher.sources,
-        openings=openings,
-        end=teacher.end,
+        prefixes=prefixes,
+        eos=teacher.end,
         pad=teacher.tokenizer.pad_id,
         max_tokens=settings.max_tokens,
         progress=progress,
@@ -191,9 +191,9 @@ def _finished(
     ]
 
 
-def _entropy(readings: Sequence[Sequence[Reading]]) -> Entropy:
+def _entropy(readings: Sequence[Sequence[Disagreement]]) -> Entropy:
     entropies = [[reading.entropy_T for reading in own] for own in readings]
     return {
         "mean": float(np.concatenate([text_T for own in entropies for text_T in own]).mean()),
-        "by_position": by_position(entropies).tolist(),
+        "by_position": mean_by_position(entropies).tolist(),
     }

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from understudy.config.task import Fields, FilesTask, Forecast, ForecastTask, HeldOut, Hub, HubTask, Splits, Task
+from understudy.config.task import Fields, FilesTask, ForecastSizes, ForecastTask, HeldOut, Hub, HubTask, Splits, Task
 from understudy.demo.forecast import forecast_task
 from understudy.records import Example, TaskData
 from understudy.store import Content, Stage, WorkerContext
@@ -61,7 +61,7 @@ class HubSource:
     counts: Counts
 
 
-DataSource = FilesSource | Kd4genSource | HubSource | Forecast
+DataSource = FilesSource | Kd4genSource | HubSource | ForecastSizes
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _counts(task: FilesTask | HubTask) -> Counts:
 
 def _load(source: DataSource, seed: int) -> Loaded:
     match source:
-        case Forecast():
+        case ForecastSizes():
             data = forecast_task(**source.model_dump(), seed=seed)
             return Loaded(data, {}, tuple(example.id for example in data.unlabeled))
         case HubSource(hub=hub, content=content, counts=counts):

@@ -2,7 +2,7 @@
 
 import operator
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from understudy.config.training import Training
 from understudy.evaluation.metrics import metric_named
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
-from understudy.objectives import objective_named
+from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, RunPrecision
 from understudy.pipeline.metric_settings import MetricSettings, metric_context
 from understudy.records import Example
@@ -155,11 +155,7 @@ def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged
 
 def bind(requested: AnyObjective, *, allow_code: bool = False) -> BoundObjective:
     """An objective with its settings as keyword arguments."""
-    settings: Mapping[str, float] = {}
-    if not isinstance(requested, TAID):
-        own = requested.model_dump(exclude={"kind", "function"})
-        settings = own.pop("settings", own)
-    return BoundObjective(objective_named(requested, allow_code=allow_code), settings)
+    return BoundObjective(*objective_of(requested, allow_code=allow_code))
 
 
 def taid_schedule(requested: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
