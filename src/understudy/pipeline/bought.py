@@ -70,7 +70,7 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
             told = write_told(taught, journal.path, endpoint, folder)
             lost = {split: _write_answers(bench, split, data, journal, endpoint, folder) for split in SCORED}
             facts = _facts(questions, journal)
-        return {"bought": {**facts, "texts": rows, "with_logprobs": told, "left_out": lost}}
+        return {"bought": {**facts, "texts": rows, "with_logprobs": told, "without_reference": lost}}
 
     settings = {
         "endpoint": request_fingerprint(endpoint),

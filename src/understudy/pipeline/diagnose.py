@@ -24,6 +24,7 @@ from understudy.pipeline.beside import (
 from understudy.pipeline.data import read_data
 from understudy.pipeline.measure import THREADS, few_threads
 from understudy.pipeline.open import OpenedRun, open_run
+from understudy.pipeline.proof import label_of
 from understudy.pipeline.run import QUIET
 from understudy.progress import Progress
 from understudy.records import Example
@@ -77,6 +78,7 @@ def diagnose(folder: Path, *, inputs: int = INPUTS, pruned: bool = False, progre
         "method": recipe.distil.method,
         "inputs": len(examples),
         "metric": metric_of(recipe),
+        "metric_label": label_of(metric_of(recipe)),
         "students": {name: cast(StudentDiagnosis, read_json(own.folder / FACTS)) for name, own in made.items()},
         "pool": opened.facts.get("pool", {}),
     }
@@ -138,7 +140,7 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
                 advance=advance,
             )
         facts: Depths = {
-            "how": (
+            "benchmark_conditions": (
                 f"hf on {device}, {THREADS} thread{'s' * (THREADS != 1)}, decoding greedy, latency of {len(examples)} "
                 f"inputs at batch 1, throughput at batch {len(examples)}"
             ),

@@ -21,7 +21,7 @@ from understudy.pool.show import show_rows
 from understudy.report.facts import (
     FINE_TUNED,
     TEACHER,
-    BoughtFacts,
+    ApiResponseFacts,
     CurvePoint,
     ExampleFacts,
     Facts,
@@ -40,6 +40,22 @@ EXAMPLE_METRIC = "chrf"
 FEW = 30
 """Test examples below which intervals are not to be believed."""
 FACTS = "facts.json"
+METRIC_LABELS = {
+    "bertscore": "BERTScore",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "distinct_1": "Distinct-1",
+    "distinct_2": "Distinct-2",
+    "meteor": "METEOR",
+    "nll": "NLL of gold",
+    "rouge": "ROUGE",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "slot_error_rate": "Slot error rate",
+    "wer": "WER",
+}
+"""The labels of the metrics, until each `Metric` carries its own."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,11 @@ class Evidence:
     """What a teacher behind an endpoint wrote."""
     signal: Finished | None = None
     """What it told of the pool's tokens."""
+
+
+def label_of(metric: str) -> str:
+    """The metric's usual spelling; an unknown metric has its name as label."""
+    return METRIC_LABELS.get(metric, metric)
 
 
 def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finished:
@@ -146,15 +167,16 @@ def _facts(recipe: Recipe, evidence: Evidence, eos_id: int | None) -> Facts:
         "pool": _pool_facts(recipe, evidence, eos_id),
         "examples": _examples(recipe, answers),
         "example_metric": EXAMPLE_METRIC,
+        "example_metric_label": label_of(EXAMPLE_METRIC),
         "data": _counts(evidence.data),
-        "how": str(cast(Mapping[str, Any], costs[method])["how"]),
+        "benchmark_conditions": str(cast(Mapping[str, Any], costs[method])["how"]),
         "notes": _notes(recipe, evidence.learned, examples),
         "versions": dict(evidence.efficiency.manifest.versions),
     }
     if _has_no_gold(recipe):
-        facts["no_gold"] = True
+        facts["references_by_teacher"] = True
     if evidence.bought and evidence.pool:
-        facts["bought"] = _bought(evidence.bought, evidence.pool, evidence.signal)
+        facts["api_responses"] = _bought(evidence.bought, evidence.pool, evidence.signal)
     return facts
 
 
@@ -170,6 +192,7 @@ def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost:
                 "low": own.low,
                 "high": own.high,
                 "signature": own.signature,
+                "label": label_of(metric),
                 "higher_is_better": own.higher_is_better,
             }
             for metric, own in scores.items()
@@ -213,12 +236,14 @@ def _curve(stage: Finished, metric: str) -> list[CurvePoint]:
     ]
 
 
-def _bought(bought: Finished, pool: Finished, signal: Finished | None) -> BoughtFacts:
+def _bought(bought: Finished, pool: Finished, signal: Finished | None) -> ApiResponseFacts:
     """What an endpoint was asked for, and how much of what it told could be used."""
-    facts = cast(BoughtFacts, dict(cast(Mapping[str, object], bought.manifest.facts["bought"])))
+    facts = cast(ApiResponseFacts, dict(cast(Mapping[str, object], bought.manifest.facts["bought"])))
     facts["too_long"] = cast(int, pool.manifest.facts["too_long"])
     if signal:
-        facts["aligned"] = {how: cast(float, signal.manifest.facts[how]) for how in ("exact", "merged", "text")}
+        facts["logprob_alignment"] = {
+            how: cast(float, signal.manifest.facts[how]) for how in ("exact", "merged", "text")
+        }
     return facts
 
 
@@ -250,7 +275,7 @@ def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFa
             "id": row.id,
             "source": row.source,
             "references": list(row.references),
-            "texts": dict(row.texts),
+            "predictions": dict(row.texts),
             "scores": dict(row.scores),
             "tag": tag,
         }
@@ -261,7 +286,13 @@ def _examples(recipe: Recipe, answers: Mapping[str, Finished]) -> list[ExampleFa
         row = predictions[TEACHER][index]
         texts = {name: own[index].text for name, own in predictions.items()}
         shown.append(
-            {"id": row.id, "source": row.source, "references": list(row.references), "texts": texts, "tag": "random"}
+            {
+                "id": row.id,
+                "source": row.source,
+                "references": list(row.references),
+                "predictions": texts,
+                "tag": "random",
+            }
         )
     return shown
 

@@ -76,13 +76,13 @@ def read_row(row: Finished, cell: Cell, *, seconds: float) -> Measured:
     """A finished cell from the stage of its row; `seconds` is what its student and its answers took."""
     splits = cast(Mapping[str, Mapping[str, Mapping[str, object]]], row.manifest.facts["splits"])
     facts = {
-        "stage": cell.row.stage,
+        "paper_stage": cell.row.stage,
         "method": cell.row.name,
         "task": cell.task,
         "seed": cell.seed,
         "scores": {split: own["scores"][DISTILLED] for split, own in splits.items()},
         "gap_closed": {split: own["gap_closed"] for split, own in splits.items()},
-        "references": {
+        "comparison_scores": {
             system: {split: own["scores"][system] for split, own in splits.items()} for system in (TEACHER, FINE_TUNED)
         },
         "seconds": seconds,
