@@ -115,15 +115,15 @@ def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed:
 def test_the_command_prints_numbers_and_the_path(
     finished: Run, diagnosed: Diagnostics, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The excess error, the guided scores and the entropy of both students."""
+    """The excess error, the completion scores and the entropies of both students."""
     monkeypatch.setattr(sys, "argv", ["understudy", "diagnose", str(finished.folder), "--inputs", str(DEV), "--prune"])
     with pytest.raises(SystemExit) as stopped:
         main()
     printed = capfd.readouterr().out
 
     assert stopped.value.code == 0
-    assert f"ExAccErr({len(diagnosed['students']['fine_tuned']['on_student'])})" in printed
-    assert printed.count("BLEU at 0, 50, 100 %") == printed.count("teacher's entropy") == 2
+    assert f"ExAccErr({len(diagnosed['students']['fine_tuned']['kl_on_student_text'])})" in printed
+    assert printed.count("BLEU at 0, 50, 100 %") == printed.count("teacher entropy") == 2
     assert str(finished.folder / "diagnostics.html") in printed
 
 
