@@ -154,7 +154,7 @@ def facts_example() -> Facts:
             {"name": "evaluate", "key": "e55a9f30", "seconds": 41.7, "reused": False},
         ],
         "data": {"labeled": 2_001, "unlabeled": 2_000, "dev": 547, "test": 630},
-        "benchmark_conditions": "ctranslate2 on cpu, 2 threads, decoding beam, latency at batch 1, throughput at batch 32",
+        "benchmark_conditions": "ctranslate2 on cpu, 2 threads, latency at batch 1, throughput at batch 32",
         "notes": [
             "The scores are from one seed; repeat the run with other seeds before you rely on small differences."
         ],

@@ -85,9 +85,8 @@ class Diagnostics(TypedDict):
 def summary_sentence(facts: Diagnostics) -> str:
     """The exposure bias of both students at the last length, as far as the intervals allow a claim."""
     names = {facts["method"]: "The distilled student", FINE_TUNED: "the fine-tuned student"}
-    return "; ".join(
-        f"{student} {_exposure_bias(facts['students'][name]['excess_error'])}" for name, student in names.items()
-    )
+    claims = (f"{student} {_exposure_bias(facts['students'][name]['excess_error'])}" for name, student in names.items())
+    return f"{'; '.join(claims)}."
 
 
 def main_numbers(facts: Diagnostics) -> list[tuple[str, str]]:

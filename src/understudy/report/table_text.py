@@ -53,7 +53,7 @@ def limitations(results: ResultsTable) -> list[str]:
     if failed:
         notes.append(f"{count_cells(failed)} failed; the table of cells shows the errors.")
     if not_run:
-        notes.append(f"{count_cells(not_run)} not finished yet; the means cover the finished cells.")
+        notes.append(f"{count_cells(not_run)} still to run; the means cover the finished cells.")
     return notes
 
 
