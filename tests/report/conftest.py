@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from tests.report.study_facts import results_example
 
 from understudy.report.facts import CurvePoint, ExampleFacts, Facts, Interval, PoolFacts, System
 from understudy.report.page import render
+from understudy.report.table_facts import ResultsTable
 
 SOURCES = [
     "name[The Golden Palace], eatType[coffee shop], food[Indian], priceRange[cheap], customer rating[5 out of 5]",
@@ -185,3 +187,9 @@ def with_result() -> Callable[[Interval | None, Interval], Facts]:
         return facts
 
     return changed
+
+
+@pytest.fixture
+def results() -> ResultsTable:
+    """A study with two methods on two tasks."""
+    return results_example()

@@ -129,7 +129,7 @@ def test_injected_html_stays_text(facts: Facts) -> None:
 
 
 def test_the_page_uses_the_labels_of_the_facts(facts: Facts) -> None:
-    """A metric of the user appears with its own label, and the page says that lower is better."""
+    """A metric of the user appears with its own label, and the page states that lower is better."""
     del facts["curves"], facts["pool"]  # figures are slow and not needed here
     for system in facts["systems"]:
         system["scores"]["mine:own"] = system["scores"]["bleu"] | {"label": "My error", "higher_is_better": False}

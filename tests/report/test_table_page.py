@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.report.study_facts import NOTE, decision, means, plain
 
-from understudy.report.facts import FINE_TUNED, Interval
 from understudy.report.paper import PAPER_CHOICES, TABLE_3, paper_row
-from understudy.report.table_facts import CellFacts, Decision, MeanShares, MethodFacts, ResultsTable, SplitMeans
+from understudy.report.table_facts import ResultsTable
 from understudy.report.table_figures import results_table_figures
 from understudy.report.table_page import (
     cells_table,
@@ -16,88 +16,7 @@ from understudy.report.table_page import (
     results_table_markdown,
     without_empty,
 )
-from understudy.report.table_text import decision_text, headline
-
-NOTE = "on bleu the teacher is not clearly better than the fine-tuned student"
-
-
-def share(value: float | None) -> Interval:
-    """A share with an interval of ten points on each side."""
-    low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
-    return {"value": value, "low": low, "high": high}
-
-
-def means(value: float | None) -> MeanShares:
-    """The same value for all metrics and for the primary metric."""
-    return {"mean": share(value), "primary": share(value)}
-
-
-def row(stage: str, method: str, easy: float, hard: float, *, finished: int = 4) -> MethodFacts:
-    """A row of two tasks with two seeds each."""
-    both: SplitMeans = {"tasks": {"easy": means(easy), "hard": means(hard)}, "all": means((easy + hard) / 2)}
-    return {
-        "paper_stage": stage,
-        "method": method,
-        "dev": both,
-        "test": both,
-        "wins": 3,
-        "contests": 4,
-        "finished": finished,
-        "total": 4,
-    }
-
-
-def cell(method: str, task: str, seed: int, gap: Interval) -> CellFacts:
-    """A finished cell scored by BLEU."""
-    scores = {"dev": {"bleu": 55.0}, "test": {"bleu": 54.0}}
-    return {
-        "paper_stage": "S3",
-        "method": method,
-        "task": task,
-        "seed": seed,
-        "scores": scores,
-        "gap_closed": {"dev": {"bleu": gap}, "test": {"bleu": gap}},
-        "comparison_scores": {"teacher": {"dev": {"bleu": 61.0}}, FINE_TUNED: {"dev": {"bleu": 50.0}}},
-        "seconds": 75.0,
-    }
-
-
-def decision(**changes: object) -> Decision:
-    """Logits compared with Noisy and the fine-tuned student."""
-    own: Decision = {
-        "paper_stage": "S3",
-        "by": "gap_closed",
-        "options": [
-            {"method": FINE_TUNED, "dev": {"value": 0.0, "low": 0.0, "high": 0.0}, "carried": True, "finished": 4},
-            {"method": "Logits", "dev": share(0.4), "carried": False, "finished": 4},
-            {"method": "Noisy", "dev": share(0.3), "carried": False, "finished": 4},
-        ],
-        "cells": 4,
-        "kept": "Logits",
-        "runner_up": "Noisy",
-        "lead": {"value": 0.1, "low": -0.02, "high": 0.22},
-        "within_noise": True,
-    }
-    own.update(changes)  # type: ignore[typeddict-item]
-    return own
-
-
-@pytest.fixture
-def results() -> ResultsTable:
-    """Two rows on two tasks, one failed cell and one that is not finished."""
-    return {
-        "study": "little",
-        "tasks": ["easy", "hard"],
-        "primary_metric": {"easy": "bleu", "hard": "bleu"},
-        "metric_labels": {"bleu": "BLEU"},
-        "rows": [cell("Logits", "easy", 1, share(0.5)), cell("Logits", "hard", 1, {**share(None), "note": NOTE})],
-        "missing": [
-            {"paper_stage": "S3", "method": "Noisy", "task": "easy", "seed": 1, "error": "the disk <is> full"},
-            {"paper_stage": "S3", "method": "Noisy", "task": "hard", "seed": 1, "error": ""},
-        ],
-        "summary": [row("S3", "Logits", 0.5, 0.3), row("S3", "My own", 0.2, 0.1, finished=1)],
-        "decisions": [decision()],
-    }
+from understudy.report.table_text import decision_text
 
 
 class Page(HTMLParser):
@@ -118,11 +37,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Record the text."""
         self.text += data
-
-
-def plain(text: str) -> str:
-    """The text with ordinary spaces."""
-    return text.replace("\u202f", " ").replace("\u00a0", " ")
 
 
 def test_the_table_has_the_form_of_the_papers_table(results: ResultsTable) -> None:
@@ -181,75 +95,6 @@ def test_a_metric_without_a_label_is_shown_by_its_name(results: ResultsTable) ->
     """Labels come with the facts; the report has no list of metrics."""
     results["metric_labels"] = {}
     assert cells_table(results).rows[0][3].value == "bleu"
-
-
-def test_a_decision_gives_the_lead_and_its_uncertainty() -> None:
-    """The kept option, the runner-up, the lead with its interval, the number of cells, and the paper's choice."""
-    text = plain(decision_text(decision()))
-
-    for part in (
-        "Keeps Logits: 40 % [30, 50] of the gap on dev, over 4 cells",
-        "runner-up is Noisy with 30 % [20, 40]",
-        "lead of +10 points [−2, 22] is within noise",
-        "The paper keeps Logits.",
-    ):
-        assert part in text
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"within_noise": False}, ("beyond noise", "4 cells")),
-        ({"kept": None, "cells": 0}, ("No decision yet", "no cell")),
-        ({"kept": None}, ("No decision", "no metric of 4 cells")),
-        ({"kept": FINE_TUNED}, ("Keeps fine-tuned student (unchanged)", "0 % [0, 0]")),
-        ({"paper_stage": "mine"}, ("4 cells",)),
-    ],
-)
-def test_a_decision_claims_no_more_than_is_known(changes: dict[str, object], parts: tuple[str, ...]) -> None:
-    """Each possible end has its own sentence; a stage that the paper does not have is not compared with it."""
-    text = plain(decision_text(decision(**changes)))
-
-    assert all(part in text for part in parts)
-    assert ("The paper keeps" in text) == (changes.get("paper_stage") is None)
-
-
-def test_options_with_too_few_cells_are_named() -> None:
-    """They have finished cells but take no part in the decision."""
-    started = decision()
-    started["options"][2] |= {"dev": share(None), "finished": 1}
-    del started["runner_up"]
-    text = plain(decision_text(started))
-
-    assert "no other option" in text
-    assert "Not compared" in text
-    assert "Noisy (1 cell)" in text
-
-
-def test_a_decision_by_score_is_in_the_unit_of_the_metric() -> None:
-    """Architectures are compared by their scores, not by shares of the gap."""
-    options = [{"method": "bart", "dev": {"value": 51.0, "low": 50.0, "high": 52.0}, "carried": False, "finished": 4}]
-    alone = decision(paper_stage="S1", by="score", options=options, kept="bart")
-    del alone["runner_up"]
-    text = plain(decision_text(alone))
-
-    assert "Keeps bart: 51.0 [50.0, 52.0] in the primary metric on dev" in text
-    assert "%" not in text
-    assert "The paper keeps encoder-decoder" in text
-
-
-def test_the_headline_is_the_best_row(results: ResultsTable) -> None:
-    """It also states how many cells are finished, and ignores a row with a single lucky cell."""
-    text = plain(headline(results))
-    assert text.startswith("Logits closes 40 % [30, 50] of the gap")
-    assert "2 tasks" in text
-    assert "5 of 8 cells" in text
-
-    lucky = results["summary"][0] | {"method": "Hot", "finished": 1, "dev": {"tasks": {}, "all": means(0.9)}}
-    assert plain(headline(results | {"summary": [*results["summary"], lucky]})).startswith("Logits closes 40 %")
-    for own in results["summary"]:
-        own["dev"] = {"tasks": {}, "all": means(None)}
-    assert headline(results).startswith("little: no share of the gap is known yet.")
 
 
 def test_the_page_is_complete_and_loads_nothing_from_the_network(results: ResultsTable) -> None:

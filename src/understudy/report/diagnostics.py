@@ -101,7 +101,7 @@ def main_numbers(facts: Diagnostics) -> list[tuple[str, str]]:
             for entropy in (own["teacher_entropy_on_student_text"], own["teacher_entropy_on_teacher_text"])
         )
         numbers += [
-            (f"{label}: ExAccErr({length})", formatting.joined(*_last(own["excess_error"]))),
+            (f"{label}: ExAccErr({length})", formatting.join_nonempty(*_last(own["excess_error"]))),
             (f"{label}: {metric} at 0, 50, 100 %", ", ".join(scores)),
             (f"{label}: teacher entropy", f"{student_text} nats on student text, {teacher_text} on teacher text"),
         ]

@@ -87,10 +87,10 @@ def brackets(fact: Interval | ScoreFacts, *, scale: float = 1, places: int) -> s
 
 def percent_with_interval(share: Interval) -> str:
     """A share as a percentage, followed by its interval if it has one."""
-    return joined(percent(share["value"]), brackets(share, scale=100, places=0))
+    return join_nonempty(percent(share["value"]), brackets(share, scale=100, places=0))
 
 
-def joined(*parts: str | None) -> str:
+def join_nonempty(*parts: str | None) -> str:
     """The non-empty parts with a space between them."""
     return " ".join(filter(None, parts))
 

@@ -6,7 +6,7 @@
 from typing import Literal
 
 from understudy.report.facts import FINE_TUNED, NOT_MEASURED, TEACHER, Interval
-from understudy.report.formatting import UNKNOWN, brackets, duration, fixed, joined, percent
+from understudy.report.formatting import UNKNOWN, brackets, duration, fixed, join_nonempty, percent
 from understudy.report.paper import PAPER_CONTESTS, PAPER_TASKS, paper_row
 from understudy.report.table_facts import CellFacts, MethodFacts, MissingFacts, ResultsTable
 from understudy.report.table_figures import results_table_figures
@@ -111,7 +111,7 @@ def _finished_row(cell: CellFacts, results: ResultsTable) -> tuple[TextCell, ...
         TextCell(str(cell["seed"])),
         TextCell(results["metric_labels"].get(metric, metric)),
         *(TextCell(fixed(own[metric], 2)) for own in scores),
-        TextCell(percent(gap["value"]), joined(brackets(gap, scale=100, places=0), gap.get("note"))),
+        TextCell(percent(gap["value"]), join_nonempty(brackets(gap, scale=100, places=0), gap.get("note"))),
         TextCell(fixed(cell["scores"]["test"][metric], 2)),
         TextCell(duration(cell["seconds"])),
     )

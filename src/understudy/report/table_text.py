@@ -1,13 +1,13 @@
 """A study's results in sentences: the headline, the decision of each paper stage, and the limitations."""
 
 from understudy.report.facts import FINE_TUNED, Interval
-from understudy.report.formatting import brackets, fixed, joined, percent_with_interval, signed, system_label
+from understudy.report.formatting import brackets, fixed, join_nonempty, percent_with_interval, signed, system_label
 from understudy.report.paper import PAPER_CHOICES
 from understudy.report.table_facts import Decision, Option, ResultsTable, enough_cells
 
 
 def headline(results: ResultsTable) -> str:
-    """The row with the best dev mean, among those with at least half as many finished cells as the furthest row."""
+    """The row with the best dev mean, among the rows with enough finished cells."""
     rows = results["summary"]
     finished, total = sum(row["finished"] for row in rows), sum(row["total"] for row in rows)
     progress = "" if finished == total else f" {finished} of {count_cells(total)} are finished."
@@ -33,8 +33,8 @@ def decision_text(decision: Decision) -> str:
     choice = PAPER_CHOICES.get(decision["paper_stage"])
     paper = f"The paper keeps {choice}." if choice else ""
     if decision["kept"] is None:
-        return joined(_no_decision(decision), paper)
-    return joined(_kept(decision, decision["kept"]), _lead(decision), _not_compared(decision), paper)
+        return join_nonempty(_no_decision(decision), paper)
+    return join_nonempty(_kept(decision, decision["kept"]), _lead(decision), _not_compared(decision), paper)
 
 
 def limitations(results: ResultsTable) -> list[str]:
@@ -99,15 +99,15 @@ def _option(decision: Decision, method: str) -> Option:
 
 def _value(decision: Decision, value: Interval) -> str:
     if decision["by"] == "score":
-        return joined(fixed(value["value"], 1), brackets(value, places=1))
+        return join_nonempty(fixed(value["value"], 1), brackets(value, places=1))
     return percent_with_interval(value)
 
 
 def _lead_value(decision: Decision, lead: Interval) -> str:
     if decision["by"] == "score":
-        return joined(signed(lead["value"], 1), brackets(lead, places=1))
+        return join_nonempty(signed(lead["value"], 1), brackets(lead, places=1))
     points = None if lead["value"] is None else 100 * lead["value"]
-    return joined(signed(points, 0), "points", brackets(lead, scale=100, places=0))
+    return join_nonempty(signed(points, 0), "points", brackets(lead, scale=100, places=0))
 
 
 def _method_label(method: str) -> str:

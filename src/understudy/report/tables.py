@@ -29,7 +29,7 @@ from understudy.report.formatting import (
     decimal_places,
     duration,
     fixed,
-    joined,
+    join_nonempty,
     parameters,
     percent,
     rounded,
@@ -182,7 +182,7 @@ def markdown_tables(facts: Facts) -> str:
 def markdown(table: TextTable) -> str:
     """A table in GitHub-flavoured Markdown."""
     lines = [table.head, ("---", *("---:" for _ in table.head[1:]))]
-    lines += [tuple(joined(*cell) for cell in row) for row in table.rows]
+    lines += [tuple(join_nonempty(*cell) for cell in row) for row in table.rows]
     return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
 
 
@@ -210,7 +210,7 @@ def _difference_cell(difference: Interval, places: int) -> TextCell:
 
 
 def _gap_cell(gap: Interval) -> TextCell:
-    return TextCell(percent(gap["value"]), joined(brackets(gap, scale=100, places=0), gap.get("note")))
+    return TextCell(percent(gap["value"]), join_nonempty(brackets(gap, scale=100, places=0), gap.get("note")))
 
 
 def _pairs(name: str, value: str, rows: Sequence[tuple[str, str]]) -> TextTable:

@@ -22,7 +22,7 @@ from understudy.report.formatting import (
     brackets,
     decimal_places,
     fixed,
-    joined,
+    join_nonempty,
     parameters,
     percent,
     percent_with_interval,
@@ -145,7 +145,7 @@ def _difference(facts: Facts) -> str:
     interval = brackets(difference, places=places) or "without an interval"
     within = verdict_kind(facts) == "undecided" and difference["low"] is not None
     zero = ", the interval includes 0" if within else ""
-    return f" ({joined(signed(difference['value'], places), interval)}{zero})"
+    return f" ({join_nonempty(signed(difference['value'], places), interval)}{zero})"
 
 
 def _size_and_speed(facts: Facts) -> str:
