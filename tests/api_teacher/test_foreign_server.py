@@ -129,12 +129,12 @@ def test_a_student_with_another_tokenizer_learns_from_what_it_told(inputs: Path,
         "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20, "latency_inputs": 1, "repeats": 1},
     }
     finished = run(check_recipe(plain), out=tmp_path / "runs")
-    bought, student = finished.facts["bought"], finished.stages["extreme_logits"]
+    bought, student = finished.facts["api_responses"], finished.stages["extreme_logits"]
     (signal,) = student.folder.parent.glob(f"*-{student.manifest.inputs['signal_teacher']}")
     mass = np.exp(np.load(signal / LOGP).astype(np.float64)).sum(axis=1)
 
     assert bought["with_logprobs"] == bought["texts"] > 0
-    assert bought["aligned"]["exact"] + bought["aligned"]["merged"] > 0.2
+    assert bought["logprob_alignment"]["exact"] + bought["logprob_alignment"]["merged"] > 0.2
     assert mass.max() < 1 + 1e-5
 
 

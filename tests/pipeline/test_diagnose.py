@@ -60,24 +60,24 @@ def test_both_students_stand_beside_the_teacher(diagnosed: Diagnostics) -> None:
     for own in diagnosed["students"].values():
         band = own["excess_error"]
         assert all(low <= high for low, high in zip(band["low"], band["high"], strict=True))
-        assert len(band["value"]) == len(own["on_student"]) == len(own["on_teacher"]) > 1
-        assert own["on_student"][0] > 0
-        assert own["entropy_on_teacher"]["mean"] > 0
-        assert [guided["percent"] for guided in own["guided"]] == [0, 25, 50, 75, 100]
+        assert len(band["value"]) == len(own["kl_on_student_text"]) == len(own["kl_on_teacher_text"]) > 1
+        assert own["kl_on_student_text"][0] > 0
+        assert own["teacher_entropy_on_teacher_text"]["mean"] > 0
+        assert [score["percent"] for score in own["completion_scores"]] == [0, 25, 50, 75, 100]
 
 
 def test_the_first_position_has_one_prefix(diagnosed: Diagnostics) -> None:
     """Nobody has written anything yet, so there is no exposure bias at length 1."""
     for own in diagnosed["students"].values():
         assert own["excess_error"]["value"][0] == pytest.approx(0, abs=1e-3)
-        assert own["on_student"][0] == pytest.approx(own["on_teacher"][0], rel=1e-4)
+        assert own["kl_on_student_text"][0] == pytest.approx(own["kl_on_teacher_text"][0], rel=1e-4)
 
 
 def test_the_ends_are_the_scores_of_the_report(finished: Run, diagnosed: Diagnostics) -> None:
     """The run itself was scored greedily: 100 % is the student's score on dev, 0 % the teacher's."""
     dev = finished.facts["dev"]
     for name, own in diagnosed["students"].items():
-        values = {guided["percent"]: guided["value"] for guided in own["guided"]}
+        values = {score["percent"]: score["value"] for score in own["completion_scores"]}
         assert values[100] == pytest.approx(dev[name]["bleu"])
         assert values[0] == pytest.approx(dev["teacher"]["bleu"])
 
@@ -115,15 +115,15 @@ def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed:
 def test_the_command_prints_numbers_and_the_path(
     finished: Run, diagnosed: Diagnostics, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The excess error, the guided scores and the entropy of both students."""
+    """The excess error, the completion scores and the entropies of both students."""
     monkeypatch.setattr(sys, "argv", ["understudy", "diagnose", str(finished.folder), "--inputs", str(DEV), "--prune"])
     with pytest.raises(SystemExit) as stopped:
         main()
     printed = capfd.readouterr().out
 
     assert stopped.value.code == 0
-    assert f"ExAccErr({len(diagnosed['students']['fine_tuned']['on_student'])})" in printed
-    assert printed.count("BLEU at 0, 50, 100 %") == printed.count("teacher's entropy") == 2
+    assert f"ExAccErr({len(diagnosed['students']['fine_tuned']['kl_on_student_text'])})" in printed
+    assert printed.count("BLEU at 0, 50, 100 %") == printed.count("teacher entropy") == 2
     assert str(finished.folder / "diagnostics.html") in printed
 
 

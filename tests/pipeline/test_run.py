@@ -45,7 +45,7 @@ def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
 def test_examples_are_told_with_the_metric_they_were_scored_by(finished: Run) -> None:
     """On single sentences chrF, whatever the task's primary metric is; sacrebleu agrees."""
     shown = next(example for example in finished.facts["examples"] if example["tag"] != "random")
-    text = shown["texts"]["joint_teaching"]
+    text = shown["predictions"]["joint_teaching"]
 
     assert finished.facts["example_metric"] == "chrf"
     assert shown["scores"]["joint_teaching"] == pytest.approx(sentence_chrf(text, shown["references"]).score)

@@ -1,11 +1,13 @@
-"""The facts of a run that never was, as the pipeline would gather them."""
+"""Facts of an invented run, in the form in which the pipeline collects them."""
 
 from collections.abc import Callable
 
 import pytest
+from tests.report.study_facts import results_example
 
 from understudy.report.facts import CurvePoint, ExampleFacts, Facts, Interval, PoolFacts, System
 from understudy.report.page import render
+from understudy.report.table_facts import ResultsTable
 
 SOURCES = [
     "name[The Golden Palace], eatType[coffee shop], food[Indian], priceRange[cheap], customer rating[5 out of 5]",
@@ -26,7 +28,7 @@ def interval(value: float, half: float) -> Interval:
 
 def system(name: str, bleu: float, rouge: float, *, millions: float, milliseconds: float) -> System:
     """A system whose costs grow with its size."""
-    scores = {"bleu": (bleu, 1.1), "rouge": (rouge, 0.6)}
+    scores = {"bleu": ("BLEU", bleu, 1.1), "rouge": ("ROUGE", rouge, 0.6)}
     return {
         "name": name,
         "parameters": int(millions * 1e6),
@@ -37,8 +39,10 @@ def system(name: str, bleu: float, rouge: float, *, millions: float, millisecond
                 "low": value - half,
                 "high": value + half,
                 "signature": f"{metric}|data:c0ffee12|split:test|n:630|decoding:beam.4|understudy:0.1.0",
+                "label": label,
+                "higher_is_better": True,
             }
-            for metric, (value, half) in scores.items()
+            for metric, (label, value, half) in scores.items()
         },
         "latency_ms": {"p50": milliseconds, "p95": 1.4 * milliseconds},
         "throughput_per_s": 4000 / milliseconds,
@@ -47,7 +51,7 @@ def system(name: str, bleu: float, rouge: float, *, millions: float, millisecond
 
 
 def curve(start: float, end: float, *, steps: int) -> list[CurvePoint]:
-    """A run that learns quickly at first."""
+    """A training run whose dev score rises quickly at first."""
     return [
         {
             "step": 200 * (i + 1),
@@ -55,14 +59,13 @@ def curve(start: float, end: float, *, steps: int) -> list[CurvePoint]:
             "seconds": 21.0 * (i + 1),
             "train_loss": 3.2 * 0.78**i + 60 / end - 0.5,
             "dev": {"bleu": end - (end - start) * 0.7**i},
-            "learning_rate": 3e-4,
         }
         for i in range(steps)
     ]
 
 
 def pool() -> PoolFacts:
-    """The statistics of eight texts for each input, and three of them."""
+    """The statistics of a pool with eight texts per input, and three sampled rows."""
     return {
         "texts": 32_008,
         "inputs": 4_001,
@@ -98,7 +101,7 @@ def pool() -> PoolFacts:
 
 
 def example(place: int, source: str) -> ExampleFacts:
-    """One example of each tag."""
+    """An example; three in a row have the three tags."""
     return {
         "id": f"test-{place}",
         "source": source,
@@ -106,7 +109,7 @@ def example(place: int, source: str) -> ExampleFacts:
             "The Golden Palace serves cheap Indian food and has a rating of 5 out of 5.",
             "With 5 out of 5 stars, The Golden Palace is a low-priced Indian coffee shop.",
         ],
-        "texts": TEXTS,
+        "predictions": TEXTS,
         "scores": {"teacher": 61.2, "fine_tuned": 48.0, "joint_teaching": 63.5},
         "tag": ("best", "worst", "random")[place % 3],
     }
@@ -145,6 +148,7 @@ def facts_example() -> Facts:
         "pool": pool(),
         "examples": [example(place, source) for place, source in enumerate(SOURCES)],
         "example_metric": "chrf",
+        "example_metric_label": "chrF",
         "stages": [
             {"name": "teacher", "key": "7c1f0a52", "seconds": 261.0, "reused": True},
             {"name": "pool", "key": "90be77d1", "seconds": 148.2, "reused": False},
@@ -152,8 +156,10 @@ def facts_example() -> Facts:
             {"name": "evaluate", "key": "e55a9f30", "seconds": 41.7, "reused": False},
         ],
         "data": {"labeled": 2_001, "unlabeled": 2_000, "dev": 547, "test": 630},
-        "how": "CTranslate2, CPU, 2 threads, batch size 1 for latency and 32 for throughput, beam of 4",
-        "notes": ["Scores are of one seed; repeat the run with others before you rely on small differences."],
+        "benchmark_conditions": "ctranslate2 on cpu, 2 threads, latency at batch 1, throughput at batch 32",
+        "notes": [
+            "The scores are from one seed; repeat the run with other seeds before you rely on small differences."
+        ],
         "versions": {"understudy": "0.1.0", "torch": "2.13.0", "python": "3.11.9"},
     }
 
@@ -166,13 +172,13 @@ def facts() -> Facts:
 
 @pytest.fixture(scope="session")
 def html() -> str:
-    """The page of these facts: drawn once, for it takes most of a second."""
+    """The page of these facts, rendered once because it takes most of a second."""
     return render(facts_example())
 
 
 @pytest.fixture
 def with_result() -> Callable[[Interval | None, Interval], Facts]:
-    """The same run with another difference from the fine-tuned student and another share of the gap."""
+    """A function that changes the difference from the fine-tuned student and the share of the gap."""
 
     def changed(difference: Interval | None, gap: Interval) -> Facts:
         facts = facts_example()
@@ -181,3 +187,9 @@ def with_result() -> Callable[[Interval | None, Interval], Facts]:
         return facts
 
     return changed
+
+
+@pytest.fixture
+def results() -> ResultsTable:
+    """A study with two methods on two tasks."""
+    return results_example()

@@ -6,12 +6,12 @@ from understudy.report.figures import pool_figures, result_figures
 
 
 def test_equal_facts_give_equal_figures(facts: Facts) -> None:
-    """No date and no random id is in the drawing."""
+    """The drawings contain no date and no random id."""
     assert pool_figures(facts) == pool_figures(facts)
 
 
 def test_every_figure_is_a_titled_element_with_its_own_ids(facts: Facts) -> None:
-    """Figures stand on one page: an id of one must not be found in another."""
+    """All figures are on one page, so their ids must differ."""
     drawings = result_figures(facts) | pool_figures(facts)
     ids = [found for drawing in drawings.values() for found in re.findall(r'\bid="([^"]+)"', drawing)]
 
@@ -26,21 +26,21 @@ def test_every_figure_is_a_titled_element_with_its_own_ids(facts: Facts) -> None
 
 
 def test_text_stays_text(facts: Facts) -> None:
-    """Names are written with the reader's own font and can be searched."""
+    """The browser shows names in its own font, and users can search for them."""
     (quality, *_) = result_figures(facts).values()
 
-    assert all(f">{name}</text>" in quality for name in ("Teacher", "Fine-tuned student", "Joint teaching"))
+    assert all(f">{name}</text>" in quality for name in ("Teacher", "Fine-tuned student", "Distilled student"))
 
 
 def test_hostile_names_are_escaped(facts: Facts) -> None:
-    """A system's name cannot leave its text element, press the axes flat, or be read as a formula."""
+    """A system's name cannot close its text element, shrink the axes, or be parsed as a formula."""
     facts["systems"][2]["name"] = facts["method"] = "</text><script>alert($1$ $)</script>" + 9 * " and on"
 
     assert "<script" not in "".join(result_figures(facts).values())
 
 
-def test_what_was_not_measured_is_not_drawn(facts: Facts) -> None:
-    """No latency, no curves and no pool leave no empty axes behind."""
+def test_facts_that_are_missing_give_no_figure(facts: Facts) -> None:
+    """Without latencies, curves and a pool there are no empty axes."""
     for system in facts["systems"]:
         system["latency_ms"] = {"p50": None, "p95": None}
     del facts["curves"], facts["pool"]
@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_not_drawn(facts: Facts) -> None:
 
 
 def test_a_curve_with_gaps_and_without_seconds_is_drawn_over_steps(facts: Facts) -> None:
-    """A loss that was not finite is left out; the rest of the curve stays."""
+    """A loss that is not finite is left out; the rest of the curve is drawn."""
     facts["curves"] = {"joint_teaching": [{"step": 1, "train_loss": None}, {"step": 2, "train_loss": 1.0}]}
     figures = result_figures(facts)
 

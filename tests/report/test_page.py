@@ -10,6 +10,7 @@ import pytest
 
 from understudy.report.facts import Facts, Interval
 from understudy.report.page import render, write_report
+from understudy.report.tables import api_responses_table
 from understudy.report.verdict import verdict
 
 HOSTILE = "</script><script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;"
@@ -17,7 +18,7 @@ VOID = {"meta", "input", "br"}
 
 
 class Page(HTMLParser):
-    """What a reader of HTML finds: elements with their attributes, and visible text."""
+    """The elements of an HTML page with their attributes, and its visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -29,21 +30,21 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the element and that it is open."""
+        """Record the element and that it is open."""
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element that closes itself, as they do in SVG."""
+        """Record an element that closes itself, as in SVG."""
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        """Hold that elements are closed in the order in which they were opened."""
+        """Check that elements are closed in reverse order of opening."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Keep what a reader sees apart from what runs."""
+        """Separate visible text from scripts."""
         if self.open and self.open[-1] == "script":
             self.scripts.append(data)
         elif self.open and self.open[-1] != "style":
@@ -51,12 +52,26 @@ class Page(HTMLParser):
 
 
 def hostile(value: object) -> object:
-    """The same facts, every free text replaced by one that tries to leave its place."""
+    """The same facts with every free text replaced by an HTML injection."""
     match value:
         case str():
             return HOSTILE
         case dict():
-            names = {"task", "run", "recipe", "how", "source", "text", "note", "signature", "tag", "name", "key"}
+            names = {
+                *(
+                    "task",
+                    "run",
+                    "recipe",
+                    "benchmark_conditions",
+                    "source",
+                    "text",
+                    "note",
+                    "signature",
+                    "tag",
+                    "name",
+                ),
+                *("key", "label", "model", "example_metric_label"),
+            }
             return {
                 key: hostile(item) if key in names or not isinstance(item, str) else item for key, item in value.items()
             }
@@ -67,18 +82,25 @@ def hostile(value: object) -> object:
 
 
 def test_the_page_parses_and_names_every_system(facts: Facts, html: str) -> None:
-    """Each element that is opened is closed; verdict, systems, texts and recipe can be read."""
+    """Every opened element is closed; verdict, systems, sources and recipe are visible."""
     page = Page(html)
 
     assert page.open == []
-    for said in (verdict(facts), "Teacher", "Fine-tuned student", "Joint teaching", facts["recipe"]):
-        assert said in page.text
+    for text in (
+        verdict(facts),
+        "Teacher",
+        "Fine-tuned student",
+        "Distilled student (joint_teaching)",
+        facts["recipe"],
+        facts["benchmark_conditions"],
+    ):
+        assert text in page.text
     for example in facts["examples"]:
         assert example["source"] in page.text
 
 
-def test_the_page_asks_nothing_of_the_network(html: str) -> None:
-    """No element refers to anything outside, and the page's policy would forbid it."""
+def test_the_page_loads_nothing_from_the_network(html: str) -> None:
+    """No element refers to another file, and the content security policy would block it."""
     page = Page(html)
     references = [
         value or ""
@@ -92,8 +114,8 @@ def test_the_page_asks_nothing_of_the_network(html: str) -> None:
     assert "default-src 'none'" in html
 
 
-def test_hostile_text_stays_text(facts: Facts) -> None:
-    """A source that closes a script opens none: the only script is ours, and only it may run."""
+def test_injected_html_stays_text(facts: Facts) -> None:
+    """The page has one script, its own, and the content security policy allows no other."""
     facts = cast("Facts", hostile(facts) | {"method": "joint_teaching"})  # type: ignore[operator]
     page = Page(render(facts))
     (script,) = page.scripts
@@ -106,19 +128,60 @@ def test_hostile_text_stays_text(facts: Facts) -> None:
     assert HOSTILE in page.text
 
 
-def test_a_gap_without_a_share_shows_its_note(facts: Facts) -> None:
-    """The reader learns why there is no number."""
-    nothing: Interval = {"value": None, "low": None, "high": None, "note": "the teacher does not lead"}
-    facts["gap_closed"] = {"bleu": nothing}
+def test_the_page_uses_the_labels_of_the_facts(facts: Facts) -> None:
+    """A metric of the user appears with its own label, and the page states that lower is better."""
+    del facts["curves"], facts["pool"]  # figures are slow and not needed here
+    for system in facts["systems"]:
+        system["scores"]["mine:own"] = system["scores"]["bleu"] | {"label": "My error", "higher_is_better": False}
+    facts["primary_metric"] = facts["example_metric"] = "mine:own"
+    del facts["example_metric_label"]
+    text = Page(render(facts)).text
 
-    del facts["curves"], facts["pool"]  # figures take their time and are not read here
+    assert "Lower is better for My error." in text
+    assert "My error 61.2" in text
+    assert "mine:own" not in text
+
+
+def test_responses_of_an_api_teacher_have_a_section(facts: Facts) -> None:
+    """The page shows requests, cost, rejected responses and the alignment of log-probabilities."""
+    del facts["curves"], facts["pool"]  # figures are slow and not needed here
+    facts["api_responses"] = {
+        "model": "some-model",
+        "inputs": 40,
+        "requests": 43,
+        "texts": 77,
+        "with_logprobs": 71,
+        "rejected": {"a refusal": 3},
+        "failed": {"timeout": 2},
+        "without_reference": {"dev": 1, "test": 0},
+        "too_long": 5,
+        "spent": 0.125,
+        "logprob_alignment": {"exact": 0.625, "merged": 0.25, "text": 0.125},
+    }
+    html = render(facts)
+    rows = api_responses_table(facts).rows
+
+    assert 'id="api-responses"' in html
+    assert [row[1].value.replace("\u202f", " ") for row in rows] == [
+        "some-model", "40", "43", "0.1250", "77", "71", "3", "2", "1", "5", "62.5 %", "25.0 %", "12.5 %",
+    ]  # fmt: skip
+    assert "a refusal" in html
+    assert "timeout" in html
+
+
+def test_a_gap_without_a_share_shows_its_note(facts: Facts) -> None:
+    """The note explains why there is no number."""
+    unknown: Interval = {"value": None, "low": None, "high": None, "note": "the teacher does not lead"}
+    facts["gap_closed"] = {"bleu": unknown}
+
+    del facts["curves"], facts["pool"]  # figures are slow and not needed here
 
     assert "the teacher does not lead" in Page(render(facts)).text
 
 
 @pytest.mark.parametrize("keep", [0, 1])
-def test_only_the_contract_is_needed(facts: Facts, keep: int) -> None:
-    """A page is made of what there is, even of a single system."""
+def test_required_facts_suffice(facts: Facts, keep: int) -> None:
+    """The page needs only the required keys, and works with no system or one."""
     bare: Facts = {
         "task": "t",
         "primary_metric": "bleu",
@@ -131,7 +194,7 @@ def test_only_the_contract_is_needed(facts: Facts, keep: int) -> None:
 
 
 def test_without_its_script_the_page_is_a_plain_list(html: str) -> None:
-    """Filters are hidden until the script shows them; examples are not."""
+    """The filters are hidden until the script shows them; the examples are visible."""
     page = Page(html)
     hidden = [attributes.get("class") for _, attributes in page.elements if "hidden" in attributes]
 
@@ -140,7 +203,7 @@ def test_without_its_script_the_page_is_a_plain_list(html: str) -> None:
 
 
 def test_page_and_json_are_written_together(tmp_path: Path, facts: Facts, html: str) -> None:
-    """Equal facts give equal bytes, and the facts lie beside the page."""
+    """Equal facts give equal bytes, and the JSON file is in the same folder."""
     page = write_report(facts, tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]

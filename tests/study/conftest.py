@@ -93,13 +93,13 @@ def made(
     share = (distilled - fine_tuned) / (teacher - fine_tuned) if known else None
     gap: Interval = {"value": share, "low": None, "high": None}
     facts: CellFacts = {
-        "stage": "S3",
+        "paper_stage": "S3",
         "method": "some",
         "task": task,
         "seed": seed,
         "scores": both({metric: distilled}),
         "gap_closed": both({metric: gap}),
-        "references": {TEACHER: both({metric: teacher}), FINE_TUNED: both({metric: fine_tuned})},
+        "comparison_scores": {TEACHER: both({metric: teacher}), FINE_TUNED: both({metric: fine_tuned})},
         "seconds": 1.0,
     }
     scores_MKR = drawn(*scores, seed=seed)[None]

@@ -79,8 +79,8 @@ def test_the_row_is_a_hand_computation_from_the_answers(row: Measured) -> None:
     gap = row.facts["gap_closed"]["dev"]["chrf"]
 
     assert row.facts["scores"]["dev"]["chrf"] == pytest.approx(distilled)
-    assert row.facts["references"]["teacher"]["dev"]["chrf"] == pytest.approx(teacher)
-    assert row.facts["references"]["fine_tuned"]["test"]["chrf"] == pytest.approx(fine_tuned)
+    assert row.facts["comparison_scores"]["teacher"]["dev"]["chrf"] == pytest.approx(teacher)
+    assert row.facts["comparison_scores"]["fine_tuned"]["test"]["chrf"] == pytest.approx(fine_tuned)
     assert gap["value"] == pytest.approx((distilled - fine_tuned) / (teacher - fine_tuned))
     assert gap["low"] == pytest.approx(np.quantile(shares, TAIL, method="lower"))
     assert gap["high"] == pytest.approx(np.quantile(shares, 1 - TAIL, method="higher"))
@@ -99,7 +99,7 @@ def test_a_row_knows_its_cell(row: Measured) -> None:
     """Stage, method, task, seed and the seconds it was given."""
     facts = row.facts
 
-    assert (facts["stage"], facts["method"], facts["task"], facts["seed"]) == ("S3", "Logits", "tiny", 1)
+    assert (facts["paper_stage"], facts["method"], facts["task"], facts["seed"]) == ("S3", "Logits", "tiny", 1)
     assert facts["seconds"] == 2.5
     assert row.primary_metric == "chrf"
 

@@ -43,7 +43,7 @@ def test_means_are_over_seeds_then_tasks(whole: ResultsTable) -> None:
     assert [rows["Logits"]["tasks"][task]["mean"]["value"] for task in ("a", "b")] == pytest.approx([0.5, 0.2])
     assert rows["Logits"]["all"]["mean"]["value"] == pytest.approx(0.35)
     assert rows["Sequence-level"]["all"]["primary"]["value"] == pytest.approx(0.5)
-    assert [row["cells"] for row in whole["summary"]] == [row["asked"] for row in whole["summary"]] == [4, 4]
+    assert [row["finished"] for row in whole["summary"]] == [row["total"] for row in whole["summary"]] == [4, 4]
 
 
 def test_a_stage_competes_with_what_the_one_before_kept(whole: ResultsTable) -> None:
@@ -112,7 +112,7 @@ def test_what_is_missing_is_told(tiny: Study, finished: Finished) -> None:
         ("Logits", 2, "no such file"),
         ("Sequence-level", 2, ""),
     ]
-    assert [(row["cells"], row["asked"]) for row in results_table["summary"]] == [(1, 2), (0, 2)]
+    assert [(row["finished"], row["total"]) for row in results_table["summary"]] == [(1, 2), (0, 2)]
     assert results_table["summary"][1]["dev"]["tasks"] == {}
 
 

@@ -94,7 +94,7 @@ def test_a_row_is_what_the_answers_say(studied: StudyResult, tiny: Study) -> Non
         record = json.loads(StudyPaths(studied.folder.parent, tiny.name).record(cell).read_text())
         keys = inputs_of(studied.folder.parent / "store" / record["stage"])
         shown = {"distilled": row["scores"]["dev"]["chrf"]}
-        shown |= {name: own["dev"]["chrf"] for name, own in row["references"].items()}
+        shown |= {name: own["dev"]["chrf"] for name, own in row["comparison_scores"].items()}
         for system, key in keys.items():
             name = cell.recipe.distil.method if system == "distilled" else system
             written = answers(studied, f"answers_{name}-{key}")

@@ -17,10 +17,11 @@ from understudy.errors import unknown_name
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
-from understudy.report.diagnostics import Diagnostics, main_numbers, sentence
+from understudy.report.diagnostics import Diagnostics, main_numbers, summary_sentence
 from understudy.report.facts import Facts
 from understudy.report.table_facts import ResultsTable
-from understudy.report.table_page import decision_in_words, made_of, results_table_rows
+from understudy.report.table_page import methods_table, without_empty
+from understudy.report.table_text import decision_text
 from understudy.report.verdict import five_numbers, verdict
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def print_collected(done: "CollectResult") -> None:
 def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
     """What the curves say, their main numbers, and where the page lies."""
     console = Console(highlight=False)
-    console.print(f"\n{escape(sentence(facts))}\n", soft_wrap=True)
+    console.print(f"\n{escape(summary_sentence(facts))}\n", soft_wrap=True)
     for label, value in main_numbers(facts):
         console.print(f"  {escape(label):<44} [bold]{escape(value)}[/bold]", soft_wrap=True)
     console.print(f"\ndiagnostics: {escape(str(folder / 'diagnostics.html'))}", soft_wrap=True)
@@ -73,7 +74,7 @@ def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
 def print_results_table(page: Path, results_table: ResultsTable) -> None:
     """What is made of the results_table as a table, what its stages keep, and where the page with the whole lies."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
-    shown = results_table_rows(made_of(results_table))
+    shown = methods_table(without_empty(results_table))
     columns = len(shown.head) if console.width >= LOG_WIDTH else shown.head.index("Mean") + 1
     table = Table(*map(escape, shown.head[:columns]), box=box.SIMPLE_HEAD)
     for row in shown.rows:
@@ -84,7 +85,7 @@ def print_results_table(page: Path, results_table: ResultsTable) -> None:
     if missing := len(results_table["missing"]):
         console.print(f"{missing} of {missing + len(results_table['rows'])} cells are not made\n")
     for decision in results_table["decisions"]:
-        said = f"[bold]{escape(decision['stage'])}[/bold] {escape(decision_in_words(decision))}"
+        said = f"[bold]{escape(decision['paper_stage'])}[/bold] {escape(decision_text(decision))}"
         console.print(said, soft_wrap=True)
     console.print(f"\npage: {escape(str(page))}", soft_wrap=True)
 

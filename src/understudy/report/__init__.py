@@ -1,11 +1,11 @@
-"""What a run found out, told to people: one HTML page, one JSON file, one Markdown table, one sentence.
+"""Presents the results of a run: an HTML page, a JSON file, Markdown tables and one sentence.
 
-Reads facts only (`facts.py`, plain JSON); knows no model, no metric and no folder of a run. Gathering the
-facts is the pipeline's work. The page itself is imported from `report.page`: it draws with matplotlib.
+This package reads facts only (`facts.py`, plain JSON). It does not depend on models, metrics or the folders of a
+run; the pipeline collects the facts. Import the page from `report.page`: it loads matplotlib.
 """
 
-from understudy.report.facts import Facts, write_json
-from understudy.report.tables import markdown_table
+from understudy.report.facts import Facts, write_facts
+from understudy.report.tables import markdown_tables
 from understudy.report.verdict import five_numbers, verdict
 
-__all__ = ["Facts", "five_numbers", "markdown_table", "verdict", "write_json"]
+__all__ = ["Facts", "five_numbers", "markdown_tables", "verdict", "write_facts"]

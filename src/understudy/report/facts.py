@@ -1,8 +1,8 @@
 """The facts of a report: the schema of `report.json`.
 
-Plain dicts with known keys, so that what is written is what was read. The first keys of `Facts` are a
-contract with other tools and never change their meaning; further keys may be added, and may be absent.
-Missing numbers are None.
+Facts are plain dicts with known keys, so the JSON file holds exactly what the page shows. Other tools rely on the
+required keys of `Facts`, which never change their meaning; optional keys may be absent, and new ones may be added.
+A missing number is None.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Literal, NotRequired, TypedDict
 
 TEACHER = "teacher"
 FINE_TUNED = "fine_tuned"
-"""Names of the two systems that every run is measured against; the third bears the method's name."""
+"""Names of the two systems that every run compares with; the third system has the method's name."""
 
 
 class Interval(TypedDict):
@@ -26,8 +26,7 @@ class Interval(TypedDict):
     """Why the value is None, as a sentence."""
 
 
-NOTHING: Interval = {"value": None, "low": None, "high": None}
-"""What was not measured."""
+NOT_MEASURED: Interval = {"value": None, "low": None, "high": None}
 
 
 class ScoreFacts(TypedDict):
@@ -37,18 +36,20 @@ class ScoreFacts(TypedDict):
     low: float | None
     high: float | None
     signature: str
-    higher_is_better: NotRequired[bool]
+    label: str
+    """The metric's usual spelling, such as BLEU for `bleu`."""
+    higher_is_better: bool
 
 
 class Latency(TypedDict):
-    """Milliseconds for one input."""
+    """Milliseconds per input."""
 
     p50: float | None
     p95: float | None
 
 
 class System(TypedDict):
-    """A model as it was scored and measured."""
+    """A model with its scores and its measured costs."""
 
     name: str
     parameters: int | None
@@ -68,16 +69,17 @@ class CurvePoint(TypedDict):
     train_loss: NotRequired[float | None]
     """In nats per target position."""
     dev: NotRequired[dict[str, float]]
-    learning_rate: NotRequired[float]
+    """Metric -> its value on the dev split."""
 
 
 class StageFacts(TypedDict):
-    """A stage of the run: what it cost, or that an earlier result was reused."""
+    """A stage of the run and its duration."""
 
     name: str
     key: str
     seconds: float
     reused: bool
+    """Whether this run reused an earlier result."""
 
 
 class Lengths(TypedDict):
@@ -92,8 +94,8 @@ class Lengths(TypedDict):
     counts: list[int]
 
 
-class Sample(TypedDict):
-    """A pseudo-target beside its source."""
+class PoolSample(TypedDict):
+    """A pseudo-target with its source."""
 
     input_id: str
     source: str
@@ -106,7 +108,7 @@ class Sample(TypedDict):
 
 
 class PoolFacts(TypedDict, total=False):
-    """The statistics of the pool, shares in 0..1, and some of its rows."""
+    """Statistics of the pool of pseudo-targets, with shares in 0..1, and a sample of its rows."""
 
     texts: int
     inputs: int
@@ -117,48 +119,48 @@ class PoolFacts(TypedDict, total=False):
     logprob_per_token: float | None
     lengths: Lengths | None
     generators: dict[str, int]
-    samples: list[Sample]
+    samples: list[PoolSample]
 
 
-class BoughtFacts(TypedDict):
-    """What a teacher behind an endpoint was asked for, and what came of it."""
+class ApiResponseFacts(TypedDict):
+    """The requests sent to an API teacher and the pseudo-targets made from its responses."""
 
     model: str
     inputs: int
     requests: int
-    """All that were ever sent for these questions, those of earlier runs among them."""
+    """All requests with these settings, including those of earlier runs."""
     texts: int
-    """That became pseudo-targets."""
+    """Responses used as pseudo-targets."""
     with_logprobs: int
-    """Of these, with the log-probabilities of their tokens."""
+    """Of these, the number with token log-probabilities."""
     rejected: dict[str, int]
-    """Why answers are no targets -> how many."""
+    """Reason -> number of responses that the filter rejected."""
     failed: dict[str, int]
-    """Why inputs came to nothing -> how many."""
-    left_out: dict[str, int]
-    """Split -> inputs without a reference."""
+    """Reason -> number of inputs without a response."""
+    without_reference: dict[str, int]
+    """Split -> number of inputs that are left out because they have no reference."""
     too_long: int
-    """Texts over the limits of the student, which are not taught."""
+    """Pseudo-targets over the student's length limits, which are not used in training."""
     spent: float | None
-    """In the price's currency, over all requests; None: no price was given."""
-    aligned: NotRequired[dict[str, float]]
-    """Shares of target positions: exact, merged, text."""
+    """Cost of all requests, in the currency of the price; None without a price."""
+    logprob_alignment: NotRequired[dict[str, float]]
+    """Shares of target positions by how the API log-probabilities map onto student tokens: exact, merged, text."""
 
 
 class ExampleFacts(TypedDict):
-    """A test example and what each system wrote for it."""
+    """A test example with each system's prediction."""
 
     id: str
     source: str
     references: list[str]
-    texts: dict[str, str]
+    predictions: dict[str, str]
     scores: NotRequired[dict[str, float]]
     """System -> its score on this example alone."""
     tag: NotRequired[Literal["best", "worst", "random"]]
 
 
 class Facts(TypedDict):
-    """Everything a report tells."""
+    """The content of a report."""
 
     task: str
     primary_metric: str
@@ -173,52 +175,63 @@ class Facts(TypedDict):
     recipe: NotRequired[str]
     """The complete recipe as YAML."""
     differences: NotRequired[dict[str, Interval]]
-    """Metric -> by how much the distilled student beats the fine-tuned one, in the metric's unit; positive is
-    better, also where lower scores are."""
+    """Metric -> advantage of the distilled over the fine-tuned student, in the metric's unit. Positive is better, also
+    for metrics where lower scores are better."""
     dev: NotRequired[dict[str, dict[str, float]]]
-    """System -> metric -> its value on the dev split, where checkpoints were chosen."""
+    """System -> metric -> its value on the dev split, on which checkpoints are chosen."""
     curves: NotRequired[dict[str, list[CurvePoint]]]
-    no_gold: NotRequired[bool]
-    """Whether what systems are compared with was written by the teacher."""
+    references_by_teacher: NotRequired[bool]
+    """Whether the teacher wrote the references of the test split."""
     pool: NotRequired[PoolFacts]
-    bought: NotRequired[BoughtFacts]
+    api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]
     example_metric: NotRequired[str]
-    """The metric of the examples' scores, which need not be one of the task's."""
+    """The metric of the examples' scores, which need not be a metric of the task."""
+    example_metric_label: NotRequired[str]
     stages: NotRequired[list[StageFacts]]
     data: NotRequired[dict[str, int]]
-    """Split -> its number of examples."""
-    how: NotRequired[str]
-    """The conditions under which speed and memory were measured."""
+    """Split -> number of examples."""
+    benchmark_conditions: NotRequired[str]
+    """Engine, device, threads and batch sizes of the latency, throughput and memory measurements."""
     notes: NotRequired[list[str]]
-    """Sentences a reader must know before believing the numbers."""
+    """Limitations of the results, each a sentence."""
     versions: NotRequired[dict[str, str]]
 
 
-def write_json(facts: Facts, path: Path) -> None:
-    """Write `report.json`: valid for every JSON reader, so nan and infinities become null.
+def write_facts(facts: Facts, path: Path) -> None:
+    """Write `report.json`. NaN and infinities become null, which every JSON reader accepts.
 
     Args:
-        facts: what to write; keys keep their order.
-        path: the file; its folder exists.
+        facts: the content; keys keep their order.
+        path: the file, in an existing folder.
     """
     path.write_text(json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
 def system_named(facts: Facts, name: str) -> System | None:
-    """The system of this name, None where the run has none."""
+    """The system with this name, or None if the run has none."""
     return next((system for system in facts["systems"] if system["name"] == name), None)
 
 
 def score_of(system: System | None, metric: str) -> ScoreFacts | None:
-    """The system's score, None where it has none."""
+    """The system's score in a metric, or None."""
     return system["scores"].get(metric) if system else None
 
 
 def metrics_of(facts: Facts) -> list[str]:
-    """Every metric any system was scored with, the primary one first."""
-    named = [facts["primary_metric"], *(metric for system in facts["systems"] for metric in system["scores"])]
-    return list(dict.fromkeys(named))
+    """Every metric with a score, the primary metric first."""
+    names = [facts["primary_metric"], *(metric for system in facts["systems"] for metric in system["scores"])]
+    return list(dict.fromkeys(names))
+
+
+def scores_in(facts: Facts, metric: str) -> list[ScoreFacts]:
+    """The scores of all systems that have one in this metric."""
+    return [score for system in facts["systems"] if (score := score_of(system, metric))]
+
+
+def metric_label(facts: Facts, metric: str) -> str:
+    """The label that the scores carry, or the metric's name if no system has a score."""
+    return next((score["label"] for score in scores_in(facts, metric)), metric)
 
 
 def _finite(value: object) -> object:

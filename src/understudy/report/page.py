@@ -1,52 +1,41 @@
 """The report as one HTML page that needs no network.
 
-Fills the template beside it; what is said stands in `verdict.py` and `tables.py`, what is drawn in
-`figures.py`. All text is escaped by the template, and the page's own policy lets no other script run.
+`verdict.py` and `tables.py` provide the text, `figures.py` the drawings. The template escapes all text, and the
+page's content security policy allows no script but `page.js`.
 """
 
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from understudy.report import tables, wording
-from understudy.report.facts import Facts, write_json
+from understudy.report import tables
+from understudy.report.facts import Facts, metric_label, write_facts
 from understudy.report.figures import pool_figures, result_figures
-from understudy.report.verdict import key_numbers, standing, verdict
+from understudy.report.templates import render_template, trusted_figures, trusted_file
+from understudy.report.verdict import key_numbers, verdict, verdict_kind
 
 REPORT = "report.json"
-HERE = Path(__file__).parent
 
 
 def render(facts: Facts) -> str:
-    """The whole page. The same facts give the same page.
+    """The complete page. Equal facts give equal pages.
 
     Args:
-        facts: what the run found out; parts that are absent are left out of the page.
+        facts: the results of the run; the page leaves out sections without facts.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
-        system=wording.system_label, metric=wording.metric_label, fixed=wording.fixed, whole=wording.whole
-    )
-    script = (HERE / "page.js").read_text("utf-8")
-    return environment.get_template("page.html.jinja").render(
+    script = trusted_file("page.js")
+    return render_template(
+        "page.html.jinja",
         facts=facts,
         verdict=verdict(facts),
-        standing=standing(facts),
+        verdict_kind=verdict_kind(facts),
         tiles=key_numbers(facts),
         tables=_tables(facts),
-        result_figures=_trusted(result_figures(facts)),
-        pool_figures=_trusted(pool_figures(facts)),
-        style=Markup((HERE / "page.css").read_text("utf-8")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        lower_is_better=tables.lower_is_better(facts),
+        example_label=_example_label(facts),
+        result_figures=trusted_figures(result_figures(facts)),
+        pool_figures=trusted_figures(pool_figures(facts)),
+        script=script,
         script_hash=b64encode(sha256(script.encode()).digest()).decode(),
     )
 
@@ -55,7 +44,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
     """Write `report.html` and `report.json`.
 
     Args:
-        facts: what the run found out.
+        facts: the results of the run.
         folder: an existing folder; earlier reports in it are replaced.
 
     Returns:
@@ -63,21 +52,22 @@ def write_report(facts: Facts, folder: Path) -> Path:
     """
     page = folder / "report.html"
     page.write_text(render(facts), "utf-8")
-    write_json(facts, folder / REPORT)
+    write_facts(facts, folder / REPORT)
     return page
 
 
-def _tables(facts: Facts) -> dict[str, tables.Table]:
+def _tables(facts: Facts) -> dict[str, tables.TextTable]:
     return {
         "quality": tables.quality_table(facts),
         "costs": tables.costs_table(facts),
         "gap": tables.gap_table(facts),
         "stages": tables.stages_table(facts),
         "data": tables.data_table(facts),
-        "pool": tables.pool_table(facts),
-        "bought": tables.bought_table(facts),
+        "pool": tables.pool_table(facts.get("pool", {})),
+        "api_responses": tables.api_responses_table(facts),
     }
 
 
-def _trusted(figures: dict[str, str]) -> dict[str, Markup]:
-    return {caption: Markup(drawing) for caption, drawing in figures.items()}  # noqa: S704 - matplotlib escapes text
+def _example_label(facts: Facts) -> str:
+    metric = facts.get("example_metric", facts["primary_metric"])
+    return facts.get("example_metric_label", metric_label(facts, metric))

@@ -1,26 +1,26 @@
-"""What Calderon et al. 2023 (arXiv 2305.02031) report: Table 3 and the eight decisions, to stand beside our own.
+"""The results of Calderon et al. 2023 (arXiv 2305.02031), for comparison with a study: Table 3 and the decisions.
 
-Shares of the gap closed on dev in percent, mean over model pairs and metrics; wins of 32 = 4 tasks x 4 metrics
-x 2 pairs. The mean over tasks is ours.
+The values are shares of the gap closed on dev in percent, mean over model pairs and metrics, and wins of 32 = 4 tasks
+x 4 metrics x 2 pairs. The mean over tasks is computed here; the paper does not give it.
 """
 
 import re
 from typing import NamedTuple
 
-TASKS = ("XS", "SQ", "AR", "SH")
+PAPER_TASKS = ("XS", "SQ", "AR", "SH")
 """XSUM40, SQuAD17, ART10, Shake7."""
 
 
 class PaperRow(NamedTuple):
-    """A row of Table 3; the four tasks in the order of `TASKS`."""
+    """A row of Table 3, with the four tasks in the order of `PAPER_TASKS`."""
 
-    stage: str
+    paper_stage: str
     tasks: tuple[float, float, float, float]
     wins: int
 
     @property
     def mean(self) -> float:
-        """Over the four tasks."""
+        """The mean over the four tasks."""
         return sum(self.tasks) / len(self.tasks)
 
 
@@ -37,9 +37,9 @@ TABLE_3 = {
     "Only student PTs": PaperRow("S8", (68.7, 63.9, 43.9, 79.4), 3),
     "Joint-Teaching": PaperRow("S8", (80.8, 66.7, 48.2, 87.7), 25),
 }
-CONTESTS = 32
+PAPER_CONTESTS = 32
 
-KEPT = {
+PAPER_CHOICES = {
     "S1": "encoder-decoder networks",
     "S2": "the whole student and the one with a pruned decoder",
     "S3": "Logits",
@@ -49,13 +49,13 @@ KEPT = {
     "S7": "Sampling",
     "S8": "Joint-Teaching",
 }
-"""Stage -> what the paper keeps."""
+"""Paper stage -> the option that the paper keeps."""
 
 
 def paper_row(method: str) -> PaperRow | None:
-    """The paper's row of the same name, whatever its spaces, hyphens and capitals; none where it has none."""
-    return {_plain(name): row for name, row in TABLE_3.items()}.get(_plain(method))
+    """The paper's row with this name, ignoring spaces, hyphens and case; None if there is none."""
+    return {_letters(name): row for name, row in TABLE_3.items()}.get(_letters(method))
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.casefold())

@@ -1,7 +1,7 @@
-"""What the numbers mean, in one sentence and in five numbers.
+"""States the result of a run in one sentence and in five key numbers.
 
-The sentence claims no more than the intervals allow: a difference whose interval includes zero is called
-undecided, and a student that lost by distillation is called worse.
+The sentence claims no more than the intervals allow: a difference whose interval includes zero is within noise, and
+a student that lost quality by distillation is worse.
 """
 
 from collections.abc import Callable
@@ -9,34 +9,36 @@ from typing import Literal, NamedTuple
 
 from understudy.report.facts import (
     FINE_TUNED,
-    NOTHING,
+    NOT_MEASURED,
     TEACHER,
     Facts,
     Interval,
     System,
+    metric_label,
     score_of,
     system_named,
 )
-from understudy.report.wording import (
+from understudy.report.formatting import (
     brackets,
+    decimal_places,
     fixed,
-    max_positions,
-    metric_label,
+    join_nonempty,
     parameters,
     percent,
+    percent_with_interval,
     rounded,
     signed,
 )
 
-Lead = Literal["no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
-"""How the distilled student stands in the primary metric, as far as the intervals tell."""
+VerdictKind = Literal["no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
+"""The possible results in the primary metric, as far as the intervals distinguish them."""
 
-MARGIN = 1.05
-"""Ratios nearer to one than this are called equal: measured latencies repeat to a few percent."""
+EQUAL_WITHIN = 1.05
+"""Ratios closer to 1 than this count as equal: repeated latency measurements differ by a few percent."""
 
 
 class KeyNumber(NamedTuple):
-    """A number worth a tile: what it is, its value, and what to compare it with."""
+    """A number in a tile: its label, its value, and what to compare it with."""
 
     label: str
     value: str
@@ -44,42 +46,20 @@ class KeyNumber(NamedTuple):
 
 
 def verdict(facts: Facts) -> str:
-    """The result in one sentence, for someone who reads nothing else; the primary metric decides."""
-    gap = facts["gap_closed"].get(facts["primary_metric"], NOTHING)
-    metric, lead = metric_label(facts["primary_metric"]), _lead(facts)
-    own, teacher = _score(facts, facts["method"]), _score(facts, TEACHER)
-    note = f": {gap['note'].rstrip('.')}" if gap.get("note") else ""
-    match standing(facts):
-        case "no_baseline" if facts.get("no_gold"):
-            said = f"agrees with the teacher at {own} in {metric}; the teacher, asked again, at {teacher}"
-        case "no_baseline":
-            said = f"scores {own} in {metric}, the teacher {teacher}; it was not compared with a fine-tuned student"
-        case "worse":
-            said = f"is worse than the fine-tuned student in {metric}{lead}: distillation did not help here"
-        case "undecided":
-            said = f"cannot be told apart from the fine-tuned student in {metric}{lead}"
-        case "better" if gap["value"] is None:
-            said = f"is better than the fine-tuned student in {metric}{lead}; no share of the gap is given{note}"
-        case "better":
-            said = f"closes {_share(gap)} of the gap in {metric} between the fine-tuned student and the teacher"
-        case "near_teacher":
-            said = f"is level with the teacher in {metric}: it closes {_share(gap)} of the gap"
-        case "above_teacher":
-            said = f"beats the teacher in {metric}, {own} against {teacher}: it closes {_share(gap)} of the gap"
-    return f"The distilled student{_costs(facts)} {said}."
+    """The result as one sentence about the primary metric."""
+    return f"The distilled student{_size_and_speed(facts)} {_claim(facts)}."
 
 
-def standing(facts: Facts) -> Lead:
-    """Which of the possible results this is, decided by the intervals of the primary metric."""
-    metric = facts["primary_metric"]
-    gap = facts["gap_closed"].get(metric, NOTHING)
-    # The share of the gap has the sign of the advantage, so it can stand in for one that is not given.
-    lead = facts.get("differences", {}).get(metric, gap)
-    if lead["value"] is None:
+def verdict_kind(facts: Facts) -> VerdictKind:
+    """Which of the possible results this is, by the intervals of the primary metric."""
+    gap = _gap(facts)
+    # The share of the gap has the sign of the difference, so it replaces a difference that is not given.
+    difference = facts.get("differences", {}).get(facts["primary_metric"], gap)
+    if difference["value"] is None:
         return "no_baseline"
-    if lead["low"] is None or lead["high"] is None or lead["low"] <= 0 <= lead["high"]:
+    if difference["low"] is None or difference["high"] is None or difference["low"] <= 0 <= difference["high"]:
         return "undecided"
-    if lead["high"] < 0:
+    if difference["high"] < 0:
         return "worse"
     if gap["value"] is None or gap["value"] < 1:
         return "better"
@@ -87,18 +67,10 @@ def standing(facts: Facts) -> Lead:
 
 
 def key_numbers(facts: Facts) -> list[KeyNumber]:
-    """Gap closed, quality, size, latency and throughput of the distilled student."""
-    metric, student = facts["primary_metric"], system_named(facts, facts["method"])
-    gap = facts["gap_closed"].get(metric, NOTHING)
-    others = f"fine-tuned {_score(facts, FINE_TUNED)}, teacher {_score(facts, TEACHER)}"
-    share = brackets(gap, scale=100, places=0) or ("no gap to close" if gap.get("note") else "")
-    first = KeyNumber(f"Gap closed in {metric_label(metric)}", percent(gap["value"]), share)
-    if standing(facts) == "no_baseline":
-        again = "asked again" if facts.get("no_gold") else ""
-        first, others = KeyNumber(f"{metric_label(metric)} of the teacher", _score(facts, TEACHER), again), ""
+    """Share of the gap closed, quality, size, latency and throughput of the distilled student."""
+    student = system_named(facts, facts["method"])
     return [
-        first,
-        KeyNumber(metric_label(metric), _score(facts, facts["method"]), others),
+        *_quality_numbers(facts),
         KeyNumber("Parameters", parameters(student and student["parameters"]), _than_teacher(_size(facts))),
         KeyNumber(
             "Latency, median", rounded(student and student["latency_ms"]["p50"], "ms"), _than_teacher(_speed(facts))
@@ -117,59 +89,98 @@ def five_numbers(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _score(facts: Facts, name: str) -> str:
-    found = score_of(system_named(facts, name), facts["primary_metric"])
-    return fixed(found and found["value"], max_positions(facts, facts["primary_metric"]))
+def _claim(facts: Facts) -> str:
+    """The predicate of the verdict."""
+    gap, metric = _gap(facts), metric_label(facts, facts["primary_metric"])
+    own, teacher = _primary_score(facts, facts["method"]), _primary_score(facts, TEACHER)
+    difference, share = _difference(facts), percent_with_interval(gap)
+    match verdict_kind(facts):
+        case "no_baseline" if facts.get("references_by_teacher"):
+            against = f"{metric} against references written by the teacher"
+            claim = f"scores {own} in {against}; a second response of the teacher scores {teacher}"
+        case "no_baseline":
+            claim = f"scores {own} in {metric}, the teacher {teacher}; there is no fine-tuned student to compare with"
+        case "worse":
+            claim = f"is worse than the fine-tuned student in {metric}{difference}: distillation did not help"
+        case "undecided":
+            claim = f"differs from the fine-tuned student in {metric} only within noise{difference}"
+        case "better" if gap["value"] is None:
+            why = f": {gap['note'].rstrip('.')}" if gap.get("note") else ""
+            claim = f"is better than the fine-tuned student in {metric}{difference}; share of the gap unknown{why}"
+        case "better":
+            claim = f"closes {share} of the gap in {metric} between the fine-tuned student and the teacher"
+        case "near_teacher":
+            claim = f"matches the teacher in {metric} within noise: it closes {share} of the gap"
+        case "above_teacher":
+            claim = f"is better than the teacher in {metric} ({own} versus {teacher}): it closes {share} of the gap"
+    return claim
 
 
-def _share(gap: Interval) -> str:
-    return " ".join(filter(None, (percent(gap["value"]), brackets(gap, scale=100, places=0))))
+def _quality_numbers(facts: Facts) -> tuple[KeyNumber, KeyNumber]:
+    metric, gap = metric_label(facts, facts["primary_metric"]), _gap(facts)
+    own, teacher = _primary_score(facts, facts["method"]), _primary_score(facts, TEACHER)
+    if verdict_kind(facts) == "no_baseline":
+        detail = "a second response" if facts.get("references_by_teacher") else ""
+        return KeyNumber(f"{metric} of the teacher", teacher, detail), KeyNumber(metric, own, "")
+    interval = brackets(gap, scale=100, places=0) or ("no gap to close" if gap.get("note") else "")
+    others = f"fine-tuned {_primary_score(facts, FINE_TUNED)}, teacher {teacher}"
+    return KeyNumber(f"Gap closed in {metric}", percent(gap["value"]), interval), KeyNumber(metric, own, others)
 
 
-def _lead(facts: Facts) -> str:
-    """The advantage over the fine-tuned student, in brackets."""
+def _gap(facts: Facts) -> Interval:
+    return facts["gap_closed"].get(facts["primary_metric"], NOT_MEASURED)
+
+
+def _primary_score(facts: Facts, name: str) -> str:
+    score = score_of(system_named(facts, name), facts["primary_metric"])
+    return fixed(score and score["value"], decimal_places(facts, facts["primary_metric"]))
+
+
+def _difference(facts: Facts) -> str:
+    """The difference from the fine-tuned student, in parentheses."""
     metric = facts["primary_metric"]
-    lead, places = facts.get("differences", {}).get(metric, NOTHING), max_positions(facts, metric)
-    if lead["value"] is None:
+    difference, places = facts.get("differences", {}).get(metric, NOT_MEASURED), decimal_places(facts, metric)
+    if difference["value"] is None:
         return ""
-    interval = brackets(lead, places=places) or "without an interval"
-    zero = ", which includes zero" if standing(facts) == "undecided" and lead["low"] is not None else ""
-    return f" ({signed(lead['value'], places)} {interval}{zero})"
+    interval = brackets(difference, places=places) or "without an interval"
+    within = verdict_kind(facts) == "undecided" and difference["low"] is not None
+    zero = ", the interval includes 0" if within else ""
+    return f" ({join_nonempty(signed(difference['value'], places), interval)}{zero})"
 
 
-def _costs(facts: Facts) -> str:
-    """Size, and size and speed beside the teacher's, in brackets."""
+def _size_and_speed(facts: Facts) -> str:
+    """The student's size, and its size and speed relative to the teacher, in parentheses."""
     student = system_named(facts, facts["method"])
     if student is None or student["parameters"] is None:
         return ""
-    size, beside = parameters(student["parameters"]), _than_teacher(_size(facts), _speed(facts))
-    return f" ({size} parameters, {beside})" if beside else f" ({size} parameters)"
+    size, relative = parameters(student["parameters"]), _than_teacher(_size(facts), _speed(facts))
+    return f" ({size} parameters, {relative})" if relative else f" ({size} parameters)"
 
 
 def _size(facts: Facts) -> str:
-    return _times(facts, lambda system: system["parameters"], more="larger", less="smaller")
+    return _ratio(facts, lambda system: system["parameters"], more="larger", less="smaller", equal="no smaller")
 
 
 def _speed(facts: Facts) -> str:
-    return _times(facts, lambda system: system["latency_ms"]["p50"], more="slower", less="faster")
+    return _ratio(facts, lambda system: system["latency_ms"]["p50"], more="slower", less="faster", equal="no faster")
 
 
 def _throughput(facts: Facts) -> str:
-    return _times(facts, lambda system: system["throughput_per_s"], more="more", less="less")
+    return _ratio(facts, lambda system: system["throughput_per_s"], more="higher", less="lower", equal="no higher")
 
 
 def _than_teacher(*comparisons: str) -> str:
-    said = " and ".join(filter(None, comparisons))
-    return f"{said} than the teacher" if said else ""
+    text = " and ".join(filter(None, comparisons))
+    return f"{text} than the teacher" if text else ""
 
 
-def _times(facts: Facts, measure: Callable[[System], float | None], *, more: str, less: str) -> str:
-    """How the student's measure compares with the teacher's, as `4.2 times smaller`; empty where unknown."""
+def _ratio(facts: Facts, measure: Callable[[System], float | None], *, more: str, less: str, equal: str) -> str:
+    """Ratio of the student's to the teacher's measure, such as `4.2 times smaller`; empty if one is missing."""
     systems = [system_named(facts, name) for name in (facts["method"], TEACHER)]
     student, teacher = (measure(system) if system else None for system in systems)
     if not student or not teacher:
         return ""
     ratio = student / teacher
-    if max(ratio, 1 / ratio) < MARGIN:
-        return f"no {less}"
+    if max(ratio, 1 / ratio) < EQUAL_WITHIN:
+        return equal
     return f"{rounded(ratio)} times {more}" if ratio > 1 else f"{rounded(1 / ratio)} times {less}"

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from understudy.report.facts import FINE_TUNED, Interval
-from understudy.report.table_facts import CellFacts, Decision, far_enough
+from understudy.report.table_facts import CellFacts, Decision, enough_cells
 from understudy.study.cell_scores import Measured
 from understudy.study.means import Aggregate, across, counted, mean_share, primary_score, sign_of
 from understudy.study.spread import Spread, interval_of
@@ -34,7 +34,7 @@ def decide(
         tasks: of the study, in its order.
     """
     most = max(map(len, options.values()), default=0)
-    compared = {name: {*own} for name, own in options.items() if far_enough(len(own), most=most)}
+    compared = {name: {*own} for name, own in options.items() if enough_cells(len(own), most=most)}
     shared = set.intersection(*compared.values()) if compared else set()
     cells = {name: [own[at] for at in sorted(shared)] if name in compared else [] for name, own in options.items()}
     spreads = {name: across(own, AGGREGATES[by], split=DEV, tasks=tasks) for name, own in cells.items()}
@@ -42,7 +42,7 @@ def decide(
         sign_of(own[at], own[at].primary_metric) < 0 for own in options.values() for at in own
     )
     decision: Decision = {
-        "stage": stage,
+        "paper_stage": stage,
         "by": by,
         "options": [
             {
@@ -96,7 +96,7 @@ def _as_baseline(cell: Measured) -> Measured:
     }
     facts: CellFacts = cell.facts | {
         "method": FINE_TUNED,
-        "scores": cell.facts["references"][FINE_TUNED],
+        "scores": cell.facts["comparison_scores"][FINE_TUNED],
         "gap_closed": gaps,
     }
     scores = {split: np.take(own_MKR, [0, 1, 1], axis=1) for split, own_MKR in cell.scores.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from understudy.report.table_facts import Means, SplitMeans
+from understudy.report.table_facts import MeanShares, SplitMeans
 from understudy.study.cell_scores import Measured
 from understudy.study.spread import Spread, interval_of, mean, mean_over_seeds, share
 
@@ -60,7 +60,7 @@ def across(cells: Sequence[Measured], measure: Aggregate, *, split: str, tasks: 
 def split_means(cells: Sequence[Measured], *, split: str, tasks: Sequence[str]) -> SplitMeans:
     """A method's shares of the gap on a split, by task and over all."""
 
-    def means(own: Sequence[Measured]) -> Means:
+    def means(own: Sequence[Measured]) -> MeanShares:
         return {
             "mean": interval_of(across(own, mean_share, split=split, tasks=tasks)),
             "primary": interval_of(across(own, primary_share, split=split, tasks=tasks)),

@@ -7,6 +7,7 @@ before kept; the first that distils has the fine-tuned student to beat.
 from collections.abc import Mapping, Sequence
 
 from understudy.config.study import Cell, MethodRow, Study
+from understudy.pipeline.proof import label_of
 from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
 from understudy.study.cell_scores import Measured
@@ -33,6 +34,7 @@ def results_table_of(
         "study": study.name,
         "tasks": list(study.tasks),
         "primary_metric": {cell.task: cell.recipe.task.primary_metric for cell in reversed(cells)},
+        "metric_labels": {metric: label_of(metric) for cell in cells for metric in cell.recipe.task.metrics},
         "rows": [own.facts for _, own in finished],
         "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],
         "summary": [],
@@ -75,16 +77,22 @@ def _summary(
     shared = cells if by == "gap_closed" else []
     wins, contests = wins_of(row.name, options)
     return {
-        "stage": row.stage,
+        "paper_stage": row.stage,
         "method": row.name,
         "dev": split_means(shared, split="dev", tasks=tasks),
         "test": split_means(shared, split="test", tasks=tasks),
         "wins": wins,
         "contests": contests,
-        "cells": len(cells),
-        "asked": asked,
+        "finished": len(cells),
+        "total": asked,
     }
 
 
 def _missing(cell: Cell, error: str) -> MissingFacts:
-    return {"stage": cell.row.stage, "method": cell.row.name, "task": cell.task, "seed": cell.seed, "error": error}
+    return {
+        "paper_stage": cell.row.stage,
+        "method": cell.row.name,
+        "task": cell.task,
+        "seed": cell.seed,
+        "error": error,
+    }

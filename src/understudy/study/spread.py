@@ -15,7 +15,7 @@ import numpy as np
 
 from understudy.evaluation.bootstrap import TAIL
 from understudy.evaluation.tally import FloatArray
-from understudy.report.facts import NOTHING, Interval
+from understudy.report.facts import NOT_MEASURED, Interval
 
 SEED = 13
 """Of the draws of seeds."""
@@ -85,4 +85,4 @@ def mean_over_seeds(spreads: Sequence[Spread], *, stream: int) -> Spread | None:
 
 def interval_of(spread: Spread | None) -> Interval:
     """The interval of what there is; nothing where there is nothing."""
-    return spread.interval() if spread else NOTHING
+    return spread.interval() if spread else NOT_MEASURED

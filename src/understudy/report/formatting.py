@@ -1,0 +1,101 @@
+"""Formats numbers and system names for the reports: few digits, a unit, and a dash for a missing value.
+
+This module only formats. `verdict.py` and the table modules decide which numbers to show.
+"""
+
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts, Interval, ScoreFacts, scores_in
+
+UNKNOWN = "–"
+
+DISTILLED_LABEL = "Distilled student"
+SYSTEM_LABELS = {TEACHER: "Teacher", FINE_TUNED: "Fine-tuned student"}
+
+THIN = "\u202f"
+SPACE = "\u00a0"
+"""Spaces without a line break: between a number and its unit, and between the two ends of an interval."""
+
+
+def system_label(name: str) -> str:
+    """The system's name in tables and text: `joint_teaching` becomes "Distilled student (joint_teaching)"."""
+    return SYSTEM_LABELS.get(name, f"{DISTILLED_LABEL} ({name})")
+
+
+def short_system_label(name: str) -> str:
+    """The system's name in figures, where the method does not fit."""
+    return SYSTEM_LABELS.get(name, DISTILLED_LABEL)
+
+
+def decimal_places(facts: Facts, metric: str) -> int:
+    """Decimal places of a metric's scores: 1 for scales up to 100, 3 for scales up to 1."""
+    return 1 if max((abs(score["value"]) for score in scores_in(facts, metric)), default=0) > 1 else 3
+
+
+def fixed(value: float | None, places: int) -> str:
+    """A number with a fixed number of decimal places and a true minus sign."""
+    return UNKNOWN if value is None else f"{value:.{places}f}".replace("-", "−")
+
+
+def signed(value: float | None, places: int) -> str:
+    """A difference, always with its sign."""
+    return UNKNOWN if value is None else f"{value:+.{places}f}".replace("-", "−")
+
+
+def rounded(value: float | None, unit: str = "") -> str:
+    """A measurement with about three significant digits, without an exponent, with its unit."""
+    if value is None:
+        return UNKNOWN
+    places = next((places for bound, places in ((100, 0), (1, 1), (0.1, 2)) if abs(value) >= bound), 3)
+    return fixed(value, places) + (THIN + unit if unit else "")
+
+
+def percent(share: float | None, places: int = 0) -> str:
+    """A share in 0..1 as a percentage."""
+    return UNKNOWN if share is None else f"{fixed(100 * share, places)}{THIN}%"
+
+
+def whole(number: int | None) -> str:
+    """A whole number with its digits in groups of three."""
+    return UNKNOWN if number is None else f"{number:,}".replace(",", THIN)
+
+
+def parameters(number: int | None) -> str:
+    """A number of parameters in millions or billions."""
+    return _scaled(number, "M", "B")
+
+
+def data_size(number: int | None) -> str:
+    """A number of bytes in decimal megabytes or gigabytes."""
+    return _scaled(number, "MB", "GB")
+
+
+def duration(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return rounded(seconds, "s")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{THIN}h {minutes:02}{THIN}min" if hours else f"{minutes}{THIN}min {rest:02}{THIN}s"
+
+
+def brackets(fact: Interval | ScoreFacts, *, scale: float = 1, places: int) -> str:
+    """The bootstrap interval as `[low, high]`, or an empty string without one."""
+    low, high = fact["low"], fact["high"]
+    if low is None or high is None:
+        return ""
+    return f"[{fixed(scale * low, places)},{SPACE}{fixed(scale * high, places)}]"
+
+
+def percent_with_interval(share: Interval) -> str:
+    """A share as a percentage, followed by its interval if it has one."""
+    return join_nonempty(percent(share["value"]), brackets(share, scale=100, places=0))
+
+
+def join_nonempty(*parts: str | None) -> str:
+    """The non-empty parts with a space between them."""
+    return " ".join(filter(None, parts))
+
+
+def _scaled(number: int | None, million: str, billion: str) -> str:
+    if number is None:
+        return UNKNOWN
+    return rounded(number / 1e9, billion) if number >= 1e9 else rounded(number / 1e6, million)  # noqa: PLR2004 - a billion
