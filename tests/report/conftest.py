@@ -26,7 +26,7 @@ def interval(value: float, half: float) -> Interval:
     return {"value": value, "low": value - half, "high": value + half}
 
 
-def system(name: str, bleu: float, rouge: float, *, millions: float, milliseconds: float) -> System:
+def system(name: str, bleu: float, rouge: float, *, millions: float, milliseconds: float) -> SystemFacts:
     """A system whose costs grow with its size."""
     scores = {"bleu": ("BLEU", bleu, 1.1), "rouge": ("ROUGE", rouge, 0.6)}
     return {

@@ -48,7 +48,7 @@ class Latency(TypedDict):
     p95: float | None
 
 
-class System(TypedDict):
+class SystemFacts(TypedDict):
     """A model with its scores and its measured costs."""
 
     name: str
@@ -164,7 +164,7 @@ class Facts(TypedDict):
 
     task: str
     primary_metric: str
-    systems: list[System]
+    systems: list[SystemFacts]
     gap_closed: dict[str, Interval]
     """Metric -> (distilled - fine-tuned) / (teacher - fine-tuned), a share: 1 is the teacher."""
     method: str
@@ -208,12 +208,12 @@ def write_facts(facts: Facts, path: Path) -> None:
     path.write_text(json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
-def system_named(facts: Facts, name: str) -> System | None:
+def system_named(facts: Facts, name: str) -> SystemFacts | None:
     """The system with this name, or None if the run has none."""
     return next((system for system in facts["systems"] if system["name"] == name), None)
 
 
-def score_of(system: System | None, metric: str) -> ScoreFacts | None:
+def score_of(system: SystemFacts | None, metric: str) -> ScoreFacts | None:
     """The system's score in a metric, or None."""
     return system["scores"].get(metric) if system else None
 

@@ -15,7 +15,7 @@ from understudy.report.facts import (
     Interval,
     PoolFacts,
     ScoreFacts,
-    System,
+    SystemFacts,
     metric_label,
     metrics_of,
     score_of,
@@ -186,7 +186,7 @@ def markdown(table: TextTable) -> str:
     return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
 
 
-def _cost_cells(system: System) -> tuple[TextCell, ...]:
+def _cost_cells(system: SystemFacts) -> tuple[TextCell, ...]:
     return (
         TextCell(parameters(system["parameters"])),
         TextCell(data_size(system["disk_bytes"])),

@@ -13,7 +13,7 @@ from understudy.report.facts import (
     TEACHER,
     Facts,
     Interval,
-    System,
+    SystemFacts,
     metric_label,
     score_of,
     system_named,
@@ -174,7 +174,7 @@ def _than_teacher(*comparisons: str) -> str:
     return f"{text} than the teacher" if text else ""
 
 
-def _ratio(facts: Facts, measure: Callable[[System], float | None], *, more: str, less: str, equal: str) -> str:
+def _ratio(facts: Facts, measure: Callable[[SystemFacts], float | None], *, more: str, less: str, equal: str) -> str:
     """Ratio of the student's to the teacher's measure, such as `4.2 times smaller`; empty if one is missing."""
     systems = [system_named(facts, name) for name in (facts["method"], TEACHER)]
     student, teacher = (measure(system) if system else None for system in systems)

@@ -103,7 +103,7 @@ class Measured:
 def read_cell(folder: Path, facts: CellScoresFacts, cell: Cell, *, seconds: float) -> Measured:
     """A finished cell from the folder of its scores; `seconds` is what its student and its predictions took."""
     plain = {
-        "stage": cell.row.stage,
+        "paper_stage": cell.row.stage,
         "method": cell.row.name,
         "task": cell.task,
         "seed": cell.seed,
@@ -112,7 +112,7 @@ def read_cell(folder: Path, facts: CellScoresFacts, cell: Cell, *, seconds: floa
             split: {metric: _interval(gap) for metric, gap in own.gap_closed.items()}
             for split, own in facts.splits.items()
         },
-        "references": {
+        "comparison_scores": {
             system: {split: own.scores[system] for split, own in facts.splits.items()}
             for system in (TEACHER, FINE_TUNED)
         },

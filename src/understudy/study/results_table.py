@@ -7,7 +7,7 @@ before kept; the first that distils has the fine-tuned student to beat.
 from collections.abc import Mapping, Sequence
 
 from understudy.config.study import Cell, MethodRow, Study
-from understudy.pipeline.proof import label_of
+from understudy.pipeline.stages.scores import metric_labels
 from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
 from understudy.study.cell_scores import Measured
@@ -34,7 +34,7 @@ def results_table_of(
         "study": study.name,
         "tasks": list(study.tasks),
         "primary_metric": {cell.task: cell.recipe.task.primary_metric for cell in reversed(cells)},
-        "metric_labels": {metric: label_of(metric) for cell in cells for metric in cell.recipe.task.metrics},
+        "metric_labels": metric_labels(names, allow_code=allow_code),
         "rows": [own.facts for _, own in finished],
         "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],
         "summary": [],

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 from understudy.config.decoding import EngineName
 from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
+from understudy.evaluation.metrics import metric_named
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device, run_context
@@ -125,7 +126,7 @@ class DepthsStage(Stage[DepthsFacts]):
                 progress=progress,
             )
         facts: Depths = {
-            "how": (
+            "benchmark_conditions": (
                 f"hf on {device}, {THREADS} thread{'s' * (THREADS != 1)}, decoding greedy, latency of {len(examples)} "
                 f"inputs at batch 1, throughput at batch {len(examples)}"
             ),
@@ -173,11 +174,13 @@ def diagnose(
     students = {name: _diagnosis_stage(opened, name, inputs) for name in (FINE_TUNED, recipe.distil.method)}
     for stage in students.values():
         context.store.get(stage, Local(), context)
+    metric = text_metric(opened)
     facts: Diagnostics = {
         "run": recipe.name,
         "method": recipe.distil.method,
         "inputs": len(_dev(opened)[:inputs]),
-        "metric": text_metric(opened),
+        "metric": metric,
+        "metric_label": metric_named(metric, allow_code=allow_code).label,
         "students": {
             name: cast(StudentDiagnosis, read_json(context.folder(stage) / FACTS)) for name, stage in students.items()
         },

@@ -124,11 +124,11 @@ def compare_networks(
             "low": curve.low_L.tolist(),
             "high": curve.high_L.tolist(),
         },
-        "on_student": curve.on_student_L.tolist(),
-        "on_teacher": curve.on_teacher_L.tolist(),
-        "entropy_on_student": _entropy(on_student),
-        "entropy_on_teacher": _entropy(on_teacher),
-        "guided": [
+        "kl_on_student_text": curve.on_student_L.tolist(),
+        "kl_on_teacher_text": curve.on_teacher_L.tolist(),
+        "teacher_entropy_on_student_text": _entropy(on_student),
+        "teacher_entropy_on_teacher_text": _entropy(on_teacher),
+        "completion_scores": [
             {"percent": percent, "value": own.value, "low": own.low, "high": own.high}
             for percent, own in scores.items()
         ],

@@ -51,7 +51,7 @@ class ApiResponsesFacts:
     """Of these, with log-probabilities of their tokens."""
     rejected: dict[str, int]
     failed: dict[str, int]
-    left_out: dict[str, int]
+    without_reference: dict[str, int]
     """Split -> inputs without a reference."""
     spent: float | None
 
@@ -98,7 +98,7 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
             write_pool_file(folder / POOL_FILE, rows, provenance)
             pool = PseudoTargetPool.open(folder)
             with_logprobs = write_response_logprobs(inputs, journal.path, endpoint, pool, folder / LOGPROBS)
-            left_out = {split: self._write_split(folder, split, data, journal, endpoint) for split in SCORED_SPLITS}
+            without_reference = {split: self._write_split(folder, split, data, journal, endpoint) for split in SCORED_SPLITS}
             facts = response_facts(groups, journal)
         return ApiResponsesFacts(
             model=facts.model,
@@ -108,7 +108,7 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
             with_logprobs=with_logprobs,
             rejected=dict(facts.rejected),
             failed=dict(facts.failed),
-            left_out=left_out,
+            without_reference=without_reference,
             spent=facts.spent,
         )
 

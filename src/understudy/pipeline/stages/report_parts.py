@@ -28,7 +28,7 @@ class ApiReport:
         facts["too_long"] = context.facts(self.pool).too_long
         if self.logprobs:
             shares = context.facts(self.logprobs)
-            facts["aligned"] = {"exact": shares.exact, "merged": shares.merged, "text": shares.text}
+            facts["logprob_alignment"] = {"exact": shares.exact, "merged": shares.merged, "text": shares.text}
         return facts
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
 from understudy.evaluation.examples import Comparison, best_and_worst
-from understudy.evaluation.metrics import can_score, metric_named, prepare_metrics, tally
+from understudy.evaluation.metrics import METRICS, can_score, metric_named, prepare_metrics, tally
 from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.metric_settings import MetricSettings, metric_context
 from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
@@ -22,8 +22,7 @@ from understudy.pipeline.stages.predictions import SCORED_SPLITS, predictions_of
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency
-from understudy.report.facts import FINE_TUNED, TEACHER, ExampleFacts, Facts, Interval
-from understudy.report.facts import System as SystemFacts
+from understudy.report.facts import FINE_TUNED, TEACHER, ExampleFacts, Facts, Interval, SystemFacts
 from understudy.store import Stage, WorkerContext
 from understudy.store.disk import write_json
 
@@ -102,10 +101,11 @@ class ScoresStage(Stage[ScoresFacts]):
         examples = len(test[self.distilled][scoring.primary_metric].ids)
         weights_RN = resample_weights(examples, resamples=scoring.resamples, seed=scoring.seed)
         costs = context.facts(self.benchmark).costs
+        labels = metric_labels(scoring.metrics, allow_code=context.allow_code)
         facts: Facts = {
             "task": scoring.task,
             "primary_metric": scoring.primary_metric,
-            "systems": [_system(name, test[name], weights_RN, costs.get(name)) for name in names],
+            "systems": [_system(name, test[name], labels, weights_RN, costs.get(name)) for name in names],
             "gap_closed": {
                 metric: _gap(test, metric, self.distilled, weights_RN)
                 for metric in scoring.metrics
@@ -132,6 +132,7 @@ class ScoresStage(Stage[ScoresFacts]):
             ),
             "examples": self._examples(context),
             "example_metric": EXAMPLE_METRIC,
+            "example_metric_label": METRICS[EXAMPLE_METRIC].label,
             "data": {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()},
             "benchmark_conditions": costs[self.distilled].how,
             "notes": self._notes(examples, context),
@@ -156,7 +157,7 @@ class ScoresStage(Stage[ScoresFacts]):
                 "id": row.id,
                 "source": row.source,
                 "references": list(row.references),
-                "texts": dict(row.texts),
+                "predictions": dict(row.texts),
                 "scores": dict(row.scores),
                 "tag": tag,
             }
@@ -169,7 +170,9 @@ class ScoresStage(Stage[ScoresFacts]):
             row = of_teacher[index]
             texts = {name: own[index].text for name, own in predictions.items()}
             references = list(row.references)
-            shown.append({"id": row.id, "source": row.source, "references": references, "texts": texts, "tag": "random"})
+            shown.append(
+                {"id": row.id, "source": row.source, "references": references, "predictions": texts, "tag": "random"}
+            )
         return shown
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
@@ -186,8 +189,8 @@ class ScoresStage(Stage[ScoresFacts]):
                 notes.append(f"{name} had its best dev score at the end: longer training may still improve it.")
         if self.references_by_teacher:
             notes.append(
-                "There are no human references: test is compared with texts of the teacher, and the teacher's own row "
-                "says how far it agrees with itself when asked twice. No number here says how good these texts are."
+                "The teacher wrote the references of the test split. The teacher's row is the score of a second response, "
+                "which is the agreement of the teacher with itself. No score measures the quality of the references."
             )
         if self.allows_leaks:
             notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")
@@ -213,7 +216,9 @@ def tallies_of(
     return tallies
 
 
-def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost: Efficiency | None) -> SystemFacts:
+def _system(
+    name: str, tallies: Mapping[str, Tally], labels: Mapping[str, str], weights_RN: IntArray, cost: Efficiency | None
+) -> SystemFacts:
     scores = {metric: score(own, weights_RN) for metric, own in tallies.items()}
     return {
         "name": name,
@@ -225,15 +230,20 @@ def _system(name: str, tallies: Mapping[str, Tally], weights_RN: IntArray, cost:
                 "low": own.low,
                 "high": own.high,
                 "signature": own.signature,
+                "label": labels[metric],
                 "higher_is_better": own.higher_is_better,
-                "label": metric_named(metric, allow_code=True).label,
-            }
+                }
             for metric, own in scores.items()
         },
         "latency_ms": {"p50": cost.latency_p50_ms if cost else None, "p95": cost.latency_p95_ms if cost else None},
         "throughput_per_s": cost.throughput_per_s if cost else None,
         "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
     }
+
+
+def metric_labels(names: Sequence[str], *, allow_code: bool) -> dict[str, str]:
+    """Metric -> what tables call it."""
+    return {name: metric_named(name, allow_code=allow_code).label for name in names}
 
 
 def _gap(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:
