@@ -1,4 +1,4 @@
-"""What a stage keeps, and how often each of its options wins."""
+"""Which option each paper stage keeps, and how often each option wins."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,11 +26,11 @@ def decide(
     """The option with the best dev mean, over the cells that all compared options have.
 
     Args:
-        stage: its name.
-        options: method -> its finished cells; one with less than half as many as another is told and not compared:
-            a stage kept on a single cell would decide for all that come after it.
+        stage: the name of the paper stage.
+        options: method -> its finished cells; one with less than half as many as another is listed and not compared,
+            because one lucky cell would decide all later stages.
         by: what is averaged.
-        carried: the option that the stage before kept.
+        carried: the option that the previous stage kept.
         tasks: of the study, in its order.
     """
     most = max(map(len, options.values()), default=0)
@@ -67,19 +67,19 @@ def decide(
 
 
 def baseline_of(options: Mapping[str, Cells]) -> Cells:
-    """The fine-tuned student as an option: of each cell the baseline, which closes nothing of the gap."""
+    """The fine-tuned student as an option: the baseline of each cell, which closes 0 % of the gap."""
     return {at: _as_baseline(cell) for own in reversed(list(options.values())) for at, cell in own.items()}
 
 
 def wins_of(name: str, options: Mapping[str, Cells]) -> tuple[int, int]:
-    """How often an option has the best dev score, and of how many contests: tasks x seeds x counted metrics.
+    """How often an option has the best dev score, and the number of contests: tasks x seeds x counted metrics.
 
-    There is a contest where another option has the cell too. Who is level with the best wins.
+    Only cells that another option has too are contests. A tie with the best counts as a win.
     """
     wins = contests = 0
     for at, cell in options[name].items():
         rivals = [own[at] for own in options.values() if at in own]
-        if len(rivals) < 2:  # noqa: PLR2004 - alone it beats nobody
+        if len(rivals) < 2:  # noqa: PLR2004 - a single option has no contest
             continue
         for metric in counted(cell):
             best = max(sign_of(cell, metric) * rival.facts["scores"][DEV][metric] for rival in rivals)
@@ -104,7 +104,7 @@ def _as_baseline(cell: Measured) -> Measured:
 
 
 def _shown(spread: Spread | None, *, lower: bool) -> Interval:
-    """In the metric's own direction."""
+    """The interval in the metric's own direction."""
     found = interval_of(spread)
     if not lower or found["value"] is None:
         return found

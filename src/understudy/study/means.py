@@ -1,4 +1,4 @@
-"""What a set of cells says together: one number per cell, averaged over seeds, then over tasks."""
+"""Means over a set of cells: one number per cell, averaged over seeds, then over tasks."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,14 +7,14 @@ from understudy.study.cell_scores import Measured
 from understudy.study.spread import Spread, interval_of, mean, mean_over_seeds, share
 
 UNCOUNTED = "distinct_"
-"""Metrics of this beginning take no part in means and wins: more distinct is not simply better."""
+"""Metrics with this prefix are not part of means and wins: more distinct n-grams are not simply better."""
 
 Aggregate = Callable[[Measured, str], Spread | None]
-"""A finished cell and a split -> a number with its resamples; none where there is none to tell."""
+"""A finished cell and a split -> a number with its resamples, or None."""
 
 
 def counted(cell: Measured) -> list[str]:
-    """The metrics that take part in means and wins."""
+    """The metrics that are part of means and wins."""
     return [metric for metric in cell.higher_is_better if not metric.startswith(UNCOUNTED)]
 
 
@@ -46,9 +46,9 @@ def across(cells: Sequence[Measured], measure: Aggregate, *, split: str, tasks: 
 
     Args:
         cells: finished cells of one method.
-        measure: what is averaged; cells without it take no part.
+        measure: what is averaged; cells without it are left out.
         split: dev or test.
-        tasks: all of the study, in its order.
+        tasks: all tasks of the study, in its order.
     """
     of_tasks = []
     for stream, task in enumerate(tasks):

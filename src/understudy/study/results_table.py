@@ -1,13 +1,13 @@
-"""From finished cells to the results_table: rows, means, and what each stage keeps.
+"""From finished cells to the results table: rows, means, and what each paper stage keeps.
 
-Wins and decisions are drawn on dev, as the paper does. A stage decides between its own rows and what the stage
-before kept; the first that distils has the fine-tuned student to beat.
+Wins and decisions use dev, as in the paper. A stage decides between its own rows and what the previous stage kept;
+the first stage that distils is compared with the fine-tuned student.
 """
 
 from collections.abc import Mapping, Sequence
 
 from understudy.config.study import Cell, MethodRow, Study
-from understudy.pipeline.stages.scores import metric_labels
+from understudy.evaluation.metrics import METRICS
 from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
 from understudy.study.cell_scores import Measured
@@ -21,20 +21,21 @@ FINE_TUNE = "fine_tune"
 def results_table_of(
     study: Study, cells: Sequence[Cell], *, found: Mapping[str, Measured | None], errors: Mapping[str, str]
 ) -> ResultsTable:
-    """The facts of the results_table.
+    """The facts of the results table.
 
     Args:
-        study: what was asked.
-        cells: all there are, in their order.
-        found: the cell's name -> what it says; none where it is not finished.
-        errors: the cell's name -> why it could not be made; empty where it was not tried.
+        study: tasks, methods, seeds.
+        cells: all cells of the study, in their order.
+        found: cell name -> its scores; None if it is not finished.
+        errors: cell name -> why it failed; empty if it was not tried.
     """
+    metrics = dict.fromkeys(metric for cell in cells for metric in cell.recipe.task.metrics)
     finished = [(cell, own) for cell in cells if (own := found[cell.recipe.name])]
-    results_table: ResultsTable = {
+    table: ResultsTable = {
         "study": study.name,
         "tasks": list(study.tasks),
         "primary_metric": {cell.task: cell.recipe.task.primary_metric for cell in reversed(cells)},
-        "metric_labels": metric_labels(names, allow_code=allow_code),
+        "metric_labels": {name: METRICS[name].label if name in METRICS else name for name in metrics},
         "rows": [own.facts for _, own in finished],
         "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],
         "summary": [],
@@ -44,7 +45,7 @@ def results_table_of(
         row.name: {(cell.task, cell.seed): own for cell, own in finished if cell.row.name == row.name}
         for row in study.methods
     }
-    asked = [cell.row.name for cell in cells]
+    requested = [cell.row.name for cell in cells]
     kept: tuple[By, str] | None = None
     for stage, rows in _stages(study).items():
         by: By = "score" if all(row.method == FINE_TUNE for row in rows) else "gap_closed"
@@ -53,13 +54,13 @@ def results_table_of(
         if carried:
             options = {carried: of_row[carried] if carried in of_row else baseline_of(options)} | options
         decision = decide(stage, options, by=by, carried=carried, tasks=tuple(study.tasks))
-        results_table["decisions"].append(decision)
-        results_table["summary"] += [
-            _summary(row, options, tuple(study.tasks), asked.count(row.name), by=by) for row in rows
+        table["decisions"].append(decision)
+        table["summary"] += [
+            _summary(row, options, tuple(study.tasks), requested.count(row.name), by=by) for row in rows
         ]
         if decision["kept"]:
             kept = by, decision["kept"]
-    return results_table
+    return table
 
 
 def _stages(study: Study) -> dict[str, list[MethodRow]]:
@@ -70,10 +71,10 @@ def _stages(study: Study) -> dict[str, list[MethodRow]]:
 
 
 def _summary(
-    row: MethodRow, options: Mapping[str, Cells], tasks: tuple[str, ...], asked: int, *, by: By
+    row: MethodRow, options: Mapping[str, Cells], tasks: tuple[str, ...], total: int, *, by: By
 ) -> MethodFacts:
     cells = list(options[row.name].values())
-    # Where rows only fine-tune, the baseline is the row itself: a share of its gap would say nothing.
+    # Where rows only fine-tune, the baseline is the row itself: a share of its gap would have no meaning.
     shared = cells if by == "gap_closed" else []
     wins, contests = wins_of(row.name, options)
     return {
@@ -84,7 +85,7 @@ def _summary(
         "wins": wins,
         "contests": contests,
         "finished": len(cells),
-        "total": asked,
+        "total": total,
     }
 
 

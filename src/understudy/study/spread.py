@@ -1,8 +1,8 @@
 """A number with its resamples, averaged over metrics, seeds and tasks: seeds and examples are drawn together.
 
-In a resample the examples are drawn once per task, so that every system, metric and seed meets the same ones;
+In a resample the examples are drawn once per task, so every system, metric and seed has the same ones;
 then the seeds are drawn, the same for every method with the same seeds. Differences of methods are thus paired.
-With one seed an interval knows examples only; with S seeds, drawing them understates their variance by
+With one seed an interval covers examples only; with S seeds, drawing them understates their variance by
 (S - 1) / S.
 Axes: R resamples, S seeds.
 Source: Efron & Tibshirani 1993, chapter 8.
@@ -18,12 +18,12 @@ from understudy.evaluation.tally import FloatArray
 from understudy.report.facts import NOT_MEASURED, Interval
 
 SEED = 13
-"""Of the draws of seeds."""
+"""Seed of the draws of seeds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A number and what it is in each resample; where that is unknown it counts against both ends."""
+    """A number and its value in each resample; an unknown value counts against both ends of the interval."""
 
     value: float
     low_R: FloatArray
