@@ -13,9 +13,10 @@ from time import perf_counter
 
 from transformers import PreTrainedModel
 
-from understudy.errors import EvaluationError
+from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.greedy import write_on
-from understudy.models.prune import FAMILIES, prune
+from understudy.models.families import layer_counts
+from understudy.models.prune import prune
 from understudy.progress import NO_PROGRESS, ProgressCallback
 
 REPEATS = 3
@@ -44,13 +45,10 @@ def layers_of(network: PreTrainedModel) -> dict[str, int]:
     Raises:
         EvaluationError: for a family whose layers are not known by name.
     """
-    family: Mapping[str, tuple[str, str]] | None = FAMILIES.get(network.config.model_type)
-    if family is None:
-        raise EvaluationError(
-            f"depths were asked of a {network.config.model_type!r} network, whose layers are not known by name; "
-            f"use one of {', '.join(FAMILIES)}, or leave the depths out"
-        )
-    return {part: int(getattr(network.config, count)) for part, (_, count) in family.items()}
+    try:
+        return layer_counts(network.config, network)
+    except ModelError as error:
+        raise EvaluationError(f"depths were requested, but {error}; or leave the depths out") from error
 
 
 def thinner(layers: Mapping[str, int]) -> list[dict[str, int]]:
@@ -78,7 +76,7 @@ def cost_by_depth(
     What is written means nothing, for nothing was trained after pruning; the time it takes does not depend on it.
 
     Args:
-        network: of a family in `models.prune.FAMILIES`; left as it was.
+        network: of a family in `models.families.FAMILIES`; left as it was.
         depths: layers to keep, as `layers_of` names them.
         lengths: tokens of every output; the network must have so many positions.
         sources: a few real inputs as token ids.
