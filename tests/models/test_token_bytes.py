@@ -164,7 +164,7 @@ def test_a_first_piece_is_the_one_behind_a_sign_that_joins_nothing(
 @pytest.mark.parametrize("make", [llama, old_llama, gemma])
 @pytest.mark.parametrize("text", ["lo", " hello", "hello", "el", " ", "世"])
 def test_a_first_piece_of_byte_fallback(make: Callable[[], PreTrainedTokenizerBase], text: str) -> None:
-    """Llama 2's tokenizer does not split a text before it looks for pieces; a text after a line break does not change."""
+    """Llama 2's tokenizer does not split a text before it looks for pieces; after a line break it does not change."""
     tokenizer = make()
     behind = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
 
