@@ -38,19 +38,20 @@ class Workload(Section):
     device: str = "cpu"
 
 
-def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
+def measure_efficiency(folder: Path, workload: Workload, *, workspace: Path) -> Efficiency:
     """The cost of one checkpoint, measured in a process of its own.
 
     Args:
         folder: network and tokenizer in Hugging Face's form.
         workload: real sources and how to answer them; the same for all systems one compares.
+        workspace: for the checkpoint's converted form, which later measurements reuse.
 
     Raises:
         EvaluationError: if there is nothing to measure, or the process fails; with the last line it wrote.
     """
     _require_work(workload)
     done = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
-        [sys.executable, "-m", CHILD, str(folder)],
+        [sys.executable, "-m", CHILD, str(folder), str(workspace)],
         input=workload.model_dump_json(),
         capture_output=True,
         text=True,
@@ -71,6 +72,7 @@ def measure_all(
     folders: Mapping[str, Path],
     workloads: Mapping[str, Workload],
     *,
+    workspace: Path,
     rounds: int = 3,
     advance: ProgressCallback = NO_PROGRESS,
 ) -> dict[str, Efficiency]:
@@ -82,6 +84,7 @@ def measure_all(
     Args:
         folders: name of each system -> its checkpoint.
         workloads: name of each system -> the same inputs for all, as token ids of its own.
+        workspace: holds a folder of each system's name, as in `measure_efficiency`.
         rounds: an odd number makes every median a measured value.
         advance: told of every system that was measured, once per round.
 
@@ -91,7 +94,7 @@ def measure_all(
     measured: dict[str, list[Efficiency]] = {name: [] for name in folders}
     for _ in range(rounds):
         for name, folder in folders.items():
-            measured[name].append(measure_efficiency(folder, workloads[name]))
+            measured[name].append(measure_efficiency(folder, workloads[name], workspace=workspace / name))
             advance(1, name)
     return {name: _median(own) for name, own in measured.items()}
 

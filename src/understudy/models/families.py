@@ -8,12 +8,12 @@ The head needs no entry: transformers finds it for every family (`get_output_emb
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from understudy.config.model_sections import Scratch
 from understudy.errors import ModelError
+from understudy.models.checkpoint import without_weights
 from understudy.models.scratch_configs import bart_config, gpt2_config, llama_config, t5_config
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -123,7 +123,7 @@ def stacks_of(config: PretrainedConfig, model: PreTrainedModel | None = None) ->
     family = FAMILIES.get(config.model_type)
     if family is not None:
         return family.stacks
-    modules = _without_weights(config) if model is None else model
+    modules = _modules_of(config) if model is None else model
     for stacks in STANDARD_LAYOUTS.values():
         if ("encoder" in stacks) == bool(config.is_encoder_decoder) and all(
             _has_stack(modules, config, stack) for stack in stacks.values()
@@ -155,11 +155,9 @@ def _has_stack(modules: nn.Module, config: PretrainedConfig, stack: Stack) -> bo
     return bool(layers) and names.issuperset(needed) and getattr(config, stack.count, None) == len(layers)
 
 
-def _without_weights(config: PretrainedConfig) -> nn.Module:
-    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+def _modules_of(config: PretrainedConfig) -> nn.Module:
     try:
-        with torch.device("meta"):
-            model: nn.Module = auto_class.from_config(config)
+        model: nn.Module = without_weights(config)
     except (ValueError, KeyError) as error:
         raise _unknown(config) from error
     return model

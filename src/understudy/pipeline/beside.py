@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -19,7 +20,7 @@ from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.disagreement import Reading, read_texts
 from understudy.evaluation.exposure import by_position, exposure_curve
 from understudy.evaluation.prefixes import finish, opening
-from understudy.generation import open_engine
+from understudy.generation import live_engine
 from understudy.generation.engine import Engine
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
@@ -83,7 +84,14 @@ def refuse_other_tokens(teacher: Reader, student: Reader) -> None:
 
 
 def diagnosis(
-    recipe: Recipe, teacher: Side, student: Side, examples: Sequence[Example], *, data: str, advance: ProgressCallback
+    recipe: Recipe,
+    teacher: Side,
+    student: Side,
+    examples: Sequence[Example],
+    *,
+    data: str,
+    workspace: Path,
+    advance: ProgressCallback,
 ) -> StudentDiagnosis:
     """Exposure bias, the teacher's entropy, and the scores of texts that the student begins and the teacher finishes.
 
@@ -93,13 +101,14 @@ def diagnosis(
         student: has the teacher's tokens.
         examples: with references.
         data: names them in the signature.
+        workspace: for files of the engine, which are removed.
         advance: told of every text, `PASSES` times for each example.
     """
     weights_RN = resample_weights(len(examples), resamples=recipe.evaluation.resamples, seed=recipe.seed)
     longest = recipe.task.max_target_tokens
-    with open_engine(recipe.engine, teacher.network, teacher.reader.tokenizer) as engine:
+    with live_engine(recipe.engine, teacher.network, teacher.reader.tokenizer, workspace=workspace) as engine:
         by_teacher = _sampled(engine, teacher, longest, recipe.seed, advance)
-    with open_engine(recipe.engine, student.network, student.reader.tokenizer) as engine:
+    with live_engine(recipe.engine, student.network, student.reader.tokenizer, workspace=workspace) as engine:
         by_student = _sampled(engine, student, longest, recipe.seed, advance)
         answers = engine.generate(student.sources, Greedy(), max_tokens=longest, progress=advance)
     on_student, on_teacher = (_read(teacher, student, texts, advance) for texts in (by_student, by_teacher))

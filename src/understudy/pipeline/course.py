@@ -83,7 +83,7 @@ def learn(bench: Bench, course: Course, settings: Mapping[str, object], inputs: 
 def _train(bench: Bench, course: Course, folder: Path) -> None:
     recipe = bench.recipe
     network, mixture = course.start(), course.mixture()
-    score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev)
+    score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev, workspace=folder)
     goal = TrainSpec(
         measure=_measure(course.objective),
         student_samples_objective=_measure(course.student_samples_objective)

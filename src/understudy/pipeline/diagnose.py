@@ -109,7 +109,8 @@ def make_diagnosis(bench: Bench, name: str, examples: Sequence[Example], inputs:
         data = inputs["data"].key[:8]
         refuse_other_tokens(teacher.reader, student.reader)
         with bench.progress.work(f"{name} beside its teacher", PASSES * len(examples), "text") as advance:
-            write_json(folder / FACTS, diagnosis(recipe, teacher, student, examples, data=data, advance=advance))
+            facts = diagnosis(recipe, teacher, student, examples, data=data, workspace=folder, advance=advance)
+            write_json(folder / FACTS, facts)
         return {}
 
     return bench.store.stage("diagnosis", settings=settings, inputs=inputs, work=work)

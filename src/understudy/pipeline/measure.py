@@ -1,6 +1,7 @@
 """Scoring: dev while a network learns, dev and test once it has learned, and what it costs to run."""
 
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from understudy.evaluation.metrics import METRICS, NOTHING, likelihood_tally, ta
 from understudy.evaluation.predictions import read_predictions, write_predictions
 from understudy.evaluation.slots import Checker
 from understudy.evaluation.tally import FloatArray, Tally
-from understudy.generation import open_engine
+from understudy.generation import live_engine
 from understudy.generation.engine import cores
 from understudy.models.checkpoint import config_of, load_network
 from understudy.models.forward import target_logits
@@ -44,7 +45,7 @@ SCORED = ("dev", "test")
 
 
 def dev_scorer(
-    bench: Bench, reader: Reader, dev: Sequence[Example]
+    bench: Bench, reader: Reader, dev: Sequence[Example], *, workspace: Path
 ) -> tuple[Callable[[PreTrainedModel], dict[str, float]], bool]:
     """A function that scores a network on dev by the primary metric, and whether higher is better."""
     recipe = bench.recipe
@@ -58,6 +59,7 @@ def dev_scorer(
         engine=recipe.engine,
         decoding=recipe.evaluation.dev_decoding,
         max_tokens=recipe.task.max_target_tokens,
+        workspace=workspace,
     )
     return (lambda network: {metric: tally_texts(metric, write(network), recipe.task).value()}), METRICS[
         metric
@@ -72,10 +74,11 @@ def predict(
     engine: EngineName,
     decoding: Decoding,
     max_tokens: int,
+    workspace: Path,
     advance: ProgressCallback = NO_PROGRESS,
 ) -> list[Prediction]:
     """What the network writes for each example."""
-    with open_engine(engine, network, reader.tokenizer) as opened:
+    with live_engine(engine, network, reader.tokenizer, workspace=workspace) as opened:
         written = opened.generate(reader.sources(examples), decoding, max_tokens=max_tokens, progress=advance)
     return [
         Prediction(example.id, example.source, example.targets, reader.text(texts[0].token_ids).strip())
@@ -131,6 +134,7 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
                     engine=recipe.engine,
                     decoding=recipe.evaluation.decoding,
                     max_tokens=recipe.task.max_target_tokens,
+                    workspace=folder,
                     advance=advance,
                 )
             write_predictions(folder / f"{split}.jsonl", predictions)
@@ -194,7 +198,9 @@ def make_efficiency(
         folders = {name: stage.folder / NETWORK for name, stage in systems.items()}
         rounds = recipe.evaluation.repeats
         with bench.progress.work("latency, throughput, memory", rounds * len(folders), "system") as advance:
-            measured = measure_all(folders, workloads, rounds=rounds, advance=advance)
+            workspace = folder / "engines"
+            measured = measure_all(folders, workloads, workspace=workspace, rounds=rounds, advance=advance)
+        shutil.rmtree(workspace, ignore_errors=True)
         facts = {name: asdict(own) for name, own in measured.items()}
         write_json(folder / "efficiency.json", facts)
         return facts

@@ -5,6 +5,7 @@ an input's texts they are. Whatever a finished portion of the line holds is take
 and the teacher writes for the other inputs alone.
 """
 
+import shutil
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,8 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from understudy.config.recipe import InputKind, PseudoTargets
-from understudy.generation import engine_for, open_engine
-from understudy.models.checkpoint import load_network
+from understudy.generation import open_engine
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.course import limits
 from understudy.pipeline.networks import NETWORK
@@ -131,9 +131,15 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
     seed = int(content_key(settings), 16) % 2**31
 
     def work(folder: Path) -> Mapping[str, object]:
-        network = load_network(str(writer.teacher.folder / NETWORK)).to(device_here())
+        workspace = folder / "engines"
         with (
-            open_engine(engine_for(recipe.engine, asked.decoding), network, reader.tokenizer) as engine,
+            open_engine(
+                recipe.engine,
+                writer.teacher.folder / NETWORK,
+                workspace=workspace,
+                device=device_here(),
+                decoding=asked.decoding,
+            ) as engine,
             bench.progress.work(title, len(lacking), "input") as advance,
         ):
             generate_pool(
@@ -154,6 +160,7 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
                 folder=folder,
                 advance=advance,
             )
+        shutil.rmtree(workspace, ignore_errors=True)
         write_json(folder / SOURCES, {"sources": list(lacking)})
         return {"texts": count * len(lacking)}
 
