@@ -45,7 +45,7 @@ def test_logprob_is_the_models_own(
     sources: Sources,
     logprob: LogProb,
 ) -> None:
-    """The log-probability is that of the whole text at temperature 1, however it was drawn."""
+    """The log-probability is that of the whole text at temperature 1, for every decoding."""
     texts = engine.generate(sources(trained), decoding, per_source=per_source, max_tokens=9)
     for source, row in zip(sources(trained), texts, strict=True):
         assert len(row) == per_source

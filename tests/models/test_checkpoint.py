@@ -60,7 +60,7 @@ def test_parameters_are_counted_without_weights(
     assert checkpoint_parameter_count(str(tmp_path)) == expected
 
 
-def test_equal_networks_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_equal_models_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     """Every file of two folders is the same, also of a model that was saved and loaded in between."""
     save_network(build("bart", tokenizer), tokenizer, tmp_path / "a")
     save_network(load_network(str(tmp_path / "a")), tokenizer, tmp_path / "b")
@@ -80,14 +80,14 @@ def test_the_dtype_is_the_requested_one(tokenizer: PreTrainedTokenizerBase, tmp_
     assert load_network(str(tmp_path), dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
-def test_a_folder_without_network_is_refused(tmp_path: Path) -> None:
-    """The message names the place and what should lie there."""
+def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
+    """The message has the folder and the files it should contain."""
     with pytest.raises(ModelError, match=rf"cannot load a model from '{tmp_path}'.*config\.json and model"):
         load_network(str(tmp_path))
 
 
 def test_a_broken_file_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """A file that was cut off is no checkpoint."""
+    """Here the weights are truncated."""
     save_network(build("gpt2", tokenizer), tokenizer, tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
@@ -122,8 +122,8 @@ def test_missing_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_pat
     ],
     ids=["bert", "vit"],
 )
-def test_a_network_that_writes_no_text_is_refused(network: PreTrainedModel, tmp_path: Path) -> None:
-    """An encoder is neither; the message says which kinds would do."""
+def test_a_model_that_generates_no_text_is_refused(network: PreTrainedModel, tmp_path: Path) -> None:
+    """Such as an encoder; the message lists families that work."""
     network.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="neither an encoder-decoder nor a decoder-only text generator; use one"):
         load_network(str(tmp_path))

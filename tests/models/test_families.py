@@ -95,7 +95,7 @@ def test_an_unknown_family_with_a_standard_layout_is_captured(family: str) -> No
 
 @EVERY_UNKNOWN
 def test_layers_are_known_before_weights_are_loaded(family: str) -> None:
-    """The config alone tells which layers a pruned student keeps."""
+    """The config is enough to choose the layers of a pruned student."""
     assert kept_layers(UNKNOWN[family], encoder_layers=None, decoder_layers=2) == {"decoder": [0, 3]}
 
 
