@@ -1,8 +1,7 @@
-"""How much faster the teacher writes through CTranslate2 than through `generate`, and whether it writes the same.
+"""How much faster the teacher generates with CTranslate2 than with transformers, and whether the texts differ.
 
-Both engines answer the same real inputs of the embedded task with the same network, in turn, several times; the
-ratio is taken pair by pair and its median told. The network is trained for a few minutes first, so that texts end
-where texts end; `--run runs/demo` takes the teacher of a finished run instead.
+Both engines generate for the same real inputs of the embedded task with the same checkpoint, in turn, several times;
+the ratio is computed pair by pair and its median reported. `--run` names the finished run whose teacher is used.
 """
 
 import argparse
@@ -14,11 +13,9 @@ import torch
 
 from understudy.config.decoding import Beam, Decoding, Greedy, Sampling
 from understudy.generation import Engine, open_engine
-from understudy.models.checkpoint import load_network
-from understudy.models.tokenizers import load_tokenizer
+from understudy.models.task_tokenizer import checkpoint_task_tokenizer
 from understudy.pipeline.data import read_data
 from understudy.pipeline.open import open_run
-from understudy.pipeline.readers import reader_of_checkpoint
 
 PAIRS = 3
 DECODINGS: dict[str, tuple[Decoding, int]] = {
@@ -33,24 +30,31 @@ def timed(
 ) -> tuple[float, list[tuple[int, ...]]]:
     """Seconds of one call, and the texts."""
     started = time.perf_counter()
-    written = engine.generate(sources, decoding, per_source=count, max_tokens=limit, seed=1)
-    return time.perf_counter() - started, [text.token_ids for texts in written for text in texts]
+    generated = engine.generate(sources, decoding, per_source=count, max_tokens=limit, seed=1)
+    return time.perf_counter() - started, [text.token_ids for texts in generated for text in texts]
 
 
 def main() -> None:
-    """Prints a table: seconds of each engine, the ratio, and how many texts are identical."""
+    """Print a table: seconds of each engine, the ratio, and the number of identical texts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="a finished run (make demo)")
     parser.add_argument("--inputs", type=int, default=256)
+    parser.add_argument(
+        "--workspace", type=Path, default=Path("runs/benchmark"), help="folder for the converted teacher"
+    )
     arguments = parser.parse_args()
     run = open_run(arguments.run)
-    folder = str(run.stages["teacher"].folder / "network")
-    network, tokenizer = load_network(folder), load_tokenizer(folder)
-    reader = reader_of_checkpoint(run.recipe.task, folder)
-    sources = reader.sources(read_data(run.stages["data"]).test[: arguments.inputs])
+    checkpoint = run.stages["teacher"].folder / "network"
+    tokenizer = checkpoint_task_tokenizer(run.recipe.task, str(checkpoint))
+    sources = tokenizer.encode_sources(read_data(run.stages["data"]).test[: arguments.inputs])
     limit = run.recipe.task.max_target_tokens
+    # A conversion is reused, so its folder is named after the teacher's stage.
+    workspace = arguments.workspace / run.stages["teacher"].key
     print(f"{len(sources)} inputs, {PAIRS} pairs, {torch.get_num_threads()} threads, teacher of {arguments.run}")
-    with open_engine("hf", network, tokenizer) as slow, open_engine("ctranslate2", network, tokenizer) as fast:
+    with (
+        open_engine("hf", checkpoint, workspace=workspace) as slow,
+        open_engine("ctranslate2", checkpoint, workspace=workspace) as fast,
+    ):
         for name, (decoding, count) in DECODINGS.items():
             pairs = [
                 (timed(slow, sources, decoding, count, limit), timed(fast, sources, decoding, count, limit))
@@ -59,7 +63,7 @@ def main() -> None:
             ratio = median(hf[0] / ct2[0] for hf, ct2 in pairs)
             same = sum(a == b for a, b in zip(pairs[0][0][1], pairs[0][1][1], strict=True))
             tokens = sum(map(len, pairs[0][1][1]))
-            shown = "drawn differently" if count > 1 else f"{same} of {len(sources)} texts identical"
+            shown = "different samples" if count > 1 else f"{same} of {len(sources)} texts identical"
             print(
                 f"{name:<10} hf {median(p[0][0] for p in pairs):7.2f} s   ctranslate2 "
                 f"{median(p[1][0] for p in pairs):7.2f} s ({tokens / median(p[1][0] for p in pairs):,.0f} tokens/s)   "

@@ -83,11 +83,13 @@ def test_a_checkpoint_is_measured_in_a_process_of_its_own(
 ) -> None:
     """Sizes are those of the folder, the rest is positive, and the circumstances are named."""
     network, tokenizer = network_and_tokenizer
-    save_network(network, tokenizer, tmp_path)
-    cost = measure_efficiency(tmp_path, WORKLOAD.model_copy(update={"engine": "ctranslate2"}))
+    folder = tmp_path / "network"
+    save_network(network, tokenizer, folder)
+    workload = WORKLOAD.model_copy(update={"engine": "ctranslate2"})
+    cost = measure_efficiency(folder, workload, workspace=tmp_path / "engines")
 
     assert cost.parameters == parameter_count(network)
-    assert cost.disk_bytes == disk_bytes(tmp_path) > 4 * cost.parameters
+    assert cost.disk_bytes == disk_bytes(folder) > 4 * cost.parameters
     assert 0 < cost.latency_p50_ms <= cost.latency_p95_ms
     assert cost.throughput_per_s > 0
     assert cost.peak_memory_bytes > 0

@@ -6,7 +6,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
 from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
-from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
+from understudy.evaluation.depths import cost_by_depth, layers_of, reduced_depths
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
@@ -43,14 +43,14 @@ def test_every_depth_is_measured_at_every_length() -> None:
     assert shapes == [(2, 3, 1), (2, 3, 4), (2, 1, 1), (2, 1, 4)]
     assert {(cost.latency_ms, cost.throughput_per_s) for cost in costs} == {(1000.0, 2.0)}
     assert len(calls) == 4
-    assert layer_counts(model) == {"encoder": 2, "decoder": 3}
+    assert layers_of(model) == {"encoder": 2, "decoder": 3}
 
 
 def test_a_network_without_an_encoder_is_measured_too() -> None:
     """Its depths are those of its decoder."""
     model = network("gpt2", 0)
     costs = cost_by_depth(
-        model, depths=reduced_depths(layer_counts(model))[1:], lengths=[2], sources=SOURCES, eos=END, pad=PAD
+        model, depths=reduced_depths(layers_of(model))[1:], lengths=[2], sources=SOURCES, eos=END, pad=PAD
     )
 
     assert [(cost.encoder_layers, cost.decoder_layers) for cost in costs] == [(None, 1)]
@@ -74,8 +74,8 @@ def test_an_unknown_family_is_refused() -> None:
         vocab_size=8, hidden_size=8, num_layers=1, attention_types=[[["global"], 1]], num_heads=2, intermediate_size=8
     )
 
-    with pytest.raises(EvaluationError, match=r"type 'gpt_neo', whose layers cannot be found; known types: bart"):
-        layer_counts(GPTNeoForCausalLM(config))
+    with pytest.raises(EvaluationError, match=r"'gpt_neo' model were not found.*bart, mbart.*leave the depths out"):
+        layers_of(GPTNeoForCausalLM(config))
 
 
 def test_nothing_to_measure_is_refused() -> None:

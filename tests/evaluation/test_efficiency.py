@@ -36,7 +36,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_workload_reaches_the_measuring_process(child: Path) -> None:
     """Decoding and threads arrive; what libraries print before the answer is ignored."""
-    result = measure_efficiency(child / "a", WORKLOAD)
+    result = measure_efficiency(child / "a", WORKLOAD, workspace=child)
 
     assert result.how == '[{"kind": "beam", "beams": 2, "length_penalty": 1.0}, "3"]'
     assert (result.parameters, result.latency_p50_ms) == (10, 1)
@@ -48,6 +48,7 @@ def test_systems_are_measured_in_turn(child: Path) -> None:
     result = measure_all(
         {"teacher": child / "t", "student": child / "s"},
         {"teacher": WORKLOAD, "student": WORKLOAD},
+        workspace=child,
         rounds=3,
         advance=lambda amount, note="": measured.append(note * int(amount)),
     )
@@ -62,10 +63,10 @@ def test_systems_are_measured_in_turn(child: Path) -> None:
 def test_a_process_that_fails_is_reported_with_its_last_line(child: Path) -> None:
     """The message names the checkpoint, the engine and what the process said last."""
     with pytest.raises(EvaluationError, match=r"broken with engine 'auto' on cpu failed.*: ModelError: there is no"):
-        measure_efficiency(child / "broken", WORKLOAD)
+        measure_efficiency(child / "broken", WORKLOAD, workspace=child)
 
 
 def test_a_workload_without_work_is_refused() -> None:
     """No process is started for nothing."""
     with pytest.raises(EvaluationError, match="at least one of each, got 0 sources, 5 max_tokens"):
-        measure_efficiency(Path("any"), WORKLOAD.model_copy(update={"sources": ()}))
+        measure_efficiency(Path("any"), WORKLOAD.model_copy(update={"sources": ()}), workspace=Path("any"))

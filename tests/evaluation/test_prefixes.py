@@ -8,7 +8,7 @@ from understudy.config.model_sections import Architecture
 from understudy.errors import EvaluationError
 from understudy.evaluation.greedy import greedy_continuations
 from understudy.evaluation.prefixes import complete_prefixes, prefix_of
-from understudy.generation import open_engine
+from understudy.generation.hf import HuggingFaceEngine
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 
@@ -34,8 +34,8 @@ def network(architecture: Architecture, seed: int) -> PreTrainedModel:
 
 def greedy(model: PreTrainedModel) -> list[tuple[int, ...]]:
     """What the engine writes."""
-    with open_engine("hf", model, TOKENIZER) as engine:
-        return [texts[0].token_ids for texts in engine.generate(SOURCES, Greedy(), max_tokens=LONGEST)]
+    texts = HuggingFaceEngine(model, TOKENIZER).generate(SOURCES, Greedy(), max_tokens=LONGEST)
+    return [own[0].token_ids for own in texts]
 
 
 def finished(teacher: PreTrainedModel, prefixes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:

@@ -1,6 +1,7 @@
-"""Tiny networks that write, sources of several lengths, and what a text is worth by an independent path."""
+"""Tiny models, sources of several lengths, and the log-probability of a text by an independent path."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import transformers as tf
 from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.models.checkpoint import save_network
 from understudy.models.forward import target_logits
 from understudy.models.scratch import build_network
 from understudy.models.text import encode_sources
@@ -54,13 +56,13 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
-    """One tokenizer for all networks."""
+    """One tokenizer for all models."""
     return train_tokenizer(TEXTS * 3, vocab_size=120)
 
 
 @pytest.fixture(scope="session")
 def network(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], PreTrainedModel]:
-    """Builds a random network of a family."""
+    """Builds a random model of a family."""
 
     def build(family: str) -> PreTrainedModel:
         kind, settings = CONFIGS[family]
@@ -75,8 +77,24 @@ def network(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], PreTrainedMod
 
 
 @pytest.fixture(scope="session")
+def checkpoint(
+    tokenizer: PreTrainedTokenizerBase,
+    network: Callable[[str], PreTrainedModel],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """Saves a random model of a family; nothing else is in the folder above its checkpoint."""
+
+    def save(family: str) -> Path:
+        folder = tmp_path_factory.mktemp(family) / "checkpoint"
+        save_network(network(family), tokenizer, folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def sources(tokenizer: PreTrainedTokenizerBase) -> Callable[[PreTrainedModel], list[list[int]]]:
-    """The texts as this network reads them."""
+    """The texts as this model reads them."""
 
     def encode(model: PreTrainedModel) -> list[list[int]]:
         kind = model.config.is_encoder_decoder
@@ -113,7 +131,7 @@ def logprob() -> Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float
 def trained(
     tokenizer: PreTrainedTokenizerBase, sources: Callable[[PreTrainedModel], list[list[int]]]
 ) -> PreTrainedModel:
-    """A BART that has half learned to echo, so that its texts end, at several lengths."""
+    """A BART trained a little to repeat its source, so that its texts end, at several lengths."""
     model = build_network(
         small(width=32, feed_forward=32),
         tokenizer,

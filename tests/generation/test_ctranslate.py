@@ -1,6 +1,7 @@
 import random
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ from tests.sizes import small
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
-from understudy.generation import open_engine
+from understudy.generation import live_engine, open_engine
 from understudy.models.scratch import build_network
 from understudy.records import Generated
 
 Network = Callable[[str], PreTrainedModel]
+Checkpoint = Callable[[str], Path]
 Sources = Callable[[PreTrainedModel], list[list[int]]]
 FAMILIES = ["bart", "pegasus", "t5", "t5-1.1", "mt5", "gpt2", "opt", "llama", "mistral", "qwen2", "qwen3"]
 SEARCHES: list[tuple[Decoding, int]] = [
@@ -24,19 +26,20 @@ SEARCHES: list[tuple[Decoding, int]] = [
 ]
 
 
-def drawn(
+def generated(
     kind: str,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     sources: Sequence[Sequence[int]],
     decoding: Decoding,
     *,
+    workspace: Path,
     per_source: int = 1,
     seed: int = 0,
     threads: int = 1,
 ) -> list[tuple[Generated, ...]]:
     """Texts of up to nine tokens from a new engine."""
-    with open_engine(kind, model, tokenizer, threads=threads) as engine:  # type: ignore[arg-type]
+    with live_engine(kind, model, tokenizer, workspace=workspace, threads=threads) as engine:  # type: ignore[arg-type]
         return engine.generate(sources, decoding, per_source=per_source, max_tokens=9, seed=seed)
 
 
@@ -50,14 +53,14 @@ def assert_equal_texts(ours: list[tuple[Generated, ...]], theirs: list[tuple[Gen
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_writes_what_transformers_writes(
-    family: str, *, network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase
+def test_generates_what_transformers_generates(
+    family: str, *, network: Network, checkpoint: Checkpoint, sources: Sources, tmp_path: Path
 ) -> None:
-    """Every supported family gives the same texts and the same log-probabilities through both engines."""
-    model = network(family)
+    """Every supported family gives the same texts and the same log-probabilities with both engines."""
+    model, folder = network(family), checkpoint(family)
     with (
-        open_engine("ctranslate2", model, tokenizer, threads=1) as ours,
-        open_engine("hf", model, tokenizer, threads=1) as theirs,
+        open_engine("ctranslate2", folder, workspace=tmp_path, threads=1) as ours,
+        open_engine("hf", folder, workspace=tmp_path, threads=1) as theirs,
     ):
         for decoding, per_source in SEARCHES:
             assert_equal_texts(
@@ -76,10 +79,11 @@ def test_texts_that_end_are_equal_too(
     trained: PreTrainedModel,
     sources: Sources,
     tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
 ) -> None:
-    """Ends and length penalties mean the same in both engines; some texts end and some are cut."""
+    """Ends and length penalties have the same meaning in both engines; some texts end, others reach the limit."""
     both = [
-        drawn(kind, trained, tokenizer, sources(trained), decoding, per_source=per_source)
+        generated(kind, trained, tokenizer, sources(trained), decoding, per_source=per_source, workspace=tmp_path)
         for kind in ("ctranslate2", "hf")
     ]
 
@@ -88,8 +92,8 @@ def test_texts_that_end_are_equal_too(
     assert True in ended
 
 
-def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Prompts of other lengths in the same call leave the beams of a decoder-only network alone."""
+def test_other_prompts_do_not_change_beams(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """The beams of a decoder-only model do not depend on prompts of other lengths in the same call."""
     model = build_network(
         small("llama", decoder_layers=2, feed_forward=32),
         tokenizer,
@@ -98,7 +102,7 @@ def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> N
     )
     chance = random.Random(0)
     prompts = [[chance.randrange(4, len(tokenizer)) for _ in range(chance.randint(1, 20))] for _ in range(40)]
-    with open_engine("ctranslate2", model, tokenizer, threads=1) as engine:
+    with live_engine("ctranslate2", model, tokenizer, workspace=tmp_path, threads=1) as engine:
         together, *alone = (
             engine.generate(sources, KBeams(beams=4), per_source=3, max_tokens=7)
             for sources in [prompts, *([prompt] for prompt in prompts)]
@@ -108,39 +112,41 @@ def test_neighbours_do_not_change_beams(tokenizer: PreTrainedTokenizerBase) -> N
 
 
 @pytest.mark.parametrize("family", ["bart", "gpt2"])
-def test_equal_seeds_draw_equal_texts(
-    family: str, *, network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase
+def test_equal_seeds_sample_equal_texts(
+    family: str, *, network: Network, checkpoint: Checkpoint, sources: Sources, tmp_path: Path
 ) -> None:
-    """The seed decides: not the threads, nor what was drawn before."""
-    model = network(family)
-    decoding = Sampling()
-    with open_engine("ctranslate2", model, tokenizer, threads=1) as engine:
-        first, again = (engine.generate(sources(model), decoding, per_source=3, max_tokens=9, seed=5) for _ in range(2))
-    threaded = drawn("ctranslate2", model, tokenizer, sources(model), decoding, per_source=3, seed=5, threads=2)
-    other = drawn("ctranslate2", model, tokenizer, sources(model), decoding, per_source=3, seed=6)
+    """Only the seed decides, not the threads nor earlier samples."""
+    prompts, folder = sources(network(family)), checkpoint(family)
 
-    assert first == again == threaded
+    def samples(*seeds: int, threads: int = 1) -> list[list[tuple[Generated, ...]]]:
+        with open_engine("ctranslate2", folder, workspace=tmp_path, threads=threads) as engine:
+            return [engine.generate(prompts, Sampling(), per_source=3, max_tokens=9, seed=seed) for seed in seeds]
+
+    first, again, other = samples(5, 5, 6)
+
+    assert [first] == [again] == samples(5, threads=2)
     assert first != other
 
 
-def test_all_tokens_may_be_asked_for_by_a_large_top_k(
-    trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
+def test_a_top_k_above_the_vocabulary_size_does_not_truncate(
+    trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    """A top_k beyond the vocabulary is no cut at all."""
+    """It equals a top_k of 0, which keeps all tokens."""
     large, none = (
-        drawn("ctranslate2", trained, tokenizer, sources(trained), Sampling(top_k=top_k)) for top_k in (10_000, 0)
+        generated("ctranslate2", trained, tokenizer, sources(trained), Sampling(top_k=top_k), workspace=tmp_path)
+        for top_k in (10_000, 0)
     )
 
     assert large == none
 
 
 @pytest.mark.parametrize("family", ["bart", "llama"])
-def test_the_network_survives_its_conversion(
-    family: str, *, network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase
+def test_a_live_model_does_not_change(
+    family: str, *, network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    """The converter's deletions and settings reach neither weights nor layers nor config."""
+    """Saving and converting its weights changes neither weights nor layers nor config."""
     model, untouched = network(family), network(family)
-    drawn("ctranslate2", model, tokenizer, sources(model), Greedy())
+    generated("ctranslate2", model, tokenizer, sources(model), Greedy(), workspace=tmp_path)
 
     assert str(model) == str(untouched)
     assert model.config.to_dict() == untouched.config.to_dict()

@@ -5,9 +5,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.decoding import DiverseBeam, EngineName, Greedy, PoolDecoding
+from understudy.config.decoding import DiverseBeam, Greedy
 from understudy.errors import GenerationError
-from understudy.generation import engine_for, open_engine
 from understudy.generation.hf import HuggingFaceEngine
 
 Network = Callable[[str], PreTrainedModel]
@@ -16,14 +15,14 @@ LogProb = Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]
 LONGEST = 8
 
 
-def next_logprobs(model: PreTrainedModel, source: list[int], written: list[int]) -> torch.Tensor:
-    """What the whole network says of the next token, without cache or batch."""
+def next_logprobs(model: PreTrainedModel, source: list[int], prefix: list[int]) -> torch.Tensor:
+    """Log-probabilities of the next token by the whole model, without cache or batch."""
     with torch.no_grad():
         if model.config.is_encoder_decoder:
-            begun = torch.tensor([[model.config.decoder_start_token_id, *written]])
-            logits = model(input_ids=torch.tensor([source]), decoder_input_ids=begun).logits
+            decoder_ids = torch.tensor([[model.config.decoder_start_token_id, *prefix]])
+            logits = model(input_ids=torch.tensor([source]), decoder_input_ids=decoder_ids).logits
         else:
-            logits = model(input_ids=torch.tensor([[*source, *written]])).logits
+            logits = model(input_ids=torch.tensor([[*source, *prefix]])).logits
     last: torch.Tensor = logits[0, -1].log_softmax(-1)
     return last
 
@@ -51,15 +50,15 @@ def naive(
 
 
 @pytest.mark.parametrize(("groups", "diversity"), [(1, 1.0), (3, 0.5), (4, 3.0), (5, 100.0)])
-def test_each_group_shuns_those_before_it(
+def test_each_group_avoids_the_tokens_of_earlier_groups(
     groups: int, diversity: float, *, trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """A loop over sources, steps and groups writes the same, with the network's own log-probabilities."""
+    """A loop over sources, steps and groups gives the same texts and log-probabilities."""
     engine = HuggingFaceEngine(trained, tokenizer)
     decoding = DiverseBeam(groups=groups, diversity=diversity)
-    written = engine.generate(sources(trained), decoding, per_source=groups, max_tokens=LONGEST)
+    generated = engine.generate(sources(trained), decoding, per_source=groups, max_tokens=LONGEST)
 
-    for source, texts in zip(sources(trained), written, strict=True):
+    for source, texts in zip(sources(trained), generated, strict=True):
         expected = naive(trained, source, groups=groups, diversity=diversity, end=tokenizer.eos_token_id)
         expected.sort(key=lambda pair: -pair[1] / len(pair[0]))
         assert [text.token_ids for text in texts] == [ids for ids, _ in expected]
@@ -67,12 +66,12 @@ def test_each_group_shuns_those_before_it(
 
 
 def test_padding_changes_nothing(network: Network, sources: Sources, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Prompts of a decoder-only network write among others what the loop writes for each alone."""
+    """Prompts of a decoder-only model give in a batch what the loop gives for each alone."""
     model = network("gpt2")
     decoding = DiverseBeam(groups=3, diversity=0.7)
-    written = HuggingFaceEngine(model, tokenizer).generate(sources(model), decoding, per_source=3, max_tokens=LONGEST)
+    generated = HuggingFaceEngine(model, tokenizer).generate(sources(model), decoding, per_source=3, max_tokens=LONGEST)
 
-    for source, texts in zip(sources(model), written, strict=True):
+    for source, texts in zip(sources(model), generated, strict=True):
         expected = naive(model, source, groups=3, diversity=0.7, end=tokenizer.eos_token_id)
         assert {text.token_ids for text in texts} == {ids for ids, _ in expected}
 
@@ -80,7 +79,7 @@ def test_padding_changes_nothing(network: Network, sources: Sources, tokenizer: 
 def test_the_best_of_the_groups_are_given(
     trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Fewer texts than groups are the most probable per token, best first."""
+    """If fewer texts than groups are requested, they are the most probable per token, best first."""
     engine = HuggingFaceEngine(trained, tokenizer)
     decoding = DiverseBeam(groups=4)
     whole, some = (
@@ -88,13 +87,13 @@ def test_the_best_of_the_groups_are_given(
     )
 
     for texts, kept in zip(whole, some, strict=True):
-        worth = [text.logprob / len(text.token_ids) for text in texts]
-        assert worth == sorted(worth, reverse=True)
+        scores = [text.logprob / len(text.token_ids) for text in texts]
+        assert scores == sorted(scores, reverse=True)
         assert kept == texts[:2]
 
 
 def test_one_group_is_greedy(trained: PreTrainedModel, sources: Sources, tokenizer: PreTrainedTokenizerBase) -> None:
-    """With nobody to shun the most probable token is taken, whatever the diversity."""
+    """Without earlier groups the most probable token is chosen, whatever the diversity."""
     engine = HuggingFaceEngine(trained, tokenizer)
     alone, greedy = (
         engine.generate(sources(trained), decoding, max_tokens=LONGEST)
@@ -104,34 +103,8 @@ def test_one_group_is_greedy(trained: PreTrainedModel, sources: Sources, tokeniz
     assert [text.token_ids for (text,) in alone] == [text.token_ids for (text,) in greedy]
 
 
-@pytest.mark.parametrize(
-    ("kind", "decoding", "engine"),
-    [
-        ("auto", Greedy(), "auto"),
-        ("ctranslate2", Greedy(), "ctranslate2"),
-        ("auto", DiverseBeam(groups=2), "hf"),
-        ("hf", DiverseBeam(groups=2), "hf"),
-    ],
-)
-def test_auto_is_the_engine_that_has_the_decoding(kind: EngineName, decoding: PoolDecoding, engine: str) -> None:
-    """Only diverse beams ask for another engine than the network would."""
-    assert engine_for(kind, decoding) == engine
-
-
-def test_ctranslate2_refuses_diverse_beams(trained: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Before it is opened and after; the message names the engine that would do."""
-    message = "'ctranslate2' was asked for decoding diverse_beam, which it does not have; engine 'hf' has it"
-    with pytest.raises(GenerationError, match=message):
-        engine_for("ctranslate2", DiverseBeam(groups=2))
-    with (
-        open_engine("ctranslate2", trained, tokenizer, threads=1) as engine,
-        pytest.raises(GenerationError, match=message),
-    ):
-        engine.generate([[5, 2]], DiverseBeam(groups=2), max_tokens=5)
-
-
 def test_more_texts_than_groups_are_refused(trained: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The message says how many groups it would take."""
+    """The message gives the number of groups that is needed."""
     engine = HuggingFaceEngine(trained, tokenizer)
-    with pytest.raises(GenerationError, match=r"gives 2 texts per source, 3 were asked for; set decoding\.groups to"):
+    with pytest.raises(GenerationError, match=r"gives 2 texts per source, 3 .*; set decoding\.groups to"):
         engine.generate([[5, 2]], DiverseBeam(groups=2), per_source=3, max_tokens=5)

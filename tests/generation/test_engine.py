@@ -16,20 +16,20 @@ def test_batches_hold_every_source_once_within_the_budget(budget: int) -> None:
 
 
 def test_long_sources_come_first() -> None:
-    """Memory runs out at once or not at all."""
+    """If memory does not suffice, the first batch fails."""
     assert batches_by_length([[1], [1, 2, 3], [1, 2]], rows_per_source=1, token_budget=3) == [[1], [2], [0]]
 
 
 @pytest.mark.parametrize(
-    ("asked", "threads"), [("1", 1), ("3", 3), ("3,2", 3), ("64", 4), ("0", 4), ("many", 4), (None, 4)]
+    ("requested", "threads"), [("1", 1), ("3", 3), ("3,2", 3), ("64", 4), ("0", 4), ("many", 4), (None, 4)]
 )
-def test_threads_are_as_many_as_cores_or_as_was_asked(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, threads: int
+def test_threads_are_the_cores_or_what_the_environment_allows(
+    monkeypatch: pytest.MonkeyPatch, requested: str | None, threads: int
 ) -> None:
-    """OMP_NUM_THREADS is heard by this engine too: a study gives each of its processes one."""
+    """OMP_NUM_THREADS limits this engine too: a study gives each of its processes one thread."""
     monkeypatch.setattr("understudy.generation.engine.cores", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if asked is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    if requested is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", requested)
 
     assert allowed_threads() == threads

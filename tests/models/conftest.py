@@ -1,4 +1,4 @@
-"""A tokenizer for the tests of this room."""
+"""A tokenizer for the tests of this package."""
 
 import pytest
 from transformers import PreTrainedTokenizerBase

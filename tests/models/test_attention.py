@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from understudy.errors import ModelError
-from understudy.models.attention import STACKS, attention_heads, capture_attention
+from understudy.models.attention import attention_heads, capture_attention
+from understudy.models.families import FAMILIES
 from understudy.models.forward import target_logits
-from understudy.models.prune import FAMILIES
 
 H, HEADS, V = 8, 2, 11
 SMALL = {"vocab_size": V, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -52,7 +52,7 @@ SOURCE_OF = torch.tensor([1, 0, 1])
 
 
 def build(family: str) -> PreTrainedModel:
-    """A random network of two layers on each side, without dropout."""
+    """A random model of two layers on each side, without dropout."""
     torch.manual_seed(0)
     config = copy.deepcopy(CONFIGS[family])
     auto = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
@@ -60,7 +60,7 @@ def build(family: str) -> PreTrainedModel:
 
 
 def logits(model: PreTrainedModel) -> Tensor:
-    """What the network says at every position of three targets of two sources."""
+    """Logits at every position of three targets of two sources."""
     return target_logits(
         model,
         source_ids_SL=SOURCES,
@@ -72,7 +72,7 @@ def logits(model: PreTrainedModel) -> Tensor:
 
 
 def hooks(model: nn.Module) -> int:
-    """How many hooks the network carries."""
+    """How many hooks the model has."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
@@ -88,7 +88,7 @@ def projected(family: str, attention: nn.Module, query_in: Tensor, key_in: Tenso
 
 def expected_decoder(family: str, model: PreTrainedModel, layer_input: Tensor) -> tuple[Tensor, ...]:
     """Query, key and value of the decoder's last self-attention, from the input of its layer."""
-    last = model.get_submodule(FAMILIES[family]["decoder"][0])[-1]
+    last = model.get_submodule(FAMILIES[family].stacks["decoder"].layer_list)[-1]
     if family in {"t5", "mt5"}:
         attention, norm = last.layer[0].SelfAttention, last.layer[0].layer_norm
     elif family == "gpt2":
@@ -100,36 +100,36 @@ def expected_decoder(family: str, model: PreTrainedModel, layer_input: Tensor) -
     return projected(family, attention, states, states)
 
 
-def assert_heard(relations: dict[str, Tensor], prefix: str, expected: tuple[Tensor, ...]) -> None:
+def assert_captured(relations: dict[str, Tensor], prefix: str, expected: tuple[Tensor, ...]) -> None:
     """All three of an attention are as expected."""
     for role, states in zip(ROLES, expected, strict=True):
         torch.testing.assert_close(relations[f"{prefix}.{role}"], states)
 
 
 @EVERY_FAMILY
-def test_hears_the_decoders_last_self_attention(family: str) -> None:
-    """The same comes out of the weights and the hidden states that the network itself reports."""
+def test_captures_the_decoders_last_self_attention(family: str) -> None:
+    """The weights and the hidden states that the model reports give the same states."""
     model = build(family)
     ids = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 2]])
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
-    with capture_attention(model) as heard:
+    with capture_attention(model) as captured:
         output = model(input_ids=ids, use_cache=False, output_hidden_states=True, **more)
     states = output.decoder_hidden_states if more else output.hidden_states
 
-    assert_heard(heard.relations, "decoder", expected_decoder(family, model, states[-2]))
-    torch.testing.assert_close(heard.relations["decoder.hidden"], states[-1])
+    assert_captured(captured.relations, "decoder", expected_decoder(family, model, states[-2]))
+    torch.testing.assert_close(captured.relations["decoder.hidden"], states[-1])
 
 
 @pytest.mark.parametrize("family", [family for family in CONFIGS if CONFIGS[family].is_encoder_decoder])
-def test_hears_encoder_and_cross_attention(family: str) -> None:
+def test_captures_encoder_and_cross_attention(family: str) -> None:
     """Cross keys come from the encoder's last states, its queries from elsewhere; the encoder's from its layer."""
     model = build(family)
     more = {"decoder_input_ids": TARGETS[:2], "use_cache": False}
-    with capture_attention(model) as heard:
+    with capture_attention(model) as captured:
         output = model(input_ids=SOURCES, output_hidden_states=True, **more)
     is_t5 = family in {"t5", "mt5"}
-    encoder = model.get_submodule(FAMILIES[family]["encoder"][0])[-1]
-    decoder = model.get_submodule(FAMILIES[family]["decoder"][0])[-1]
+    encoder = model.get_submodule(FAMILIES[family].stacks["encoder"].layer_list)[-1]
+    decoder = model.get_submodule(FAMILIES[family].stacks["decoder"].layer_list)[-1]
     own = encoder.layer[0].SelfAttention if is_t5 else encoder.self_attn
     norm = encoder.layer[0].layer_norm if is_t5 else encoder.self_attn_layer_norm
     states = output.encoder_hidden_states[-2]
@@ -137,21 +137,21 @@ def test_hears_encoder_and_cross_attention(family: str) -> None:
     cross = decoder.layer[1].EncDecAttention if is_t5 else decoder.encoder_attn
     last = output.encoder_last_hidden_state
 
-    assert_heard(heard.relations, "encoder", projected(family, own, states, states))
-    torch.testing.assert_close(heard.relations["encoder.hidden"], last)
+    assert_captured(captured.relations, "encoder", projected(family, own, states, states))
+    torch.testing.assert_close(captured.relations["encoder.hidden"], last)
     _query, key, value = projected(family, cross, last, last)
-    torch.testing.assert_close(heard.relations["cross.key"], key)
-    torch.testing.assert_close(heard.relations["cross.value"], value)
+    torch.testing.assert_close(captured.relations["cross.key"], key)
+    torch.testing.assert_close(captured.relations["cross.value"], value)
 
 
 @pytest.mark.parametrize("family", [family for family in CONFIGS if CONFIGS[family].is_encoder_decoder])
 def test_cross_queries_are_what_attends(family: str) -> None:
-    """Scores of cross queries and keys give the cross-attention weights that the network itself reports."""
+    """Scores of cross queries and keys give the cross-attention weights that the model reports."""
     model = build(family)
     model.set_attn_implementation("eager")
-    with capture_attention(model) as heard:
+    with capture_attention(model) as captured:
         output = model(input_ids=SOURCES[:1], decoder_input_ids=TARGETS[1:2], use_cache=False, output_attentions=True)
-    query, key = (torch.stack(heard.relations[f"cross.{role}"].chunk(HEADS, dim=-1), dim=1) for role in ROLES[:2])
+    query, key = (torch.stack(captured.relations[f"cross.{role}"].chunk(HEADS, dim=-1), dim=1) for role in ROLES[:2])
     scale = 1.0 if family in {"t5", "mt5"} else query.shape[-1] ** -0.5
 
     torch.testing.assert_close((query @ key.mT * scale).softmax(dim=-1), output.cross_attentions[-1])
@@ -159,14 +159,14 @@ def test_cross_queries_are_what_attends(family: str) -> None:
 
 @EVERY_FAMILY
 def test_works_within_target_logits(family: str) -> None:
-    """Encoder rows are sources, decoder and cross rows are targets; capture_attention changes no logit and leaves no hook."""
+    """Encoder rows are sources, decoder and cross rows are targets; capturing changes no logit and leaves no hook."""
     model = build(family)
-    silent, before = logits(model), hooks(model)
-    with capture_attention(model) as heard:
-        loud = logits(model)
-    shapes = {key: tuple(states.shape) for key, states in heard.relations.items()}
+    without, before = logits(model), hooks(model)
+    with capture_attention(model) as captured:
+        within = logits(model)
+    shapes = {key: tuple(states.shape) for key, states in captured.relations.items()}
 
-    assert torch.equal(loud, silent)
+    assert torch.equal(within, without)
     assert hooks(model) == before
     width = 4 if family in {"mistral", "qwen2", "qwen3"} else H  # one group of two heads
     rows = {"decoder": (3, 3)} if model.config.is_encoder_decoder else {"decoder": (3, 6)}
@@ -180,19 +180,19 @@ def test_works_within_target_logits(family: str) -> None:
 
 
 @EVERY_FAMILY
-def test_gradient_flows_into_the_network(family: str) -> None:
-    """Everything heard is part of the graph down to the embeddings."""
+def test_gradient_flows_into_the_model(family: str) -> None:
+    """Everything captured is part of the graph down to the embeddings."""
     model = build(family)
-    with capture_attention(model) as heard:
+    with capture_attention(model) as captured:
         logits(model)
     embeddings = model.get_input_embeddings().weight
-    for key, states in heard.relations.items():
+    for key, states in captured.relations.items():
         (gradient,) = torch.autograd.grad(states.square().sum(), embeddings, retain_graph=True)
         assert gradient.any(), key
 
 
 def test_hooks_go_also_after_an_error() -> None:
-    """A forward that fails, here of a token beyond the vocabulary, leaves the network as it was."""
+    """A forward that fails, here of a token beyond the vocabulary, leaves the model unchanged."""
     model = build("bart")
     with pytest.raises(IndexError), capture_attention(model):
         model(input_ids=torch.tensor([[V]]))
@@ -203,12 +203,12 @@ def test_hooks_go_also_after_an_error() -> None:
 def test_a_skipped_layer_leaves_nothing_stale() -> None:
     """Layer dropout skips the last layer: what an earlier forward left is gone, the hidden states are new."""
     model = build("bart")
-    with capture_attention(model) as heard:
+    with capture_attention(model) as captured:
         logits(model)
         model.get_decoder().train().layerdrop = 1.0
         logits(model)
 
-    assert set(heard.relations) == {*(f"encoder.{role}" for role in ROLES), "encoder.hidden", "decoder.hidden"}
+    assert set(captured.relations) == {*(f"encoder.{role}" for role in ROLES), "encoder.hidden", "decoder.hidden"}
 
 
 @EVERY_FAMILY
@@ -217,19 +217,19 @@ def test_heads_are_the_decoders(family: str) -> None:
     assert attention_heads(build(family)) == HEADS
 
 
-def test_every_family_that_can_be_pruned_can_be_heard() -> None:
-    """One list of families for both, and each is tested here."""
-    assert set(STACKS) == set(FAMILIES) == set(CONFIGS)
+def test_every_family_of_the_table_is_tested() -> None:
+    """This module has a config for each entry."""
+    assert set(FAMILIES) == set(CONFIGS)
 
 
 def test_unknown_families_are_refused() -> None:
-    """The message names the family and those that would do."""
+    """The message names the family, the known ones and the layouts it was compared with."""
     config = tf.GPTNeoXConfig(
         hidden_size=H, num_hidden_layers=1, num_attention_heads=HEADS, vocab_size=V, intermediate_size=8
     )
     model = tf.AutoModelForCausalLM.from_config(config)
     with (
-        pytest.raises(ModelError, match=r"'gpt_neox'.*not known by name; use one of bart.*forward_kl"),
+        pytest.raises(ModelError, match=r"'gpt_neox'.*bart, mbart.*model\.layers.*forward_kl"),
         capture_attention(model),
     ):
         pass

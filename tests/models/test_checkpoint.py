@@ -9,12 +9,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.model_sections import Architecture
 from understudy.errors import ModelError
-from understudy.models.checkpoint import config_of, disk_bytes, load_network, parameter_count, save_network
+from understudy.models.checkpoint import (
+    checkpoint_parameter_count,
+    config_of,
+    disk_bytes,
+    load_network,
+    parameter_count,
+    save_network,
+)
 from understudy.models.scratch import ARCHITECTURES, build_network
 
 
 def build(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The smallest network of its kind."""
+    """The smallest model of its kind."""
     return build_network(
         small(architecture, width=8, feed_forward=8),
         tokenizer,
@@ -27,20 +34,34 @@ def build(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> Pre
 def test_what_was_saved_is_loaded(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Class, weights and generation settings come back, in eval mode, and nothing is printed."""
+    """Class, weights and generation settings are equal, in eval mode; no config changes, nothing is printed."""
     model = build(architecture, tokenizer)
+    config = model.config.to_dict()
     save_network(model, tokenizer, tmp_path)
     loaded = load_network(str(tmp_path))
 
     assert type(loaded) is type(model)
+    assert model.config.to_dict() == config
     assert not loaded.training
     assert loaded.generation_config.to_dict() == model.generation_config.to_dict()
     torch.testing.assert_close(dict(loaded.named_parameters()), dict(model.named_parameters()), rtol=0, atol=0)
     assert capfd.readouterr() == ("", "")
 
 
-def test_equal_networks_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """Every file of two folders is the same, also of a network that was saved and loaded in between."""
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_parameters_are_counted_without_weights(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """The config alone gives the number of the loaded model, tied embeddings counted once."""
+    save_network(build(architecture, tokenizer), tokenizer, tmp_path)
+    expected = parameter_count(load_network(str(tmp_path)))
+    (tmp_path / "model.safetensors").unlink()
+
+    assert checkpoint_parameter_count(str(tmp_path)) == expected
+
+
+def test_equal_models_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Every file of two folders is the same, also of a model that was saved and loaded in between."""
     save_network(build("bart", tokenizer), tokenizer, tmp_path / "a")
     save_network(load_network(str(tmp_path / "a")), tokenizer, tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -51,26 +72,26 @@ def test_equal_networks_give_equal_bytes(tokenizer: PreTrainedTokenizerBase, tmp
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-def test_the_type_is_the_one_asked_for(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """Weights saved in bfloat16 are loaded as float32 unless something else is said."""
+def test_the_dtype_is_the_requested_one(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Weights saved in bfloat16 are loaded as float32 by default."""
     save_network(build("gpt2", tokenizer).to(torch.bfloat16), tokenizer, tmp_path)
 
     assert load_network(str(tmp_path)).dtype == torch.float32
     assert load_network(str(tmp_path), dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
-def test_a_folder_without_network_is_refused(tmp_path: Path) -> None:
-    """The message names the place and what should lie there."""
-    with pytest.raises(ModelError, match=rf"cannot load a network from '{tmp_path}'.*config\.json and model"):
+def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
+    """The message has the folder and the files it should contain."""
+    with pytest.raises(ModelError, match=rf"cannot load a model from '{tmp_path}'.*config\.json and model"):
         load_network(str(tmp_path))
 
 
 def test_a_broken_file_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """A file that was cut off is no checkpoint."""
+    """Here the weights are truncated."""
     save_network(build("gpt2", tokenizer), tokenizer, tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ModelError, match="cannot load a network"):
+    with pytest.raises(ModelError, match="cannot load a model"):
         load_network(str(tmp_path))
 
 
@@ -79,7 +100,7 @@ def test_pickled_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_pat
     save_network(build("gpt2", tokenizer), tokenizer, tmp_path)
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="cannot load a network"):
+    with pytest.raises(ModelError, match="cannot load a model"):
         load_network(str(tmp_path))
 
 
@@ -89,7 +110,7 @@ def test_missing_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_pat
     weights = load_file(tmp_path / "model.safetensors")
     weights.pop("model.layers.0.mlp.up_proj.weight")
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks 1 of the network's weights \(model\.layers\.0\.mlp\.up_proj"):
+    with pytest.raises(ModelError, match=r"lacks 1 of the model's weights \(model\.layers\.0\.mlp\.up_proj"):
         load_network(str(tmp_path))
 
 
@@ -101,8 +122,8 @@ def test_missing_weights_are_refused(tokenizer: PreTrainedTokenizerBase, tmp_pat
     ],
     ids=["bert", "vit"],
 )
-def test_a_network_that_writes_no_text_is_refused(network: PreTrainedModel, tmp_path: Path) -> None:
-    """An encoder is neither; the message says which kinds would do."""
+def test_a_model_that_generates_no_text_is_refused(network: PreTrainedModel, tmp_path: Path) -> None:
+    """Such as an encoder; the message lists families that work."""
     network.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="neither an encoder-decoder nor a decoder-only text generator; use one"):
         load_network(str(tmp_path))
@@ -132,5 +153,5 @@ def test_the_config_is_read_without_weights(tmp_path: Path) -> None:
 
     assert config_of(str(tmp_path / "bart")).is_encoder_decoder
     assert not config_of(str(tmp_path / "gpt2")).is_encoder_decoder
-    with pytest.raises(ModelError, match=r"cannot load a network from .*nowhere"):
+    with pytest.raises(ModelError, match=r"cannot load a model from .*nowhere"):
         config_of(str(tmp_path / "nowhere"))

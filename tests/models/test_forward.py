@@ -154,7 +154,7 @@ def test_projects_only_true_positions(model: PreTrainedModel) -> None:
     assert seen == [(sum(map(len, TARGETS)), V)]
 
 
-def test_leaves_the_model_as_it_was(model: PreTrainedModel) -> None:
+def test_does_not_change_the_model(model: PreTrainedModel) -> None:
     """After the call, and after a failed one, the model projects every position again."""
     batched(model, SOURCES, SOURCE_OF)
     with pytest.raises(IndexError):
@@ -174,8 +174,8 @@ def test_encode_is_the_encoder(family: str) -> None:
     torch.testing.assert_close(encode(model, ids, mask), expected)
 
 
-def test_a_network_has_the_places_it_is_said_to_have(model: PreTrainedModel) -> None:
-    """A text that takes them all is read, one token more is not; where there is no last place, any length is."""
+def test_max_positions_is_the_number_of_positions(model: PreTrainedModel) -> None:
+    """A text of this length works, one token more fails; without a limit any length works."""
     longest = max_positions(model.config)
 
     def read(tokens: int) -> Tensor:
@@ -194,8 +194,8 @@ DROPOUT = {bart: "dropout", t5: "dropout_rate", gpt2: "attn_pdrop", opt: "dropou
 
 
 @pytest.mark.parametrize("build", DROPOUT)
-def test_a_network_is_noisy_if_its_dropout_changes_what_it_says(build: Callable[[], PreTrainedModel]) -> None:
-    """Whatever its family calls dropout; its mode and the random state are left as they were."""
+def test_a_model_is_noisy_if_dropout_changes_its_output(build: Callable[[], PreTrainedModel]) -> None:
+    """Whatever its family calls dropout; its mode and the random state do not change."""
     for share in (0.0, 0.5):
         config = build().config
         config.update(dict.fromkeys(["dropout", "dropout_rate", "resid_pdrop", "embd_pdrop", "attn_pdrop"], 0.0))

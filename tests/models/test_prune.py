@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from understudy.errors import ModelError
 from understudy.models.checkpoint import load_network
-from understudy.models.prune import FAMILIES, prune, spread
+from understudy.models.families import FAMILIES, layer_counts
+from understudy.models.prune import prune, spread
 
 LAYERS = 5
 SMALL = {"vocab_size": 11, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -46,7 +47,7 @@ CONFIGS = {
 
 
 def build(family: str) -> PreTrainedModel:
-    """A random network of five layers on each side."""
+    """A random model of five layers on each side."""
     torch.manual_seed(0)
     config = copy.deepcopy(CONFIGS[family])
     auto = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
@@ -54,7 +55,7 @@ def build(family: str) -> PreTrainedModel:
 
 
 def logits(model: PreTrainedModel) -> Tensor:
-    """What the network says about a short row."""
+    """Logits of a short row."""
     ids = torch.tensor([[3, 4, 5, 6]])
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     with torch.no_grad():
@@ -63,7 +64,7 @@ def logits(model: PreTrainedModel) -> Tensor:
 
 
 def cut_in_place(model: PreTrainedModel, layers: str, kept: list[int]) -> None:
-    """The same by deleting modules from the old network."""
+    """The same by deleting modules from the old model."""
     modules = model.get_submodule(layers)
     bias = getattr(getattr(modules[0], "layer", [None])[0], "SelfAttention", None)
     model.set_submodule(layers, torch.nn.ModuleList(modules[index] for index in kept))
@@ -75,28 +76,27 @@ def cut_in_place(model: PreTrainedModel, layers: str, kept: list[int]) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kept", [[0, 2, 4], [1, -1]], ids=str)
 def test_keeps_the_listed_layers(family: str, kept: list[int]) -> None:
-    """The new network says what the old one says with its other layers deleted."""
+    """The pruned model has the logits of the old one with its other layers deleted."""
     model, reference = build(family), build(family)
-    for layers, _count in FAMILIES[family].values():
-        cut_in_place(reference, layers, [layer % LAYERS for layer in kept])
-    pruned = prune(model, encoder_layers=kept if "encoder" in FAMILIES[family] else None, decoder_layers=kept)
+    for stack in FAMILIES[family].stacks.values():
+        cut_in_place(reference, stack.layer_list, [layer % LAYERS for layer in kept])
+    pruned = prune(model, encoder_layers=kept if "encoder" in FAMILIES[family].stacks else None, decoder_layers=kept)
 
     torch.testing.assert_close(logits(pruned), logits(reference))
-    for _layers, count in FAMILIES[family].values():
-        assert getattr(pruned.config, count) == len(kept)
+    assert set(layer_counts(pruned.config).values()) == {len(kept)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_survives_saving(family: str, tmp_path: Path) -> None:
-    """A folder written from the pruned network loads without knowing that it was pruned."""
+    """The folder of a pruned model loads like any other checkpoint."""
     pruned = prune(build(family), encoder_layers=None, decoder_layers=[1, 3])
     pruned.save_pretrained(tmp_path)
 
     torch.testing.assert_close(logits(load_network(str(tmp_path))), logits(pruned))
 
 
-def test_leaves_the_teacher_alone() -> None:
-    """Training the student does not move the network it was cut from."""
+def test_does_not_change_the_teacher() -> None:
+    """Training the student does not change the model it was pruned from."""
     model = build("bart")
     before = logits(model)
     pruned = prune(model, encoder_layers=[0], decoder_layers=[0])
@@ -110,21 +110,21 @@ def test_leaves_the_teacher_alone() -> None:
 
 @pytest.mark.parametrize("wanted", [[], [0, 5], [0, -6], [1, 1], [4, -1]], ids=str)
 def test_layers_that_cannot_be_kept_are_refused(wanted: list[int]) -> None:
-    """None, absent ones and one twice: the message shows the list and what would do."""
+    """None, absent ones and one twice: the message has the list and the valid indices."""
     with pytest.raises(ModelError, match=r"keep decoder layers \[.*\] of 5; .* from 0 to 4 or from -5 to -1"):
         prune(build("gpt2"), encoder_layers=None, decoder_layers=wanted)
 
 
-def test_an_encoder_that_is_not_there_is_refused() -> None:
-    """A decoder-only network has no encoder layers to list."""
-    with pytest.raises(ModelError, match=r"keep encoder layers \[0\], but a 'gpt2' network has no encoder"):
+def test_layers_of_a_missing_encoder_are_refused() -> None:
+    """A decoder-only model has no encoder layers."""
+    with pytest.raises(ModelError, match=r"keep encoder layers \[0\], but a 'gpt2' model has no encoder"):
         prune(build("gpt2"), encoder_layers=[0], decoder_layers=[0])
 
 
 def test_an_unknown_family_is_refused() -> None:
     """The message names the families that can be pruned."""
     config = tf.BloomConfig(vocab_size=11, hidden_size=8, n_layer=2, n_head=2)
-    with pytest.raises(ModelError, match=r"a 'bloom' network.*use one of bart, mbart"):
+    with pytest.raises(ModelError, match=r"'bloom' model.*bart, mbart.*model\.layers.*scratch student"):
         prune(tf.BloomForCausalLM(config), encoder_layers=None, decoder_layers=[0])
 
 
@@ -138,7 +138,7 @@ def test_spread_keeps_first_and_last(total: int, keep: int, expected: list[int])
 
 
 @pytest.mark.parametrize("keep", [0, 7])
-def test_spread_refuses_what_is_not_there(keep: int) -> None:
+def test_spread_refuses_an_impossible_number(keep: int) -> None:
     """No layer, or more than there are, cannot be kept."""
-    with pytest.raises(ModelError, match=f"{keep} layers were asked for and there are 6; keep between 1 and 6"):
+    with pytest.raises(ModelError, match=f"{keep} layers.*there are 6; keep between 1 and 6"):
         spread(6, keep)

@@ -20,7 +20,7 @@ def build(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> PreTrainedModel:
-    """A small network."""
+    """A small model."""
     scratch = small(
         architecture,
         encoder_layers=2 if architecture in {"bart", "t5"} else 0,
@@ -33,7 +33,7 @@ def build(
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_seed_decides_the_weights(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Equal seeds, equal networks; and torch's own generator has not moved."""
+    """Equal seeds give equal models; torch's global generator does not change."""
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
@@ -48,7 +48,7 @@ def test_the_seed_decides_the_weights(architecture: Architecture, tokenizer: Pre
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_sizes_are_those_asked_for(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_sizes_are_the_requested_ones(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
     """Layers, width, vocabulary and the tie between input and output embeddings."""
     model = build(architecture, tokenizer, decoder_layers=3)
     embeddings = model.get_input_embeddings().weight
@@ -62,7 +62,7 @@ def test_sizes_are_those_asked_for(architecture: Architecture, tokenizer: PreTra
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_generation_settings_are_bare(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Special ids and nothing else, so that no engine forces a token or cuts a text."""
+    """Only special ids, so that no engine forces a token or limits a text."""
     model = build(architecture, tokenizer)
     expected = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     if model.config.is_encoder_decoder:
@@ -74,7 +74,7 @@ def test_generation_settings_are_bare(architecture: Architecture, tokenizer: Pre
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_dropout_reaches_the_network(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_dropout_is_set_in_the_model(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> None:
     """With dropout two passes differ, without they do not."""
     ids = torch.arange(4, 10)[None]
     for dropout in (0.0, 0.5):
@@ -92,10 +92,10 @@ def test_a_tokenizer_without_special_tokens_is_refused(tokenizer: PreTrainedToke
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_only_networks_with_counted_positions_run_out_of_them(
+def test_only_models_with_absolute_positions_have_a_limit(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """One token more than there are places; where places are not counted, it is read like any other."""
+    """One token more than there are positions fails; without a limit it works."""
     scratch = small(architecture)
     network = build_network(scratch, tokenizer, max_positions=8, seed=0)
     ids = torch.full((1, 9), 5)

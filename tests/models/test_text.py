@@ -29,7 +29,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_special_tokens_are_those_of_the_family(family: str) -> None:
-    """Sources and targets carry what the family was trained with, and a causal source ends with a separator."""
+    """Sources and targets have the special tokens of the family; a decoder-only source ends with a separator."""
     template, special, source, target = FAMILIES[family]
     tokenizer = like(template, **special)
     seq2seq = family in ("bart", "t5")
@@ -43,23 +43,23 @@ def test_special_tokens_are_those_of_the_family(family: str) -> None:
     assert shown(target_ids) == target
 
 
-def test_our_own_tokenizer_ends_both_and_opens_neither(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Pieces and the end, for sources and targets of an encoder-decoder."""
-    vocab_size = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+def test_our_own_tokenizer_ends_sources_and_targets_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Without a start token, for an encoder-decoder."""
+    ids = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
     for encode in (encode_sources, encode_targets):
-        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True) == [[*vocab_size, 2]]
+        assert encode(tokenizer, ["The Mill"], is_encoder_decoder=True) == [[*ids, 2]]
 
 
-def test_our_own_tokenizer_serves_decoders_too(tokenizer: PreTrainedTokenizerBase) -> None:
-    """The end of a causal source is the separator and not the end of the text."""
-    vocab_size = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
+def test_our_own_tokenizer_works_for_decoder_only_models(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A source ends with the separator, not with the end-of-sequence token."""
+    ids = tokenizer.convert_tokens_to_ids(tokenizer.tokenize("The Mill"))
 
-    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*vocab_size, 1]]
-    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*vocab_size, 2]]
+    assert encode_sources(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*ids, 1]]
+    assert encode_targets(tokenizer, ["The Mill"], is_encoder_decoder=False) == [[*ids, 2]]
 
 
-def test_targets_come_back_as_text(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Decoding leaves out what encoding added."""
+def test_targets_are_decoded_to_their_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Decoding removes the special tokens that encoding added."""
     texts = ["The Eagle costs £25.", "café"]
     rows = encode_targets(tokenizer, texts, is_encoder_decoder=True)
 
@@ -71,20 +71,20 @@ def test_no_texts_no_rows(tokenizer: PreTrainedTokenizerBase) -> None:
     assert encode_sources(tokenizer, [], is_encoder_decoder=True) == []
 
 
-def test_too_long_says_which(tokenizer: PreTrainedTokenizerBase) -> None:
-    """A caller that drops long texts learns their places."""
+def test_too_long_gives_the_indices(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Of all rows above the limit."""
     rows = encode_sources(tokenizer, ["1 2", "1234567", "12"], is_encoder_decoder=True)
 
     assert too_long(rows, max_tokens=6) == [1]
 
 
 def test_a_tokenizer_without_a_separator_is_refused() -> None:
-    """A decoder-only network must be told where the target starts."""
+    """A decoder-only model needs a token that marks the start of the target."""
     with pytest.raises(ModelError, match=r"no sep, bos or eos token; set tokenizer\.sep_token"):
         encode_sources(like("$A"), ["x"], is_encoder_decoder=False)
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:
-    """A network that never ends its text cannot be trained to."""
+    """Without an end-of-sequence token no text would end."""
     with pytest.raises(ModelError, match=r"has none; set tokenizer\.eos_token"):
         encode_targets(like("$A"), ["x"], is_encoder_decoder=True)

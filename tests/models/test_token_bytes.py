@@ -15,15 +15,15 @@ UNSEEN = "  two spaces,\n a line and 世 é 🙂 Ω"
 
 def byte_level(*, add_prefix_space: bool = False) -> PreTrainedTokenizerBase:
     """As GPT-2's, trained on the sentences."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    core.decoder = decoders.ByteLevel()
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<|end|>"], initial_alphabet=alphabet, show_progress=False
     )
-    core.train_from_iterator(TEXTS * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|end|>")  # noqa: S106 - not a secret
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>")  # noqa: S106 - not a secret
 
 
 def own() -> PreTrainedTokenizerBase:
@@ -33,7 +33,7 @@ def own() -> PreTrainedTokenizerBase:
 
 def llama() -> PreTrainedTokenizerBase:
     """Metaspace, with a piece for each byte that has no text."""
-    vocab_size = [
+    pieces = [
         "<unk>",
         "<s>",
         "</s>",
@@ -45,30 +45,30 @@ def llama() -> PreTrainedTokenizerBase:
         "▁h",
     ]
     return LlamaTokenizer(
-        vocab={piece: token_id for token_id, piece in enumerate(vocab_size)},
+        vocab={piece: token_id for token_id, piece in enumerate(pieces)},
         merges=[("l", "o"), ("e", "l"), ("▁", "h")],
     )
 
 
 def old_llama() -> PreTrainedTokenizerBase:
-    """The same, as older files have it: no cutting, the space is a matter of the normalizer."""
-    core = llama().backend_tokenizer
-    core.pre_tokenizer = None
-    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")  # noqa: S106 - not a secret
+    """The same, as in older files: without a pre-tokenizer, the normalizer replaces spaces."""
+    backend = llama().backend_tokenizer
+    backend.pre_tokenizer = None
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")  # noqa: S106 - not a secret
 
 
 def gemma() -> PreTrainedTokenizerBase:
-    """The same, cut behind raw spaces of which the normalizer has left none."""
-    core = llama().backend_tokenizer
-    core.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    core.normalizer = normalizers.Replace(" ", "▁")
-    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")  # noqa: S106 - not a secret
+    """The same, split after spaces, of which the normalizer leaves none."""
+    backend = llama().backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")  # noqa: S106 - not a secret
 
 
 def t5() -> PreTrainedTokenizerBase:
-    """A unigram model over words that carry their space; white space is one space."""
-    vocab_size = [
+    """A unigram model over words that include their space; white space is one space."""
+    sbackends = [
         ("<pad>", 0.0),
         ("</s>", 0.0),
         ("<unk>", -9.0),
@@ -77,7 +77,7 @@ def t5() -> PreTrainedTokenizerBase:
         ("llo", -2.0),
         ("lo", -2.5),
     ]
-    return T5Tokenizer(vocab=[*vocab_size, *((letter, -5.0) for letter in "helo")], extra_ids=2)
+    return T5Tokenizer(vocab=[*sbackends, *((letter, -5.0) for letter in "helo")], extra_ids=2)
 
 
 def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> bytes:
@@ -88,7 +88,7 @@ def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> bytes:
     )
 
 
-def test_a_character_stands_for_a_byte_as_in_the_library() -> None:
+def test_byte_characters_are_those_of_the_library() -> None:
     """All 256 of them."""
     assert byte_characters() == {character: byte for byte, character in bytes_to_unicode().items()}
 
@@ -107,13 +107,13 @@ def test_a_character_stands_for_a_byte_as_in_the_library() -> None:
     ],
 )
 def test_the_tokens_of_a_text_spell_it(make: Callable[[], PreTrainedTokenizerBase], text: str, before: bytes) -> None:
-    """Byte for byte, behind the space that some tokenizers put before a text."""
+    """Byte for byte, after the space that some tokenizers add before a text."""
     assert spelled(make(), text) == before + text.encode()
 
 
 @pytest.mark.parametrize("make", [byte_level, own, llama, t5])
 def test_an_id_is_found_by_its_bytes(make: Callable[[], PreTrainedTokenizerBase]) -> None:
-    """Where several share them, by one of these ids; special tokens by none."""
+    """If several ids share them, one of these is found; special tokens are not."""
     tokenizer = make()
     token_bytes = TokenBytes(tokenizer)
     found = {token_id: token_bytes.of(token_id) for token_id in range(len(token_bytes))}
@@ -127,8 +127,8 @@ def test_an_id_is_found_by_its_bytes(make: Callable[[], PreTrainedTokenizerBase]
     assert token_bytes.id_of(b"no such piece") is token_bytes.id_of(b"") is None
 
 
-def test_of_ids_with_the_same_bytes_the_one_written_as_text_is_meant() -> None:
-    """The letter, not the byte of a letter; a byte that no text has is found as itself."""
+def test_of_ids_with_the_same_bytes_the_one_of_text_is_found() -> None:
+    """The letter, not its byte; a byte that no text has is found by its own id."""
     tokenizer, token_bytes = llama(), TokenBytes(llama())
 
     assert token_bytes.id_of(b"A") == tokenizer.convert_tokens_to_ids("A")
@@ -136,7 +136,7 @@ def test_of_ids_with_the_same_bytes_the_one_written_as_text_is_meant() -> None:
     assert token_bytes.id_of(b"\xe4") == tokenizer.convert_tokens_to_ids("<0xE4>")
 
 
-def test_a_token_that_was_added_is_written_as_it_is() -> None:
+def test_an_added_token_has_the_bytes_of_its_text() -> None:
     """Its characters are not bytes; a special one has no bytes at all."""
     tokenizer = byte_level()
     tokenizer.add_tokens([AddedToken("<é>"), AddedToken("<tool>", special=True)])
@@ -150,10 +150,10 @@ def test_a_token_that_was_added_is_written_as_it_is() -> None:
     "text", ["Eagle", " Eagle", "le is", " the Mill", "São", "25", ", in", "²)", "<s>", " ", "  a"]
 )
 @pytest.mark.parametrize("make", [byte_level, own])
-def test_a_first_piece_is_the_one_behind_a_sign_that_joins_nothing(
+def test_a_first_piece_is_the_one_after_a_character_that_merges_with_nothing(
     make: Callable[[], PreTrainedTokenizerBase], text: str
 ) -> None:
-    """The reference tokenises the text behind a bar, which no piece holds beside another sign."""
+    """The reference tokenises the text after a bar, which no piece has together with another character."""
     tokenizer = make()
     behind = tokenizer("|" + text, add_special_tokens=False)["input_ids"]
     bar = next(place for place, token_id in enumerate(behind) if tokenizer.convert_ids_to_tokens(token_id)[-1] == "|")
@@ -164,15 +164,15 @@ def test_a_first_piece_is_the_one_behind_a_sign_that_joins_nothing(
 @pytest.mark.parametrize("make", [llama, old_llama, gemma])
 @pytest.mark.parametrize("text", ["lo", " hello", "hello", "el", " ", "世"])
 def test_a_first_piece_of_byte_fallback(make: Callable[[], PreTrainedTokenizerBase], text: str) -> None:
-    """Llama 2's tokenizer does not cut a text before it looks for vocab_size; a text behind a line break stays as it is."""
+    """Llama 2's tokenizer does not split a text before it looks for pieces; after a line break it does not change."""
     tokenizer = make()
     behind = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
 
     assert TokenBytes(tokenizer).first_piece(text.encode()) == behind[behind.index(3 + ord("\n")) + 1]
 
 
-def test_half_a_character_has_the_longest_piece_it_begins_with() -> None:
-    """Three of four bytes are no text; a byte-level tokenizer has vocab_size for them all the same."""
+def test_half_a_character_has_the_longest_piece_it_starts_with() -> None:
+    """Three of four bytes are no text; a byte-level tokenizer has pieces for them nevertheless."""
     tokenizer = byte_level()
     token_bytes, half = TokenBytes(tokenizer), "🙂".encode()[:3]
     first = token_bytes.first_piece(half)
@@ -186,19 +186,19 @@ def test_half_a_character_has_the_longest_piece_it_begins_with() -> None:
 
 
 @pytest.mark.parametrize("text", ["\nhello", "  hello", "Ω", "", "   "])
-def test_what_a_tokenizer_changes_has_no_first_piece(text: str) -> None:
-    """T5 reads a line break as a space and two spaces as one; a letter is unknown to it."""
+def test_text_that_a_tokenizer_changes_has_no_first_piece(text: str) -> None:
+    """T5 replaces a line break by a space and two spaces by one; one letter is not in its vocabulary."""
     assert TokenBytes(t5()).first_piece(text.encode()) is None
     assert TokenBytes(t5()).first_piece(b" hello") == t5().convert_tokens_to_ids("▁he")
     assert TokenBytes(t5()).first_piece(b"llo") == t5().convert_tokens_to_ids("llo")
 
 
 def test_pieces_that_are_not_bytes_are_refused() -> None:
-    """BERT's vocab_size do not say where a space is; a slow tokenizer does not say how it works."""
+    """The pieces of BERT do not contain spaces; a slow tokenizer has no backend to inspect."""
     words = Tokenizer(models.WordPiece({"[UNK]": 0, "##a": 1}, unk_token="[UNK]"))  # noqa: S106 - not a secret
     words.pre_tokenizer, words.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
 
-    with pytest.raises(ModelError, match=r"neither bytes nor text.*WordPiece, BertPreTokenizer.*cross_entropy"):
+    with pytest.raises(ModelError, match=r"WordPiece, BertPreTokenizer.*cross_entropy"):
         TokenBytes(PreTrainedTokenizerFast(tokenizer_object=words))
-    with pytest.raises(ModelError, match=r"fast tokenizer, and object is none; use a student with another"):
+    with pytest.raises(ModelError, match=r"fast tokenizer, and object.*student with another"):
         TokenBytes(object())

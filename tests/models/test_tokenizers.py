@@ -22,13 +22,13 @@ from understudy.models.tokenizers import SPECIAL_TOKENS, load_tokenizer, refuse_
         "",
     ],
 )
-def test_decoding_gives_back_the_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Accents, case, digits, quotes, spaces and the spelling of special tokens survive."""
+def test_decoding_reproduces_the_text(text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Accents, case, digits, quotes, spaces and the characters of special tokens are preserved."""
     assert decode(tokenizer, tokenizer(text)["input_ids"]) == text
 
 
-def test_two_spellings_of_a_letter_are_one(tokenizer: PreTrainedTokenizerBase) -> None:
-    """A letter and its accent apart are read as the letter with its accent."""
+def test_two_encodings_of_a_letter_are_one(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A letter followed by a combining accent is the same as the accented letter."""
     composed = "São Paulo"
     apart = unicodedata.normalize("NFD", composed)
 
@@ -43,7 +43,7 @@ def test_every_digit_is_a_piece(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def test_training_gives_the_same_tokenizer_each_time() -> None:
-    """The order of no hash table reaches the vocab_size or their ids; the library's unigram trainer fails this."""
+    """Pieces and ids do not depend on the order of a hash table; the library's unigram trainer fails this test."""
     syllables = ("ka", "lo", "ner", "qu", "str", "ing", "er")
     texts = [f"{a}{b} {b}{c}{a}" for a in syllables for b in syllables for c in syllables]
     first, *others = (train_tokenizer(texts, vocab_size=200).backend_tokenizer.to_str() for _ in range(3))
@@ -53,13 +53,13 @@ def test_training_gives_the_same_tokenizer_each_time() -> None:
 
 
 def test_more_characters_than_pieces_are_refused() -> None:
-    """The message says how many there are."""
-    with pytest.raises(ModelError, match=r"tokenizer of 20 vocab_size was asked for, but the texts hold 1\d\d"):
+    """The message has both numbers."""
+    with pytest.raises(ModelError, match=r"vocab_size is 20, .* 1\d\d different characters"):
         train_tokenizer(["a"], vocab_size=20)
 
 
-def test_survives_saving_beside_a_network(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """Loaded from a BART's folder it is still this tokenizer and not BART's own kind."""
+def test_survives_saving_with_a_model(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Loaded from the folder of a BART it is still this tokenizer, not the class of BART."""
     model = build_network(
         small(width=8, heads=1, feed_forward=8),
         tokenizer,
@@ -75,13 +75,13 @@ def test_survives_saving_beside_a_network(tokenizer: PreTrainedTokenizerBase, tm
 
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
-    """The message names the place and what should lie there."""
+    """The message has the folder and the files it should contain."""
     with pytest.raises(ModelError, match=rf"cannot load a tokenizer from '{tmp_path}'.*tokenizer\.json"):
         load_tokenizer(str(tmp_path))
 
 
 def test_the_same_tokens_pass(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Two tokenizers with one map are one vocabulary, whatever else they do differently."""
+    """Tokenizers with equal ids for equal tokens are one vocabulary."""
     refuse_different_tokens(tokenizer, tokenizer)
 
 

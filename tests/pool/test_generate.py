@@ -6,9 +6,9 @@ import pytest
 from understudy.api_teacher import generate_pool
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.errors import GenerationError
-from understudy.generation.engine import ProgressCallback
 from understudy.pool import PseudoTargetPool
 from understudy.pool.shards import read_shard
+from understudy.progress import ProgressCallback
 from understudy.records import Generated
 
 SOURCES = {name: [place, 2] for place, name in enumerate("edcbafg")}

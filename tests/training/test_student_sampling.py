@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Greedy, Sampling
-from understudy.generation import open_engine
+from understudy.generation.hf import HuggingFaceEngine
 from understudy.models.text import decode
 from understudy.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
@@ -35,8 +35,8 @@ def rows(written: StudentSamples) -> list[list[int]]:
 def test_the_student_writes_for_its_lessons(writer: StudentSampler, build: Build) -> None:
     """Two texts of each lesson's source, lesson by lesson: those the engine writes when it is asked directly."""
     student = build()
-    with open_engine("hf", student, writer.tokenizer) as engine:
-        written = engine.generate([SOURCES[2], SOURCES[0]], Sampling(), per_source=2, max_tokens=5, seed=3 + 4)
+    engine = HuggingFaceEngine(student, writer.tokenizer)
+    written = engine.generate([SOURCES[2], SOURCES[0]], Sampling(), per_source=2, max_tokens=5, seed=3 + 4)
     expected = [list(text.token_ids) for texts in written for text in texts]
 
     assert rows(writer(student, LESSONS, 4)) == expected

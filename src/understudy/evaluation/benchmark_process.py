@@ -1,4 +1,4 @@
-"""The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER < workload.json > efficiency.json`.
+"""The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER WORKSPACE < workload > efficiency`.
 
 Started by `efficiency`, which gives the reason for a separate process. Importing this module loads torch and every
 engine.
@@ -19,8 +19,7 @@ import torch
 
 from understudy.evaluation.efficiency import REPEATS, Clock, Workload
 from understudy.generation import Engine, open_engine
-from understudy.models.checkpoint import disk_bytes, load_network, parameter_count
-from understudy.models.tokenizers import load_tokenizer
+from understudy.models.checkpoint import checkpoint_parameter_count, disk_bytes
 from understudy.records import Efficiency
 
 WARM_UPS = 3
@@ -56,25 +55,28 @@ def throughput_per_s(engine: Engine, workload: Workload, *, clock: Clock = perf_
     return len(workload.sources) / median(generate_all() for _ in range(REPEATS))
 
 
-def measure(folder: Path, workload: Workload) -> Efficiency:
+def measure(folder: Path, workspace: Path, workload: Workload) -> Efficiency:
     """The cost of running a checkpoint on a workload; meant for a process that does nothing else."""
     torch.set_num_threads(workload.threads)
     baseline = _memory_in_use(workload.device)
-    network = load_network(str(folder)).to(workload.device)
-    parameters = parameter_count(network)
-    with open_engine(workload.engine, network, load_tokenizer(str(folder)), threads=workload.threads) as engine:
-        if engine.name == "ctranslate2":
-            # It has weights of its own; with the network's kept beside them 45 M parameters took 422 MiB, not 252.
-            network.to("meta")
-            torch.cuda.empty_cache()
+    with open_engine(
+        workload.engine,
+        folder,
+        workspace=workspace,
+        device=workload.device,
+        threads=workload.threads,
+        decoding=workload.decoding,
+    ) as engine:
         gc.collect()
+        if workload.device.startswith("cuda"):
+            torch.cuda.empty_cache()
         _forget_peak()
         latencies = latencies_ms(engine, workload)
         throughput = throughput_per_s(engine, workload)
         peak = _peak_memory(workload.device)
         name = engine.name
     return Efficiency(
-        parameters=parameters,
+        parameters=checkpoint_parameter_count(str(folder)),
         disk_bytes=disk_bytes(folder),
         latency_p50_ms=float(np.quantile(latencies, 0.5)),
         latency_p95_ms=float(np.quantile(latencies, 0.95)),
@@ -122,6 +124,6 @@ def _peak_memory(device: str) -> int:
 
 
 if __name__ == "__main__":
-    cost = measure(Path(sys.argv[1]), Workload.model_validate_json(sys.stdin.read()))
+    cost = measure(Path(sys.argv[1]), Path(sys.argv[2]), Workload.model_validate_json(sys.stdin.read()))
     # The last line of stdout; libraries may have printed before.
     sys.stdout.write(json.dumps(asdict(cost)) + "\n")

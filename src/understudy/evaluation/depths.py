@@ -13,10 +13,11 @@ from time import perf_counter
 
 from transformers import PreTrainedModel
 
-from understudy.errors import EvaluationError
+from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.efficiency import REPEATS, Clock
 from understudy.evaluation.greedy import greedy_continuations
-from understudy.models.prune import FAMILIES, prune
+from understudy.models.families import layer_counts
+from understudy.models.prune import prune
 from understudy.progress import NO_PROGRESS, ProgressCallback
 
 
@@ -35,19 +36,16 @@ class DepthCost:
     """Outputs per second with all inputs in one batch, the median of three passes."""
 
 
-def layer_counts(network: PreTrainedModel) -> dict[str, int]:
+def layers_of(network: PreTrainedModel) -> dict[str, int]:
     """The number of layers of the encoder, where there is one, and of the decoder.
 
     Raises:
-        EvaluationError: for a model family without an entry in `FAMILIES`.
+        EvaluationError: for a model family whose layers cannot be found.
     """
-    family: Mapping[str, tuple[str, str]] | None = FAMILIES.get(network.config.model_type)
-    if family is None:
-        raise EvaluationError(
-            f"the cost by depth was requested for a network of type {network.config.model_type!r}, whose layers cannot "
-            f"be found; known types: {', '.join(FAMILIES)}; use one of these, or leave the depths out"
-        )
-    return {part: int(getattr(network.config, count)) for part, (_, count) in family.items()}
+    try:
+        return layer_counts(network.config, network)
+    except ModelError as error:
+        raise EvaluationError(f"depths were requested, but {error}; or leave the depths out") from error
 
 
 def reduced_depths(layers: Mapping[str, int]) -> list[dict[str, int]]:
@@ -75,8 +73,8 @@ def cost_by_depth(
     The generated text is meaningless, because the pruned networks are not trained; the time does not depend on it.
 
     Args:
-        network: of a family in `models.prune.FAMILIES`; not changed.
-        depths: layers to keep, in the form of `layer_counts`.
+        network: of a family whose layers can be found; not changed.
+        depths: layers to keep, in the form of `layers_of`.
         lengths: output lengths in tokens; the network must have as many positions.
         sources: a few real inputs as token ids.
         eos: the end-of-sequence id, forbidden before the length is reached.

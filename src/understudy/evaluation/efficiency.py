@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -42,19 +43,20 @@ class Workload(Section):
     device: str = "cpu"
 
 
-def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
+def measure_efficiency(folder: Path, workload: Workload, *, workspace: Path) -> Efficiency:
     """The cost of one checkpoint, measured in a process of its own.
 
     Args:
         folder: network and tokenizer in Hugging Face's form.
         workload: real sources and generation settings; the same for all systems that are compared.
+        workspace: for the checkpoint's converted form, which later measurements reuse.
 
     Raises:
         EvaluationError: if there is nothing to measure, or the process fails; with the last line of its stderr.
     """
     _require_work(workload)
     done = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
-        [sys.executable, "-m", CHILD, str(folder)],
+        [sys.executable, "-m", CHILD, str(folder), str(workspace)],
         input=workload.model_dump_json(),
         capture_output=True,
         text=True,
@@ -71,32 +73,40 @@ def measure_efficiency(folder: Path, workload: Workload) -> Efficiency:
     return Efficiency(**json.loads(done.stdout.splitlines()[-1]))
 
 
+@dataclass(frozen=True)
+class BenchmarkedSystem:
+    """One system of a benchmark."""
+
+    checkpoint: Path
+    """Network and tokenizer in the Hugging Face layout."""
+    workspace: Path
+    """Where the engine's converted form of it lies, or is written."""
+    workload: Workload
+    """The same inputs for all systems, as token ids of its own."""
+
+
 def measure_all(
-    folders: Mapping[str, Path],
-    workloads: Mapping[str, Workload],
-    *,
-    rounds: int = 3,
-    advance: ProgressCallback = NO_PROGRESS,
+    systems: Mapping[str, BenchmarkedSystem], *, repeats: int = 3, progress: ProgressCallback = NO_PROGRESS
 ) -> dict[str, Efficiency]:
-    """The cost of several checkpoints, each measured once per round, A B C A B C; medians over rounds.
+    """The cost of several checkpoints, measured in turn, A B C A B C; medians over the repeats.
 
     The speed of a machine drifts. Systems measured in turn share the drift, so their ratios are comparable; systems
     measured one after the other are not.
 
     Args:
-        folders: name of each system -> its checkpoint.
-        workloads: name of each system -> the same inputs for all, as token ids of its own.
-        rounds: an odd number makes every median a measured value.
-        advance: called with 1 and the system's name after every measurement.
+        systems: by name.
+        repeats: an odd number makes every median a measured value.
+        progress: called with 1 and the system's name after every measurement.
 
     Raises:
         EvaluationError: as `measure_efficiency`.
     """
-    measured: dict[str, list[Efficiency]] = {name: [] for name in folders}
-    for _ in range(rounds):
-        for name, folder in folders.items():
-            measured[name].append(measure_efficiency(folder, workloads[name]))
-            advance(1, name)
+    measured: dict[str, list[Efficiency]] = {name: [] for name in systems}
+    for _ in range(repeats):
+        for name, system in systems.items():
+            own = measure_efficiency(system.checkpoint, system.workload, workspace=system.workspace)
+            measured[name].append(own)
+            progress(1, name)
     return {name: _median(own) for name, own in measured.items()}
 
 
@@ -117,5 +127,5 @@ def _median(measured: Sequence[Efficiency]) -> Efficiency:
         latency_p95_ms=median(own.latency_p95_ms for own in measured),
         throughput_per_s=median(own.throughput_per_s for own in measured),
         peak_memory_bytes=int(median(own.peak_memory_bytes for own in measured)),
-        how=f"{first.how}, median of {len(measured)} rounds" if len(measured) > 1 else first.how,
+        how=f"{first.how}, median of {len(measured)} repeats" if len(measured) > 1 else first.how,
     )

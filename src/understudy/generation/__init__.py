@@ -1,98 +1,194 @@
-"""Text from networks: one protocol, `Engine`, and the engines that keep it.
+"""Text generation: one protocol, `Engine`, and the table of the engines that implement it.
 
-Token ids in, token ids out. Knows no tasks and no texts, and does not load networks.
+An engine opens a checkpoint path with a dtype and a device. Token ids in, token ids out: this package does not depend
+on tasks and texts. Adding an engine takes a file with the engine and an entry in `ENGINES`.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.decoding import DiverseBeam, EngineName, PoolDecoding
+from understudy.config.decoding import EngineName, PoolDecoding
 from understudy.errors import GenerationError, unknown_name
-from understudy.generation.convert import FAMILIES, rotary_type, supported
-from understudy.generation.ctranslate import CTranslate2Engine
-from understudy.generation.engine import Engine, no_groups
-from understudy.generation.hf import HuggingFaceEngine
+from understudy.generation.convert import convert, unsupported
+from understudy.generation.ctranslate import CAPABILITIES as CTRANSLATE2
+from understudy.generation.ctranslate import open_ctranslate2
+from understudy.generation.engine import Capabilities, Engine, EngineEntry, refuse_decoding
+from understudy.generation.hf import CAPABILITIES as HF
+from understudy.generation.hf import live_hf, open_hf
+from understudy.generation.workspace import convert_once, private_folder
+from understudy.models.checkpoint import config_of, save_network
 
-__all__ = ["ENGINES", "Engine", "engine_for", "open_engine", "supported"]
+__all__ = [
+    "ENGINES",
+    "Capabilities",
+    "Engine",
+    "EngineEntry",
+    "convert_checkpoint",
+    "live_engine",
+    "open_engine",
+    "resolve_engine",
+]
+
+ENGINES: dict[str, EngineEntry] = {
+    # In the order in which 'auto' tries them.
+    "ctranslate2": EngineEntry(CTRANSLATE2, open_ctranslate2, convert=convert, live=None, unsupported=unsupported),
+    "hf": EngineEntry(HF, open_hf, convert=None, live=live_hf, unsupported=lambda _config: None),
+}
 
 
-def engine_for(kind: EngineName, decoding: PoolDecoding) -> EngineName:
-    """The engine to open for a decoding: the one asked for, but hf instead of auto where no other has the decoding.
+def resolve_engine(requested: EngineName, checkpoint: str | Path, decoding: PoolDecoding | None = None) -> str:
+    """The key in `ENGINES` of the engine that opens a checkpoint; only its config is read.
+
+    Args:
+        requested: an engine, or `auto`: the first of `ENGINES` that supports the model and the decoding.
+        checkpoint: a folder, or a name on the hub.
+        decoding: what the engine will be used with; None: any that it has.
 
     Raises:
-        GenerationError: if the engine asked for does not have the decoding.
+        GenerationError: if the requested engine does not support the model or the decoding.
+        ConfigError: for an unknown engine.
+        ModelError: if there is no such checkpoint.
     """
-    if not isinstance(decoding, DiverseBeam):
-        return kind
-    if kind == "ctranslate2":
-        raise no_groups()
-    return "hf"
+    return _resolve(requested, config_of(str(checkpoint)), decoding)
+
+
+def convert_checkpoint(engine: str, checkpoint: Path, folder: Path) -> None:
+    """Write a checkpoint's form for an engine into a folder, unless it is there; the folder is complete or absent.
+
+    It does nothing for an engine that reads checkpoints.
+
+    Args:
+        engine: a key of `ENGINES`.
+        checkpoint: a folder in the Hugging Face layout.
+        folder: holds nothing else.
+
+    Raises:
+        GenerationError: if the engine does not support the model.
+        ConfigError: for an unknown engine.
+        ModelError: if the checkpoint cannot be loaded.
+    """
+    entry = _entry(engine)
+    if entry.convert is not None:
+        _refuse_model(engine, config_of(str(checkpoint)))
+        convert_once(entry.convert, checkpoint, folder)
 
 
 @contextmanager
 def open_engine(
-    kind: EngineName,
+    engine: EngineName,
+    checkpoint: Path,
+    *,
+    workspace: Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    threads: int | None = None,
+    decoding: PoolDecoding | None = None,
+) -> Iterator[Engine]:
+    """An engine of a checkpoint, open within the context.
+
+    Args:
+        engine: as in `resolve_engine`.
+        checkpoint: a folder in the Hugging Face layout.
+        workspace: folder of this checkpoint's conversions, `workspace/<engine>`, which are made if they are not there.
+        dtype: type of the weights, one of the engine's capabilities.
+        device: `cpu`, `cuda` or `cuda:1`.
+        threads: CPU threads; None: the library's choice.
+        decoding: as in `resolve_engine`.
+
+    Raises:
+        GenerationError: if the engine does not support the model, the decoding or the dtype.
+        ConfigError: for an unknown engine.
+        ModelError: if the checkpoint cannot be loaded.
+    """
+    name = resolve_engine(engine, checkpoint, decoding)
+    known = ENGINES[name].capabilities.dtypes
+    if dtype not in known:
+        raise GenerationError(
+            f"engine {name!r} cannot open weights as {dtype!r}; use one of {', '.join(sorted(known))}"
+        )
+    converted = workspace / name
+    convert_checkpoint(name, checkpoint, converted)
+    with ENGINES[name].open(checkpoint, converted, dtype=dtype, device=device, threads=threads) as opened:
+        yield opened
+
+
+@contextmanager
+def live_engine(
+    engine: EngineName,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
+    workspace: Path,
     threads: int | None = None,
+    decoding: PoolDecoding | None = None,
 ) -> Iterator[Engine]:
-    """An engine that draws from this network, while the context lasts.
+    """An engine of a model in memory, such as one that is being trained, open within the context.
 
-    `hf` follows the network as it is trained on; `ctranslate2` holds the weights of the moment.
+    `hf` uses the model itself and follows its weights. Other engines open a copy of the current weights, which is
+    saved in a folder in `workspace` and removed afterwards.
 
     Args:
-        kind: a key of `ENGINES`, or `auto`: ctranslate2 where it supports the network, else hf.
-        model: the network; it draws on the device it is on.
-        tokenizer: the network's own.
-        threads: CPU threads; None: the library's choice.
+        engine: as in `resolve_engine`.
+        model: the model; the engine uses its device and dtype.
+        tokenizer: the model's own.
+        workspace: for the copy of the weights.
+        threads: as in `open_engine`.
+        decoding: as in `resolve_engine`.
 
     Raises:
-        GenerationError: if the engine does not support the network.
+        GenerationError: as `open_engine`.
         ConfigError: for an unknown engine.
     """
-    chosen: str = kind
-    if kind == "auto":
-        chosen = "ctranslate2" if supported(model) else "hf"
-    if chosen not in ENGINES:
-        raise unknown_name("engine", chosen, ["auto", *ENGINES])
-    with ENGINES[chosen](model, tokenizer, threads) as engine:
-        yield engine
+    name = _resolve(engine, model.config, decoding)
+    live = ENGINES[name].live
+    if live is not None:
+        with live(model, tokenizer, threads) as opened:
+            yield opened
+        return
+    with private_folder(workspace, "live") as folder:
+        checkpoint = folder / "checkpoint"
+        save_network(model, tokenizer, checkpoint)
+        dtype = str(model.dtype).removeprefix("torch.")
+        with open_engine(
+            engine,
+            checkpoint,
+            workspace=folder,
+            dtype=dtype,
+            device=str(model.device),
+            threads=threads,
+            decoding=decoding,
+        ) as opened:
+            yield opened
 
 
-@contextmanager
-def _hf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, threads: int | None) -> Iterator[HuggingFaceEngine]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield HuggingFaceEngine(model, tokenizer)
-    finally:
-        torch.set_num_threads(before)
+def _entry(name: str) -> EngineEntry:
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ["auto", *ENGINES])
+    return ENGINES[name]
 
 
-@contextmanager
-def _ctranslate2(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, threads: int | None
-) -> Iterator[CTranslate2Engine]:
-    if not supported(model):
-        raise GenerationError(
-            f"engine 'ctranslate2' was asked for, but it does not support a {model.config.model_type!r} network "
-            f"with {rotary_type(model)!r} rotary embeddings (it supports {', '.join(FAMILIES)}, the embeddings "
-            "'default'); engine 'hf' would work, and 'auto' chooses it"
+def _resolve(requested: str, config: PretrainedConfig, decoding: PoolDecoding | None) -> str:
+    if requested == "auto":
+        return next(
+            name
+            for name, entry in ENGINES.items()
+            if entry.unsupported(config) is None and (decoding is None or decoding.kind in entry.capabilities.decodings)
         )
-    with tempfile.TemporaryDirectory() as folder:
-        yield CTranslate2Engine(model, tokenizer, Path(folder), threads=threads)
+    entry = _entry(requested)
+    _refuse_model(requested, config)
+    if decoding is not None:
+        refuse_decoding(requested, entry.capabilities, decoding)
+    return requested
 
 
-ENGINES: dict[
-    str,
-    Callable[
-        [PreTrainedModel, PreTrainedTokenizerBase, int | None],
-        AbstractContextManager[HuggingFaceEngine | CTranslate2Engine],
-    ],
-] = {"hf": _hf, "ctranslate2": _ctranslate2}
+def _refuse_model(name: str, config: PretrainedConfig) -> None:
+    """Raise GenerationError if an engine does not support a model."""
+    reason = ENGINES[name].unsupported(config)
+    if reason is not None:
+        raise GenerationError(
+            f"engine {name!r} was requested, but it does not support {reason}; use engine 'hf', which supports all "
+            "models, or 'auto'"
+        )

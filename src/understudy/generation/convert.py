@@ -1,62 +1,63 @@
-"""From a live network to CTranslate2's files: which families, and where its converter needs help.
+"""Converts a checkpoint to CTranslate2's files.
 
-Drawing text with the result is `ctranslate`.
+What a family needs for it is in `models.families`; generating with the result is in `ctranslate`. The conversion is
+the only place outside the engine `hf` that loads torch weights.
 """
 
-import copy
-from itertools import chain
+import json
 from pathlib import Path
 
 import torch
 from ctranslate2.converters import Converter
 from ctranslate2.converters.transformers import _MODEL_LOADERS
 from ctranslate2.specs.model_spec import OPTIONAL, ModelSpec
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-FAMILIES = ("bart", "gpt2", "llama", "mistral", "mt5", "opt", "pegasus", "qwen2", "qwen3", "t5")
-"""The `model_type`s whose texts a test holds equal to those of transformers.
+from understudy.generation.workspace import MARKER
+from understudy.models.checkpoint import load_network, parameter_count
+from understudy.models.families import FAMILIES
+from understudy.models.tokenizers import load_tokenizer
 
-The converter takes more, but with transformers 5 it gets Gemma 2 and every scaled rotary embedding
-(Llama 3.1) wrong without a word, and mBART and Marian not at all.
-"""
-
-_LAYOUTS = {
-    "bart": {"normalize_before": False, "normalize_embedding": True},
-    "pegasus": {"normalize_before": True, "normalize_embedding": False},
-}
+CONVERTED_FAMILIES = frozenset(name for name, family in FAMILIES.items() if family.conversion)
+"""Families whose texts a test holds equal to those of transformers."""
 
 
-def supported(model: PreTrainedModel) -> bool:
-    """Whether CTranslate2 writes what this network would write."""
-    return model.config.model_type in FAMILIES and rotary_type(model) == "default"
+def unsupported(config: PretrainedConfig) -> str | None:
+    """Why CTranslate2 does not generate the texts of such a model; None: it does."""
+    if config.model_type not in CONVERTED_FAMILIES:
+        return f"a {config.model_type!r} model (it supports {', '.join(sorted(CONVERTED_FAMILIES))})"
+    # With transformers 5 the converter gets every scaled rotary embedding (Llama 3.1) wrong, without an error.
+    rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rotary != "default":
+        return f"a {config.model_type!r} model with {rotary!r} rotary embeddings (it supports 'default')"
+    return None
 
 
-def rotary_type(model: PreTrainedModel) -> str:
-    """How the network scales its rotary embeddings; `default` where it does not, or has none."""
-    rotary = getattr(model.config, "rope_parameters", None) or {}
-    return str(rotary.get("rope_type", "default"))
+def convert(checkpoint: Path, folder: Path) -> None:
+    """Write a checkpoint as CTranslate2's files in float32, with what the engine needs beyond them.
 
-
-def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[str]:
-    """Write the network as CTranslate2 files, its weights in their own type.
+    `MARKER` holds whether the model is an encoder-decoder, its number of parameters and the name of every token by
+    id; rows of the embedding without a token are named `<row 7>`.
 
     Args:
-        model: of a supported family; left as it was.
-        tokenizer: the network's own.
-        folder: made anew.
-
-    Returns:
-        The name of every token by id, as CTranslate2 knows it.
+        checkpoint: of a supported family.
+        folder: exists and is empty.
     """
+    model, tokenizer = load_network(str(checkpoint)), load_tokenizer(str(checkpoint))
     tokens = [f"<row {row}>" for row in range(model.get_output_embeddings().weight.shape[0])]
     for token, token_id in tokenizer.get_vocab().items():
         tokens[token_id] = token
-    _Live(model, tokenizer, tokens).convert(str(folder), force=True)
-    return tokens
+    facts = {
+        "is_encoder_decoder": bool(model.config.is_encoder_decoder),
+        "parameters": parameter_count(model),
+        "tokens": tokens,
+    }
+    _LoadedConverter(model, tokenizer, tokens).convert(str(folder), force=True)
+    (folder / MARKER).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
 
-class _Live(Converter):  # type: ignore[misc]
-    """The library's converter, but for a network in memory instead of a checkpoint on disk."""
+class _LoadedConverter(Converter):  # type: ignore[misc]
+    """The library's converter for a model in memory, parts of which it deletes."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: list[str]) -> None:
         self._model = model
@@ -64,24 +65,16 @@ class _Live(Converter):  # type: ignore[misc]
         self._tokens = tokens
 
     def _load(self) -> ModelSpec:
-        model = _skeleton(self._model)
-        config = model.config
-        # The converter reads it; the configs of some checkpoints lack it, and transformers ignores it.
-        config.update(_LAYOUTS.get(config.model_type, {}))
+        config = self._model.config
+        needs = FAMILIES[config.model_type].conversion
+        assert needs is not None  # noqa: S101 - `unsupported` refuses such families
+        config.update(needs.config)
         loader = _MODEL_LOADERS[type(config).__name__]
         with torch.no_grad():
-            spec = loader.get_model_spec(model)
-        loader.set_config(spec.config, model, self._tokenizer)
-        # Not the loader's own list: it knows nothing of embeddings with more rows than there are tokens.
+            spec = loader.get_model_spec(self._model)
+        loader.set_config(spec.config, self._model, self._tokenizer)
+        # Not the loader's own list, which lacks embedding rows that have no token.
         loader.set_vocabulary(spec, self._tokens)
-        if config.model_type in ("t5", "mt5") and not getattr(config, "scale_decoder_outputs", False):
-            # transformers 5 calls the embeddings of T5 1.1, Flan-T5 and mT5 tied, too; the converter concludes
-            # that outputs are scaled, which would flatten every distribution.
+        if needs.unscaled_outputs and not getattr(config, "scale_decoder_outputs", False):
             spec.decoder.scale_outputs = OPTIONAL
         return spec
-
-
-def _skeleton(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of the modules over the same weights: some loaders delete the layers that they have read."""
-    weights = chain(model.parameters(), model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in weights})

@@ -1,31 +1,40 @@
-"""The fast engine: the network converted to CTranslate2, on CPU and CUDA.
+"""The fast engine: models converted to CTranslate2, on CPU and CUDA.
 
-Conversion is `convert`. CTranslate2 reads and writes tokens by name; here they become ids again.
+The conversion is in `convert`. CTranslate2 reads and writes tokens by name, which are converted from and to ids here.
 
-It has no diverse beams. Greedy and beam search write what `hf` writes, with one exception: k_beams without a length
-penalty ends as soon as the best text is sure, so that the others may be worse than those of `hf`.
+It has no diverse beams. Greedy and beam search generate the texts of `hf`, with one exception: k_beams without a length
+penalty ends as soon as the best text is certain, so the other texts may be worse than those of `hf`.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import ctranslate2
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
-from understudy.generation.convert import convert
-from understudy.generation.engine import ProgressCallback, allowed_threads, no_groups, refuse_impossible
+from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
+from understudy.generation.convert import CONVERTED_FAMILIES
+from understudy.generation.engine import Capabilities, allowed_threads, refuse_decoding, refuse_impossible
+from understudy.generation.workspace import MARKER
+from understudy.progress import ProgressCallback
 from understudy.records import Generated
 
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
 Pending: TypeAlias = ctranslate2.AsyncTranslationResult | ctranslate2.AsyncGenerationResult
 
+CAPABILITIES = Capabilities(
+    decodings=frozenset({"greedy", "beam", "k_beams", "sampling"}),
+    families=CONVERTED_FAMILIES,
+    logprobs=True,
+    dtypes=frozenset({"float32", "bfloat16", "float16"}),
+)
 _TOKEN_BUDGET = 1_024  # one thread, 2.3 M parameters: 14 to 33 % faster than 16,384 for all decodings
 _LARGE = 50_000_000
-"""Parameters from which on several threads share one batch.
+"""Number of parameters from which several threads share one batch.
 
-Below, they wait for each other more than they work: with 2 threads on 2 busy cores, 64 inputs at once took 6.2 M
+Below it, threads spend more time waiting than computing: with 2 threads on 2 busy cores, 64 inputs at once took 6.2 M
 parameters 770 instead of 390 ms greedily, and one input 195 instead of 86 ms with 4 beams; at 124 M one input took the
 same time greedily.
 """
@@ -34,37 +43,41 @@ _PART = 256
 _PRIME = 1_000_003
 
 
+@contextmanager
+def open_ctranslate2(
+    _checkpoint: Path, converted: Path, *, dtype: str, device: str, threads: int | None
+) -> Iterator["CTranslate2Engine"]:
+    """The engine of a conversion; no torch model is loaded."""
+    yield CTranslate2Engine(converted, dtype=dtype, device=device, threads=threads)
+
+
 class CTranslate2Engine:
-    """Draws texts with a copy of the network, frozen when the engine was made."""
+    """Generates texts with a converted model."""
 
     name = "ctranslate2"
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        folder: Path,
-        *,
-        threads: int | None = None,
+        self, folder: Path, *, dtype: str = "float32", device: str = "cpu", threads: int | None = None
     ) -> None:
-        """Convert the network.
+        """Open a conversion.
 
         Args:
-            model: of a family that `convert.supported` knows.
-            tokenizer: the network's own.
-            folder: for the converted files, as long as the engine lives.
+            folder: holds what `convert` wrote, as long as the engine is used.
+            dtype: type of weights and computation; float32 where the device does not have it.
+            device: `cpu`, `cuda` or `cuda:1`.
             threads: CPU threads; None: `allowed_threads`.
         """
+        facts = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         self._folder = str(folder)
-        self._tokens = convert(model, tokenizer, folder)
+        self._tokens: list[str] = facts["tokens"]
         self._ids = {token: index for index, token in enumerate(self._tokens)}
-        self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        self._device = "cuda" if model.device.type == "cuda" else "cpu"
-        dtype = str(model.dtype).removeprefix("torch.")
-        known = ctranslate2.get_supported_compute_types(self._device)
+        self._encoder_decoder: bool = facts["is_encoder_decoder"]
+        self._large: bool = facts["parameters"] > _LARGE
+        self._device, _, index = device.partition(":")
+        self._device_index = int(index or 0)
+        known = ctranslate2.get_supported_compute_types(self._device, self._device_index)
         self._compute_type = dtype if dtype in known else "float32"
         self._threads = threads or allowed_threads()
-        self._large = model.num_parameters() > _LARGE
         self._open_runners: dict[int, Runner] = {}
 
     def generate(
@@ -77,17 +90,16 @@ class CTranslate2Engine:
         seed: int = 0,
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
-        """As the protocol says; the threads may be any number without a change of the texts."""
+        """See `Engine`. The number of threads does not change the texts."""
+        refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
-        if isinstance(decoding, DiverseBeam):
-            raise no_groups()
         settings = self._settings(decoding, per_source, max_tokens)
         length_penalty = decoding.length_penalty if isinstance(decoding, Beam | KBeams) else 0.0
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
         for index, waiting in self._started(sources, decoding, settings, seed):
             result = waiting.result()
-            written = result.hypotheses if self._encoder_decoder else result.sequences
-            rows = [tuple(self._ids[token] for token in tokens) for tokens in written]
+            generated = result.hypotheses if self._encoder_decoder else result.sequences
+            rows = [tuple(self._ids[token] for token in tokens) for tokens in generated]
             texts[index] = tuple(
                 Generated(row, score * len(row) ** length_penalty)
                 for row, score in zip(rows, result.scores, strict=True)
@@ -97,7 +109,7 @@ class CTranslate2Engine:
         return texts
 
     def _runner(self, source_tokens: int) -> Runner:
-        """Several batches are shared out, a thread each; one batch gets all threads only with a large network."""
+        """Several batches are distributed, one thread each; one batch uses all threads only if the model is large."""
         several = self._device == "cpu" and source_tokens > _TOKEN_BUDGET
         workers = self._threads if several else 1
         if workers not in self._open_runners:
@@ -110,6 +122,7 @@ class CTranslate2Engine:
         return kind(
             self._folder,
             self._device,
+            device_index=self._device_index,
             compute_type=self._compute_type,
             inter_threads=workers,
             intra_threads=threads,
@@ -120,7 +133,7 @@ class CTranslate2Engine:
         if self._encoder_decoder:
             limits = {"max_decoding_length": max_tokens, "min_decoding_length": 0, "max_input_length": 0}
         return {
-            **_drawing(decoding, vocabulary=len(self._tokens)),
+            **_decoding_settings(decoding, vocabulary=len(self._tokens)),
             **limits,
             "num_hypotheses": per_source,
             "return_scores": True,
@@ -133,7 +146,7 @@ class CTranslate2Engine:
     def _started(
         self, sources: Sequence[Sequence[int]], decoding: PoolDecoding, settings: Mapping[str, object], seed: int
     ) -> Iterator[tuple[int, Pending]]:
-        """The index of every source with its result to come; asynchronous, to hear of the progress."""
+        """The index of every source with its pending result; asynchronous, so that progress can be reported."""
         groups = self._groups(sources, decoding)
         if not isinstance(decoding, Sampling):
             runner = self._runner(sum(map(len, sources)))
@@ -149,10 +162,10 @@ class CTranslate2Engine:
             ]
 
     def _seeded(self, seed: int, settings: Mapping[str, object]) -> Runner:
-        """A runner of one thread that draws by this seed.
+        """A runner of one thread that samples with this seed.
 
-        A seed does not reach the threads of a living runner, only a new one's at its first draw, which is made here:
-        the next seed may then be set while this runner is at work.
+        A new seed does not change the threads of an existing runner, only those of a new one at its first sample,
+        which is drawn here: the next seed may then be set while this runner works.
         """
         ctranslate2.set_random_seed(seed)
         runner = self._open(workers=1, threads=1)
@@ -164,30 +177,30 @@ class CTranslate2Engine:
     def _calls(
         self, runner: Runner, sources: Sequence[Sequence[int]], group: Sequence[int], settings: Mapping[str, object]
     ) -> list[tuple[int, Pending]]:
-        draw = runner.translate_batch if self._encoder_decoder else runner.generate_batch
+        generate = runner.translate_batch if self._encoder_decoder else runner.generate_batch
         tokens = [[self._tokens[token_id] for token_id in sources[index]] for index in group]
-        return list(zip(group, draw(tokens, **settings), strict=True))
+        return list(zip(group, generate(tokens, **settings), strict=True))
 
     def _groups(self, sources: Sequence[Sequence[int]], decoding: PoolDecoding) -> list[list[int]]:
         """Indices of the sources that go into one call.
 
-        Samples: parts of fixed size, each with a seed of its own, so that threads can share the parts out without a
-        change of the draws. Beams of decoder-only networks go astray where prompts of different lengths share a
-        batch (measured with CTranslate2 4.8.5), so each call has prompts of one length.
+        Samples: parts of fixed size, each with its own seed, so that the number of threads does not change them.
+        Beams of decoder-only models are wrong if prompts of different lengths share a batch (measured with
+        CTranslate2 4.8.5), so each call has prompts of one length.
         """
-        everything = list(range(len(sources)))
+        indices = list(range(len(sources)))
         if isinstance(decoding, Sampling):
-            return [everything[start : start + _PART] for start in range(0, len(sources), _PART)]
+            return [indices[start : start + _PART] for start in range(0, len(sources), _PART)]
         if self._encoder_decoder or not isinstance(decoding, Beam | KBeams):
-            return [everything] if sources else []
-        alike: dict[int, list[int]] = {}
+            return [indices] if sources else []
+        by_length: dict[int, list[int]] = {}
         for index, source in enumerate(sources):
-            alike.setdefault(len(source), []).append(index)
-        return list(alike.values())
+            by_length.setdefault(len(source), []).append(index)
+        return list(by_length.values())
 
 
-def _drawing(decoding: PoolDecoding, *, vocabulary: int) -> dict[str, float]:
-    """The library's words for a decoding. Its scores are log-probabilities of the uncut distribution."""
+def _decoding_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str, float]:
+    """The library's settings for a decoding. Its scores are log-probabilities before truncation."""
     match decoding:
         case Beam() | KBeams():
             return {"beam_size": decoding.beams, "length_penalty": decoding.length_penalty}

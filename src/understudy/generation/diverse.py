@@ -1,6 +1,6 @@
-"""Diverse beams for `generate` of transformers, which has none of its own since version 5.
+"""Diverse beams for `generate` of transformers, which lacks them since version 5.
 
-Axes: S sources, G groups of a source (its rows stand side by side), B = S * G rows, V vocabulary.
+Axes: S sources, G groups of a source (adjacent rows), B = S * G rows, V vocabulary.
 """
 
 import torch
@@ -10,12 +10,12 @@ from transformers import LogitsProcessor
 from understudy.records import Generated
 
 
-class ShunEarlierGroups(LogitsProcessor):  # type: ignore[misc]
-    """Leaves each row one token: the group's best after what the groups before it chose at this step.
+class DiverseGroups(LogitsProcessor):  # type: ignore[misc]
+    """Restricts each row to one token: the group's best after a penalty for what earlier groups chose at this step.
 
         token(g) = argmax over v of log p_g(v) - diversity * (number of earlier groups with token v at this step)
 
-    Groups whose text has ended choose nothing.
+    Groups whose text has ended do not count.
 
     Source: Vijayakumar et al. 2016, algorithm 1 with one beam per group (arXiv:1610.02424).
     """

@@ -1,23 +1,25 @@
-"""What an engine is: sources in, texts out, in the order of the sources.
+"""The protocol of all engines, what an engine declares, and the checks and batches that engines share.
 
-The protocol, the refusals all engines share and the batches they plan. The engines themselves are
-`hf` and `ctranslate`.
+The engines themselves are in `hf` and `ctranslate`, their table is in the package.
 """
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.errors import GenerationError
+from understudy.progress import ProgressCallback
 from understudy.records import Generated
-
-ProgressCallback = Callable[[int], None]
-"""Told how many more sources are done."""
 
 
 class Engine(Protocol):
-    """Draws texts from one network."""
+    """Generates texts with one model."""
 
     name: str
 
@@ -34,13 +36,13 @@ class Engine(Protocol):
         """Texts for each source.
 
         Args:
-            sources: token ids as the network reads them, special tokens included, none empty.
-            decoding: how to draw.
-            per_source: how many texts for each source; more than 1 only with sampling, k_beams, diverse_beam.
-            max_tokens: the longest text in tokens, its end-of-sequence id included.
-            seed: of the draws. Equal seed, sources and settings give equal texts; other sources in
-                the same call, or in another order, may change the draws.
-            progress: told how many more sources are done.
+            sources: token ids as the model reads them, special tokens included, none empty.
+            decoding: how texts are generated.
+            per_source: number of texts for each source; more than 1 only with sampling, k_beams, diverse_beam.
+            max_tokens: maximum length of a text in tokens, its end-of-sequence id included.
+            seed: of the sampling. Equal seed, sources and settings give equal texts; other sources in
+                the same call, or another order, may change the samples.
+            progress: called with the number of sources that have been finished since its last call.
 
         Returns:
             For each source, in order, `per_source` texts; those of a beam search best first, those of
@@ -51,49 +53,92 @@ class Engine(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do. `EngineEntry.unsupported` gives the details that depend on a model's config."""
+
+    decodings: frozenset[str]
+    """Kinds of decoding."""
+    families: frozenset[str] | None
+    """Values of `model_type`; None: all."""
+    logprobs: bool
+    """Whether texts come with their log-probability; otherwise it is nan."""
+    dtypes: frozenset[str]
+    """Types of weights that a checkpoint can be opened with."""
+
+
+class OpenEngine(Protocol):
+    """Opens a checkpoint."""
+
+    def __call__(
+        self, checkpoint: Path, converted: Path, /, *, dtype: str, device: str, threads: int | None
+    ) -> AbstractContextManager[Engine]:
+        """An engine of the checkpoint, whose form for this engine is in `converted` (if the engine has one)."""
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """One engine of the table `ENGINES`."""
+
+    capabilities: Capabilities
+    open: OpenEngine
+    convert: Callable[[Path, Path], None] | None
+    """Writes a checkpoint's form for this engine into an existing, empty folder; None: it reads the checkpoint."""
+    live: Callable[[PreTrainedModel, PreTrainedTokenizerBase, int | None], AbstractContextManager[Engine]] | None
+    """An engine that uses a model in memory, with so many threads; None: it needs a checkpoint."""
+    unsupported: Callable[[PretrainedConfig], str | None]
+    """Why the engine does not support a model, as the object of "does not support"; None: it does."""
+
+
 def cores() -> int:
-    """Cores this process may use. Not torch's number of threads, which training changes on its way."""
+    """Cores this process may use. Not torch's number of threads, which training changes."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def allowed_threads() -> int:
-    """Threads this process may use: as many as cores, or fewer where OMP_NUM_THREADS says so."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
+    """Threads this process may use: the number of cores, or fewer if OMP_NUM_THREADS is lower."""
+    requested = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return min(cores(), int(requested)) if requested.isdecimal() and int(requested) else cores()
+
+
+def refuse_decoding(engine: str, capabilities: Capabilities, decoding: PoolDecoding) -> None:
+    """Check that an engine has a decoding.
+
+    Raises:
+        GenerationError: if it does not.
+    """
+    if decoding.kind not in capabilities.decodings:
+        known = ", ".join(sorted(capabilities.decodings))
+        raise GenerationError(
+            f"engine {engine!r} does not have decoding {decoding.kind}, only {known}; use engine 'hf', which has all "
+            "decodings, or 'auto'"
+        )
 
 
 def refuse_impossible(decoding: PoolDecoding, *, per_source: int) -> None:
-    """Let pass only a number of texts that the decoding can give.
+    """Check that a decoding can give so many texts per source.
 
     Raises:
         GenerationError: if it cannot.
     """
     if per_source < 1:
-        raise GenerationError(f"{per_source} texts per source were asked for; ask for at least 1")
+        raise GenerationError(f"{per_source} texts per source were requested; request at least 1")
     if isinstance(decoding, DiverseBeam):
         if per_source > decoding.groups:
             raise GenerationError(
                 f"diverse_beam with {decoding.groups} groups gives {decoding.groups} texts per source, {per_source} "
-                f"were asked for; set decoding.groups to at least {per_source}"
+                f"were requested; set decoding.groups to at least {per_source}"
             )
     elif isinstance(decoding, KBeams):
         if per_source > decoding.beams:
             raise GenerationError(
-                f"k_beams with {decoding.beams} beams holds {decoding.beams} texts per source, {per_source} were "
-                f"asked for; set decoding.beams to at least {per_source}"
+                f"k_beams with {decoding.beams} beams gives {decoding.beams} texts per source, {per_source} were "
+                f"requested; set decoding.beams to at least {per_source}"
             )
     elif per_source > 1 and not isinstance(decoding, Sampling):
         raise GenerationError(
-            f"{decoding.kind} gives one text per source, {per_source} were asked for; use decoding k_beams or sampling"
+            f"{decoding.kind} gives one text per source, {per_source} were requested; use decoding k_beams or sampling"
         )
-
-
-def no_groups() -> GenerationError:
-    """What CTranslate2 answers to diverse beams."""
-    return GenerationError(
-        "engine 'ctranslate2' was asked for decoding diverse_beam, which it does not have; engine 'hf' has it, and "
-        "'auto' chooses it"
-    )
 
 
 def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, token_budget: int) -> list[list[int]]:
@@ -101,7 +146,7 @@ def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int,
 
     Args:
         sources: token ids.
-        rows_per_source: beams or samples that run side by side for each.
+        rows_per_source: beams or samples that run at the same time for each.
         token_budget: rows times longest source; a batch holds at least one source.
     """
     batches: list[list[int]] = []

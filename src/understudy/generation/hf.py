@@ -1,4 +1,4 @@
-"""The engine that always works: `generate` of transformers, freed of every default a checkpoint brings.
+"""The engine for all models and decodings: `generate` of transformers, without the defaults of the checkpoint.
 
 Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 """
@@ -6,6 +6,7 @@ Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,15 +20,48 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
-from understudy.generation.diverse import ShunEarlierGroups, best_first
-from understudy.generation.engine import ProgressCallback, batches_by_length, refuse_impossible
+from understudy.generation.diverse import DiverseGroups, best_first
+from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
+from understudy.models.checkpoint import load_network
+from understudy.models.forward import padded
+from understudy.models.tokenizers import load_tokenizer
+from understudy.progress import ProgressCallback
 from understudy.records import Generated
 
+CAPABILITIES = Capabilities(
+    decodings=frozenset({"greedy", "beam", "k_beams", "sampling", "diverse_beam"}),
+    families=None,
+    logprobs=True,
+    dtypes=frozenset({"float32", "bfloat16", "float16"}),
+)
 _TOKEN_BUDGET = 16_384  # rows times longest source; bounds memory, not tuned
 
 
+@contextmanager
+def open_hf(
+    checkpoint: Path, _converted: Path, *, dtype: str, device: str, threads: int | None
+) -> Iterator["HuggingFaceEngine"]:
+    """The engine of a checkpoint, which is loaded with this dtype to this device."""
+    model = load_network(str(checkpoint), dtype=getattr(torch, dtype)).to(device)
+    with live_hf(model, load_tokenizer(str(checkpoint)), threads) as engine:
+        yield engine
+
+
+@contextmanager
+def live_hf(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, threads: int | None
+) -> Iterator["HuggingFaceEngine"]:
+    """The engine of a model in memory; torch has so many threads within the context (None: as many as before)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield HuggingFaceEngine(model, tokenizer)
+    finally:
+        torch.set_num_threads(before)
+
+
 class HuggingFaceEngine:
-    """Draws texts with the live network, on its device and in its type."""
+    """Generates texts with a torch model, on its device and in its dtype; it follows the model's weights."""
 
     name = "hf"
 
@@ -46,7 +80,8 @@ class HuggingFaceEngine:
         seed: int = 0,
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
-        """As the protocol says. The network is in eval mode meanwhile, torch's global generator untouched."""
+        """See `Engine`. The model is in eval mode meanwhile; torch's global generator does not change."""
+        refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
         settings = self._settings(decoding, per_source=per_source, max_tokens=max_tokens)
         groups = decoding.groups if isinstance(decoding, DiverseBeam) else 1
@@ -57,19 +92,19 @@ class HuggingFaceEngine:
             torch.manual_seed(seed)
             for batch in batches_by_length(sources, rows_per_source=rows, token_budget=_TOKEN_BUDGET):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
-                written = self._batch(repeated, settings, self._bend(decoding))
-                each = len(written) // len(batch)
-                for place, index in enumerate(batch):
-                    own = written[place * each : (place + 1) * each]
+                generated = self._batch(repeated, settings, self._processors(decoding))
+                each = len(generated) // len(batch)
+                for position, index in enumerate(batch):
+                    own = generated[position * each : (position + 1) * each]
                     texts[index] = tuple(best_first(own)[:per_source] if groups > 1 else own)
                 if progress:
                     progress(len(batch))
         return texts
 
-    def _bend(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
+    def _processors(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
         """What changes the distribution of each step beyond the settings."""
         if isinstance(decoding, DiverseBeam):
-            return [ShunEarlierGroups(groups=decoding.groups, diversity=decoding.diversity, end=self._end)]
+            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, end=self._end)]
         return []
 
     def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
@@ -87,7 +122,7 @@ class HuggingFaceEngine:
         if isinstance(decoding, Beam | KBeams) and beams > 1:
             settings.length_penalty = decoding.length_penalty
             # As CTranslate2: done when as many texts as beams have ended; without a length penalty, when
-            # nothing that still runs can beat them.
+            # no unfinished text can score higher.
             settings.early_stopping = decoding.length_penalty != 0
         if isinstance(decoding, Sampling):
             settings.temperature = decoding.temperature
@@ -96,43 +131,33 @@ class HuggingFaceEngine:
         return settings
 
     def _batch(
-        self, sources: list[Sequence[int]], settings: GenerationConfig, bend: list[LogitsProcessor]
+        self, sources: list[Sequence[int]], settings: GenerationConfig, processors: list[LogitsProcessor]
     ) -> list[Generated]:
-        ids, mask = self._padded(sources)
-        notes = _BeamLogProbs(settings.num_beams) if settings.num_beams > 1 else _ChosenLogProbs()
+        # Decoder-only models are padded at the left, so that every text starts at the same step.
+        ids, mask = padded(sources, pad=self._pad, left=not self._model.config.is_encoder_decoder)
+        ids, mask = ids.to(self._model.device), mask.to(self._model.device, torch.long)
+        recorder = _BeamLogProbs(settings.num_beams) if settings.num_beams > 1 else _ChosenLogProbs()
         output = self._model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=settings,
-            logits_processor=LogitsProcessorList([notes, *bend]),
+            logits_processor=LogitsProcessorList([recorder, *processors]),
         )
         start = 1 if self._model.config.is_encoder_decoder else ids.shape[1]
-        written_BT = output.sequences[:, start:]
-        logprobs = notes.finish(written_BT, output).tolist()
+        ids_BT = output.sequences[:, start:]
+        logprobs = recorder.finish(ids_BT, output).tolist()
         texts = []
-        for row, steps in zip(written_BT.tolist(), logprobs, strict=True):
+        for row, steps in zip(ids_BT.tolist(), logprobs, strict=True):
             length = row.index(self._end) + 1 if self._end in row else len(row)
             texts.append(Generated(tuple(row[:length]), math.fsum(steps[:length])))
         return texts
 
-    def _padded(self, sources: list[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Ids and mask; decoder-only rows are padded at the left, so that every text starts at one step."""
-        width = max(map(len, sources))
-        left = not self._model.config.is_encoder_decoder
-        ids = torch.full((len(sources), width), self._pad)
-        mask = torch.zeros_like(ids)
-        for row, source in enumerate(sources):
-            place = slice(width - len(source), width) if left else slice(len(source))
-            ids[row, place] = torch.tensor(source)
-            mask[row, place] = 1
-        return ids.to(self._model.device), mask.to(self._model.device)
-
 
 class _ChosenLogProbs(LogitsProcessor):  # type: ignore[misc]
-    """Notes the log-probability of every token chosen greedily or drawn, before the distribution is cut.
+    """Records the log-probability of every token chosen greedily or sampled, before truncation of the distribution.
 
-    The choice is seen one step later, as the last input, so that one step's distributions are held
-    and not a whole text's.
+    The chosen token is the last input of the next step, so the distributions of one step are held, not those of
+    a whole text.
     """
 
     def __init__(self) -> None:
@@ -140,22 +165,22 @@ class _ChosenLogProbs(LogitsProcessor):  # type: ignore[misc]
         self._chosen: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._note(input_ids)
+        self._record(input_ids)
         self._logprobs_BV = scores.float().log_softmax(dim=-1)
         return scores
 
-    def finish(self, written_BT: Tensor, _output: ModelOutput) -> Tensor:
-        """Log-probabilities BT of all written tokens; what follows the end of a text means nothing."""
-        self._note(written_BT)
+    def finish(self, ids_BT: Tensor, _output: ModelOutput) -> Tensor:
+        """Log-probabilities BT of all generated tokens; those after the end of a text have no meaning."""
+        self._record(ids_BT)
         return torch.stack(self._chosen, dim=1)
 
-    def _note(self, ids_BT: Tensor) -> None:
+    def _record(self, ids_BT: Tensor) -> None:
         if self._logprobs_BV is not None:
             self._chosen.append(self._logprobs_BV.gather(1, ids_BT[:, -1:]).squeeze(1))
 
 
 class _BeamLogProbs(LogitsProcessor):  # type: ignore[misc]
-    """Notes the best tokens of every beam at every step: those a beam search goes on with are among them."""
+    """Records the best tokens of every beam at every step; those that the beam search continues with are among them."""
 
     def __init__(self, beams: int) -> None:
         self._kept = 2 * beams
@@ -165,19 +190,19 @@ class _BeamLogProbs(LogitsProcessor):  # type: ignore[misc]
         self._steps.append(scores.topk(min(self._kept, scores.shape[1])))
         return scores
 
-    def finish(self, written_BT: Tensor, output: ModelOutput) -> Tensor:
-        """Log-probabilities BT, where `beam_indices[b, t]` is the beam that token `written_BT[b, t]` continued."""
+    def finish(self, ids_BT: Tensor, output: ModelOutput) -> Tensor:
+        """Log-probabilities BT, where `beam_indices[b, t]` is the beam that token `ids_BT[b, t]` continued."""
         chosen = []
-        for step, (values, ids) in enumerate(self._steps[: written_BT.shape[1]]):
+        for step, (values, ids) in enumerate(self._steps[: ids_BT.shape[1]]):
             parent_B = output.beam_indices[:, step].clamp(min=0)  # -1 after the end of a text
-            hit = ids[parent_B] == written_BT[:, step, None]
+            hit = ids[parent_B] == ids_BT[:, step, None]
             chosen.append(torch.where(hit, values[parent_B], 0.0).sum(dim=1))
         return torch.stack(chosen, dim=1)
 
 
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Within, no dropout and none of the checkpoint's own generation settings (forced tokens, penalties)."""
+    """Within the context, no dropout and none of the checkpoint's generation settings (forced tokens, penalties)."""
     training, own = model.training, model.generation_config
     model.eval()
     model.generation_config = GenerationConfig()

@@ -1,5 +1,5 @@
-"""Networks and tokenizers: built, loaded, pruned, saved, and asked for the logits of targets.
+"""Models and tokenizers: building, loading, pruning, saving, and logits of target tokens.
 
-Knows no recipe, no objective and no decoding. The modules are the door: importing this package
-loads none of them, because each brings torch.
+This package depends on neither recipes, objectives nor decodings. Import its modules directly: importing the package
+loads none of them, because each imports torch.
 """

@@ -1,8 +1,9 @@
-"""Networks on disk: load any seq2seq or causal checkpoint, save one, and say how large it is.
+"""Checkpoints: loading any encoder-decoder or decoder-only model, saving one, and its size.
 
-Only safetensors are read or written, and code that comes with a checkpoint is never run.
+Only safetensors are read and written, and code that comes with a checkpoint is never run.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,24 +27,26 @@ from transformers.utils import logging
 
 from understudy.errors import ModelError, first_line
 
+_AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
+"""Whether a model is an encoder-decoder -> the class of transformers that builds it."""
+
 
 def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """An encoder-decoder or decoder-only network in eval mode.
+    """An encoder-decoder or decoder-only model in eval mode.
 
     Args:
-        name_or_path: a name on the hub or a local folder.
-        dtype: the type of its weights, whatever they were saved as.
+        name_or_path: a name on the hub, or a local folder.
+        dtype: of the loaded weights, whatever the saved ones have.
 
     Raises:
-        ModelError: if there is no such checkpoint, if it cannot be read or lacks weights, or if it is
-            neither an encoder-decoder nor a decoder-only network.
+        ModelError: if there is no such checkpoint, if it cannot be read or lacks weights, or if the model is
+            neither an encoder-decoder nor decoder-only.
     """
     with no_progress_bars():
         try:
             config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-            _refuse_other_networks(name_or_path, config)
-            auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            model, found = auto_class.from_pretrained(
+            _refuse_other_models(name_or_path, config)
+            model, found = _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_pretrained(
                 name_or_path,
                 config=config,
                 dtype=dtype,
@@ -57,14 +60,14 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             raise _unreadable(name_or_path, error) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
-            f"the checkpoint {name_or_path!r} lacks {len(missing)} of the network's weights ({missing[0]}, ...), "
+            f"the checkpoint {name_or_path!r} lacks {len(missing)} of the model's weights ({missing[0]}, ...), "
             "which would stay random; use a checkpoint that was saved with its language-model head"
         )
     return model.eval()
 
 
 def config_of(name_or_path: str) -> PretrainedConfig:
-    """What a checkpoint says of its network; reads no weights.
+    """The config of a checkpoint; no weights are read.
 
     Raises:
         ModelError: if there is no such checkpoint.
@@ -76,9 +79,9 @@ def config_of(name_or_path: str) -> PretrainedConfig:
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
-    """How many positions a network counts, of source and target together where it is decoder-only.
+    """The number of positions of a model, of source and target together if it is decoder-only.
 
-    None where none is the last: rotary networks turn a position (Llama, Qwen), T5 looks at distances.
+    None if there is no limit: with rotary embeddings (Llama, Qwen) and relative positions (T5).
     """
     if getattr(config, "rope_parameters", None):
         return None
@@ -86,50 +89,74 @@ def max_positions(config: PretrainedConfig) -> int | None:
 
 
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write network and tokenizer so that any Hugging Face tool can load the folder.
+    """Save model and tokenizer in the Hugging Face layout.
 
-    Equal weights and tokenizers give equal bytes.
+    Equal weights and tokenizers give equal bytes. The model does not change.
     """
+    # `save_pretrained` writes to the config; the copy shares the weights.
+    saved = copy.copy(model)
+    saved.config = copy.deepcopy(model.config)
     with no_progress_bars():
-        model.save_pretrained(folder)
+        saved.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
 def parameter_count(model: PreTrainedModel) -> int:
-    """Weights of the network; tied ones count once."""
+    """Number of parameters; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def checkpoint_parameter_count(name_or_path: str) -> int:
+    """Parameters of a checkpoint's model; reads no weights.
+
+    Raises:
+        ModelError: if there is no such checkpoint.
+    """
+    config = config_of(name_or_path)
+    _refuse_other_models(name_or_path, config)
+    return parameter_count(without_weights(config))
+
+
+def without_weights(config: PretrainedConfig) -> PreTrainedModel:
+    """A model whose modules take no memory, on torch's device `meta`.
+
+    Raises:
+        ValueError: if transformers has no encoder-decoder or decoder-only model with this kind of config.
+    """
+    with torch.device("meta"):
+        return _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_config(config)
+
+
 def disk_bytes(folder: Path) -> int:
-    """Bytes of all files in the folder and below."""
+    """Size of all files in the folder and its subfolders."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _refuse_other_networks(name_or_path: str, config: PretrainedConfig) -> None:
+def _refuse_other_models(name_or_path: str, config: PretrainedConfig) -> None:
     kind = type(config)
     if config.is_encoder_decoder:
-        writes = kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+        generates = kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     else:
-        # BERT and its kin are in the causal table too: they can be rebuilt as decoders, but are none.
+        # BERT and similar models are in the causal table too: they can be rebuilt as decoders, but are encoders.
         encoder_only = kind in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-        writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING and not encoder_only
-    if not writes:
+        generates = kind in MODEL_FOR_CAUSAL_LM_MAPPING and not encoder_only
+    if not generates:
         raise ModelError(
-            f"{name_or_path!r} is a {config.model_type!r} network, which is neither an encoder-decoder nor a "
+            f"{name_or_path!r} is a {config.model_type!r} model, which is neither an encoder-decoder nor a "
             "decoder-only text generator; use one such as BART, T5, GPT-2, OPT or Llama"
         )
 
 
 def _unreadable(name_or_path: str, error: Exception) -> ModelError:
     return ModelError(
-        f"cannot load a network from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
+        f"cannot load a model from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
         "folder that holds config.json and model.safetensors"
     )
 
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Progress belongs to the command line; the library prints nothing."""
+    """Within the context, transformers prints no progress bars: only the command line shows progress."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

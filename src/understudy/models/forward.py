@@ -1,7 +1,7 @@
-"""Logits of target tokens: what the teacher and the student say at every position of a target.
+"""Logits of target tokens: the next-token distributions of a model at every position of a target.
 
 Several targets share a source, which is encoded once; only true positions are projected to the
-vocabulary. Knows networks and tensors: no text, no objectives, no decoding.
+vocabulary. This module handles models and tensors. It does not depend on text, objectives or decoding.
 Axes: S sources, L source positions, B targets, T target positions, W positions of a source and its
 target in one row, N true positions of the target mask in row-major order, H hidden width, V vocabulary.
 """
@@ -21,8 +21,8 @@ def padded(rows: Sequence[Sequence[int]], *, pad: int = 0, left: bool = False) -
 
     Args:
         rows: token ids.
-        pad: fills up.
-        left: whether in front, where a decoder-only network goes on writing behind.
+        pad: id of the padding.
+        left: whether padding is on the left, as decoder-only models need it for generation.
     """
     side = "left" if left else "right"
     ids = [torch.tensor(row, dtype=torch.long) for row in rows]
@@ -42,7 +42,7 @@ def encode(model: PreTrainedModel, source_ids_SL: Tensor, source_mask_SL: Tensor
         source_mask_SL: true where a source has a token.
 
     Returns:
-        States SLH; what they hold at padding means nothing.
+        States SLH; those at padding have no meaning.
     """
     states_SLH: Tensor = model.get_encoder()(input_ids=source_ids_SL, attention_mask=source_mask_SL).last_hidden_state
     return states_SLH
@@ -59,10 +59,10 @@ def target_logits(
 ) -> Tensor:
     """Logits that predict each true target token from its source and the tokens before it.
 
-    Padding stands at the right of sources and targets. Dropout acts as the mode of `model` says.
+    Padding is on the right of sources and targets. Dropout depends on the mode of `model`.
 
     Args:
-        model: encoder-decoder or decoder-only, as its config says. For decoder-only, source and target
+        model: encoder-decoder or decoder-only, by its config. For decoder-only, source and target
             form one row, and the source's last token predicts the first token of the target.
         source_ids_SL: token ids, int64, S sources of L positions.
         source_mask_SL: bool, true where a source has a token.
@@ -81,9 +81,9 @@ def target_logits(
 
 
 def is_noisy(model: PreTrainedModel) -> bool:
-    """Whether dropout changes what the network says: whether two passes in training mode differ.
+    """Whether dropout changes the output of the model: whether two passes in training mode differ.
 
-    CollectResult of the network rather than of its config, where each family has names of its own for dropout.
+    The model is tested instead of its config, where each family has its own names for dropout.
     """
     ids_14 = torch.arange(4, device=model.device)[None]
     all_14, training = torch.ones_like(ids_14, dtype=torch.bool), model.training
@@ -134,14 +134,14 @@ def _row_logits(
     position_N = lengths_B[row_N] + position_N - 1
     rows_BW = _joined(source_ids_BL, lengths_B, target_ids_BT, width=int(position_N.max()) + 1)
     with _projecting(model, lambda hidden_BWH: hidden_BWH[row_N, position_N]):
-        # All padding stands at the right, where the causal mask hides it from every true position.
+        # All padding is on the right, where the causal mask hides it from every true position.
         logits_NV: Tensor = model(input_ids=rows_BW, attention_mask=torch.ones_like(rows_BW), use_cache=False).logits
     return logits_NV
 
 
 @contextmanager
 def _projecting(model: PreTrainedModel, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within, the projection to the vocabulary sees only the selected hidden states, NH."""
+    """Within the context, only the selected hidden states, NH, are projected to the vocabulary."""
 
     def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         return (select(inputs[0]),)
@@ -154,7 +154,7 @@ def _projecting(model: PreTrainedModel, select: Callable[[Tensor], Tensor]) -> I
 
 
 def _joined(source_ids_BL: Tensor, lengths_B: Tensor, target_ids_BT: Tensor, *, width: int) -> Tensor:
-    """Rows BW of source and target without padding between them, cut at the last position that predicts."""
+    """Rows BW of source and target without padding between them, up to the last position that predicts."""
     both_BU = torch.cat([source_ids_BL, target_ids_BT], dim=1)
     position_W = torch.arange(width, device=both_BU.device)
     in_target_BW = position_W - lengths_B[:, None]

@@ -1,11 +1,11 @@
-"""Texts as a network reads and writes them: token ids of sources and targets, and back to text.
+"""Encoding and decoding: texts to token ids of sources and targets, and token ids to text.
 
 An encoder-decoder's source and target carry the special tokens its family was trained with (BART
-opens both with its bos, T5 and our own tokenizer do not). A decoder-only network reads one row:
+starts both with its bos, T5 and our own tokenizer do not). The input of a decoder-only model is one row:
 
-    [bos, if the family opens with it]  source  separator  target  eos
+    [bos, if the family starts with it]  source  separator  target  eos
 
-The separator tells where the target starts, as an encoder-decoder's start token does.
+The separator marks the start of the target, as an encoder-decoder's start token does.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,17 +24,17 @@ def encode_sources(
     """Token ids of each source, special tokens included.
 
     Args:
-        tokenizer: the network's own.
+        tokenizer: the model's own.
         texts: the sources, prompt applied.
-        is_encoder_decoder: of the network that reads them.
+        is_encoder_decoder: kind of the model.
 
     Raises:
-        ModelError: if a decoder-only network's tokenizer has no token to separate source and target.
+        ModelError: if a decoder-only model's tokenizer has no token to separate source and target.
     """
     if is_encoder_decoder:
         return _encode(tokenizer, texts, special=True)
-    opening, separator = _opening(tokenizer), _separator(tokenizer)
-    return [[*opening, *row, separator] for row in _encode(tokenizer, texts, special=False)]
+    prefix, separator = _leading_bos(tokenizer), _separator(tokenizer)
+    return [[*prefix, *row, separator] for row in _encode(tokenizer, texts, special=False)]
 
 
 def encode_targets(
@@ -55,13 +55,13 @@ def encode_targets(
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
-    """The text of these ids, special tokens left out and nothing tidied."""
+    """The text of these ids without special tokens; spaces are not cleaned up."""
     text: str = tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
 
 
 def too_long(rows: Iterable[Sequence[int]], *, max_tokens: int) -> list[int]:
-    """Which rows hold more than `max_tokens` token ids."""
+    """Indices of the rows with more than `max_tokens` token ids."""
     return [index for index, row in enumerate(rows) if len(row) > max_tokens]
 
 
@@ -70,7 +70,7 @@ def _encode(
 ) -> list[list[int]]:
     if not texts:
         return []
-    # Two tables in one tokenizer (Marian's): the target's is asked for by name.
+    # Marian's tokenizer has two vocabularies; the argument's name selects the one of targets.
     given = {"text_target" if as_target else "text": list(texts)}
     rows: list[list[int]] = tokenizer(**given, add_special_tokens=special, return_attention_mask=False, verbose=False)[
         "input_ids"
@@ -78,8 +78,8 @@ def _encode(
     return rows
 
 
-def _opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The bos token, if the family puts it before every text (Llama, OPT)."""
+def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The bos token, if the family starts every text with it (Llama, OPT)."""
     start = tokenizer.bos_token_id
     first = tokenizer("a")["input_ids"][0]
     return [start] if start is not None and first == start else []
@@ -90,7 +90,7 @@ def _separator(tokenizer: PreTrainedTokenizerBase) -> int:
         if token_id is not None:
             return int(token_id)
     raise ModelError(
-        "a decoder-only network needs a token between source and target, but its tokenizer has no sep, bos or "
+        "a decoder-only model needs a token between source and target, but its tokenizer has no sep, bos or "
         "eos token; set tokenizer.sep_token"
     )
 

@@ -1,6 +1,6 @@
-"""Tokenizers: train one on a task's own text, load one, and prove that two are the same.
+"""Tokenizers: training one on a task's texts, loading one, and checking that two are the same.
 
-How texts become sources and targets is `text`.
+How texts are encoded as sources and targets is in `text`.
 """
 
 import string
@@ -16,18 +16,18 @@ _SPACE = "▁"
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """A subword tokenizer of these texts: byte-pair encoding over words that carry their space.
+    """A subword tokenizer of these texts: byte-pair encoding over words that include their leading space.
 
-    Decoding gives back any NFC-normalised text without outer spaces whose characters are ASCII or
-    occur in `texts`. Every digit is a piece of its own, so that numbers can be copied. A text that
-    spells a special token (`</s>` in HTML, say) stays text.
+    Decoding reproduces any NFC-normalised text without outer spaces whose characters are ASCII or
+    occur in `texts`. Every digit is its own piece, so that numbers can be copied. The characters of a
+    special token within a text (such as `</s>` in HTML) are encoded as text.
 
-    Not a unigram model, because the library trains that with a different result each time.
+    A unigram model is not used, because the library trains it with a different result each time.
 
     Args:
-        texts: all the text the tokenizer may see, sources and targets.
-        vocab_size: the largest size of the vocabulary, special tokens and characters included. Fewer
-            where the texts hold no more pairs that occur twice.
+        texts: sources and targets, all that the tokenizer is trained on.
+        vocab_size: the maximum size of the vocabulary, special tokens and characters included. It is
+            smaller if no more pairs occur twice.
         max_length: recorded as the tokenizer's `model_max_length`.
 
     Raises:
@@ -35,12 +35,12 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int = 
 
     Source: Sennrich et al. 2016, §3.2 (arXiv:1508.07909).
     """
-    core = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
-    core.normalizer = normalizers.NFC()
-    core.pre_tokenizer = pre_tokenizers.Sequence(
+    backend = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(_SPACE), pre_tokenizers.Digits(individual_digits=True)]
     )
-    core.decoder = decoders.Metaspace(_SPACE)
+    backend.decoder = decoders.Metaspace(_SPACE)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -48,19 +48,19 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int = 
         initial_alphabet=[*string.digits, *string.ascii_letters, *string.punctuation, "\n", _SPACE],
         show_progress=False,
     )
-    core.train_from_iterator(texts, trainer)
-    if core.get_vocab_size() > vocab_size:
+    backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() > vocab_size:
         raise ModelError(
-            f"a tokenizer of {vocab_size} vocab_size was asked for, but the texts hold {core.get_vocab_size()} "
-            "different characters and special tokens, each a piece of its own; ask for more vocab_size, or "
-            "clean the texts of rare characters"
+            f"vocab_size is {vocab_size}, but the texts contain {backend.get_vocab_size()} different characters and "
+            "special tokens, each of which needs its own piece; raise vocab_size, or remove rare characters from the "
+            "texts"
         )
     end = SPECIAL_TOKENS["eos_token"]
-    core.post_processor = processors.TemplateProcessing(
-        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, core.token_to_id(end))]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, backend.token_to_id(end))]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=core,
+        tokenizer_object=backend,
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
@@ -69,7 +69,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int = 
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, by hub name or local folder.
+    """The tokenizer of a checkpoint, by its name on the hub or its local folder.
 
     Raises:
         ModelError: if there is none, or it cannot be read.
@@ -86,12 +86,12 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 def refuse_different_tokens(
     teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Let pass only two tokenizers with one map from token to id.
+    """Check that two tokenizers have the same ids for the same tokens.
 
-    Embeddings padded to different sizes are no matter of the tokenizers and do not matter here.
+    The number of rows of the embeddings may differ.
 
     Raises:
-        VocabularyError: with the number of tokens that differ and a few of them.
+        VocabularyError: with the number of tokens that differ and some of them.
     """
     teacher, student = teacher_tokenizer.get_vocab(), student_tokenizer.get_vocab()
     different = sorted(token for token in teacher.keys() | student.keys() if teacher.get(token) != student.get(token))

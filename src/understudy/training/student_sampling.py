@@ -12,7 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Decoding, EngineName
-from understudy.generation import open_engine
+from understudy.generation import live_engine
 from understudy.models.text import decode
 from understudy.pool.rows import pseudo_target_rows
 from understudy.pool.shards import read_shard, write_shard
@@ -80,7 +80,7 @@ class StudentSampler:
     def _write(self, student: PreTrainedModel, lessons: Sequence[TrainItem], number: int, path: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         per_source = len(lessons[0].rows)
-        with open_engine(self.engine, student, self.tokenizer) as engine:
+        with live_engine(self.engine, student, self.tokenizer, workspace=self.folder) as engine:
             written = engine.generate(
                 [self.sources[lesson.source].tolist() for lesson in lessons],
                 self.decoding,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 from understudy.config.decoding import EngineName
 from understudy.errors import EvaluationError, ModelError
-from understudy.evaluation.depths import cost_by_depth, layer_counts, reduced_depths
+from understudy.evaluation.depths import cost_by_depth, layers_of, reduced_depths
 from understudy.evaluation.metrics import metric_named
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
@@ -109,7 +109,7 @@ class DepthsStage(Stage[DepthsFacts]):
         examples = read_split(context.folder(self.data), "dev")[: self.inputs]
         device = default_device()
         model = load_model(context.folder(self.teacher) / NETWORK, self.limits, examples, device)
-        depths = reduced_depths(layer_counts(model.network))
+        depths = reduced_depths(layers_of(model.network))
         lengths = sorted({max(1, self.limits.max_target_tokens // part) for part in (8, 4, 2, 1)})
         measurements = len(depths) * len(lengths)
         with (

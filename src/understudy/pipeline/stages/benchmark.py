@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from understudy.config.decoding import Decoding
-from understudy.evaluation.efficiency import Workload, measure_all
+from understudy.evaluation.efficiency import BenchmarkedSystem, Workload, measure_all
 from understudy.generation.engine import cores
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device
@@ -59,24 +59,24 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
         settings = self.settings
         inputs = max(settings.latency_inputs, settings.batch_inputs * 4)
         examples = read_split(context.path(self.test), "test")[:inputs]
-        folders, workloads = {}, {}
+        systems = {}
         for name, converted in self.systems:
             tokenizer = load_task_tokenizer(FromStage(converted.network), self.limits, context)
-            folders[name] = context.folder(converted.network) / NETWORK
-            workloads[name] = Workload(
+            workload = Workload(
                 sources=tuple(map(tuple, tokenizer.encode_sources(examples))),
                 decoding=settings.decoding,
                 max_tokens=self.limits.max_target_tokens,
                 engine=context.facts(converted).engine,
-                workspace=str(context.folder(converted)),
                 batch_size=settings.batch_inputs,
                 latency_inputs=settings.latency_inputs,
                 threads=THREADS,
                 device=default_device(),
             )
-        measurements = settings.repeats * len(folders)
+            checkpoint = context.folder(converted.network) / NETWORK
+            systems[name] = BenchmarkedSystem(checkpoint, context.folder(converted), workload)
+        measurements = settings.repeats * len(systems)
         with context.progress.track("latency, throughput, memory", measurements, "system") as progress:
-            measured = measure_all(folders, workloads, repeats=settings.repeats, progress=progress)
+            measured = measure_all(systems, repeats=settings.repeats, progress=progress)
         return BenchmarkFacts(dict(measured))
 
 

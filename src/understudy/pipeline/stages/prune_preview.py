@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any, ClassVar
 
 from understudy.config.model_sections import Prune
-from understudy.evaluation.depths import cost_by_depth, layer_counts
+from understudy.evaluation.depths import cost_by_depth, layers_of
 from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
@@ -66,7 +66,7 @@ class PrunePreviewStage(Stage[PruneFacts]):
         tokens = max(1, round(mean(map(len, first_targets))))
         whole = load_stage_network(self.teacher, context)
         pruned = prune(whole, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
-        layers = layer_counts(whole)
+        layers = layers_of(whole)
         kept = _kept(layers, self.prune)
         with few_threads():
             slow, fast = cost_by_depth(

@@ -1,0 +1,171 @@
+"""Model families: where the layers and the attention of a model are, and what converting or building it needs.
+
+`FAMILIES` is one table, keyed by the `model_type` of a config; adding a family is one entry here. A family that is not
+in the table is described from its modules if they have one of three standard layouts, otherwise it is refused.
+The head needs no entry: transformers finds it for every family (`get_output_embeddings`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from understudy.config.model_sections import Scratch
+from understudy.errors import ModelError
+from understudy.models.checkpoint import without_weights
+from understudy.models.scratch_configs import bart_config, gpt2_config, llama_config, t5_config
+
+QKV = ("q_proj", "k_proj", "v_proj")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where an encoder or a decoder keeps its layers and their attention."""
+
+    module: str
+    """Name of the stack; its output is the last hidden states."""
+    layers: str
+    """Name of the list of layers within the stack."""
+    count: str
+    """Field of the config that counts the layers."""
+    attentions: Mapping[str, str]
+    """`encoder`, `decoder` or `cross` -> name of that attention within a layer."""
+    projections: tuple[str, ...] = QKV
+    """Names of the query, key and value projections within an attention, or of one that computes all three."""
+
+    @property
+    def layer_list(self) -> str:
+        """Full name of the list of layers."""
+        return f"{self.module}.{self.layers}"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What CTranslate2's converter needs for a family beyond the checkpoint."""
+
+    config: Mapping[str, bool] = field(default_factory=dict)
+    """Config fields that the converter reads, that checkpoints may lack and that transformers ignores."""
+    unscaled_outputs: bool = False
+    """Whether outputs are unscaled unless the config says `scale_decoder_outputs`."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of one `model_type`."""
+
+    stacks: Mapping[str, Stack]
+    """`encoder` (not in decoder-only models) and `decoder` -> its stack."""
+    conversion: Conversion | None = None
+    """None: no test proves that CTranslate2 generates the same texts as transformers."""
+    scratch: Callable[[Scratch, int], PretrainedConfig] | None = None
+    """Config of a new model from its sizes and its maximum length in tokens; None: not built from scratch."""
+
+
+_BART = {
+    "encoder": Stack("model.encoder", "layers", "encoder_layers", {"encoder": "self_attn"}),
+    "decoder": Stack("model.decoder", "layers", "decoder_layers", {"decoder": "self_attn", "cross": "encoder_attn"}),
+}
+_T5 = {
+    "encoder": Stack("encoder", "block", "num_layers", {"encoder": "layer.0.SelfAttention"}, ("q", "k", "v")),
+    "decoder": Stack(
+        "decoder",
+        "block",
+        "num_decoder_layers",
+        {"decoder": "layer.0.SelfAttention", "cross": "layer.1.EncDecAttention"},
+        ("q", "k", "v"),
+    ),
+}
+_GPT2 = {"decoder": Stack("transformer", "h", "n_layer", {"decoder": "attn"}, ("c_attn",))}
+_OPT = {"decoder": Stack("model.decoder", "layers", "num_hidden_layers", {"decoder": "self_attn"})}
+_LLAMA = {"decoder": Stack("model", "layers", "num_hidden_layers", {"decoder": "self_attn"})}
+
+_POST_NORM = Conversion({"normalize_before": False, "normalize_embedding": True})
+_PRE_NORM = Conversion({"normalize_before": True, "normalize_embedding": False})
+# transformers 5 also ties the embeddings of T5 1.1, Flan-T5 and mT5. The converter concludes that their outputs are
+# scaled, which would flatten every distribution.
+_UNSCALED = Conversion(unscaled_outputs=True)
+
+FAMILIES: dict[str, Family] = {
+    "bart": Family(_BART, _POST_NORM, bart_config),
+    # The converter fails on mBART and Marian, and gets Gemma 2 wrong without an error (transformers 5).
+    "mbart": Family(_BART),
+    "pegasus": Family(_BART, _PRE_NORM),
+    "marian": Family(_BART),
+    "t5": Family(_T5, _UNSCALED, t5_config),
+    "mt5": Family(_T5, _UNSCALED),
+    "gpt2": Family(_GPT2, Conversion(), gpt2_config),
+    "opt": Family(_OPT, Conversion()),
+    "llama": Family(_LLAMA, Conversion(), llama_config),
+    "mistral": Family(_LLAMA, Conversion()),
+    "qwen2": Family(_LLAMA, Conversion()),
+    "qwen3": Family(_LLAMA, Conversion()),
+}
+
+STANDARD_LAYOUTS: dict[str, Mapping[str, Stack]] = {
+    "model.layers with self_attn.{q,k,v}_proj": _LLAMA,
+    "model.encoder.layers and model.decoder.layers with self_attn and encoder_attn.{q,k,v}_proj": _BART,
+    "encoder.block and decoder.block with SelfAttention and EncDecAttention.{q,k,v}": _T5,
+}
+"""Layouts, in words, that an unknown family is compared with."""
+
+
+def stacks_of(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Mapping[str, Stack]:
+    """`encoder` (not in decoder-only models) and `decoder` -> where its layers and attention are.
+
+    Args:
+        config: of the model.
+        model: spares an unknown family the construction of its modules (without weights).
+
+    Raises:
+        ModelError: for a family that is neither in `FAMILIES` nor has a standard layout.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is not None:
+        return family.stacks
+    modules = _modules_of(config) if model is None else model
+    for stacks in STANDARD_LAYOUTS.values():
+        if ("encoder" in stacks) == bool(config.is_encoder_decoder) and all(
+            _has_stack(modules, config, stack) for stack in stacks.values()
+        ):
+            return stacks
+    raise _unknown(config)
+
+
+def layer_counts(config: PretrainedConfig, model: PreTrainedModel | None = None) -> dict[str, int]:
+    """`encoder` (not in decoder-only models) and `decoder` -> its number of layers.
+
+    Args and errors are those of `stacks_of`.
+    """
+    return {part: int(getattr(config, stack.count)) for part, stack in stacks_of(config, model).items()}
+
+
+def _has_stack(modules: nn.Module, config: PretrainedConfig, stack: Stack) -> bool:
+    """Whether the layers are where the stack has them, all with its attention and counted by its config field."""
+    names = {name for name, _ in modules.named_modules()}
+    if stack.layer_list not in names:
+        return False
+    layers = list(modules.get_submodule(stack.layer_list).named_children())
+    needed = [
+        f"{stack.layer_list}.{layer}.{attention}.{projection}"
+        for layer, _ in layers
+        for attention in stack.attentions.values()
+        for projection in stack.projections
+    ]
+    return bool(layers) and names.issuperset(needed) and getattr(config, stack.count, None) == len(layers)
+
+
+def _modules_of(config: PretrainedConfig) -> nn.Module:
+    try:
+        model: nn.Module = without_weights(config)
+    except (ValueError, KeyError) as error:
+        raise _unknown(config) from error
+    return model
+
+
+def _unknown(config: PretrainedConfig) -> ModelError:
+    return ModelError(
+        f"the layers of a {config.model_type!r} model were not found: it is not one of {', '.join(FAMILIES)}, and has "
+        f"none of the standard layouts ({'; '.join(STANDARD_LAYOUTS)}); pruning and attention relations need one of "
+        "these, a pretrained or scratch student with objective forward_kl does not"
+    )

@@ -1,0 +1,203 @@
+"""How a model of a run reads a task: its tokenizer, the prompt and the length limits.
+
+This module depends on the task's settings and on records. It loads configs and tokenizers, no weights.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from understudy.config.model_sections import Scratch
+from understudy.errors import DataError
+from understudy.models.checkpoint import config_of, max_positions
+from understudy.models.scratch import ARCHITECTURES
+from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.models.tokenizers import load_tokenizer
+from understudy.records import Example, TaskData
+
+TRAIN_SPLITS = "labeled", "unlabeled", "withheld"
+EVAL_SPLITS = "dev", "test"
+DROP = "task.long_sources=drop"
+
+
+@dataclass(frozen=True)
+class TextLimits:
+    """The settings of a task that decide what a model reads and generates."""
+
+    prompt: str
+    """`{source}` stands for the input."""
+    max_source_tokens: int
+    max_target_tokens: int
+
+
+@dataclass(frozen=True)
+class TaskTokenizer:
+    """Converts the task's texts to token ids of one model, and back."""
+
+    tokenizer: PreTrainedTokenizerBase
+    is_encoder_decoder: bool
+    prompt: str
+    max_source_tokens: int
+    max_target_tokens: int
+    max_positions: int | None = None
+    """Positions of the model, of source and target together if it is decoder-only; None: no limit."""
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a source and its target together: the positions of a model built from scratch."""
+        return self.max_source_tokens + self.max_target_tokens
+
+    @property
+    def pad_id(self) -> int:
+        """The id that pads batches. Padding is masked everywhere, so any id serves if the tokenizer has none."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def needed_positions(self, source: int, target: int) -> int:
+        """Positions that a source and a target of so many tokens need; a target's last token is not read."""
+        return max(source, target) if self.is_encoder_decoder else source + target - 1
+
+    def encode_sources(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids of the sources with the prompt applied, of any length."""
+        texts = [self.prompt.replace("{source}", example.source) for example in examples]
+        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of target texts, of any length."""
+        return encode_targets(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated token ids."""
+        return decode(self.tokenizer, token_ids)
+
+
+def checkpoint_task_tokenizer(limits: TextLimits, name_or_path: str) -> TaskTokenizer:
+    """The task tokenizer of a checkpoint, on disk or on the hub.
+
+    Raises:
+        ModelError: if there is no checkpoint, or it has no tokenizer.
+    """
+    config = config_of(name_or_path)
+    return TaskTokenizer(
+        load_tokenizer(name_or_path),
+        bool(config.is_encoder_decoder),
+        limits.prompt,
+        limits.max_source_tokens,
+        limits.max_target_tokens,
+        max_positions(config),
+    )
+
+
+def scratch_task_tokenizer(limits: TextLimits, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> TaskTokenizer:
+    """The task tokenizer of a model that will be built from scratch for the task."""
+    own = TaskTokenizer(tokenizer, scratch.has_encoder, limits.prompt, limits.max_source_tokens, limits.max_target_tokens)
+    return replace(own, max_positions=max_positions(ARCHITECTURES[scratch.architecture](scratch, own.longest)))
+
+
+def filter_by_length(
+    data: TaskData, tokenizers: Iterable[TaskTokenizer], *, policy: str, with_likelihood: bool
+) -> tuple[TaskData, dict[str, int]]:
+    """The examples of a task that all models can read without truncation.
+
+    Args:
+        data: the task.
+        tokenizers: of the teacher and the student.
+        policy: what happens to training examples over a limit, "refuse" or "drop". Dev and test sources over the
+            limit are always refused: a score covers all inputs.
+        with_likelihood: whether the likelihood of dev and test references will be computed, which needs
+            positions for all their tokens.
+
+    Returns:
+        The task, and the number of dropped examples of each training split.
+
+    Raises:
+        DataError: with the first example over a limit, the limit, and what can be done.
+    """
+    dropped: dict[str, int] = {}
+    tokenizers = tuple(tokenizers)
+    for tokenizer in tokenizers:
+        for split in EVAL_SPLITS:
+            examples: Sequence[Example] = getattr(data, split)
+            _refuse(split, "source", examples, tokenizer, _long_sources(examples, tokenizer))
+        for split in TRAIN_SPLITS:
+            examples = getattr(data, split)
+            long_sources, long_targets = _long_sources(examples, tokenizer), _long_targets(examples, tokenizer)
+            if policy == "refuse":
+                _refuse(split, "source", examples, tokenizer, long_sources)
+                _refuse(split, "target", examples, tokenizer, long_targets)
+            over = {*long_sources, *long_targets}
+            dropped[split] = dropped.get(split, 0) + len(over)
+            data = replace(data, **{split: tuple(e for i, e in enumerate(examples) if i not in over)})
+    for tokenizer in tokenizers:
+        _refuse_without_positions(data, tokenizer)
+        if with_likelihood:
+            _refuse_long_references(data, tokenizer)
+    return data, dropped
+
+
+def _refuse_without_positions(data: TaskData, tokenizer: TaskTokenizer) -> None:
+    """Raise DataError if a model has too few positions for a source and the longest text it may generate."""
+    limit = tokenizer.max_positions
+    if limit is None:
+        return
+    longest = tokenizer.max_target_tokens
+    source_limit = limit if tokenizer.is_encoder_decoder else limit - longest + 1
+    for split in (*TRAIN_SPLITS, *EVAL_SPLITS):
+        examples: Sequence[Example] = getattr(data, split)
+        for example, source in zip(examples, tokenizer.encode_sources(examples), strict=True):
+            if tokenizer.needed_positions(len(source), longest) > limit:
+                drop = f", or drop it: task.max_source_tokens={source_limit} and {DROP}"
+                raise DataError(
+                    f"the source of {split} example {example.id!r} has {len(source)} tokens and "
+                    f"task.max_target_tokens is {longest}, but a model of the recipe has {limit} positions"
+                    f"{'' if tokenizer.is_encoder_decoder else ' for source and target together'}; lower "
+                    f"task.max_target_tokens, or use a model with more positions{'' if split in EVAL_SPLITS else drop}"
+                )
+
+
+def _refuse_long_references(data: TaskData, tokenizer: TaskTokenizer) -> None:
+    """Raise DataError if a model has too few positions for a dev or test reference.
+
+    A reference may be longer than any generated text, but its likelihood needs all of it.
+    """
+    limit = tokenizer.max_positions
+    if limit is None:
+        return
+    for split in EVAL_SPLITS:
+        examples: Sequence[Example] = getattr(data, split)
+        for example, source in zip(examples, tokenizer.encode_sources(examples), strict=True):
+            longest = max(map(len, tokenizer.encode_targets(example.targets)), default=0)
+            if tokenizer.needed_positions(len(source), longest) > limit:
+                raise DataError(
+                    f"{split} example {example.id!r} has a reference of {longest} tokens, and a model of the recipe "
+                    f"has {limit} positions, so its nll cannot be computed; remove nll from task.metrics, use a model "
+                    f"with more positions, or, if it is built from scratch, raise task.max_target_tokens to {longest}"
+                )
+
+
+def _long_sources(examples: Sequence[Example], tokenizer: TaskTokenizer) -> list[int]:
+    return too_long(tokenizer.encode_sources(examples), max_tokens=tokenizer.max_source_tokens)
+
+
+def _long_targets(examples: Sequence[Example], tokenizer: TaskTokenizer) -> list[int]:
+    owners = [i for i, example in enumerate(examples) for _ in example.targets]
+    rows = tokenizer.encode_targets([text for example in examples for text in example.targets])
+    return sorted({owners[row] for row in too_long(rows, max_tokens=tokenizer.max_target_tokens)})
+
+
+def _refuse(
+    split: str, side: str, examples: Sequence[Example], tokenizer: TaskTokenizer, indices: Sequence[int]
+) -> None:
+    """Raise DataError if any example is over the limit, naming the first."""
+    if not indices:
+        return
+    first = examples[indices[0]]
+    is_source = side == "source"
+    limit = tokenizer.max_source_tokens if is_source else tokenizer.max_target_tokens
+    rows = tokenizer.encode_sources([first]) if is_source else tokenizer.encode_targets(first.targets)
+    remedy = "" if split in EVAL_SPLITS else f", or set {DROP} to leave such training examples out"
+    raise DataError(
+        f"the {side} of {split} example {first.id!r} has {max(map(len, rows))} tokens and task.max_{side}_tokens is "
+        f"{limit}: its end would be cut, as would that of {len(indices) - 1} more in {split}. Raise "
+        f"task.max_{side}_tokens{remedy}"
+    )
