@@ -3,38 +3,43 @@
 The journal lies beside the store and outlives the stage, so that other settings of data or student buy nothing twice.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from understudy.api_teacher.collect import PromptGroup, open_journal, put, request_fingerprint
-from understudy.api_teacher.journal import Choice, Journal
-from understudy.api_teacher.response_filter import parse_response
-from understudy.api_teacher.scheduler import outcome_of, refuse_unasked
-from understudy.config.decoding import Sampling
+from understudy.api_teacher.collect import (
+    PromptGroup,
+    collect_groups,
+    endpoint_for,
+    exclusive_journal,
+    refuse_incomplete,
+    request_fingerprint,
+)
+from understudy.api_teacher.response_logprobs import LOGPROBS, write_response_logprobs
+from understudy.api_teacher.responses import (
+    pool_rows,
+    predictions_of,
+    response_facts,
+    texts_per_input,
+    with_teacher_references,
+)
 from understudy.config.endpoint import Endpoint
 from understudy.config.model_sections import EndpointTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask
-from understudy.errors import GenerationError, StoreError
 from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.data import taught_inputs
 from understudy.pipeline.measure import SCORED, answers_of
-from understudy.pipeline.told import write_told
-from understudy.pool.pool import mark_copies
+from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.shards import write_shard
-from understudy.records import Example, Prediction, PseudoTarget, TaskData
+from understudy.records import TaskData
 from understudy.store import Finished
-from understudy.store.stages import claim, content_key
+from understudy.store.stages import content_key
 
-RESPONSES = "answers"
+RESPONSES = "responses"
 """Folder beside the store: a folder with a journal for each question that was ever put to an endpoint."""
 SHARD = "shard-00000.parquet"
-TOLERATED = 0.1
-"""Share of inputs that may come to nothing after all attempts; beyond it the server, not the inputs, is the matter."""
 
 
 def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
@@ -56,21 +61,33 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
     recipe = bench.recipe
     endpoint = endpoint_of(recipe)
     taught = taught_inputs(recipe, data)
-    held_out = {split: _texts_of(recipe, split) for split in SCORED}
-    questions = [
+    held_out = {split: texts_per_input(teacher_references=_has_references(recipe, split)) for split in SCORED}
+    groups = [
         PromptGroup(taught, endpoint),
-        *(PromptGroup(getattr(data, split), _asked_for(endpoint, texts)) for split, texts in held_out.items()),
+        *(
+            PromptGroup(getattr(data, split), endpoint.model_copy(update={"per_input": texts}))
+            for split, texts in held_out.items()
+        ),
     ]
+    journals = bench.store.root.parent / RESPONSES / content_key(request_fingerprint(endpoint))
 
     def work(folder: Path) -> Mapping[str, object]:
-        with _journal(bench, endpoint) as journal:
-            put(questions, journal, bench.progress)
-            _refuse_too_little(questions, journal)
-            rows = _write_texts(taught, journal, endpoint, folder)
-            told = write_told(taught, journal.path, endpoint, folder)
-            lost = {split: _write_answers(bench, split, data, journal, endpoint, folder) for split in SCORED}
-            facts = _facts(questions, journal)
-        return {"bought": {**facts, "texts": rows, "with_logprobs": told, "left_out": lost}}
+        with exclusive_journal(journals, endpoint, wait=bench.store.wait) as journal:
+            collect_groups(groups, journal, bench.progress)
+            refuse_incomplete(groups, journal)
+            rows = pool_rows(taught, journal, endpoint)
+            write_shard(folder / SHARD, rows, {"teacher": endpoint.model, "question": journals.name})
+            pool = PseudoTargetPool.open(folder)
+            with_logprobs = write_response_logprobs(taught, journal.path, endpoint, pool, folder / LOGPROBS)
+            left_out = {}
+            for split in SCORED:
+                examples = getattr(data, split)
+                own = _has_references(recipe, split)
+                predictions = predictions_of(split, examples, journal, endpoint, teacher_references=own)
+                write_predictions(folder / f"{split}.jsonl", predictions)
+                left_out[split] = len(examples) - len(predictions)
+            facts = asdict(response_facts(groups, journal))
+        return {"bought": {**facts, "texts": len(rows), "with_logprobs": with_logprobs, "left_out": left_out}}
 
     settings = {
         "endpoint": request_fingerprint(endpoint),
@@ -86,116 +103,14 @@ def make_bought(bench: Bench, data: TaskData, made: Finished) -> Finished:
 def with_references(recipe: Recipe, data: TaskData, bought: Finished) -> TaskData:
     """The task with the references that the endpoint wrote; inputs for which it wrote none take no part."""
     splits = recipe.task.referenced_by_teacher if isinstance(recipe.task, FilesTask) else ()
-    written = {
-        split: tuple(Example(one.id, one.source, one.references) for one in answers_of(bought, split))
-        for split in splits
-    }
-    return replace(data, **written)
+    return with_teacher_references(data, {split: answers_of(bought, split) for split in splits})
 
 
 def endpoint_of(recipe: Recipe) -> Endpoint:
-    """Whom a recipe asks, for how many texts, drawn how."""
+    """The endpoint settings of a recipe."""
     assert isinstance(recipe.teacher, EndpointTeacher)  # noqa: S101 - the caller looked
-    asked = recipe.pseudo_targets
-    drawn = {"temperature": 0.0, "top_p": 1.0}
-    if isinstance(asked.decoding, Sampling):
-        drawn = {"temperature": asked.decoding.temperature, "top_p": asked.decoding.top_p}
-    return Endpoint.model_validate({**recipe.teacher.endpoint.model_dump(), **drawn, "per_input": asked.per_input})
+    return endpoint_for(recipe.teacher.endpoint, recipe.pseudo_targets.decoding, recipe.pseudo_targets.per_input)
 
 
-def _texts_of(recipe: Recipe, split: str) -> int:
-    referenced = isinstance(recipe.task, FilesTask) and split in recipe.task.referenced_by_teacher
-    return 2 if referenced else 1
-
-
-def _asked_for(endpoint: Endpoint, texts: int) -> Endpoint:
-    return endpoint.model_copy(update={"per_input": texts})
-
-
-@contextmanager
-def _journal(bench: Bench, endpoint: Endpoint) -> Iterator[Journal]:
-    """The journal of these questions, held while it is written to."""
-    folder = bench.store.root.parent / RESPONSES / content_key(request_fingerprint(endpoint))
-    folder.mkdir(parents=True, exist_ok=True)
-    with claim(folder / ".lock", wait=bench.store.wait) as alone:
-        if not alone:
-            raise StoreError(f"another process asks the same questions, in {folder}; wait for it")
-        yield open_journal(folder, endpoint)
-
-
-def _refuse_too_little(questions: Sequence[PromptGroup], journal: Journal) -> None:
-    for question in questions:
-        outcome = outcome_of(question.examples, journal, question.endpoint)
-        refuse_unasked(outcome, question.endpoint)
-        if len(outcome.failed) > TOLERATED * len(question.examples):
-            why, count = Counter(outcome.failed.values()).most_common(1)[0]
-            raise GenerationError(
-                f"{len(outcome.failed)} of {len(question.examples)} inputs came to nothing, {count} of them because "
-                f"{why}; what is answered is kept. See to the server, and give the same command again"
-            )
-
-
-def _write_texts(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, folder: Path) -> int:
-    """The usable texts as rows of a pool without token ids; how many there are."""
-    rows = [
-        PseudoTarget(example.id, "api", 0, sample, (), text, float("nan"))
-        for example in examples
-        for sample, text in enumerate(_usable(journal.answers(example.source)[: endpoint.per_input], endpoint))
-    ]
-    if not rows:
-        rejected = outcome_of(examples, journal, endpoint).rejected
-        why = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
-        raise GenerationError(
-            f"none of the endpoint's answers is a target ({why}); mend teacher.endpoint.prompt, or what "
-            "teacher.endpoint.answer and refusals let pass: answers are parse_response anew without being "
-            "asked for again"
-        )
-    write_shard(folder / SHARD, mark_copies(rows), {"teacher": endpoint.model, "question": journal.path.parent.name})
-    return len(rows)
-
-
-def _write_answers(bench: Bench, split: str, data: TaskData, journal: Journal, endpoint: Endpoint, folder: Path) -> int:
-    """What the endpoint answers to a split, beside gold or beside what it wrote first; how many inputs are left out.
-
-    Beside gold, an answer that is no text counts as an empty one: a score leaves nobody out.
-    """
-    examples: Sequence[Example] = getattr(data, split)
-    twice = _texts_of(bench.recipe, split) == 2  # noqa: PLR2004 - the reference and the answer
-    predictions = []
-    for example in examples:
-        asked = journal.answers(example.source)[: _texts_of(bench.recipe, split)]
-        verdicts = [parse_response(choice, endpoint) for choice in asked]
-        references = example.targets
-        if twice:
-            place = next((i for i, verdict in enumerate(verdicts) if not verdict.rejected), None)
-            if place is None:
-                continue
-            references = (verdicts.pop(place).text,)
-        predictions.append(Prediction(example.id, example.source, references, verdicts[0].text if verdicts else ""))
-    write_predictions(folder / f"{split}.jsonl", predictions)
-    if not predictions:
-        raise GenerationError(
-            f"the endpoint wrote no reference for any of the {len(examples)} inputs of {split}; mend "
-            "teacher.endpoint.prompt, or what teacher.endpoint.answer and refusals let pass"
-        )
-    return len(examples) - len(predictions)
-
-
-def _usable(choices: Sequence[Choice], endpoint: Endpoint) -> list[str]:
-    return [verdict.text for choice in choices if not (verdict := parse_response(choice, endpoint)).rejected]
-
-
-def _facts(questions: Sequence[PromptGroup], journal: Journal) -> dict[str, object]:
-    """What was asked and what came of it, over all questions."""
-    outcomes = [outcome_of(question.examples, journal, question.endpoint) for question in questions]
-    rejected: Counter[str] = Counter()
-    for outcome in outcomes:
-        rejected.update(outcome.rejected)
-    return {
-        "model": questions[0].endpoint.model,
-        "inputs": sum(len(question.examples) for question in questions),
-        "requests": journal.requests,
-        "rejected": dict(rejected.most_common()),
-        "failed": dict(Counter(why for outcome in outcomes for why in outcome.failed.values()).most_common()),
-        "spent": journal.spent if questions[0].endpoint.price else None,
-    }
+def _has_references(recipe: Recipe, split: str) -> bool:
+    return isinstance(recipe.task, FilesTask) and split in recipe.task.referenced_by_teacher

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from understudy.api_teacher.response_logprobs import refuse_missing_logprobs
+from understudy.api_teacher.responses import tokenized_rows
 from understudy.config.model_sections import EndpointTeacher, PretrainedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
-from understudy.errors import GenerationError, PoolError
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer, train_tokenizer
 from understudy.pipeline.bench import Bench
@@ -23,7 +24,7 @@ from understudy.pipeline.readers import Reader, fitted, reader_of_checkpoint, re
 from understudy.pipeline.teach import make_baseline, make_student
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.shards import write_shard
-from understudy.records import PseudoTarget, TaskData
+from understudy.records import TaskData
 from understudy.report.facts import FINE_TUNED, TEACHER
 from understudy.store import Finished
 
@@ -72,13 +73,10 @@ def _readable(bench: Bench, data: TaskData) -> tuple[Bench, TaskData]:
 
 
 def _refuse_silence(recipe: Recipe, bought: Finished) -> None:
-    """Some servers pass over what they do not know: without log-probabilities no distribution would be learned."""
+    """Refuses responses without log-probabilities where the objective needs them."""
     facts = cast(Mapping[str, int], bought.manifest.facts["bought"])
-    if recipe.distil.needs_teacher_logits and not facts["with_logprobs"]:
-        raise GenerationError(
-            f"distil.objective compares distributions, and of {facts['texts']} texts the endpoint told no "
-            "log-probabilities, though it was asked for them; use method extreme_fine_tune: the texts are kept"
-        )
+    if recipe.distil.needs_teacher_logits:
+        refuse_missing_logprobs(facts["texts"], facts["with_logprobs"])
 
 
 def _make_tokenizer(bench: Bench, data: TaskData, made: Finished, bought: Finished) -> Finished:
@@ -122,26 +120,10 @@ def _make_pool(bench: Bench, data: TaskData, reader: Reader, begun: Mapping[str,
 
     def work(folder: Path) -> Mapping[str, object]:
         bought = PseudoTargetPool.open(begun["bought"].folder)
-        rows = _taught(bought, [example.id for example in taught_inputs(recipe, data)], reader)
-        if not rows:
-            raise PoolError(
-                f"none of the endpoint's {len(bought)} texts is within task.max_target_tokens "
-                f"({reader.max_target_tokens}) for an input that is taught; raise it"
-            )
+        inputs = [example.id for example in taught_inputs(recipe, data)]
+        rows = tokenized_rows(bought, inputs, reader.targets, max_tokens=reader.max_target_tokens)
         write_shard(folder / SHARD, rows, {**bought.provenance, "tokens": "student"})
         statistics = PseudoTargetPool.open(folder).statistics(eos_id=reader.tokenizer.eos_token_id)
         return {"statistics": statistics, "too_long": len(bought) - len(rows)}
 
     return bench.store.stage("pool", settings=settings, inputs=begun, work=work)
-
-
-def _taught(bought: PseudoTargetPool, inputs: list[str], reader: Reader) -> list[PseudoTarget]:
-    """Rows in the order of the inputs, each still numbered as it was bought, with the student's token ids."""
-    known = set(bought.inputs)
-    rows = [row for name in inputs if name in known for row in bought.targets_of(name)]
-    tokens = reader.targets([row.text for row in rows])
-    return [
-        PseudoTarget(row.input_id, row.generator, row.round, row.sample, tuple(ids), row.text, row.logprob, row.copies)
-        for row, ids in zip(rows, tokens, strict=True)
-        if len(ids) <= reader.max_target_tokens
-    ]

@@ -2,17 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from understudy.api_teacher.response_logprobs import LOGPROBS, align_response_logprobs, match_response_logprobs
 from understudy.config.model_sections import EndpointTeacher
 from understudy.models.checkpoint import load_network
+from understudy.models.token_bytes import TokenBytes
 from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.networks import NETWORK, Readers, student_settings
-from understudy.pipeline.told import align_told
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs, read_logprob_cache
+from understudy.pool.pool import PseudoTargetPool
 from understudy.records import TextGenerator
 from understudy.store import Finished
 from understudy.store.stages import content_key
@@ -139,8 +142,17 @@ def _align(
         content=_content(taught, generator, inputs["teacher"]),
         dtype=np.float32,
     )
-    shares = align_told(texts, readers.student, inputs, file, tells=generator == "teacher")
-    return {"texts": len(texts), **shares, **_kept(file.signal)}
+    reader, responses = readers.student, inputs["bought"].folder
+    matched = (
+        match_response_logprobs(
+            PseudoTargetPool.open(responses), PseudoTargetPool.open(inputs["pool"].folder), responses / LOGPROBS
+        )
+        if generator == "teacher"
+        else ()
+    )
+    token_bytes = TokenBytes(reader.tokenizer)
+    shares = align_response_logprobs(texts, matched, file, token_bytes=token_bytes, decode=reader.text)
+    return {"texts": len(texts), **asdict(shares), **_kept(file.signal)}
 
 
 def _kept(signal: TeacherLogprobs) -> dict[str, object]:
