@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     arguments = parser.parse_args()
     if arguments.labeled:
-        examples = read_examples(arguments.labeled, split="labeled", labelled=True)
+        examples = read_examples(arguments.labeled, split="labeled", labeled=True)
     else:
         examples = forecast_task(labeled=1500, unlabeled=1, dev=1, test=1, seed=1).labeled
     make_gguf(arguments.path, examples, steps=arguments.steps)

@@ -1,7 +1,7 @@
-"""A chat server on this machine that fails as real ones do.
+"""A local chat server with the faults of real ones.
 
-What becomes of a request is decided by a hash of the question and of how often it was asked, so that every run meets
-the same faults. A question that is answered is noted in a book, with what it would have cost.
+A hash of the prompt and of the number of its requests decides the fault, so every run meets the same faults. The server
+logs the requests and the tokens it would bill.
 """
 
 import hashlib
@@ -14,66 +14,67 @@ from typing import Any
 
 FAULTS = ("429", "429 at once", "500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered")
 BILLED = {"500", "timeout", "cut", "truncated", "refusal", "empty", "no logprobs", "filtered", ""}
-"""The server has done its work and wants its money, whether or not the answer arrives."""
+"""Faults after which the provider bills the request, whether or not the response arrives."""
 SLOW_S = 2.5
 
 
-class Book:
-    """What was asked how often, and what was delivered."""
+class RequestLog:
+    """Counts the requests of each prompt and records what was billed."""
 
     def __init__(self, share: float, when: tuple[int, Callable[[], None]] = (-1, lambda: None)) -> None:
         self.share, self.when, self.lock = share, when, threading.Lock()
-        self.asked: dict[str, int] = {}
+        self.requests: dict[str, int] = {}
+        """Prompt -> number of requests."""
         self.billed: list[tuple[str, int, int]] = []
-        """PromptGroup, tokens in, tokens out."""
+        """(prompt, input tokens, output tokens) of each billed request."""
         self.keys: set[str] = set()
 
-    def fault(self, question: str) -> str:
-        """What befalls the next request of this question; empty: nothing."""
+    def next_fault(self, prompt: str) -> str:
+        """The fault of the next request of this prompt; empty: none."""
         with self.lock:
-            self.asked[question] = self.asked.get(question, 0) + 1
-            digest = hashlib.sha256(f"{question}/{self.asked[question]}".encode()).digest()
+            self.requests[prompt] = self.requests.get(prompt, 0) + 1
+            digest = hashlib.sha256(f"{prompt}/{self.requests[prompt]}".encode()).digest()
         if digest[0] / 256 >= self.share:
             return ""
         return FAULTS[digest[1] % len(FAULTS)]
 
-    def bill(self, question: str, tokens_in: int, tokens_out: int) -> None:
-        """Notes a delivery."""
+    def bill(self, prompt: str, tokens_in: int, tokens_out: int) -> None:
+        """Records a billed request."""
         with self.lock:
-            self.billed.append((question, tokens_in, tokens_out))
+            self.billed.append((prompt, tokens_in, tokens_out))
             count, happens = self.when
             if len(self.billed) == count:
                 happens()
 
 
-def handler(book: Book) -> type[BaseHTTPRequestHandler]:
-    """The requests of one server."""
+def handler(log: RequestLog) -> type[BaseHTTPRequestHandler]:
+    """A request handler that logs to `log`."""
 
     class Chat(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_words: object) -> None:
-            """Says nothing."""
+            """Prints nothing."""
 
         def do_POST(self) -> None:
-            """One question."""
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            book.keys.add(self.headers["Authorization"])
-            question = asked["messages"][-1]["content"]
-            fault = book.fault(question)
-            answer = completion(question, asked, fault)
-            body, usage = json.dumps(answer).encode(), answer["usage"]
+            """Answers one request."""
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            log.keys.add(self.headers["Authorization"])
+            prompt = request["messages"][-1]["content"]
+            fault = log.next_fault(prompt)
+            response = completion(prompt, request, fault)
+            body, usage = json.dumps(response).encode(), response["usage"]
             if fault in BILLED:
-                book.bill(question, usage["prompt_tokens"], usage["completion_tokens"])
+                log.bill(prompt, usage["prompt_tokens"], usage["completion_tokens"])
             if fault in {"429", "429 at once", "500"}:
-                self.reply(int(fault[:3]), b"{}", {"Retry-After": "0.01"} if fault == "429" else {})
+                self.send_whole(int(fault[:3]), b"{}", {"Retry-After": "0.01"} if fault == "429" else {})
             elif fault in {"timeout", "cut"}:
                 self.break_off(fault, body)
             else:
-                self.reply(200, body[: len(body) // 2] if fault == "truncated" else body)
+                self.send_whole(200, body[: len(body) // 2] if fault == "truncated" else body)
 
         def break_off(self, fault: str, body: bytes) -> None:
-            """Says nothing for too long, or half of what it promised."""
+            """Sends nothing until the client times out, or half of the response."""
             self.close_connection = True
             if fault == "timeout":
                 time.sleep(SLOW_S)
@@ -83,8 +84,8 @@ def handler(book: Book) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body[: len(body) // 2])
 
-        def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            """A whole answer."""
+        def send_whole(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            """Sends a complete response."""
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -96,15 +97,20 @@ def handler(book: Book) -> type[BaseHTTPRequestHandler]:
     return Chat
 
 
-def completion(question: str, asked: dict[str, Any], fault: str) -> dict[str, Any]:
-    """What a server says: the question in capitals, word by word."""
-    text = {"refusal": "I'm sorry, but I cannot do that.", "empty": "", "filtered": ""}.get(fault, question.upper())
+def completion(prompt: str, request: dict[str, Any], fault: str) -> dict[str, Any]:
+    """The completion: the prompt in capitals, a token per word."""
+    text = {"refusal": "I'm sorry, but I cannot do that.", "empty": "", "filtered": ""}.get(fault, prompt.upper())
     words = text.split()
     content = None
-    if asked.get("logprobs") and fault != "no logprobs":
+    if request.get("logprobs") and fault != "no logprobs":
         content = [
-            {"token": word, "logprob": -0.1, "top_logprobs": [named(word, -0.1), named("\u2603", -2.5)], "bytes": None}
-            for word in (word if place == 0 else f" {word}" for place, word in enumerate(words))
+            {
+                "token": word,
+                "logprob": -0.1,
+                "top_logprobs": [top_token(word, -0.1), top_token("\u2603", -2.5)],
+                "bytes": None,
+            }
+            for word in (word if number == 0 else f" {word}" for number, word in enumerate(words))
         ]
     choice = {
         "message": {"role": "assistant", "content": text},
@@ -115,24 +121,24 @@ def completion(question: str, asked: dict[str, Any], fault: str) -> dict[str, An
         "id": "x",
         "object": "chat.completion",
         "created": 0,
-        "model": asked["model"],
-        "choices": [{"index": index, **choice} for index in range(asked["n"])],
+        "model": request["model"],
+        "choices": [{"index": index, **choice} for index in range(request["n"])],
         "usage": {
-            "prompt_tokens": len(question.split()),
-            "completion_tokens": asked["n"] * len(words),
-            "total_tokens": len(question.split()) + asked["n"] * len(words),
+            "prompt_tokens": len(prompt.split()),
+            "completion_tokens": request["n"] * len(words),
+            "total_tokens": len(prompt.split()) + request["n"] * len(words),
         },
     }
 
 
-def named(word: str, logprob: float) -> dict[str, Any]:
-    """A token that might have been written."""
+def top_token(word: str, logprob: float) -> dict[str, Any]:
+    """A token in the form of `top_logprobs`."""
     return {"token": word, "logprob": logprob, "bytes": list(word.encode())}
 
 
-def serve(book: Book) -> ThreadingHTTPServer:
-    """A server on a free port of this machine, at work in a thread."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(book))
+def serve(log: RequestLog) -> ThreadingHTTPServer:
+    """A server on a free local port, running in a thread."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(log))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

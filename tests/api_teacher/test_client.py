@@ -1,13 +1,13 @@
-"""Replies in the dialects of servers, shortened to one position: OpenAI's as documented, the others' as seen."""
+"""Completions as different servers send them, shortened to one position: OpenAI's as documented, others as observed."""
 
 from typing import Any
 
-from understudy.api_teacher.client import _reply
+from understudy.api_teacher.client import _parse_completion
 from understudy.api_teacher.journal import Choice
 
 
-def reply(position: dict[str, Any] | None, **more: object) -> dict[str, Any]:
-    """A reply of one choice."""
+def completion(position: dict[str, Any] | None, **more: object) -> dict[str, Any]:
+    """A completion with one choice."""
     logprobs = {"logprobs": {"content": [position], **more}} if position else {}
     return {"choices": [{"message": {"content": "é"}, "finish_reason": "stop", **logprobs}]}
 
@@ -29,35 +29,35 @@ NO_BYTES = {
 }
 
 
-def test_bytes_are_kept_where_a_tokens_text_does_not_spell_them() -> None:
-    """Half a letter is known by its byte alone; a token that is text needs no second spelling."""
-    kept = _reply(reply(BYTES_OF_ALL, refusal=None)).choices[0].logprobs
+def test_a_token_is_kept_as_bytes_if_its_text_does_not_spell_them() -> None:
+    """Half a character has only its bytes; a token whose text spells its bytes is kept as text."""
+    kept = _parse_completion(completion(BYTES_OF_ALL, refusal=None)).choices[0].logprobs
 
     assert kept == [
         {"token": [195], "logprob": -0.5, "top": [[[195], -0.5], ["é", -2.0]]},
     ]
 
 
-def test_a_server_without_bytes_is_taken_at_its_word() -> None:
-    """As llama-cpp-python's, which gives null."""
-    assert _reply(reply(NO_BYTES)).choices[0].logprobs == [
+def test_a_token_without_bytes_is_kept_as_its_text() -> None:
+    """llama-cpp-python sends null for bytes."""
+    assert _parse_completion(completion(NO_BYTES)).choices[0].logprobs == [
         {"token": "", "logprob": -0.5, "top": [["", -0.5], ["é", -2.0]]},
     ]
 
 
-def test_a_server_that_leaves_log_probabilities_out_has_answered() -> None:
-    """As the one of transformers, which passes over what it does not know."""
-    got = _reply(reply(None))
+def test_a_completion_without_log_probabilities_is_accepted() -> None:
+    """The server of transformers ignores the parameter."""
+    parsed = _parse_completion(completion(None))
 
-    assert list(got.choices) == [Choice("é", "stop")]
-    assert (got.input_tokens, got.output_tokens) == (None, None)
+    assert list(parsed.choices) == [Choice("é", "stop")]
+    assert (parsed.input_tokens, parsed.output_tokens) == (None, None)
 
 
-def test_half_of_a_character_is_kept_as_the_mark_for_one() -> None:
-    """As it came it could be written to no journal, after it was paid for; two halves are one character."""
-    plain = reply({"token": "cut \ud83d", "bytes": None, "logprob": -0.1, "top_logprobs": []})
+def test_half_of_a_character_becomes_the_replacement_character() -> None:
+    """A lone surrogate could not be written to the journal after it was paid for; a pair is one character."""
+    plain = completion({"token": "cut \ud83d", "bytes": None, "logprob": -0.1, "top_logprobs": []})
     plain["choices"][0]["message"]["content"] = "cut \ud83d, whole \ud83d\ude00"
-    (choice,) = _reply(plain).choices
+    (choice,) = _parse_completion(plain).choices
 
     assert choice.text == "cut \ufffd, whole \U0001f600"
     assert choice.logprobs is not None

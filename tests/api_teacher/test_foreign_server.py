@@ -1,4 +1,7 @@
-"""A server that is not ours: runs where one is named, as `docs/endpoints.md` tells."""
+"""A third-party server: runs if UNDERSTUDY_FOREIGN_URL names one, see `docs/api-teacher.md`.
+
+`tests/serve_network.py` serves a checkpoint of understudy in the same protocol.
+"""
 
 import json
 import os
@@ -13,14 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from understudy.api_teacher.collect import ask
-from understudy.api_teacher.logprob_alignment import aligned
+from understudy.api_teacher.collect import collect
+from understudy.api_teacher.logprob_alignment import align_logprobs
+from understudy.api_teacher.response_logprobs import ResponseLogprobs, as_bytes, positions_of
 from understudy.config.endpoint import Endpoint
 from understudy.config.read import check_recipe
 from understudy.demo.forecast import forecast_task
 from understudy.models.token_bytes import TokenBytes
 from understudy.pipeline.run import run
-from understudy.pipeline.told import Told, as_bytes, positions_of
 from understudy.pool.logprob_cache import LOGP
 
 URL = os.environ.get("UNDERSTUDY_FOREIGN_URL", "")
@@ -30,7 +33,7 @@ INPUTS, TEXTS, WORKERS = 20, 2, 4
 
 pytestmark = pytest.mark.skipif(
     not URL,
-    reason="needs a server with log-probabilities; set UNDERSTUDY_FOREIGN_URL (docs/endpoints.md, 'Your own server')",
+    reason="needs a server with log-probabilities; set UNDERSTUDY_FOREIGN_URL (docs/api-teacher.md, 'Your own server')",
 )
 
 
@@ -49,39 +52,39 @@ def inputs(tmp_path: Path) -> Path:
 
 
 def settings() -> dict[str, Any]:
-    """What the server is asked."""
-    asked = {"model": MODEL, "base_url": URL, "key": KEY, "per_input": TEXTS, "top_logprobs": 5}
-    return {**asked, "max_tokens": 128, "concurrency": WORKERS}
+    """Endpoint settings."""
+    server = {"model": MODEL, "base_url": URL, "key": KEY, "per_input": TEXTS, "top_logprobs": 5}
+    return {**server, "max_tokens": 128, "concurrency": WORKERS}
 
 
 def events(out: Path) -> list[dict[str, Any]]:
-    """What the journal holds; a line still being written is left out."""
+    """The events of the journal, without a line that is still being written."""
     path = out / "journal.jsonl"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def choices_of(out: Path) -> list[dict[str, Any]]:
-    """All answers in a journal."""
+    """All texts in a journal."""
     return [choice for event in events(out) if "ended" in event for choice in event["choices"]]
 
 
-def test_every_input_gets_its_texts_however_many_a_reply_holds(inputs: Path, tmp_path: Path) -> None:
-    """A server that gives one choice where two were asked for is asked again."""
-    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+def test_every_input_gets_its_texts_whatever_the_number_per_response(inputs: Path, tmp_path: Path) -> None:
+    """A server that returns one choice of two is asked again."""
+    done = collect(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
 
     assert (done.outcome.answered, dict(done.outcome.failed)) == (INPUTS, {})
     assert len(choices_of(done.folder)) == INPUTS * TEXTS
-    assert {choice["finish"] for choice in choices_of(done.folder)} <= {"stop", "length"}
+    assert {choice["finish_reason"] for choice in choices_of(done.folder)} <= {"stop", "length"}
 
 
 def test_every_token_has_its_log_probability(inputs: Path, tmp_path: Path) -> None:
-    """Of itself and of at least as many others as asked for; together no more than all there is."""
-    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+    """Each token has its own and at least as many alternatives as requested; together they are at most 1."""
+    done = collect(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
     for choice in choices_of(done.folder):
         spelled = b"".join(as_bytes(at["token"]) for at in choice["logprobs"])
 
-        # A letter whose second half never came is left out, or a mark stands for it.
+        # A character whose second half never came is left out, or replaced by U+FFFD.
         assert spelled.decode(errors="ignore").strip() == choice["text"].replace("\ufffd", "").strip()
         for at in choice["logprobs"]:
             assert at["logprob"] <= 0
@@ -90,11 +93,11 @@ def test_every_token_has_its_log_probability(inputs: Path, tmp_path: Path) -> No
             assert all(other[1] == at["logprob"] for other in at["top"] if other[0] == at["token"] != "")
 
 
-def test_a_killed_asking_goes_on(inputs: Path, tmp_path: Path) -> None:
-    """SIGKILL in the midst: the same command asks again at most for what was under way."""
+def test_a_killed_command_resumes(inputs: Path, tmp_path: Path) -> None:
+    """After SIGKILL, the same command requests again at most what was in flight."""
     file, out = tmp_path / "endpoint.json", tmp_path / "out"
     file.write_text(json.dumps(settings()))
-    command = [sys.executable, "-m", "understudy", "ask", str(inputs), "--endpoint", str(file), "--out", str(out)]
+    command = [sys.executable, "-m", "understudy", "collect", str(inputs), "--endpoint", str(file), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as first:
         while len(choices_of(out)) < INPUTS * TEXTS // 4 and first.poll() is None:
             time.sleep(0.01)
@@ -108,8 +111,8 @@ def test_a_killed_asking_goes_on(inputs: Path, tmp_path: Path) -> None:
     assert sum(per_source.values()) <= INPUTS * TEXTS + WORKERS
 
 
-def test_a_student_with_another_tokenizer_learns_from_what_it_told(inputs: Path, tmp_path: Path) -> None:
-    """From inputs to a report; at every position that could be told, kept and rest are all there is."""
+def test_a_student_with_another_tokenizer_is_trained_on_its_log_probabilities(inputs: Path, tmp_path: Path) -> None:
+    """From inputs to a report; at every position the kept probabilities add up to at most 1."""
     whole = {key: value for key, value in settings().items() if key != "per_input"}
     sizes = {"width": 16, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 16}
     training = {"epochs": 2, "batch_tokens": 4000, "warmup_steps": 2}
@@ -129,36 +132,38 @@ def test_a_student_with_another_tokenizer_learns_from_what_it_told(inputs: Path,
         "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20, "latency_inputs": 1, "repeats": 1},
     }
     finished = run(check_recipe(plain), out=tmp_path / "runs")
-    bought, student = finished.facts["api_responses"], finished.stages["extreme_logits"]
+    responses, student = finished.facts["api_responses"], finished.stages["extreme_logits"]
     (signal,) = student.folder.parent.glob(f"*-{student.manifest.inputs['signal_teacher']}")
     mass = np.exp(np.load(signal / LOGP).astype(np.float64)).sum(axis=1)
 
-    assert bought["with_logprobs"] == bought["texts"] > 0
-    assert bought["logprob_alignment"]["exact"] + bought["logprob_alignment"]["merged"] > 0.2
+    assert responses["with_logprobs"] == responses["texts"] > 0
+    assert responses["logprob_alignment"]["exact"] + responses["logprob_alignment"]["merged"] > 0.2
     assert mass.max() < 1 + 1e-5
 
 
-def test_with_its_own_tokenizer_nothing_is_lost(inputs: Path, tmp_path: Path) -> None:
-    """Every token is the student's: the rows are what the server told, token by token."""
-    foreign = pytest.importorskip("tests.api_teacher.foreign", reason="needs gguf, which the network was written with")
+def test_with_the_servers_tokenizer_alignment_loses_nothing(inputs: Path, tmp_path: Path) -> None:
+    """Every token is the student's too: the rows equal the server's log-probabilities."""
+    foreign = pytest.importorskip("tests.api_teacher.foreign", reason="needs gguf")
     examples = forecast_task(labeled=1500, unlabeled=1, dev=1, test=1, seed=1).labeled
     token_bytes = TokenBytes(foreign.tokenizer_of([part for e in examples for part in (f"{e.source}\n", e.targets[0])]))
-    done = ask(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
+    done = collect(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
     compared = 0
     for choice in choices_of(done.folder):
-        positions = positions_of(Told(0, choice["text"], 0, choice["logprobs"]))
+        positions = positions_of(ResponseLogprobs(0, choice["text"], 0, choice["logprobs"]))
         ids = [token_bytes.id_of(position.token) for position in positions if position.token]
         if None in ids or choice["text"].encode() != b"".join(position.token for position in positions):
-            continue  # half a letter
-        rows = aligned(positions, [i for i in ids if i], token_bytes, text=choice["text"].encode(), start=0, kept=6)
+            continue  # half a character
+        rows = align_logprobs(
+            positions, [i for i in ids if i], token_bytes, text=choice["text"].encode(), start=0, kept=6
+        )
         for row, position in enumerate(position for position in positions if position.token):
-            told = {token_bytes.id_of(token): logprob for token, logprob in position.top if token}
-            told[ids[row]] = position.logprob
-            told = dict(sorted(told.items(), key=lambda pair: -pair[1])[:6])
+            reported = {token_bytes.id_of(token): logprob for token, logprob in position.top if token}
+            reported[ids[row]] = position.logprob
+            reported = dict(sorted(reported.items(), key=lambda pair: -pair[1])[:6])
             kept = dict(zip(rows.ids_TK[row].tolist(), rows.logp_TK[row].tolist(), strict=True))
 
             assert {i: p for i, p in kept.items() if exp(p) > 1e-6} == pytest.approx(
-                {i: p for i, p in told.items() if exp(p) > 1e-6}, abs=1e-5
+                {i: p for i, p in reported.items() if exp(p) > 1e-6}, abs=1e-5
             )
             compared += 1
     assert compared > 100

@@ -10,69 +10,71 @@ SETTINGS = {"model": "m", "top_p": 1.0}
 
 def journal(folder: Path) -> Journal:
     """The journal of a folder."""
-    return Journal.at(folder / "journal.jsonl", determines=SETTINGS)
+    return Journal.open(folder / "journal.jsonl", fingerprint=SETTINGS)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Answers as they were given, failures until they are answered, what was spent."""
+def test_a_reopened_journal_has_its_responses_failures_and_costs(tmp_path: Path) -> None:
+    """Responses are unchanged, failures last until there is a response, and the amount spent is restored."""
     first = journal(tmp_path)
-    one, two = first.send("a", 5.0), first.send("b", 5.0)
-    first.end(one, cost=2.0, choices=[Choice("é", "stop")])
-    first.end(two, cost=0.0, failure="busy")
-    first.give_up("b", "busy")
+    one, two = first.record_request("a", 5.0), first.record_request("b", 5.0)
+    first.record_end(one, cost=2.0, choices=[Choice("é", "stop")])
+    first.record_end(two, cost=0.0, failure="busy")
+    first.record_failure("b", "busy")
     again = journal(tmp_path)
 
-    assert again.answers("a") == first.answers("a") == [Choice("é", "stop")]
+    assert again.responses("a") == first.responses("a") == [Choice("é", "stop")]
     assert (again.failure("a"), again.failure("b"), again.failure("c")) == ("", "busy", "")
     assert (again.spent, again.committed) == (2.0, 2.0)
-    assert again.send("b", 1.0) == 3
+    assert again.record_request("b", 1.0) == 3
 
 
-def test_log_probabilities_are_written_and_not_kept(tmp_path: Path) -> None:
-    """They are for the student's signal, and would fill the memory of the asking."""
+def test_log_probabilities_are_written_but_not_kept_in_memory(tmp_path: Path) -> None:
+    """Training reads them from the file; in memory they would be too large."""
     first = journal(tmp_path)
-    first.end(first.send("a", 1.0), cost=1.0, choices=[Choice("x", "stop", [{"token": "x", "logprob": -0.5}])])
+    first.record_end(
+        first.record_request("a", 1.0), cost=1.0, choices=[Choice("x", "stop", [{"token": "x", "logprob": -0.5}])]
+    )
 
     assert '"logprob": -0.5' in (tmp_path / "journal.jsonl").read_text()
-    assert first.answers("a") == journal(tmp_path).answers("a") == [Choice("x", "stop")]
+    assert first.responses("a") == journal(tmp_path).responses("a") == [Choice("x", "stop")]
 
 
-def test_a_request_without_an_end_counts_at_its_most(tmp_path: Path) -> None:
-    """Nobody knows whether the server billed what was under way when the process died."""
+def test_a_request_without_an_end_counts_at_its_maximum_cost(tmp_path: Path) -> None:
+    """The server may have billed a request that was in flight when the process was killed."""
     first = journal(tmp_path)
-    first.send("a", 5.0)
+    first.record_request("a", 5.0)
 
     assert first.committed == 5.0
     assert journal(tmp_path).spent == journal(tmp_path).spent == 5.0
 
 
-@pytest.mark.parametrize("torn", ['{"ended": 2, "ans é'.encode()[:-1], b"{", b'{"sent": 2}'])
-def test_a_torn_last_line_is_forgotten(torn: bytes, tmp_path: Path) -> None:
-    """What the process was writing when it died, cut within a letter too; the journal goes on behind what is whole."""
+@pytest.mark.parametrize("truncated", ['{"ended": 2, "ans é'.encode()[:-1], b"{", b'{"sent": 2}'])
+def test_a_truncated_last_line_is_dropped(truncated: bytes, tmp_path: Path) -> None:
+    """A killed process may stop within a line or a character; the journal continues after the last whole line."""
     first = journal(tmp_path)
-    first.end(first.send("a", 5.0), cost=2.0, choices=[Choice("yes", "stop")])
+    first.record_end(first.record_request("a", 5.0), cost=2.0, choices=[Choice("yes", "stop")])
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(path.read_bytes() + torn)
+    path.write_bytes(path.read_bytes() + truncated)
     second = journal(tmp_path)
-    second.end(second.send("b", 1.0), cost=1.0, choices=[Choice("no", "stop")])
+    second.record_end(second.record_request("b", 1.0), cost=1.0, choices=[Choice("no", "stop")])
 
-    assert journal(tmp_path).answers("a") == [Choice("yes", "stop")]
-    assert journal(tmp_path).answers("b") == [Choice("no", "stop")]
+    assert journal(tmp_path).responses("a") == [Choice("yes", "stop")]
+    assert journal(tmp_path).responses("b") == [Choice("no", "stop")]
 
 
-def test_a_damaged_line_is_told(tmp_path: Path) -> None:
-    """With its number; answers that were paid for are not thrown away."""
+def test_a_damaged_line_is_refused_with_its_number(tmp_path: Path) -> None:
+    """Responses that were paid for are never dropped silently."""
     journal(tmp_path)
     path = tmp_path / "journal.jsonl"
-    path.write_text(path.read_text() + "{]\n" + '{"sent": 1, "source": "a", "most": 1}\n')
+    path.write_text(path.read_text() + "{]\n" + '{"sent": 1, "source": "a", "max_cost": 1}\n')
 
-    with pytest.raises(PoolError, match=r"journal\.jsonl line 2: .*damaged here"):
+    with pytest.raises(PoolError, match=r"journal\.jsonl line 2: .*damaged.*restore"):
         journal(tmp_path)
 
 
-def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
-    """The message names what differs."""
+def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
+    """The message names the setting with both values, and the option for another folder."""
     journal(tmp_path)
 
-    with pytest.raises(PoolError, match=r"answers to other questions: model was 'm' and is 'n' now"):
-        Journal.at(tmp_path / "journal.jsonl", determines={**SETTINGS, "model": "n"})
+    with pytest.raises(PoolError, match=r"model was 'm' and is now 'n'.*--out"):
+        Journal.open(tmp_path / "journal.jsonl", fingerprint={**SETTINGS, "model": "n"})

@@ -1,4 +1,4 @@
-"""The alignment against what can be computed without it: enumeration, and equal tokenizers."""
+"""Alignment compared with independent computations: enumeration of all continuations, and equal tokenizers."""
 
 import itertools
 import math
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.api_teacher.greedy import Greedy
+from tests.api_teacher.longest_match import LongestMatch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from understudy.api_teacher.logprob_alignment import Aligned, Position, aligned
+from understudy.api_teacher.logprob_alignment import AlignedLogprobs, Position, align_logprobs
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import train_tokenizer
 from understudy.objectives import OBJECTIVES
@@ -25,39 +25,39 @@ Floats = NDArray[np.float64]
 
 
 class Language:
-    """Texts of three letters, each drawn by the two before it."""
+    """A language of three letters; each letter's distribution depends on the two before it."""
 
     def __init__(self, seed: int) -> None:
         self.draw = np.random.default_rng(seed)
         self.table = {a + b: self.draw.dirichlet([1.0] * 3) for a, b in itertools.product(LETTERS + ".", repeat=2)}
 
     def next(self, before: str) -> dict[str, float]:
-        """Letter -> its probability behind a text."""
+        """Letter -> its probability after a text."""
         return dict(zip(LETTERS, self.table[(".." + before)[-2:]].tolist(), strict=True))
 
     def of(self, more: str, before: str) -> float:
-        """The probability of some letters behind a text."""
+        """The probability of some letters after a text."""
         return math.prod(self.next(before + more[:place])[letter] for place, letter in enumerate(more))
 
     def text(self, length: int) -> str:
-        """One that is drawn."""
+        """A random text."""
         text = ""
         while len(text) < length:
             text += str(self.draw.choice(list(LETTERS), p=list(self.next(text).values())))
         return text
 
-    def first_tokens(self, vocab_size: Greedy, before: str) -> dict[int, float]:
-        """Student token -> its probability behind a text: over all continuations, tokenised one by one."""
-        found: dict[int, float] = {}
+    def first_tokens(self, tokens: LongestMatch, before: str) -> dict[int, float]:
+        """Student token -> its probability after a text: all continuations are tokenized one by one."""
+        aligned: dict[int, float] = {}
         for letters in itertools.product(LETTERS, repeat=LONGEST):
             more = "".join(letters)
-            token_id = vocab_size.first_piece(more.encode())
+            token_id = tokens.first_piece(more.encode())
             assert token_id is not None
-            found[token_id] = found.get(token_id, 0.0) + self.of(more, before)
-        return found
+            aligned[token_id] = aligned.get(token_id, 0.0) + self.of(more, before)
+        return aligned
 
     def positions(self, text: str, *, size: int) -> list[Position]:
-        """An endpoint that writes so many letters at a time, and names all there are."""
+        """A teacher whose tokens are `size` letters, with all alternatives listed."""
         names = ["".join(letters) for letters in itertools.product(LETTERS, repeat=size)]
         positions = []
         for place in range(0, len(text), size):
@@ -67,79 +67,81 @@ class Language:
         return positions
 
 
-def tokenised(vocab_size: Greedy, text: str) -> tuple[str, list[int]]:
-    """The part of a text that ends with a whole token which nothing behind it could have changed, and its tokens."""
+def tokenized(tokens: LongestMatch, text: str) -> tuple[str, list[int]]:
+    """The part of a text whose tokens no continuation can change, and its tokens."""
     ids: list[int] = []
     done = 0
     while len(text) - done >= LONGEST:
-        token_id = vocab_size.first_piece(text[done:].encode())
+        token_id = tokens.first_piece(text[done:].encode())
         assert token_id is not None
         ids.append(token_id)
-        done += len(vocab_size.of(token_id) or b"")
+        done += len(tokens.of(token_id) or b"")
     return text[:done], ids
 
 
-def rows(found: Aligned, text: str, ids: Sequence[int], vocab_size: Greedy) -> list[tuple[str, str, dict[int, float]]]:
-    """How each row came about, the text before it, and id -> probability."""
-    begins = np.cumsum([0, *(len(vocab_size.of(token_id) or b"") for token_id in ids)])
+def rows(
+    aligned: AlignedLogprobs, text: str, ids: Sequence[int], tokens: LongestMatch
+) -> list[tuple[str, str, dict[int, float]]]:
+    """The kind of each row, the text before it, and id -> probability."""
+    begins = np.cumsum([0, *(len(tokens.of(token_id) or b"") for token_id in ids)])
     tables = [
         {token_id: math.exp(logp) for token_id, logp in zip(*row, strict=True) if logp > -math.inf}
-        for row in zip(found.ids_TK.tolist(), found.logp_TK.tolist(), strict=True)
+        for row in zip(aligned.ids_TK.tolist(), aligned.logp_TK.tolist(), strict=True)
     ]
-    return [(how, text[:begin], table) for how, begin, table in zip(found.how, begins, tables, strict=False)]
+    return [(kind, text[:begin], table) for kind, begin, table in zip(aligned.kinds, begins, tables, strict=False)]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_student_whose_tokens_begin_no_other_is_told_exactly(seed: int) -> None:
-    """Every probability in a row, and what is left for the others, is that of all continuations together."""
-    language, vocab_size = Language(seed), Greedy(b"aa", b"ab", b"ac", b"b", b"ca", b"cb", b"cca", b"ccb", b"ccc")
-    text, ids = tokenised(vocab_size, language.text(60))
-    found = aligned(
-        language.positions(text, size=1), ids, vocab_size, text=text.encode(), start=0, kept=len(vocab_size)
+def test_alignment_to_a_prefix_free_vocabulary_is_exact(seed: int) -> None:
+    """Every probability in a row, and the rest, equals the sum over all continuations."""
+    language, tokens = Language(seed), LongestMatch(b"aa", b"ab", b"ac", b"b", b"ca", b"cb", b"cca", b"ccb", b"ccc")
+    text, ids = tokenized(tokens, language.text(60))
+    aligned = align_logprobs(
+        language.positions(text, size=1), ids, tokens, text=text.encode(), start=0, kept=len(tokens)
     )
 
-    assert set(found.how) == {"exact", "merged"}
-    for token_id, (how, before, table) in zip(ids, rows(found, text, ids, vocab_size), strict=True):
-        expected = language.first_tokens(vocab_size, before)
-        assert how == ("exact" if vocab_size.of(token_id) == b"b" else "merged")
+    assert set(aligned.kinds) == {"exact", "merged"}
+    for token_id, (kind, before, table) in zip(ids, rows(aligned, text, ids, tokens), strict=True):
+        expected = language.first_tokens(tokens, before)
+        assert kind == ("exact" if tokens.of(token_id) == b"b" else "merged")
         assert table == pytest.approx({other: expected[other] for other in table}, rel=1e-5)
         assert token_id in table
-        assert len(table) >= {b"b": 1, b"a": 4, b"c": 3}[(vocab_size.of(token_id) or b"")[:1]]
+        assert len(table) >= {b"b": 1, b"a": 4, b"c": 3}[(tokens.of(token_id) or b"")[:1]]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_follows_an_alternative_is_not_known(seed: int) -> None:
-    """A merged row is exact; elsewhere the mass of 'ab' stands with 'a', behind which nobody looked."""
-    language, vocab_size = Language(seed), Greedy(b"a", b"b", b"c", b"ab")
-    text, ids = tokenised(vocab_size, language.text(60))
-    found = aligned(
-        language.positions(text, size=1), ids, vocab_size, text=text.encode(), start=0, kept=len(vocab_size)
+def test_the_continuation_of_an_alternative_is_unknown(seed: int) -> None:
+    """A merged row is exact; in others the probability of 'ab' is counted for 'a', whose continuation is unknown."""
+    language, tokens = Language(seed), LongestMatch(b"a", b"b", b"c", b"ab")
+    text, ids = tokenized(tokens, language.text(60))
+    aligned = align_logprobs(
+        language.positions(text, size=1), ids, tokens, text=text.encode(), start=0, kept=len(tokens)
     )
 
-    assert set(found.how) == {"exact", "merged"}
-    for how, before, table in rows(found, text, ids, vocab_size):
-        expected = language.first_tokens(vocab_size, before)
-        if how == "exact":
+    assert set(aligned.kinds) == {"exact", "merged"}
+    for kind, before, table in rows(aligned, text, ids, tokens):
+        expected = language.first_tokens(tokens, before)
+        if kind == "exact":
             expected[1] += expected.pop(4)
         assert table == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_endpoint_of_longer_tokens_tells_their_first_pieces_exactly(seed: int) -> None:
-    """It writes two letters at a time, the student one: every second row is exact, the others are their label."""
-    language, vocab_size = Language(seed), Greedy(b"a", b"b", b"c")
+def test_the_first_student_token_of_a_longer_teacher_token_is_exact(seed: int) -> None:
+    """Teacher tokens of two letters, student tokens of one: every second row is exact, the others are labels."""
+    language, tokens = Language(seed), LongestMatch(b"a", b"b", b"c")
     text = language.text(40)
     ids = [1 + LETTERS.index(letter) for letter in text]
-    found = aligned(language.positions(text, size=2), ids, vocab_size, text=text.encode(), start=0, kept=3)
+    aligned = align_logprobs(language.positions(text, size=2), ids, tokens, text=text.encode(), start=0, kept=3)
 
-    assert found.how == ("merged", "text") * 20
-    for how, before, table in rows(found, text, ids, vocab_size):
-        if how == "merged":
-            assert table == pytest.approx(language.first_tokens(vocab_size, before), rel=1e-5)
+    assert aligned.kinds == ("merged", "text") * 20
+    for kind, before, table in rows(aligned, text, ids, tokens):
+        if kind == "merged":
+            assert table == pytest.approx(language.first_tokens(tokens, before), rel=1e-5)
 
 
 def byte_level() -> PreTrainedTokenizerBase:
-    """As GPT-2's, trained on the sentences."""
+    """A byte-level tokenizer like GPT-2's, trained on the sentences."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -151,12 +153,12 @@ def byte_level() -> PreTrainedTokenizerBase:
 
 
 def own() -> PreTrainedTokenizerBase:
-    """As the package trains them."""
+    """A tokenizer as the package trains it."""
     return train_tokenizer(TEXTS * 3, vocab_size=150)
 
 
-def heard(token_bytes: TokenBytes, ids: Sequence[int], logp_TV: Floats, top: int) -> list[Position]:
-    """The endpoint that has the student's own tokens, and names the most probable."""
+def reported_positions(token_bytes: TokenBytes, ids: Sequence[int], logp_TV: Floats, top: int) -> list[Position]:
+    """A teacher with the student's tokens, which reports the most probable ones."""
     positions = []
     for token_id, logp_V in zip(ids, logp_TV, strict=True):
         best = np.argsort(-logp_V)[:top].tolist()
@@ -166,7 +168,7 @@ def heard(token_bytes: TokenBytes, ids: Sequence[int], logp_TV: Floats, top: int
 
 
 def teacher_of(token_bytes: TokenBytes, ids: Sequence[int], draw: np.random.Generator) -> Floats:
-    """Log-probabilities that favour what is written; first of all a word behind its space, as real ones do."""
+    """Log-probabilities that favor the text; the first token is a word with its space, as in real responses."""
     logits_TV = 2 * draw.normal(size=(len(ids), len(token_bytes)))
     logits_TV[np.arange(len(ids)), list(ids)] += 3
     for token_id in range(len(token_bytes)):
@@ -192,30 +194,30 @@ def naive(name: str, p_V: Floats, q_V: Floats, kept: Sequence[int]) -> float:
 
 @pytest.mark.parametrize("name", ["forward_kl", "jsd", "tvd"])
 @pytest.mark.parametrize("make", [byte_level, own])
-def test_equal_tokenizers_give_the_divergence_of_what_was_named(
+def test_equal_tokenizers_give_the_divergence_of_the_reported_tokens(
     make: Callable[[], PreTrainedTokenizerBase], name: str
 ) -> None:
-    """At every token but the end, of which nothing was told; the target may be none of the most probable."""
+    """At every token but the end, which is not reported; the target may not be among the most probable."""
     tokenizer, draw, top = make(), np.random.default_rng(0), 8
     token_bytes = TokenBytes(tokenizer)
     for text in TEXTS:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         logp_TV = teacher_of(token_bytes, ids, draw)
-        positions = heard(token_bytes, ids, logp_TV, top)
+        positions = reported_positions(token_bytes, ids, logp_TV, top)
         start = len(b"".join(position.token for position in positions)) - len(text.encode())
-        found = aligned(
+        aligned = align_logprobs(
             positions, [*ids, tokenizer.eos_token_id], token_bytes, text=text.encode(), start=start, kept=top + 1
         )
-        assert found.how == ("exact",) * len(ids) + ("text",)
+        assert aligned.kinds == ("exact",) * len(ids) + ("text",)
         logits_TV = draw.normal(size=logp_TV.shape)
         for row, token_id in enumerate(ids):
             best = set(np.argsort(-logp_TV[row])[:top].tolist()) | {token_id}
-            told = sorted(other for other in best if token_bytes.of(other) is not None)
+            reported = sorted(other for other in best if token_bytes.of(other) is not None)
             pair = bucketed(
                 torch.from_numpy(logits_TV[row : row + 1]),
-                torch.from_numpy(found.ids_TK[row : row + 1]).long(),
-                torch.from_numpy(found.logp_TK[row : row + 1]),
+                torch.from_numpy(aligned.ids_TK[row : row + 1]).long(),
+                torch.from_numpy(aligned.logp_TK[row : row + 1]),
             )
             q_V = np.exp(logits_TV[row]) / np.exp(logits_TV[row]).sum()
-            expected = naive(name, np.exp(logp_TV[row]), q_V, told)
+            expected = naive(name, np.exp(logp_TV[row]), q_V, reported)
             assert OBJECTIVES[name].function(*pair).item() == pytest.approx(expected, abs=1e-5)

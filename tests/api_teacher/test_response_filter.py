@@ -8,29 +8,29 @@ TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
 
 
 @pytest.mark.parametrize(
-    ("text", "finish", "settings", "expected", "why"),
+    ("text", "finish_reason", "settings", "expected", "reason"),
     [
         (" a text\n", "stop", {}, "a text", ""),
         ("two\nlines", "stop", {}, "two\nlines", ""),
         (" \n", "stop", {}, "", "empty"),
         ("", "content_filter", {}, "", "filtered by the server"),
-        ("a text that", "length", {}, "", "cut at max_tokens"),
-        ("a", "tool_calls", {}, "", "ended by tool_calls"),
-        ("I'm sorry, but no.", "stop", {}, "", "a refusal"),
-        ("As an AI, I think", "stop", {}, "", "a refusal"),
+        ("a text that", "length", {}, "", "truncated at max_tokens"),
+        ("a", "tool_calls", {}, "", "finish_reason tool_calls"),
+        ("I'm sorry, but no.", "stop", {}, "", "refusal"),
+        ("As an AI, I think", "stop", {}, "", "refusal"),
         ("I can't wait for summer.", "stop", {"refusals": []}, "I can't wait for summer.", ""),
         ("So: <answer> yes\n</answer>", "stop", TAGGED, "yes", ""),
-        ("yes", "stop", TAGGED, "", "not of the form asked for"),
-        ("none", "stop", {"answer": "A: (.+)|none"}, "", "not of the form asked for"),
-        ("A: ", "stop", {"answer": "A:(.*)"}, "", "not of the form asked for"),
+        ("yes", "stop", TAGGED, "", "no match of the answer pattern"),
+        ("none", "stop", {"answer": "A: (.+)|none"}, "", "no match of the answer pattern"),
+        ("A: ", "stop", {"answer": "A:(.*)"}, "", "no match of the answer pattern"),
         ("A: b", "stop", {"answer": "A: .*"}, "A: b", ""),
     ],
 )
-def test_an_answer_is_a_target_or_has_a_reason(
-    text: str, finish: str, settings: dict[str, object], expected: str, why: str
+def test_a_response_is_a_target_or_has_a_reason(
+    text: str, finish_reason: str, settings: dict[str, object], expected: str, reason: str
 ) -> None:
-    """What is no target is told by one of few reasons, so that they can be counted."""
-    found = parse_response(Choice(text, finish), Endpoint.model_validate({"model": "m", **settings}))
+    """Rejected responses have one of a few reasons, so that they can be counted."""
+    found = parse_response(Choice(text, finish_reason), Endpoint.model_validate({"model": "m", **settings}))
 
-    assert (found.text, found.rejected) == (expected, why)
+    assert (found.text, found.rejected) == (expected, reason)
     assert text[found.start :].startswith(expected)

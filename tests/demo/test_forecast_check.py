@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from understudy.demo.forecast_check import SlotErrors, check_bulletin
-from understudy.demo.forecast_record import draw_forecasts, linearise
+from understudy.demo.forecast_record import draw_forecasts, linearize
 from understudy.demo.forecast_write import write_bulletin
 from understudy.errors import DataError
 
@@ -23,33 +23,33 @@ CALM_TEXT = (
 
 
 def errors(source: str, text: str) -> tuple[int, int, int]:
-    """Wrong, missing and invented."""
+    """Numbers of wrong, missing and invented facts."""
     found = check_bulletin(source, text)
     return found.wrong, found.missing, found.invented
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_bulletin_is_true_to_its_forecast(seed: int) -> None:
-    """The writer says all that must be said and nothing else, as the checker reads it."""
+def test_every_written_bulletin_has_no_errors(seed: int) -> None:
+    """According to the checker, the writer states all required facts and nothing else."""
     rng = random.Random(seed)
     for forecast in islice(draw_forecasts(seed), 500):
-        source, text = linearise(forecast), write_bulletin(forecast, rng)
+        source, text = linearize(forecast), write_bulletin(forecast, rng)
 
         assert errors(source, text) == (0, 0, 0), f"{source}\n{text}"
 
 
-def test_every_number_that_is_changed_is_noticed() -> None:
-    """No number of a bulletin is decoration."""
+def test_every_changed_number_is_an_error() -> None:
+    """Every number of a bulletin is a checked fact."""
     rng = random.Random(9)
     for forecast in islice(draw_forecasts(9), 150):
-        source, text = linearise(forecast), write_bulletin(forecast, rng)
+        source, text = linearize(forecast), write_bulletin(forecast, rng)
         for number in re.finditer(r"\d+", text):
             changed = f"{text[: number.start()]}997{text[number.end() :]}"
 
             assert errors(source, changed) != (0, 0, 0), f"{source}\n{changed}"
 
 
-def test_the_facts_are_those_of_the_source() -> None:
+def test_the_number_of_facts_depends_on_the_source_alone() -> None:
     """Place, day, two skies, one chance, low, high, direction, speed, gusts and a hazard, whatever the text."""
     assert check_bulletin(SOURCE, TEXT) == SlotErrors(facts=FACTS, wrong=0, missing=0, invented=0)
     assert check_bulletin(SOURCE, "").facts == FACTS
@@ -72,13 +72,13 @@ def test_the_facts_are_those_of_the_source() -> None:
     ],
 )
 def test_another_value_is_one_wrong_fact(fact: str, other: str) -> None:
-    """A replaced value counts once, not as one missing and one invented."""
+    """A replaced value counts once, not as a missing and an invented fact."""
     assert fact in TEXT
     assert errors(SOURCE, TEXT.replace(fact, other)) == (1, 0, 0)
 
 
-def test_the_wind_to_speak_of_is_the_strongest() -> None:
-    """The wind of another period is a wrong one."""
+def test_the_required_wind_is_the_strongest() -> None:
+    """The wind of another period is wrong."""
     assert errors(SOURCE, TEXT.replace("northwest winds at 40 km/h", "north winds at 5 km/h")) == (2, 0, 0)
 
 
@@ -91,7 +91,7 @@ def test_the_wind_to_speak_of_is_the_strongest() -> None:
     ],
 )
 def test_a_removed_sentence_leaves_its_facts_missing(sentence: str, facts: int) -> None:
-    """Each fact of it counts."""
+    """Each of its facts is counted."""
     assert errors(SOURCE, TEXT.replace(sentence, "")) == (0, facts, 0)
 
 
@@ -100,25 +100,25 @@ def test_a_removed_sentence_leaves_its_facts_missing(sentence: str, facts: int) 
     ["Beware of flooding.", "Norvik is not Halby.", "Snow overnight.", "Gales.", "Rain in the evening."],
 )
 def test_an_added_claim_is_invented(claim: str) -> None:
-    """A hazard, a place, a time or a sky that the source does not know."""
+    """A hazard, a place, a time or a sky that is not in the source."""
     assert errors(SOURCE, f"{TEXT} {claim}")[2] >= 1
     assert errors(SOURCE, f"{TEXT} {claim}")[:2] == (0, 0)
 
 
 @pytest.mark.parametrize("text", ["", "colourless green ideas sleep", "the the the 12 12 of in"])
 def test_gibberish_misses_everything(text: str) -> None:
-    """Words that say nothing of the weather state no fact."""
+    """Text without weather words states no fact."""
     assert errors(SOURCE, text) == (0, FACTS, 0)
 
 
 @pytest.mark.parametrize("wind", ["", " Light winds.", " Light southerly winds.", " Winds from the south at 10 km/h."])
 def test_a_weak_wind_may_be_mentioned(wind: str) -> None:
-    """Below 20 km/h the strongest wind is neither missed nor refused."""
+    """Below 20 km/h the strongest wind may be stated or left out."""
     assert errors(CALM, CALM_TEXT + wind) == (0, 0, 0)
 
 
-def test_a_strong_wind_that_is_called_light_is_wrong() -> None:
-    """Light means 10 km/h at most."""
+def test_a_strong_wind_called_light_is_wrong() -> None:
+    """Light winds have at most 10 km/h."""
     assert errors(SOURCE, TEXT.replace("northwest winds at 40 km/h", "light northwest winds,")) == (1, 0, 0)
 
 
@@ -130,22 +130,22 @@ def test_a_strong_wind_that_is_called_light_is_wrong() -> None:
         "Thick cloud in the morning, then a 30% chance of snow in the afternoon and cloudy skies overnight",
     ],
 )
-def test_times_are_read_wherever_they_stand(sky: str) -> None:
-    """Before their clause, after it, alone or in pairs."""
+def test_times_are_read_in_any_position(sky: str) -> None:
+    """Times may come before or after their clause, alone or in pairs."""
     assert errors(CALM, f"Halby, Friday: {sky}. Highs of 9, lows of 3.") == (0, 0, 0)
 
 
-def test_weather_without_a_time_is_that_of_all_periods() -> None:
-    """Here that is right for two periods and wrong for one, whose chance is missing."""
+def test_weather_without_a_time_holds_for_all_periods() -> None:
+    """Here it is correct for two periods and wrong for one, whose chance is missing."""
     assert errors(CALM, "Halby, Friday: thick cloud throughout. Highs of 9, lows of 3.") == (1, 1, 0)
 
 
-def test_snow_without_a_term_is_certain_snow() -> None:
-    """Precipitation without a qualifier has a chance of 80 percent or more."""
+def test_snow_without_a_qualifier_has_a_high_chance() -> None:
+    """Precipitation without a qualifier means a chance of 80 percent or more."""
     assert errors(CALM, CALM_TEXT.replace("a chance of snow", "snow")) == (1, 0, 0)
 
 
 def test_another_source_is_refused() -> None:
-    """The checker of the table is this one and reads its own sources only."""
+    """The checker reads sources of the forecast task only."""
     with pytest.raises(DataError, match="not a source of the forecast task"):
         check_bulletin("summarize: a text", TEXT)

@@ -2,7 +2,7 @@ from itertools import islice
 
 import pytest
 
-from understudy.demo.forecast_record import Forecast, Period, Wind, draw_forecasts, linearise, parse_forecast
+from understudy.demo.forecast_record import Forecast, Period, Wind, draw_forecasts, linearize, parse_forecast
 from understudy.demo.forecast_words import PERIODS, SKIES
 from understudy.errors import DataError
 
@@ -21,17 +21,17 @@ SOURCE = (
 
 
 def test_a_source_holds_every_fact_in_one_line() -> None:
-    """Chance, gusts and hazards stand there if there are any."""
-    assert linearise(FORECAST) == SOURCE
+    """Chance, gusts and hazards are written if there are any."""
+    assert linearize(FORECAST) == SOURCE
 
 
-def test_sources_read_back_as_their_forecasts() -> None:
-    """Reading is the inverse of writing, for whatever is drawn."""
+def test_parsing_a_source_gives_its_forecast() -> None:
+    """Parsing inverts writing for all drawn forecasts."""
     for forecast in [FORECAST, *islice(draw_forecasts(5), 300)]:
-        assert parse_forecast(linearise(forecast)) == forecast
+        assert parse_forecast(linearize(forecast)) == forecast
 
 
-def test_drawn_forecasts_keep_their_promises() -> None:
+def test_drawn_forecasts_are_consistent() -> None:
     """Low is below high, periods are in order, dry skies have no chance, and one wind is the strongest."""
     for forecast in islice(draw_forecasts(6), 500):
         names = [period.name for period in forecast.periods]
@@ -61,7 +61,7 @@ def test_drawn_forecasts_keep_their_promises() -> None:
         "Norvik Tuesday | temp -1 to 7",
     ],
 )
-def test_another_text_is_refused_as_a_source(source: str) -> None:
-    """The message shows what a source looks like."""
-    with pytest.raises(DataError, match=r"not a source of the forecast task: .*reads sources like 'Norvik Tuesday"):
+def test_text_that_is_not_a_source_is_refused(source: str) -> None:
+    """The message has the text and an example of a source."""
+    with pytest.raises(DataError, match=r"not a source of the forecast task: .*sources like 'Norvik Tuesday"):
         parse_forecast(source)

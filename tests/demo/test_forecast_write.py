@@ -8,12 +8,12 @@ WEAK, STRONG = Wind("N", 5), Wind("S", 40)
 
 
 def forecast(*periods: Period, hazards: tuple[str, ...] = ()) -> Forecast:
-    """One place and day with these periods."""
+    """A forecast with these periods."""
     return Forecast("Norvik", "Tuesday", 3, 9, periods, hazards)
 
 
 def written(facts: Forecast, count: int = 200) -> list[str]:
-    """Many bulletins of one forecast."""
+    """Bulletins of one forecast."""
     rng = random.Random(0)
     return [write_bulletin(facts, rng) for _ in range(count)]
 
@@ -36,8 +36,8 @@ def test_bulletins_are_one_to_three_plain_sentences() -> None:
         assert not re.search(r"\b(a [8aeiou]|  |and and|\{|\})", text), text
 
 
-def test_periods_of_the_same_weather_may_be_said_together() -> None:
-    """Neighbours always are; a later period joins an earlier one in some bulletins."""
+def test_periods_of_the_same_weather_may_be_grouped() -> None:
+    """Neighbors always are; a later period joins an earlier one in some bulletins."""
     rain, clear = ("rain", 60), ("clear", None)
     periods = [
         Period(name, *weather, WEAK)
@@ -48,7 +48,7 @@ def test_periods_of_the_same_weather_may_be_said_together() -> None:
     assert groupings == {(("morning",), ("evening",), ("night",)), (("morning", "night"), ("evening",))}
 
 
-def test_weather_that_comes_back_does_not_turn() -> None:
+def test_weather_that_returns_does_not_turn_into_another() -> None:
     """Rain in the morning and overnight does not give way to clear skies by evening."""
     rain, clear = ("morning", "night"), ("evening",)
     weather = Period("morning", "rain", 60, WEAK)
@@ -57,8 +57,8 @@ def test_weather_that_comes_back_does_not_turn() -> None:
     assert in_order([(weather, ("morning", "evening")), (weather, ("night",))])
 
 
-def test_sunshine_is_of_the_day() -> None:
-    """A clear night is not sunny; a clear morning is in some bulletins."""
+def test_sunshine_occurs_by_day_only() -> None:
+    """A clear night is never sunny; a clear morning is in some bulletins."""
     at_night = " ".join(written(forecast(Period("night", "clear", None, WEAK))))
     by_day = " ".join(written(forecast(Period("morning", "clear", None, WEAK))))
 
@@ -67,7 +67,7 @@ def test_sunshine_is_of_the_day() -> None:
 
 
 def test_a_weak_wind_is_mentioned_in_some_bulletins_only() -> None:
-    """Content is selected: what need not be said is sometimes said."""
+    """Optional facts are stated in some bulletins and left out of others."""
     texts = written(forecast(Period("morning", "cloudy", None, WEAK)))
 
     assert 0 < sum("wind" in text for text in texts) < len(texts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.api_teacher.server import Book, completion, serve
+from tests.api_teacher.server import RequestLog, completion, serve
 from tests.pipeline.bought import INPUTS, done, recipe_of
 
 from understudy.cli.words import print_scores
@@ -27,13 +27,13 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def book() -> Book:
+def book() -> RequestLog:
     """What the server notes."""
-    return Book(share=0.0)
+    return RequestLog(share=0.0)
 
 
 @pytest.fixture
-def address(book: Book) -> Iterator[str]:
+def address(book: RequestLog) -> Iterator[str]:
     """Of a server that answers in capitals."""
     server = serve(book)
     yield f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -43,12 +43,12 @@ def address(book: Book) -> Iterator[str]:
 
 
 def test_inputs_without_labels_become_a_student_with_a_report(
-    tmp_path: Path, book: Book, address: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, book: RequestLog, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two texts of each input, one reference and one answer of each that is held out; nobody is asked twice."""
     finished = done(recipe_of(tmp_path, address), tmp_path / "runs")
     facts = finished.facts
-    asked = sum(book.asked.values())
+    asked = sum(book.requests.values())
 
     assert {system["name"] for system in facts["systems"]} == {"teacher", "extreme_logits"}
     bought = facts["api_responses"]
@@ -75,7 +75,7 @@ def test_inputs_without_labels_become_a_student_with_a_report(
 
     again = done(recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs")
 
-    assert sum(book.asked.values()) == asked
+    assert sum(book.requests.values()) == asked
     assert again.stages["bought"].reused
 
 
@@ -99,13 +99,13 @@ def test_what_the_endpoint_told_is_aligned_to_the_students_tokens(tmp_path: Path
     assert all(ids[~told, 0] == pool.token_ids[~told])
 
 
-def test_more_texts_buy_only_what_is_lacking(tmp_path: Path, book: Book, address: str) -> None:
+def test_more_texts_buy_only_what_is_lacking(tmp_path: Path, book: RequestLog, address: str) -> None:
     """From two texts of each input to three: one more request of each."""
     done(recipe_of(tmp_path, address), tmp_path / "runs")
-    asked = sum(book.asked.values())
+    asked = sum(book.requests.values())
     finished = done(recipe_of(tmp_path, address, pseudo_targets={"per_input": 3}), tmp_path / "runs")
 
-    assert sum(book.asked.values()) - asked == len(INPUTS) - 14
+    assert sum(book.requests.values()) - asked == len(INPUTS) - 14
     assert finished.facts["api_responses"]["texts"] == 3 * (len(INPUTS) - 14)
 
 
@@ -132,7 +132,7 @@ def test_dev_may_be_made_of_the_teachers_texts(tmp_path: Path, address: str) -> 
     assert f"gold of {INPUTS[12]}" in test
 
 
-def test_a_budget_stops_a_recipe_and_a_larger_one_goes_on(tmp_path: Path, book: Book, address: str) -> None:
+def test_a_budget_stops_a_recipe_and_a_larger_one_goes_on(tmp_path: Path, book: RequestLog, address: str) -> None:
     """What the server has billed is at most the budget; nothing is bought twice, and the key is on no disk."""
     plain = recipe_of(tmp_path, address)
     plain["teacher"]["endpoint"]["budget"] = 0.0005
@@ -140,20 +140,20 @@ def test_a_budget_stops_a_recipe_and_a_larger_one_goes_on(tmp_path: Path, book: 
     with pytest.raises(GenerationError, match=r"the budget of 0\.0005 is reached: .* inputs were not asked about"):
         done(plain, tmp_path / "runs")
     billed = sum(tokens_in + 2 * tokens_out for _, tokens_in, tokens_out in book.billed) / 1e6
-    before = dict(book.asked)
+    before = dict(book.requests)
     plain["teacher"]["endpoint"]["budget"] = 1.0
     finished = done(plain, tmp_path / "runs")
 
     assert 0 < billed <= 0.0005
     assert 0 < len(before) < len(INPUTS)
-    assert set(book.asked.values()) == {1}
+    assert set(book.requests.values()) == {1}
     assert finished.facts["api_responses"]["texts"] == 2 * (len(INPUTS) - 14)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"any word" in path.read_bytes()]
 
 
 def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     """A server that is down for a third of the inputs is not a set of bad inputs."""
-    server = serve(Book(share=0.9))
+    server = serve(RequestLog(share=0.9))
     plain = recipe_of(tmp_path, f"http://127.0.0.1:{server.server_address[1]}/v1")
     plain["teacher"]["endpoint"] |= {"attempts": 1, "timeout_s": 0.3}
 
@@ -164,7 +164,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
 
 
 def test_a_task_without_such_inputs_is_refused_before_anybody_is_asked(
-    tmp_path: Path, book: Book, address: str
+    tmp_path: Path, book: RequestLog, address: str
 ) -> None:
     """The method asks for unlabelled inputs, and all there are have labels."""
     plain = recipe_of(tmp_path, address)
@@ -176,10 +176,10 @@ def test_a_task_without_such_inputs_is_refused_before_anybody_is_asked(
 
     with pytest.raises(DataError, match="names unlabeled inputs, and the task has none of them"):
         done(plain, tmp_path / "runs")
-    assert not book.asked
+    assert not book.requests
 
 
-def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, address: str) -> None:
+def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: RequestLog, address: str) -> None:
     """A file of the KD4Gen code stands in for requests; another file is another journal."""
     path, plain = tmp_path / "gpt.json", recipe_of(tmp_path, address)
     plain["pseudo_targets"] = {"per_input": 1}
@@ -191,11 +191,11 @@ def test_answers_bought_before_are_not_bought_again(tmp_path: Path, book: Book, 
 
         assert set(PseudoTargetPool.open(finished.stages["bought"].folder).texts) == {text}
         assert finished.facts["api_responses"]["requests"] >= 14  # a second text of each that is held out
-    assert sum(book.asked.values()) == 28
+    assert sum(book.requests.values()) == 28
 
 
 def test_a_server_that_tells_no_log_probabilities_is_not_learned_from_by_them(
-    tmp_path: Path, address: str, book: Book, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, address: str, book: RequestLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The texts are kept, and learned as texts without another request."""
     silent = partial(completion, fault="no logprobs")
@@ -203,8 +203,8 @@ def test_a_server_that_tells_no_log_probabilities_is_not_learned_from_by_them(
 
     with pytest.raises(GenerationError, match=r"of \d+ texts the endpoint told no log-probabilities.*texts are kept"):
         done(recipe_of(tmp_path, address), tmp_path / "runs")
-    asked = sum(book.asked.values())
+    asked = sum(book.requests.values())
     finished = done(recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs")
 
-    assert sum(book.asked.values()) == asked
+    assert sum(book.requests.values()) == asked
     assert finished.facts["api_responses"]["with_logprobs"] == 0

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.api_teacher import generate_pool
+from understudy.pool.generate import generate_pool
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.errors import GenerationError
 from understudy.pool import PseudoTargetPool

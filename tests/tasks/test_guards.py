@@ -6,7 +6,7 @@ from understudy.tasks.guards import Leak, describe, drop_leaks, drop_shared, fin
 
 
 def examples(split: str, *sources: str) -> tuple[Example, ...]:
-    """One split."""
+    """The examples of one split."""
     return tuple(Example(f"{split}-{number}", source, ("t",)) for number, source in enumerate(sources, start=1))
 
 
@@ -18,7 +18,7 @@ def task(
     test: tuple[str, ...] = ("t",),
     withheld: tuple[str, ...] = (),
 ) -> TaskData:
-    """A task of these sources."""
+    """A task with these sources."""
     return TaskData(
         examples("labeled", *labeled),
         examples("unlabeled", *unlabeled),
@@ -32,7 +32,7 @@ LEAKY = task(labeled=("l", "T"), unlabeled=("d", "u"), dev=("d", "e", "t"), test
 
 
 def test_a_clean_task_has_no_leaks() -> None:
-    """Nothing is found, nothing refused, nothing dropped."""
+    """Nothing is found, refused or dropped."""
     clean = task(unlabeled=("u",), withheld=("u",))
     refuse_leaks(clean)
 
@@ -40,8 +40,8 @@ def test_a_clean_task_has_no_leaks() -> None:
     assert drop_leaks(clean) == clean
 
 
-def test_leaks_are_found_in_every_split_that_is_learned_from_and_between_dev_and_test() -> None:
-    """Each held-out input is reported with each split that holds it, test first."""
+def test_leaks_are_found_in_every_training_split_and_between_dev_and_test() -> None:
+    """Each held-out input is reported with each split that contains it, test first."""
     assert find_leaks(LEAKY) == [
         Leak("test", "test-1", "t", "labeled", "labeled-2"),
         Leak("test", "test-1", "t", "dev", "dev-3"),
@@ -52,29 +52,29 @@ def test_leaks_are_found_in_every_split_that_is_learned_from_and_between_dev_and
 
 
 @pytest.mark.parametrize("copy", ["STRASSE 5", "straße  5", "\tStraße\n5 ", "straße\u00a05", "straße ⁵"])  # fmt: skip
-def test_case_width_and_white_space_hide_no_leak(copy: str) -> None:
+def test_case_width_and_white_space_do_not_hide_leaks(copy: str) -> None:
     """Sources are compared after NFKC, case folding and collapsing of white space."""
     assert len(find_leaks(task(labeled=(copy,), test=("Straße 5",)))) == 1
 
 
 def test_leaks_are_refused_with_counts_and_the_first_of_them() -> None:
-    """The message holds each pair of splits, an id to look for, and both ways out."""
+    """The message has the count of each pair of splits, the first ids, and both remedies."""
     with pytest.raises(
         DataError,
         match=r"1 of test in labeled, 1 of test in dev, 1 of dev in unlabeled, 1 of dev in withheld, "
-        r"1 of dev in labeled; the first is test 'test-1', in labeled as 'labeled-2': 't'\. .*drop_from_train.*allow",
+        r"1 of dev in labeled; .*test 'test-1', in labeled as 'labeled-2': 't'\. .*drop_from_train.*allow",
     ):
         refuse_leaks(LEAKY)
 
 
 def test_a_long_source_is_shortened_in_the_message() -> None:
-    """Eighty characters are enough to find it."""
+    """The message shows eighty characters."""
     with pytest.raises(DataError, match=r"'x{79}…'"):
         refuse_leaks(task(labeled=("x" * 500,), test=("x" * 500,)))
 
 
-def test_dropping_leaks_leaves_none_and_test_whole() -> None:
-    """Dev loses inputs of test, the rest loses inputs of both."""
+def test_dropping_leaks_leaves_none_and_keeps_test() -> None:
+    """Dev loses the inputs of test, the training splits lose those of both."""
     assert drop_leaks(LEAKY) == TaskData(
         labeled=LEAKY.labeled[:1],
         unlabeled=LEAKY.unlabeled[1:],
@@ -85,13 +85,13 @@ def test_dropping_leaks_leaves_none_and_test_whole() -> None:
 
 
 def test_dropping_everything_is_refused() -> None:
-    """A task whose every labelled input is tested has nothing to learn from."""
-    with pytest.raises(DataError, match=r"every input of labeled is held out as well.*give other inputs"):
+    """A task whose labeled inputs are all in test has no training data left."""
+    with pytest.raises(DataError, match=r"every input of labeled is held out.*drop_from_train"):
         drop_leaks(task(labeled=("t",)))
 
 
 def test_a_shared_input_is_dropped_with_its_withheld_label() -> None:
-    """A label must not come back through the teacher's data."""
+    """Otherwise the teacher would be trained on the dropped input's label."""
     data, dropped = drop_shared(task(labeled=("l",), unlabeled=("L", "u"), withheld=("L", "u")))
 
     assert dropped == 1

@@ -12,15 +12,15 @@ TEST = {"text": ["t"], "target": ["T"]}
 
 
 def written(tmp_path: Path, content: object) -> Path:
-    """The path of a JSON file, or of one with this very text."""
+    """The path of a file with this content as JSON, or with exactly this text."""
     path = tmp_path / "data.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("dev", ["dev", "validation"])
-def test_its_splits_become_ours(tmp_path: Path, dev: str) -> None:
-    """`train` is labelled, `validation` is dev, and unlabelled inputs need no targets."""
+def test_its_splits_become_the_splits_of_a_task(tmp_path: Path, dev: str) -> None:
+    """`train` is labeled, `validation` is dev, and unlabeled inputs need no targets."""
     path = written(
         tmp_path,
         {"train": TRAIN, dev: TEST, "test": {"text": ["x"], "target": [["X", "Y"]]}, "unlabeled": {"text": ["u"]}},
@@ -33,8 +33,8 @@ def test_its_splits_become_ours(tmp_path: Path, dev: str) -> None:
     assert data.test == (Example("test-1", "x", ("X", "Y")),)
 
 
-def test_labels_are_withheld_as_from_files(tmp_path: Path) -> None:
-    """One labelled input stays, the other becomes unlabelled."""
+def test_labels_are_withheld_as_for_files(tmp_path: Path) -> None:
+    """One labeled input stays, the other becomes unlabeled."""
     data = load_kd4gen(written(tmp_path, {"train": TRAIN, "dev": TEST, "test": TEST}), labeled_inputs=1).data
 
     assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 1, 1)
@@ -43,18 +43,18 @@ def test_labels_are_withheld_as_from_files(tmp_path: Path) -> None:
 REFUSED = {
     "lengths": (
         {"train": {"text": ["a", "b"], "target": ["A"]}, "dev": TEST, "test": TEST},
-        r"'train': found 2 under 'text', 1 under 'target'; its lists must be of one length",
+        r"'train': .*2 under 'text', 1 under 'target'.*same length",
     ),
-    "no lists": ({"train": ["a"], "dev": TEST, "test": TEST}, r"split 'train': not an object of lists; write"),
-    "no test": ({"train": TRAIN}, r"found splits \['train'\]; 'test', one of 'dev', 'validation', and one of"),
+    "no lists": ({"train": ["a"], "dev": TEST, "test": TEST}, r"split 'train': not an object of lists"),
+    "no test": ({"train": TRAIN}, r"\['train'\].*'test', one of 'dev', 'validation'"),
     "no dev": (
         {"train": TRAIN, "test": TRAIN},
-        r"found splits \['train', 'test'\]; 'test', one of 'dev', 'validation'",
+        r"\['train', 'test'\].*one of 'dev', 'validation'",
     ),
-    "unknown split": ({"trian": TRAIN, "dev": TEST, "test": TEST}, r"unknown split 'trian'; known: train, dev"),
+    "unknown split": ({"trian": TRAIN, "dev": TEST, "test": TEST}, r"'trian'.*known: train, dev"),
     "two devs": (
         {"train": TRAIN, "test": TEST, "dev": TEST, "validation": TEST},
-        r"both 'dev' and 'validation'; keep one",
+        r"both 'dev' and 'validation'",
     ),
     "empty text": (
         {"train": {"text": [""], "target": ["A"]}, "dev": TEST, "test": TEST},
@@ -62,34 +62,34 @@ REFUSED = {
     ),
     "empty split": (
         {"train": {"text": [], "target": []}, "dev": TEST, "test": TEST},
-        r"split 'train': holds no records",
+        r"split 'train': .*no records",
     ),
     "no text": (
         {"train": {"source": ["a"], "target": ["A"]}, "dev": TEST, "test": TEST},
-        r"item 1: no 'text', found: source, target",
+        r"item 1: .*'text', found: source, target",
     ),
-    "list": ([], r"found a JSON list, not an object of splits"),
-    "malformed": ("{", r"data\.json line 1: malformed JSON .*write the file again"),
+    "list": ([], r"found a JSON list"),
+    "malformed": ("{", r"data\.json line 1: malformed JSON"),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: object, message: str) -> None:
-    """The message names the file, the split, the finding and the remedy."""
+    """The message has the file, the split, what was found, and a remedy."""
     with pytest.raises(DataError, match=message):
         load_kd4gen(written(tmp_path, content))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """The message says against which folder paths are read."""
-    with pytest.raises(DataError, match=r"data\.json: no such file; in a recipe, relative paths are meant from"):
+    """The message names the path and the folder where relative paths start."""
+    with pytest.raises(DataError, match=r"data\.json: no such file.*recipe's folder"):
         load_kd4gen(tmp_path / "data.json")
 
 
 def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
-    """The message names the byte and its place."""
+    """The message has the byte and its position."""
     path = tmp_path / "data.json"
     path.write_bytes(b'{"\xfc')
 
-    with pytest.raises(DataError, match=r"data\.json: byte 0xfc at 2 is not UTF-8; save"):
+    with pytest.raises(DataError, match=r"data\.json: byte 0xfc at 2.*UTF-8"):
         load_kd4gen(path)

@@ -1,6 +1,6 @@
-"""One request to an OpenAI-compatible server, by the official client; the extra `openai` brings it.
+"""Sends one request to an OpenAI-compatible server with the official client (the extra `openai`).
 
-The client's own retries are off: what is asked again, and what it may have cost, the journal must know.
+The client's own retries are off: `scheduler` retries, so that the journal records every attempt and its cost.
 """
 
 import json
@@ -10,18 +10,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from understudy.api_teacher.journal import Choice
-from understudy.api_teacher.scheduler import Ask, Reply, RequestFailed
+from understudy.api_teacher.scheduler import RequestFailed, Response, SendRequest
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 
-HOPELESS = {401, 403, 404}
-"""Answers to who we are and where we ask: no other question fares better."""
-TIMEOUT, BUSY, OWN_FAULT = 408, 429, 500
+FATAL_STATUSES = {401, 403, 404}
+"""The key, the address or the model's name is wrong: no other request can succeed."""
+TIMEOUT, RATE_LIMITED, SERVER_ERROR = 408, 429, 500
 
 
 @asynccontextmanager
-async def open_endpoint(endpoint: Endpoint) -> AsyncIterator[Ask]:
-    """The function that asks the server.
+async def open_client(endpoint: Endpoint) -> AsyncIterator[SendRequest]:
+    """The function that sends a request to the server.
 
     Raises:
         GenerationError: if the client is not installed, or the key is not in the environment.
@@ -30,31 +30,31 @@ async def open_endpoint(endpoint: Endpoint) -> AsyncIterator[Ask]:
         import openai
     except ImportError as error:
         raise GenerationError(
-            "an endpoint is asked by the openai client, which is not installed; pip install 'understudy[openai]'"
+            "an API teacher needs the openai client, which is not installed; pip install 'understudy[openai]'"
         ) from error
     key = os.environ.get(endpoint.key, "")
     if not key:
         raise GenerationError(
             f"the endpoint's key is read from the environment variable {endpoint.key}, which is not set; set it (a "
-            "local server takes any word), or name another one with `key`"
+            "local server accepts any value), or name another variable with `key`"
         )
     client = openai.AsyncOpenAI(api_key=key, base_url=endpoint.base_url, timeout=endpoint.timeout_s, max_retries=0)
 
-    async def ask(source: str, texts: int) -> Reply:
+    async def send(source: str, texts: int) -> Response:
         try:
             completion = await client.chat.completions.create(**_request(endpoint, source, texts))
-            return _reply(completion.to_dict())
+            return _parse_completion(completion.to_dict())
         except openai.APITimeoutError as error:
-            raise RequestFailed("no answer in time", again=True, billed=True) from error
+            raise RequestFailed("timeout", retryable=True, billed=True) from error
         except openai.APIConnectionError as error:
-            raise RequestFailed("the connection was lost", again=True, billed=True) from error
+            raise RequestFailed("connection lost", retryable=True, billed=True) from error
         except openai.APIStatusError as error:
-            raise _status(error.status_code, error.response.headers, endpoint) from error
+            raise _status_error(error.status_code, error.response.headers, endpoint) from error
         except (openai.APIError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-            raise RequestFailed("a malformed reply", again=True, billed=True) from error
+            raise RequestFailed("malformed response", retryable=True, billed=True) from error
 
     async with client:
-        yield ask
+        yield send
 
 
 def _request(endpoint: Endpoint, source: str, texts: int) -> dict[str, Any]:
@@ -72,58 +72,60 @@ def _request(endpoint: Endpoint, source: str, texts: int) -> dict[str, Any]:
     return request
 
 
-def _reply(plain: Mapping[str, Any]) -> Reply:
-    usage, choices = plain.get("usage") or {}, [_choice(choice) for choice in plain["choices"]]
-    told = usage.get("completion_tokens")
+def _parse_completion(plain: Mapping[str, Any]) -> Response:
+    usage, choices = plain.get("usage") or {}, [_parse_choice(choice) for choice in plain["choices"]]
+    reported = usage.get("completion_tokens")
     # llama-server counts the tokens of the first choice alone.
-    seen = sum(len(choice.logprobs or ()) for choice in choices)
-    return Reply(choices, usage.get("prompt_tokens"), told if told is None else max(told, seen))
+    received = sum(len(choice.logprobs or ()) for choice in choices)
+    output_tokens = None if reported is None else max(reported, received)
+    return Response(choices, usage.get("prompt_tokens"), output_tokens)
 
 
-def _choice(plain: Mapping[str, Any]) -> Choice:
+def _parse_choice(plain: Mapping[str, Any]) -> Choice:
     positions = (plain.get("logprobs") or {}).get("content")
     logprobs: list[Mapping[str, object]] | None = None
     if positions:
         logprobs = [
             {
-                "token": _piece(position),
+                "token": _token(position),
                 "logprob": position["logprob"],
-                "top": [[_piece(other), other["logprob"]] for other in position.get("top_logprobs") or ()],
+                "top": [[_token(other), other["logprob"]] for other in position.get("top_logprobs") or ()],
             }
             for position in positions
         ]
-    return Choice(_whole(str(plain["message"].get("content") or "")), str(plain.get("finish_reason") or ""), logprobs)
+    text = _without_surrogates(str(plain["message"].get("content") or ""))
+    return Choice(text, str(plain.get("finish_reason") or ""), logprobs)
 
 
-def _piece(token: Mapping[str, Any]) -> str | list[int]:
-    """A token as text where that is all of it, else as bytes: one that holds a part of a character is no text."""
-    text, given = _whole(str(token["token"])), token.get("bytes")
-    return text if given is None or list(text.encode()) == given else list(given)
+def _token(token: Mapping[str, Any]) -> str | list[int]:
+    """A token as text if the text spells all its bytes, else as bytes: a token may hold a part of a character."""
+    text, spelled = _without_surrogates(str(token["token"])), token.get("bytes")
+    return text if spelled is None or list(text.encode()) == spelled else list(spelled)
 
 
-def _whole(text: str) -> str:
-    """What any file can hold: half of a character, which some servers send, becomes the mark for an unknown one."""
+def _without_surrogates(text: str) -> str:
+    """The text as a file can hold it: half of a character, which some servers send, becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _status(status: int, headers: Mapping[str, str], endpoint: Endpoint) -> Exception:
-    """What a status other than 200 means. The server's own words stay out: they may repeat the key."""
-    if status in HOPELESS:
+def _status_error(status: int, headers: Mapping[str, str], endpoint: Endpoint) -> Exception:
+    """The error of a status other than 200. It omits the server's own message, which may repeat the key."""
+    if status in FATAL_STATUSES:
         return GenerationError(
-            f"the endpoint answered {status} for model {endpoint.model!r} at {endpoint.base_url or 'its own address'}; "
-            f"check the key in {endpoint.key}, the model's name and base_url"
+            f"the endpoint returned status {status} for model {endpoint.model!r} at "
+            f"{endpoint.base_url or 'the default address'}; check the key in {endpoint.key}, the model's name and "
+            "base_url"
         )
-    if status == BUSY:
-        return RequestFailed(
-            "the server was busy (429)", again=True, billed=False, wait_s=_seconds(headers.get("retry-after"))
-        )
-    # A gateway's 502 or 504 may come after the model has written, and been billed for.
-    late = status >= OWN_FAULT
-    return RequestFailed(f"the server answered {status}", again=late or status == TIMEOUT, billed=late)
+    if status == RATE_LIMITED:
+        wait_s = _retry_after_s(headers.get("retry-after"))
+        return RequestFailed("rate limited (429)", retryable=True, billed=False, retry_after_s=wait_s)
+    # A gateway's 502 or 504 may come after the model has generated the text, and been billed for it.
+    from_server = status >= SERVER_ERROR
+    return RequestFailed(f"HTTP status {status}", retryable=from_server or status == TIMEOUT, billed=from_server)
 
 
-def _seconds(text: str | None) -> float:
-    """A Retry-After in seconds; a date, which few send, waits as long as our own pauses do."""
+def _retry_after_s(text: str | None) -> float:
+    """A Retry-After header in seconds; 0 for a date, which few servers send, so that the usual backoff applies."""
     try:
         return max(0.0, float(text or 0))
     except ValueError:

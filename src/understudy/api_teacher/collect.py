@@ -1,153 +1,259 @@
-"""Texts for inputs from a teacher behind an endpoint, before any recipe: a file of examples to learn from."""
+"""Collects texts for inputs from an API teacher: the command `collect`, and the requests of a recipe's stage.
+
+Responses are written as labeled examples that any recipe can read. What becomes of the responses of a recipe is in
+`responses` and `response_logprobs`.
+"""
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.api_teacher.client import open_endpoint
+from understudy.api_teacher.client import open_client
 from understudy.api_teacher.journal import Journal
-from understudy.api_teacher.kd4gen_import import recorded
+from understudy.api_teacher.kd4gen_import import read_kd4gen_responses
 from understudy.api_teacher.response_filter import parse_response
 from understudy.api_teacher.scheduler import Clock, Outcome, max_cost, outcome_of, request_all, request_groups
-from understudy.config.endpoint import Endpoint
-from understudy.errors import StoreError
+from understudy.config.decoding import PoolDecoding, Sampling
+from understudy.config.endpoint import Endpoint, Server
+from understudy.errors import DataError, GenerationError, StoreError
 from understudy.progress import NoProgress, Progress, ProgressCallback
 from understudy.records import Example
 from understudy.store.disk import checksum, make_folder, room_on, write_text
 from understudy.store.stages import claim
 from understudy.tasks.files import read_examples
 
-JOURNAL, RESPONSES, FAILED = "journal.jsonl", "answers.jsonl", "failed.jsonl"
+JOURNAL, RESPONSES, FAILED = "journal.jsonl", "responses.jsonl", "failed.jsonl"
+DEFAULT_FOLDER = "responses"
+"""The default folder of the command."""
+MAX_FAILED_SHARE = 0.1
+"""Share of inputs that may fail after all attempts; beyond it the server is the problem, not the inputs."""
 QUIET = NoProgress()
 
 
 @dataclass(frozen=True)
 class CollectResult:
-    """What an endpoint was asked, and where its answers lie."""
+    """What was collected, and where it was written."""
 
     folder: Path
+    """Holds responses.jsonl, failed.jsonl and journal.jsonl."""
     outcome: Outcome
     texts: int
+    """Number of usable texts."""
 
 
 @dataclass(frozen=True)
 class PromptGroup:
-    """Inputs that an endpoint is asked about alike: how many texts each, the endpoint says."""
+    """Inputs that are requested with the same settings; `endpoint.per_input` is the number of texts of each."""
 
     examples: Sequence[Example]
     endpoint: Endpoint
 
 
-def ask(inputs: Path, endpoint: Endpoint, *, out: Path, progress: Progress = QUIET) -> CollectResult:
-    """Asks an endpoint about every input of a file, and writes what it answered as labelled examples.
+def collect(
+    inputs: str | Path | Sequence[Example],
+    endpoint: Endpoint,
+    *,
+    out: str | Path = DEFAULT_FOLDER,
+    progress: Progress = QUIET,
+) -> CollectResult:
+    """Requests texts for every input from an endpoint, and writes them as labeled examples.
 
-    What was answered before, in the same folder and by the same settings, is not asked again. `answers.jsonl` holds
-    a record {id, source, targets} for each input with a usable text, `failed.jsonl` each other input with the reason.
+    Inputs that the same settings already answered in the same folder are not requested again. `responses.jsonl` holds
+    a record {id, source, targets} for each input with a usable text, `failed.jsonl` every other input with the reason.
+    Both files are written even if the requests end with an error.
 
     Args:
-        inputs: JSONL, CSV, TSV or Parquet with sources.
-        endpoint: whom to ask, and within which limits.
-        out: the folder of journal and answers.
-        progress: hears about it.
+        inputs: a JSONL, CSV, TSV or Parquet file with sources, or examples.
+        endpoint: the server, the prompt, and the limits.
+        out: the folder of the journal and the results.
+        progress: shows the requests.
 
     Raises:
         DataError: if the inputs cannot be read.
-        GenerationError: if the server refuses us, or there is no client or key.
-        PoolError: if the folder holds the answers of other settings.
-        StoreError: if another process asks in the same folder.
+        GenerationError: if the server refuses every request, or the client or the key is missing.
+        PoolError: if the folder holds responses of other settings.
+        StoreError: if another process collects responses in the same folder, or the folder cannot be written.
     """
-    examples = read_examples(inputs, split="unlabeled", labelled=False)
-    make_folder(out)
-    with room_on(out), claim(out / ".lock") as alone:
-        if not alone:
-            raise StoreError(f"another process is asking in {out}; wait for it, or give another --out")
-        journal = open_journal(out, endpoint)
+    examples, folder = _examples(inputs), Path(out)
+    with room_on(folder), exclusive_journal(folder, endpoint) as journal:
         try:
-            put([PromptGroup(examples, endpoint)], journal, progress)
-        finally:  # what was answered is delivered, however the asking ends
-            texts = _write(examples, journal, endpoint, out)
-        return CollectResult(out, outcome_of(examples, journal, endpoint), texts)
+            collect_groups([PromptGroup(examples, endpoint)], journal, progress)
+        finally:
+            texts = _write_results(examples, journal, endpoint, folder)
+        return CollectResult(folder, outcome_of(examples, journal, endpoint), texts)
+
+
+def collect_groups(groups: Sequence[PromptGroup], journal: Journal, progress: Progress) -> None:
+    """Requests the texts that the journal lacks, after a line on their maximum cost.
+
+    Raises:
+        GenerationError: if the server refuses every request, or the client or the key is missing.
+    """
+    progress.say(_estimate(groups, journal))
+    if not any(_missing(group, journal) for group in groups):
+        return
+    title, total = f"requests to {groups[0].endpoint.model}", sum(len(group.examples) for group in groups)
+    with progress.work(title, total, "input") as advance:
+        asyncio.run(_request_all_groups(groups, journal, advance))
+
+
+@contextmanager
+def exclusive_journal(folder: Path, endpoint: Endpoint, *, wait: bool = False) -> Iterator[Journal]:
+    """The journal of a folder, which no other process can open meanwhile.
+
+    Args:
+        folder: created if it does not exist.
+        endpoint: the settings of the requests.
+        wait: whether to wait for another process that has it open, instead of refusing.
+
+    Raises:
+        DataError: if `endpoint.recorded` cannot be read.
+        PoolError: if the folder holds responses of other settings.
+        StoreError: if another process has it open.
+    """
+    make_folder(folder)
+    with claim(folder / ".lock", wait=wait) as held:
+        if not held:
+            raise StoreError(
+                f"another process is collecting responses in {folder}; wait for it, or choose another output folder "
+                "(--out)"
+            )
+        yield open_journal(folder, endpoint)
 
 
 def open_journal(folder: Path, endpoint: Endpoint) -> Journal:
-    """The journal of a folder, with the answers that were bought before.
+    """The journal of a folder, with the responses that `endpoint.recorded` brings.
 
     Raises:
         DataError: if these cannot be read.
-        PoolError: if the folder holds the answers of other settings.
+        PoolError: if the folder holds responses of other settings.
     """
-    journal = Journal.at(folder / JOURNAL, determines=request_fingerprint(endpoint))
+    journal = Journal.open(folder / JOURNAL, fingerprint=request_fingerprint(endpoint))
     if endpoint.recorded:
-        journal.take_over(recorded(endpoint.recorded))
+        journal.import_responses(read_kd4gen_responses(endpoint.recorded))
     return journal
 
 
 def request_fingerprint(endpoint: Endpoint) -> dict[str, object]:
-    """What decides the answers: the question, and those that were bought before."""
-    known = endpoint.recorded is not None and endpoint.recorded.is_file()
-    return {**endpoint.determines, **({"recorded": checksum(endpoint.recorded)} if known and endpoint.recorded else {})}
+    """The settings that determine the responses, with a checksum of the recorded ones."""
+    if endpoint.recorded is None or not endpoint.recorded.is_file():
+        return endpoint.request_settings
+    return endpoint.request_settings | {"recorded": checksum(endpoint.recorded)}
 
 
-def put(questions: Sequence[PromptGroup], journal: Journal, progress: Progress) -> None:
-    """Asks what the journal lacks, after a word on what that can cost.
+def endpoint_for(server: Server, decoding: PoolDecoding, per_input: int) -> Endpoint:
+    """The endpoint settings of a recipe: its server, with `pseudo_targets.decoding` and `per_input`.
+
+    Of the decoding, temperature and top_p are sent; every decoding but sampling is greedy.
+    """
+    sampling = {"temperature": 0.0, "top_p": 1.0}
+    if isinstance(decoding, Sampling):
+        sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p}
+    return Endpoint.model_validate({**server.model_dump(), **sampling, "per_input": per_input})
+
+
+def refuse_unanswered(result: CollectResult, endpoint: Endpoint) -> None:
+    """Raises if the budget left inputs out, or no response is usable.
 
     Raises:
-        GenerationError: if the server refuses us, or there is no client or key.
+        GenerationError: with the amount spent and what to do.
     """
-    progress.say(_estimate(questions, journal))
-    if not any(missing for question in questions for _, missing in _missing(question, journal)):
-        return
-    with progress.work(
-        f"{questions[0].endpoint.model} answers", sum(len(question.examples) for question in questions), "input"
-    ) as advance:
-        asyncio.run(_ask(questions, journal, advance))
+    _refuse_over_budget(result.outcome, endpoint)
+    if not result.texts:
+        raise GenerationError(
+            f"no input has a usable text, and {result.outcome.spent:.4f} is spent; fix the reasons listed above (is "
+            "the server running? does the pattern `answer` match? is max_tokens large enough?) and run the same "
+            "command again"
+        )
 
 
-async def _ask(questions: Sequence[PromptGroup], journal: Journal, advance: ProgressCallback) -> None:
+def refuse_incomplete(groups: Sequence[PromptGroup], journal: Journal) -> None:
+    """Raises if the budget left inputs out, or more than a tenth of a group failed.
+
+    Raises:
+        GenerationError: with the counts, the most frequent reason, and what to do. The responses are kept.
+    """
+    for group in groups:
+        outcome = outcome_of(group.examples, journal, group.endpoint)
+        _refuse_over_budget(outcome, group.endpoint)
+        if len(outcome.failed) > MAX_FAILED_SHARE * len(group.examples):
+            reason, count = Counter(outcome.failed.values()).most_common(1)[0]
+            raise GenerationError(
+                f"{len(outcome.failed)} of {len(group.examples)} inputs failed after all attempts, {count} of them "
+                f"with: {reason}. Check the server and run the same command again; the responses so far are kept"
+            )
+
+
+def _refuse_over_budget(outcome: Outcome, endpoint: Endpoint) -> None:
+    if outcome.over_budget:
+        raise GenerationError(
+            f"the budget of {endpoint.budget} is reached: {outcome.spent:.4f} is spent and {outcome.over_budget} "
+            "inputs were not requested; the responses so far are kept. Raise `budget` and run the same command again"
+        )
+
+
+def _examples(inputs: str | Path | Sequence[Example]) -> Sequence[Example]:
+    """The inputs, each source once."""
+    if isinstance(inputs, str | Path):
+        return read_examples(Path(inputs), split="unlabeled", labeled=False)
+    by_source: dict[str, Example] = {}
+    for example in inputs:
+        by_source.setdefault(example.source, example)
+    if not by_source:
+        raise DataError("collect needs at least one input, got an empty sequence of examples")
+    id_, count = Counter(example.id for example in by_source.values()).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{count} examples with different sources have the id {id_!r}; make the ids of examples unique")
+    return tuple(by_source.values())
+
+
+async def _request_all_groups(groups: Sequence[PromptGroup], journal: Journal, advance: ProgressCallback) -> None:
     clock = Clock(time.monotonic, asyncio.sleep)
-    async with open_endpoint(questions[0].endpoint) as asking:
-        for question in questions:
-            await request_all(question.examples, asking, journal, question.endpoint, clock=clock, advance=advance)
+    async with open_client(groups[0].endpoint) as send:
+        for group in groups:
+            await request_all(group.examples, send, journal, group.endpoint, clock=clock, advance=advance)
 
 
-def _estimate(questions: Sequence[PromptGroup], journal: Journal) -> str:
-    """What is asked, and what it can cost, before the first request."""
-    endpoint, inputs = questions[0].endpoint, sum(len(question.examples) for question in questions)
-    missing = [one for question in questions for one in _missing(question, journal)]
+def _estimate(groups: Sequence[PromptGroup], journal: Journal) -> str:
+    """The number of requested texts and their maximum cost, for a line before the first request."""
+    endpoint, inputs = groups[0].endpoint, sum(len(group.examples) for group in groups)
+    missing = [pair for group in groups for pair in _missing(group, journal)]
     texts = sum(count for _, count in missing)
-    words = f"{len(missing)} of {inputs} inputs are to be asked about, for {texts} texts"
+    line = f"{len(missing)} of {inputs} inputs need {texts} more texts of {endpoint.model}"
     if endpoint.price is None:
-        return words
+        return line
     most = sum(
-        max_cost(endpoint, source, portion) for source, count in missing for portion in request_groups(endpoint, count)
+        max_cost(endpoint, source, size) for source, count in missing for size in request_groups(endpoint, count)
     )
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
-    return f"{words}; at most {most:.2f} if every answer is as long as it may be, {journal.spent:.4f} spent{limit}"
+    return f"{line}; maximum cost {most:.2f} (all texts of max_tokens), {journal.spent:.4f} spent{limit}"
 
 
-def _missing(question: PromptGroup, journal: Journal) -> list[tuple[str, int]]:
-    """Sources that lack texts, and how many."""
-    wanted = question.endpoint.per_input
-    counts = [(example.source, wanted - len(journal.answers(example.source))) for example in question.examples]
+def _missing(group: PromptGroup, journal: Journal) -> list[tuple[str, int]]:
+    """The sources that lack texts, and how many."""
+    wanted = group.endpoint.per_input
+    counts = [(example.source, wanted - len(journal.responses(example.source))) for example in group.examples]
     return [(source, count) for source, count in counts if count > 0]
 
 
-def _write(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, out: Path) -> int:
-    """Both files; the number of usable texts."""
+def _write_results(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, folder: Path) -> int:
+    """Writes both files and returns the number of usable texts."""
     answered, failed, count = [], [], 0
     for example in examples:
-        verdicts = [parse_response(choice, endpoint) for choice in journal.answers(example.source)]
-        texts = [verdict.text for verdict in verdicts if not verdict.rejected]
+        parsed = [parse_response(choice, endpoint) for choice in journal.responses(example.source)]
+        texts = [response.text for response in parsed if not response.rejected]
         if texts:
             answered.append({"id": example.id, "source": example.source, "targets": list(dict.fromkeys(texts))})
         else:
-            reasons = dict.fromkeys(verdict.rejected for verdict in verdicts)
-            why = journal.failure(example.source) or ", ".join(reasons) or "not asked yet"
-            failed.append({"id": example.id, "reason": why})
+            reasons = dict.fromkeys(response.rejected for response in parsed)
+            reason = journal.failure(example.source) or ", ".join(reasons) or "not requested yet"
+            failed.append({"id": example.id, "reason": reason})
         count += len(texts)
     for name, rows in ((RESPONSES, answered), (FAILED, failed)):
-        write_text(out / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return count

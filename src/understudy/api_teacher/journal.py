@@ -1,8 +1,9 @@
-"""The journal of an endpoint: every request before it is sent, every answer as soon as it is there.
+"""The journal of an API teacher: the response cache, one JSON line per event in a file that only grows.
 
-One JSON line per event in a file that only grows. Whoever dies leaves at most a torn last line and requests
-without an end; the next one counts these at the most they may have cost, and asks for nothing that was answered.
-Answers stand as the server gave them: which of them are targets is parse_response anew whenever they are read.
+Each request is recorded before it is sent, and each response as soon as it arrives. A killed process leaves at most a
+truncated last line and requests without an end. The next process counts these at their maximum cost, and requests
+nothing that was already answered. Responses are stored as the server sent them; `response_filter` parses them anew
+whenever they are read.
 """
 
 import hashlib
@@ -18,139 +19,140 @@ from understudy.errors import PoolError
 
 @dataclass(frozen=True)
 class Choice:
-    """One text of an endpoint."""
+    """One text of a response."""
 
     text: str
-    finish: str
-    """Why it ended, in the server's words: stop, length, content_filter."""
+    finish_reason: str
+    """Why the text ended, in the server's words: stop, length, content_filter."""
     logprobs: Sequence[Mapping[str, object]] | None = None
-    """Position by position, as the server gave them; written down, and not kept in memory."""
+    """Log-probabilities by position, as the server sent them; written to the file, not kept in memory."""
 
 
 @dataclass
 class Journal:
-    """What was asked and answered so far. A source is known by its content: ids and the order of a file may change."""
+    """All requests and responses so far. Sources are identified by content, so ids and the file's order may change."""
 
     path: Path
     choices: dict[str, list[Choice]] = field(default_factory=dict)
-    """Source -> its answers."""
+    """Source key -> the texts received for it."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Source -> why its last request came to nothing."""
+    """Source key -> why its last request failed."""
     spent: float = 0.0
-    """Of answered requests at what they cost; of others that may have been billed at the most they can have cost."""
-    open: dict[int, tuple[str, float]] = field(default_factory=dict)
-    """Requests under way -> their source, and the most they can cost."""
+    """Cost of the answered requests, plus the maximum cost of the others that may have been billed."""
+    pending: dict[int, tuple[str, float]] = field(default_factory=dict)
+    """Number of each request in flight -> its source key and maximum cost."""
     requests: int = 0
 
     @classmethod
-    def at(cls, path: Path, *, determines: Mapping[str, object]) -> "Journal":
-        """The journal of a file, new or taken up.
+    def open(cls, path: Path, *, fingerprint: Mapping[str, object]) -> "Journal":
+        """The journal in a file, created if the file does not exist.
 
         Args:
-            path: of the file.
-            determines: what decides an answer; a journal of other settings is refused.
+            path: the file.
+            fingerprint: the settings that determine a response; a journal with other settings is refused.
 
         Raises:
-            PoolError: if the journal is another's, or a line that is not its last is damaged.
+            PoolError: if the journal was written with other settings, or a line before the last is damaged.
         """
-        plain = json.loads(json.dumps(determines))
-        *lines, torn = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        plain = json.loads(json.dumps(fingerprint))
+        *lines, truncated = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         journal = cls(path)
-        if torn:
-            os.truncate(path, path.stat().st_size - len(torn))
+        if truncated:
+            os.truncate(path, path.stat().st_size - len(truncated))
         for number, line in enumerate(lines, start=1):
-            journal._read(_parsed(path, number, line), plain)
+            journal._replay(_parse_event(path, number, line), plain)
         if not lines:
-            journal._write({"determines": plain})
-        journal.spent += sum(most for _, most in journal.open.values())
-        journal.open.clear()
+            journal._append({"fingerprint": plain})
+        journal.spent += sum(max_cost for _, max_cost in journal.pending.values())
+        journal.pending.clear()
         return journal
 
     @property
     def committed(self) -> float:
-        """What is spent, and what is under way at its most."""
-        return self.spent + sum(most for _, most in self.open.values())
+        """The amount spent, plus the maximum cost of the requests in flight."""
+        return self.spent + sum(max_cost for _, max_cost in self.pending.values())
 
-    def send(self, source: str, most: float) -> int:
-        """Notes a request before it is sent; its number."""
+    def record_request(self, source: str, max_cost: float) -> int:
+        """Records a request before it is sent, and returns its number."""
         self.requests += 1
-        event = {"sent": self.requests, "source": source_key(source), "most": most}
-        self._write(event)
-        self.open[self.requests] = source_key(source), most
+        self._append({"sent": self.requests, "source": source_key(source), "max_cost": max_cost})
+        self.pending[self.requests] = source_key(source), max_cost
         return self.requests
 
-    def end(self, request: int, *, cost: float | None, choices: Sequence[Choice] = (), failure: str = "") -> None:
-        """Notes how a request ended. Cost None: nobody knows whether it was billed, so it counts at its most."""
+    def record_end(
+        self, request: int, *, cost: float | None, choices: Sequence[Choice] = (), failure: str = ""
+    ) -> None:
+        """Records how a request ended. A cost of None counts as the maximum: it is unknown whether it was billed."""
         rows = [vars(choice) for choice in choices]
-        self._write({"ended": request, "cost": cost, "choices": rows, "failure": failure})
+        self._append({"ended": request, "cost": cost, "choices": rows, "failure": failure})
         self._end(request, cost, choices)
 
-    def take_over(self, answers: Iterable[tuple[str, Choice]]) -> None:
-        """Notes what was answered elsewhere, at no cost, for sources that have no answer here."""
-        of_source: dict[str, list[Choice]] = {}
-        for source, choice in answers:
-            of_source.setdefault(source, []).append(choice)
-        for source, choices in of_source.items():
-            if not self.answers(source):
-                self._write({"taken_over": source_key(source), "choices": [vars(choice) for choice in choices]})
+    def import_responses(self, responses: Iterable[tuple[str, Choice]]) -> None:
+        """Records responses collected elsewhere, at no cost, for the sources that have none here."""
+        by_source: dict[str, list[Choice]] = {}
+        for source, choice in responses:
+            by_source.setdefault(source, []).append(choice)
+        for source, choices in by_source.items():
+            if not self.responses(source):
+                self._append({"imported": source_key(source), "choices": [vars(choice) for choice in choices]})
                 self._keep(source_key(source), choices)
 
-    def give_up(self, source: str, why: str) -> None:
-        """Notes that a source is left without an answer, for now."""
-        self._write({"gave_up": source_key(source), "why": why})
-        self.failures[source_key(source)] = why
+    def record_failure(self, source: str, reason: str) -> None:
+        """Records that a source was given up after its last attempt."""
+        self._append({"failed": source_key(source), "reason": reason})
+        self.failures[source_key(source)] = reason
 
-    def take_up(self, source: str) -> None:
-        """Forgets why a source had no answer: it is asked about again."""
+    def clear_failure(self, source: str) -> None:
+        """Forgets the failure of a source, because it is requested again."""
         self.failures.pop(source_key(source), None)
 
-    def answers(self, source: str) -> list[Choice]:
-        """What a source was answered."""
+    def responses(self, source: str) -> list[Choice]:
+        """The texts received for a source, without log-probabilities."""
         return self.choices.get(source_key(source), [])
 
     def failure(self, source: str) -> str:
-        """Why a source has no answer; empty where it has one, or was not asked about."""
+        """Why a source has no response; empty if it has one or was not requested."""
         return self.failures.get(source_key(source), "")
 
     def _end(self, request: int, cost: float | None, choices: Sequence[Choice]) -> None:
-        source, most = self.open.pop(request)
-        self.spent += most if cost is None else cost
+        source, max_cost = self.pending.pop(request)
+        self.spent += max_cost if cost is None else cost
         if choices:
             self._keep(source, choices)
 
-    def _keep(self, source: str, choices: Sequence[Choice]) -> None:
-        kept = [Choice(choice.text, choice.finish) for choice in choices]
-        self.choices.setdefault(source, []).extend(kept)
-        self.failures.pop(source, None)
+    def _keep(self, key: str, choices: Sequence[Choice]) -> None:
+        kept = [Choice(choice.text, choice.finish_reason) for choice in choices]
+        self.choices.setdefault(key, []).extend(kept)
+        self.failures.pop(key, None)
 
-    def _read(self, event: Mapping[str, Any], determines: Mapping[str, object]) -> None:
-        if "determines" in event:
-            _refuse_others(self.path, event["determines"], determines)
+    def _replay(self, event: Mapping[str, Any], fingerprint: Mapping[str, object]) -> None:
+        if "fingerprint" in event:
+            _refuse_other_settings(self.path, event["fingerprint"], fingerprint)
         elif "sent" in event:
             self.requests = event["sent"]
-            self.open[event["sent"]] = event["source"], event["most"]
+            self.pending[event["sent"]] = event["source"], event["max_cost"]
         elif "ended" in event:
             self._end(event["ended"], event["cost"], [Choice(**choice) for choice in event["choices"]])
-        elif "taken_over" in event:
-            self._keep(event["taken_over"], [Choice(**choice) for choice in event["choices"]])
+        elif "imported" in event:
+            self._keep(event["imported"], [Choice(**choice) for choice in event["choices"]])
         else:
-            self.failures[event["gave_up"]] = event["why"]
+            self.failures[event["failed"]] = event["reason"]
 
-    def _write(self, event: Mapping[str, object]) -> None:
+    def _append(self, event: Mapping[str, object]) -> None:
         # Closed, not synced: the system keeps what a killed process wrote, and a sync would take milliseconds each.
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event, ensure_ascii=False) + "\n")
-        except OSError:  # a full disk: half a line must not stand before the next one
+        except OSError:  # a full disk: half a line must not come before the next one
             os.truncate(self.path, before)
             raise
 
 
-def answered(path: Path) -> Iterator[tuple[str, Choice]]:
-    """Every answer of a journal in the order in which they came, with its log-probabilities; by the source's key.
+def iter_responses(path: Path) -> Iterator[tuple[str, Choice]]:
+    """Every text of a journal in the order received, with its log-probabilities, by source key.
 
-    One at a time: with log-probabilities, all of them may be larger than the memory.
+    Texts are read one at a time: with log-probabilities, all of them may not fit the memory.
     """
     open_requests: dict[int, str] = {}
     with path.open(encoding="utf-8") as file:
@@ -161,31 +163,34 @@ def answered(path: Path) -> Iterator[tuple[str, Choice]]:
             elif "ended" in event:
                 source = open_requests.pop(event["ended"])
                 yield from ((source, Choice(**choice)) for choice in event["choices"])
-            elif "taken_over" in event:
-                yield from ((event["taken_over"], Choice(**choice)) for choice in event["choices"])
+            elif "imported" in event:
+                yield from ((event["imported"], Choice(**choice)) for choice in event["choices"])
 
 
 def source_key(source: str) -> str:
-    """What a source is known by in a journal."""
+    """The key of a source in a journal: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
-def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _parse_event(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         event: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise PoolError(
-            f"{path} line {number}: a journal of answers is damaged here ({error}); restore it from a copy, or "
-            "move it away to ask everything again"
+            f"{path} line {number}: the journal of responses is damaged ({error}); restore it from a copy, or move "
+            "it away to request everything again"
         ) from error
     return event
 
 
-def _refuse_others(path: Path, found: Mapping[str, object], asked: Mapping[str, object]) -> None:
-    other = [
-        f"{key} was {found.get(key)!r} and is {value!r} now" for key, value in asked.items() if found.get(key) != value
+def _refuse_other_settings(path: Path, found: Mapping[str, object], requested: Mapping[str, object]) -> None:
+    changed = [
+        f"{key} was {found.get(key)!r} and is now {value!r}"
+        for key, value in requested.items()
+        if found.get(key) != value
     ]
-    if other:
+    if changed:
         raise PoolError(
-            f"{path} holds answers to other questions: {'; '.join(other)}. Restore the settings, or give another --out"
+            f"{path} holds responses to other requests: {'; '.join(changed)}. Restore the settings, or choose "
+            "another output folder (--out)"
         )

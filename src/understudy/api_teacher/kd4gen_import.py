@@ -1,9 +1,9 @@
-"""Answers that were bought before, by the KD4Gen code: texts with their tokens and log-probabilities.
+"""Reads responses that the KD4Gen code collected before: texts with their tokens and log-probabilities.
 
     {"train": {"text": [...], "tokens": [["a", " b"], ...], "logprobs": [[{"a": -0.1, "the": -2.3}, ...], ...]}, ...}
 
-A position holds the most probable tokens with their log-probabilities. The code also writes `logprobs` as the text of
-such a list, and runs what it reads; here a text is parsed as a literal, and nothing else.
+Each position holds the most probable tokens with their log-probabilities. The code also writes `logprobs` as the text
+of such a list and evaluates it when it reads the file; this module parses such a text as a literal and runs nothing.
 """
 
 import ast
@@ -14,14 +14,14 @@ from typing import Any
 from understudy.api_teacher.journal import Choice
 from understudy.errors import DataError
 from understudy.tasks.file_formats import Record
-from understudy.tasks.kd4gen import columns, parsed
+from understudy.tasks.kd4gen import read_json_object, split_records
 
-TOLD_NOWHERE = -9999.0
-"""What stands for the log-probability of a token that is not among those of its position, as servers write it."""
+UNREPORTED_LOGPROB = -9999.0
+"""The log-probability of a token that is not among those listed at its position, as servers write it."""
 
 
-def recorded(path: Path) -> Iterator[tuple[str, Choice]]:
-    """The sources of a file with what was answered to each.
+def read_kd4gen_responses(path: Path) -> Iterator[tuple[str, Choice]]:
+    """The sources of a KD4Gen file with the response to each.
 
     Args:
         path: a JSON object of splits, each with the lists `text`, `tokens` and `logprobs`.
@@ -29,33 +29,37 @@ def recorded(path: Path) -> Iterator[tuple[str, Choice]]:
     Raises:
         DataError: if the file or one of its records cannot be used.
     """
-    for name, split in parsed(path).items():
-        for record in columns(path, name, split):
-            yield _text(record), _choice(record)
+    for name, split in read_json_object(path).items():
+        for record in split_records(path, name, split):
+            yield _source(record), _choice(record)
 
 
-def _text(record: Record) -> str:
+def _source(record: Record) -> str:
     source = record.values.get("text")
     if not isinstance(source, str) or not source.strip():
-        raise DataError(f"{record.where}: 'text' is {source!r:.60}; it must be the source that was answered")
+        raise DataError(f"{record.where}: 'text' is {source!r:.60}; it must be the source of the response, a text")
     return source
 
 
 def _choice(record: Record) -> Choice:
-    tokens, told = (_list(record, field) for field in ("tokens", "logprobs"))
+    tokens, logprobs = (_list(record, field) for field in ("tokens", "logprobs"))
     if not all(isinstance(token, str) for token in tokens):
         raise DataError(
-            f"{record.where}: 'tokens' are numbers of one student's vocabulary, as they were prepared for it; give the "
-            "file they were prepared from, whose tokens are texts"
+            f"{record.where}: 'tokens' are ids of one student's vocabulary, found {tokens!r:.60}; give the file from "
+            "which they were prepared, in which tokens are texts"
         )
-    if len(tokens) != len(told) or not all(map(_is_position, told)):
+    if len(tokens) != len(logprobs) or not all(map(_is_position, logprobs)):
         raise DataError(
-            f"{record.where}: {len(tokens)} tokens and {len(told)} 'logprobs'; for each token there must be an "
-            "object of tokens with their log-probabilities"
+            f"{record.where}: found {len(tokens)} tokens and {len(logprobs)} 'logprobs'; each token needs an object "
+            "of tokens with their log-probabilities"
         )
     positions = [
-        {"token": token, "logprob": top.get(token, TOLD_NOWHERE), "top": [[other, logp] for other, logp in top.items()]}
-        for token, top in zip(tokens, told, strict=True)
+        {
+            "token": token,
+            "logprob": top.get(token, UNREPORTED_LOGPROB),
+            "top": [[other, logp] for other, logp in top.items()],
+        }
+        for token, top in zip(tokens, logprobs, strict=True)
     ]
     return Choice("".join(tokens), "stop", positions)
 
@@ -69,8 +73,8 @@ def _list(record: Record, field: str) -> Sequence[Any]:
             value = None
     if not isinstance(value, list):
         raise DataError(
-            f"{record.where}: {field!r} is no list, nor the text of one; found the fields "
-            f"{', '.join(record.values)}, and 'text', 'tokens' and 'logprobs' are needed"
+            f"{record.where}: {field!r} is neither a list nor the text of one; found the fields "
+            f"{', '.join(record.values)}, needed are 'text', 'tokens' and 'logprobs'"
         )
     return value
 

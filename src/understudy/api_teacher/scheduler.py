@@ -1,7 +1,7 @@
-"""Asks an endpoint about many inputs: several at a time, again where it failed, and never beyond the budget.
+"""Sends the requests of many inputs: concurrently, with retries and backoff, and never beyond the budget.
 
-Knows neither a server nor a library: what is asked is a function. Time comes in as two functions, so that a test
-need not wait.
+This module depends on no server and no HTTP library: a request is sent by a function. Time is two functions as well,
+so that tests need not wait.
 """
 
 import asyncio
@@ -18,42 +18,43 @@ from understudy.progress import ProgressCallback
 from understudy.records import Example
 
 MILLION = 1_000_000
-OVERHEAD = 64
-"""Tokens that a chat's frame may add to a request at the most."""
+CHAT_OVERHEAD = 64
+"""The most tokens that a chat template may add to a request."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+"""Backoff: the first pause before a retry doubles with each attempt up to the longest."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a server answered to one request."""
+class Response:
+    """A server's response to one request."""
 
     choices: Sequence[Choice]
     input_tokens: int | None
-    """None: the server does not tell."""
+    """None if the server does not report it."""
     output_tokens: int | None
 
 
 class RequestFailed(Exception):
-    """A request that came to nothing."""
+    """A request that brought no text."""
 
-    def __init__(self, why: str, *, again: bool, billed: bool, wait_s: float = 0.0) -> None:
-        super().__init__(why, again, billed, wait_s)  # all of them, or it could not be pickled
-        self.why = why
-        self.again = again
-        """Whether the same question may fare better later."""
+    def __init__(self, reason: str, *, retryable: bool, billed: bool, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason, retryable, billed, retry_after_s)  # all of them, or it could not be pickled
+        self.reason = reason
+        self.retryable = retryable
+        """Whether the same request may succeed later."""
         self.billed = billed
-        """Whether it may have been paid for all the same."""
-        self.wait_s = wait_s
-        """How long the server asks to be left alone."""
+        """Whether the provider may have billed it all the same."""
+        self.retry_after_s = retry_after_s
+        """The pause that the server requests."""
 
 
-Ask = Callable[[str, int], Awaitable[Reply]]
-"""(source, how many texts) -> the reply; RequestFailed, or GenerationError where no question would fare better."""
+SendRequest = Callable[[str, int], Awaitable[Response]]
+"""(source, number of texts) -> the response. Raises RequestFailed, or GenerationError if no request can succeed."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, as the asking sees it."""
+    """The current time and a way to wait, in seconds."""
 
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
@@ -61,62 +62,62 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an asking ended."""
+    """What became of a set of inputs."""
 
     answered: int
-    """Inputs with as many texts as were asked for, targets or not."""
+    """Inputs with as many texts as requested, usable or not."""
     rejected: Mapping[str, int]
-    """Why texts are no targets -> how many."""
+    """Reason why texts are not usable -> number of texts."""
     failed: Mapping[str, str]
-    """Input -> why it lacks a text."""
-    unasked: int
-    """Inputs that the budget did not reach."""
+    """Id of each input that lacks a text -> the reason."""
+    over_budget: int
+    """Inputs that were not requested because the budget was reached."""
     spent: float
 
 
 def max_cost(endpoint: Endpoint, source: str, texts: int) -> float:
-    """The most that a request can cost: a token is at least a byte, and an answer ends at the limit."""
+    """The maximum cost of a request: a token has at least one byte, and a text ends at max_tokens."""
     price = endpoint.price
-    asked = len((endpoint.system or "").encode()) + len(endpoint.prompt.replace("{source}", source).encode())
-    return _cost(price, asked + OVERHEAD, texts * endpoint.max_tokens)
+    prompt_bytes = len((endpoint.system or "").encode()) + len(endpoint.prompt.replace("{source}", source).encode())
+    return _cost(price, prompt_bytes + CHAT_OVERHEAD, texts * endpoint.max_tokens)
 
 
 def request_groups(endpoint: Endpoint, texts: int) -> list[int]:
-    """So many texts, as requests that a server answers: 8 at 3 a request are 3, 3 and 2."""
+    """Splits a number of texts into requests of at most `per_request`: 8 texts at 3 per request are 3, 3 and 2."""
     return [min(endpoint.per_request, texts - start) for start in range(0, texts, endpoint.per_request)]
 
 
 async def request_all(
     examples: Sequence[Example],
-    ask: Ask,
+    send: SendRequest,
     journal: Journal,
     endpoint: Endpoint,
     *,
     clock: Clock,
     advance: ProgressCallback,
 ) -> None:
-    """Asks for the texts that the journal lacks; `outcome_of` tells what came of it.
+    """Requests the texts that the journal lacks; `outcome_of` reports the result.
 
     Args:
-        examples: whose sources are asked about.
-        ask: one request.
-        journal: what was answered before; every event goes there at once.
-        endpoint: limits, prices, and how many texts.
+        examples: the inputs; only their sources are used.
+        send: sends one request.
+        journal: the responses so far; every event is recorded there at once.
+        endpoint: limits, prices, and the number of texts per input.
         clock: time.
-        advance: told of inputs done.
+        advance: called with the number of inputs done.
 
     Raises:
-        GenerationError: where the server refuses us, whatever is asked.
+        GenerationError: if the server refuses every request.
     """
-    lacking = [example for example in examples if _lacks(example, journal, endpoint)]
+    lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
     for example in lacking:
-        journal.take_up(example.source)
+        journal.clear_failure(example.source)
     advance(len(examples) - len(lacking))
-    waiting, gate = iter(lacking), BudgetLimiter(endpoint, journal, clock)
+    queue, limiter = iter(lacking), BudgetLimiter(endpoint, journal, clock)
 
     async def work() -> None:
-        for example in waiting:
-            if not await _answered(example, ask, gate):
+        for example in queue:
+            if not await _request_input(example, send, limiter):
                 return
             advance(1)
 
@@ -125,143 +126,120 @@ async def request_all(
             for _ in range(endpoint.concurrency):
                 workers.create_task(work())
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None  # all workers meet the same wall; one sentence is enough
+        raise group.exceptions[0] from None  # all workers meet the same refusal; one error is enough
 
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> Outcome:
-    """What a journal says of these inputs, under these settings."""
-    lacking = [example for example in examples if _lacks(example, journal, endpoint)]
-    failed = {example.id: why for example in lacking if (why := journal.failure(example.source))}
-    verdicts = [
+    """What the journal holds for these inputs, judged by these settings."""
+    lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
+    failed = {example.id: reason for example in lacking if (reason := journal.failure(example.source))}
+    parsed = [
         parse_response(choice, endpoint)
         for example in examples
-        for choice in journal.answers(example.source)[: endpoint.per_input]  # an earlier asking may have had more
+        for choice in journal.responses(example.source)[: endpoint.per_input]  # an earlier call may have had more
     ]
     return Outcome(
         answered=len(examples) - len(lacking),
-        rejected=dict(Counter(verdict.rejected for verdict in verdicts if verdict.rejected).most_common()),
+        rejected=dict(Counter(response.rejected for response in parsed if response.rejected).most_common()),
         failed=failed,
-        unasked=len(lacking) - len(failed),
+        over_budget=len(lacking) - len(failed),
         spent=journal.spent,
     )
 
 
-def _lacks(example: Example, journal: Journal, endpoint: Endpoint) -> int:
-    """How many texts an input still lacks; a rejected one is paid for and not asked for again."""
-    return max(0, endpoint.per_input - len(journal.answers(example.source)))
+def _missing_texts(example: Example, journal: Journal, endpoint: Endpoint) -> int:
+    """How many texts an input still lacks. A rejected text counts: it is paid for and not requested again."""
+    return max(0, endpoint.per_input - len(journal.responses(example.source)))
 
 
 class BudgetLimiter:
-    """Lets a request pass when neither the rate nor the budget forbids it."""
+    """Delays or denies requests so that neither the rate limit nor the budget is exceeded."""
 
     def __init__(self, endpoint: Endpoint, journal: Journal, clock: Clock) -> None:
         self.endpoint, self.journal, self.clock = endpoint, journal, clock
         self._next = clock.now()
         self._ended = asyncio.Condition()
 
-    async def enter(self, source: str, most: float) -> int | None:
-        """The number of the request, once it may be sent; None where the budget has no room and will have none."""
+    async def acquire(self, source: str, max_cost: float) -> int | None:
+        """The number of the request once it may be sent; None if the budget does not cover it and never will."""
         if self.endpoint.requests_per_minute:
             self._next = max(self._next, self.clock.now())
             pause, self._next = self._next - self.clock.now(), self._next + 60 / self.endpoint.requests_per_minute
             await self.clock.sleep(pause)
         budget = self.endpoint.budget
         async with self._ended:
-            while budget is not None and self.journal.committed + most > budget:
-                if not self.journal.open:
+            while budget is not None and self.journal.committed + max_cost > budget:
+                if not self.journal.pending:
                     return None
-                await self._ended.wait()  # what is under way may cost less than its most
-            return self.journal.send(source, most)
+                await self._ended.wait()  # a request in flight may cost less than its maximum
+            return self.journal.record_request(source, max_cost)
 
-    async def leave(self) -> None:
-        """Tells those who wait that a request has ended."""
+    async def release(self) -> None:
+        """Wakes the waiting workers after a request has ended."""
         async with self._ended:
             self._ended.notify_all()
 
 
-async def _answered(example: Example, ask: Ask, gate: BudgetLimiter) -> bool:
-    """Whether the asking may go on; the input is answered then, or given up with a reason.
+async def _request_input(example: Example, send: SendRequest, limiter: BudgetLimiter) -> bool:
+    """Requests one input until it has its texts or is given up with a reason; False if the budget is reached.
 
-    A server may give fewer texts than it was asked for, so only requests without any count as attempts.
+    A server may return fewer texts than requested, so only requests without any text count as attempts.
     """
-    endpoint, journal, source = gate.endpoint, gate.journal, example.source
+    endpoint, journal, source = limiter.endpoint, limiter.journal, example.source
     attempt = 0
-    while lacking := _lacks(example, journal, endpoint):
-        texts = request_groups(endpoint, lacking)[0]
-        request = await gate.enter(source, max_cost(endpoint, source, texts))
+    while missing := _missing_texts(example, journal, endpoint):
+        texts = request_groups(endpoint, missing)[0]
+        request = await limiter.acquire(source, max_cost(endpoint, source, texts))
         if request is None:
             return False
         try:
-            setback = await _asked(source, texts, request, ask, gate)
+            failure = await _send_recorded(source, texts, request, send, limiter)
         finally:
-            await gate.leave()
-        if setback is None:
+            await limiter.release()
+        if failure is None:
             continue
         attempt += 1
-        if attempt == endpoint.attempts or not setback.again:
-            journal.give_up(source, setback.why)
+        if attempt == endpoint.attempts or not failure.retryable:
+            journal.record_failure(source, failure.reason)
             return True
-        await gate.clock.sleep(max(setback.wait_s, _pause(source, attempt)))
+        await limiter.clock.sleep(max(failure.retry_after_s, _backoff_s(source, attempt)))
     return True
 
 
-async def _asked(source: str, texts: int, request: int, ask: Ask, gate: BudgetLimiter) -> RequestFailed | None:
-    """One request, and its end in the journal; what set it back, or None where it brought a text."""
-    journal = gate.journal
+async def _send_recorded(
+    source: str, texts: int, request: int, send: SendRequest, limiter: BudgetLimiter
+) -> RequestFailed | None:
+    """Sends one request and records its end in the journal; returns its failure, or None if it brought a text."""
+    journal = limiter.journal
     try:
-        reply = await ask(source, texts)
-    except RequestFailed as setback:
-        journal.end(request, cost=None if setback.billed else 0.0, failure=setback.why)
-        return setback
-    except GenerationError as error:  # refused at the door: nothing was done, nothing is billed
-        journal.end(request, cost=0.0, failure=str(error))
+        response = await send(source, texts)
+    except RequestFailed as failure:
+        journal.record_end(request, cost=None if failure.billed else 0.0, failure=failure.reason)
+        return failure
+    except GenerationError as error:  # refused before any work was done: nothing is billed
+        journal.record_end(request, cost=0.0, failure=str(error))
         raise
     except BaseException:
-        journal.end(request, cost=None, failure="interrupted")
+        journal.record_end(request, cost=None, failure="interrupted")
         raise
-    journal.end(request, cost=_cost_of(reply, gate.endpoint.price), choices=reply.choices[:texts])
-    return None if reply.choices else RequestFailed("the server's reply holds no text", again=True, billed=True)
+    cost = _response_cost(response, limiter.endpoint.price)
+    journal.record_end(request, cost=cost, choices=response.choices[:texts])
+    return None if response.choices else RequestFailed("response without a text", retryable=True, billed=True)
 
 
-def _cost_of(reply: Reply, price: Price | None) -> float | None:
-    """What a reply cost; None where the server does not tell its tokens."""
-    if reply.input_tokens is None or reply.output_tokens is None:
+def _response_cost(response: Response, price: Price | None) -> float | None:
+    """The cost of a response; None if the server does not report its tokens."""
+    if response.input_tokens is None or response.output_tokens is None:
         return None
-    return _cost(price, reply.input_tokens, reply.output_tokens)
+    return _cost(price, response.input_tokens, response.output_tokens)
 
 
 def _cost(price: Price | None, input_tokens: int, output_tokens: int) -> float:
     return 0.0 if price is None else (price.input * input_tokens + price.output * output_tokens) / MILLION
 
 
-def _pause(source: str, attempt: int) -> float:
-    """Twice as long each time, and not at the same moment as others."""
-    part = random.Random(f"{source}/{attempt}").uniform(0.5, 1.0)
-    whole: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
-    return whole * part
-
-
-def refuse_fruitless(outcome: Outcome, texts: int) -> None:
-    """Says so where nothing usable came of all the asking.
-
-    Raises:
-        GenerationError: with what is spent.
-    """
-    if not texts:
-        raise GenerationError(
-            f"no input came to a usable text, for {outcome.spent:.4f}; mend what is told above (is the server there? "
-            "does answer match? is max_tokens large enough?) and give the same command again"
-        )
-
-
-def refuse_unasked(outcome: Outcome, endpoint: Endpoint) -> None:
-    """Says so where the budget left inputs unasked.
-
-    Raises:
-        GenerationError: with what is spent and what is left.
-    """
-    if outcome.unasked:
-        raise GenerationError(
-            f"the budget of {endpoint.budget} is reached: {outcome.spent:.4f} are spent and {outcome.unasked} inputs "
-            "were not asked about; what is answered is kept. Raise the budget and give the same command again"
-        )
+def _backoff_s(source: str, attempt: int) -> float:
+    """Exponential backoff with jitter: the pause doubles each time, and differs between inputs."""
+    jitter = random.Random(f"{source}/{attempt}").uniform(0.5, 1.0)
+    pause_s: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
+    return pause_s * jitter

@@ -107,27 +107,28 @@ def evaluate(
 
 
 @app.command()
-def ask(
+def collect(
     inputs: Annotated[Path, typer.Argument(help="Inputs: JSONL, CSV, TSV or Parquet.", show_default=False)],
-    endpoint: Annotated[Path, typer.Option(help="Whom to ask, what, at which price: a YAML file.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder of the answers.")] = Path("answers"),
+    endpoint: Annotated[
+        Path, typer.Option(help="Endpoint settings (model, prompt, price) as a YAML file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the responses.")] = Path("responses"),
     override: Overrides = [],  # noqa: B006 - typer copies it
     quiet: Quiet = False,
 ) -> None:
-    """Let a teacher behind an OpenAI-compatible server answer inputs; what was answered is never paid for again."""
+    """Collect texts for inputs from an OpenAI-compatible API; responses are cached, so none is paid for twice."""
     from understudy.cli.bars import progress_for
     from understudy.cli.words import print_collected
     from understudy.config.read import read_endpoint
 
-    asked = read_endpoint(endpoint, override)
-    from understudy.api_teacher.collect import ask as ask_about
-    from understudy.api_teacher.scheduler import refuse_fruitless, refuse_unasked
+    settings = read_endpoint(endpoint, override)
+    from understudy.api_teacher.collect import collect as collect_texts
+    from understudy.api_teacher.collect import refuse_unanswered
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
-        done = ask_about(inputs, asked, out=out, progress=progress)
-    print_collected(done)
-    refuse_unasked(done.outcome, asked)
-    refuse_fruitless(done.outcome, done.texts)
+        result = collect_texts(inputs, settings, out=out, progress=progress)
+    print_collected(result)
+    refuse_unanswered(result, settings)
 
 
 @app.command()

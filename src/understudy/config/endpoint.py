@@ -1,4 +1,4 @@
-"""A teacher behind an OpenAI-compatible server: what it is asked, how often, and what that may cost."""
+"""Settings of an API teacher: the OpenAI-compatible server, the prompt, the limits, and the price."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        msg = f"{text!r} is no regular expression: {error}"
+        msg = f"{text!r} is not a regular expression: {error}"
         raise ValueError(msg) from None
     return text
 
@@ -22,69 +22,77 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class Price(Section):
-    """In any currency, per million tokens."""
+    """Price per million tokens, in any currency."""
 
     input: NonNegativeFloat
     output: NonNegativeFloat
 
 
 class Server(Section):
-    """The server, the question, the limits."""
+    """The server, the prompt, and the limits."""
 
     model: str
     base_url: str | None = None
-    """None: OpenAI's own."""
+    """Address of the server; null: OpenAI's."""
     key: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the key; the key itself is written nowhere."""
+    """Name of the environment variable that holds the API key; the key itself is never stored."""
     system: str | None = None
+    """System message; null: none."""
     prompt: str = "{source}"
-    """What is asked; {source} stands for the input. Demonstrations are written out here."""
+    """User message; {source} is replaced by the input. Write demonstrations (few-shot examples) here."""
     max_tokens: PositiveInt = 256
-    """Of an answer; a longer one is cut by the server, and rejected."""
+    """Maximum length of a response; the server truncates a longer one, and it is rejected."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
-    """How many of the most probable tokens are asked for at each position, with their log-probabilities."""
+    """Number of alternatives requested at each token, with their log-probabilities."""
     answer: Pattern = r"\s*(.+?)\s*"
-    """The whole of an answer must match; its first group is the text. The dot matches line ends too."""
+    """Regular expression for the whole response; its first group is the text. The dot matches line ends too."""
     refusals: tuple[Pattern, ...] = (r"(?i)(i'?m|i am) (sorry|unable)|i (cannot|can't|won't)|as an ai\b",)
-    """An answer that begins so is rejected."""
+    """Regular expressions; a response that begins with a match is rejected."""
     recorded: Path | None = None
-    """Answers bought before, in the form of the KD4Gen code; their inputs are asked about only for what they lack."""
+    """File of responses collected before by the KD4Gen code; only the texts it lacks are requested."""
     per_request: PositiveInt = 128
-    """Texts asked for at once, at the most; OpenAI gives 128, llama-server as many as it has slots, others one."""
+    """Maximum number of texts per request (`n`). OpenAI allows 128, llama-server its number of slots, others one."""
     concurrency: PositiveInt = 8
+    """Number of requests in flight."""
     requests_per_minute: PositiveInt | None = None
+    """Rate limit; null: none."""
     timeout_s: PositiveFloat = 60.0
+    """Seconds until a request is given up and retried."""
     attempts: PositiveInt = 6
-    """How often a question is asked before it is given up."""
+    """Maximum number of attempts per request, the first one included."""
     price: Price | None = None
+    """Needed for a budget, and for costs in the report."""
     budget: PositiveFloat | None = None
-    """What is never spent beyond, in the price's currency; what is under way counts at the most it can cost."""
+    """Maximum cost in the price's currency; requests in flight count at their maximum cost."""
 
     @model_validator(mode="after")
-    def _shows_the_input(self) -> Self:
+    def _prompt_contains_source(self) -> Self:
         if "{source}" not in self.prompt:
-            msg = f"prompt is {self.prompt!r}, which never shows the input; write {{source}} where it belongs"
+            msg = (
+                f"prompt is {self.prompt!r}, which does not contain the input; write {{source}} where the input belongs"
+            )
             raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
-    def _a_budget_has_prices(self) -> Self:
+    def _budget_needs_price(self) -> Self:
         if self.budget is not None and self.price is None:
-            msg = f"budget is {self.budget}, but without price nobody knows what is spent; give price.input and .output"
+            msg = f"budget is {self.budget}, but without a price costs are unknown; set price.input and price.output"
             raise ValueError(msg)
         return self
 
 
 class Endpoint(Server):
-    """A server, and how many texts it is asked for. In a recipe `pseudo_targets` says that."""
+    """A server, and how many texts are sampled how. In a recipe, `pseudo_targets` holds these three settings."""
 
     per_input: PositiveInt = 1
+    """Number of texts per input."""
     temperature: NonNegativeFloat = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
-    def determines(self) -> dict[str, object]:
-        """What decides an answer: two journals that differ in it must not be mixed."""
+    def request_settings(self) -> dict[str, object]:
+        """The settings that determine a response; journals with different ones must not be mixed."""
         return self.model_dump(
             include={"model", "base_url", "system", "prompt", "temperature", "top_p", "max_tokens", "top_logprobs"}
         )

@@ -1,4 +1,4 @@
-"""The embedded task: weather forecasts as records, short bulletins as targets, a checker of their facts, and a recipe."""
+"""The embedded task: weather forecasts as records, short bulletins as targets, a checker of facts, and a recipe."""
 
 from pathlib import Path
 

@@ -1,14 +1,14 @@
-"""The task that needs no download: structured weather forecasts to short bulletins, as many as are asked for.
+"""Generates the forecast task: structured weather forecasts to short bulletins, in any number, without a download.
 
-Which split a forecast belongs to is decided by its own hash: splits are disjoint for all sizes and all
-seeds, and a larger request extends a smaller one.
+The hash of a forecast decides its split, so splits are disjoint for all sizes and all seeds. Larger sizes extend the
+splits of smaller ones.
 """
 
 import hashlib
 import random
 from collections.abc import Mapping
 
-from understudy.demo.forecast_record import Forecast, draw_forecasts, linearise
+from understudy.demo.forecast_record import Forecast, draw_forecasts, linearize
 from understudy.demo.forecast_write import write_bulletin
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
@@ -18,27 +18,27 @@ SHARES = ("labeled",) * 4 + ("unlabeled",) * 4 + ("dev", "test")
 
 
 def forecast_task(*, labeled: int, unlabeled: int, dev: int, test: int, references: int = 3, seed: int) -> TaskData:
-    """Make the forecast task.
+    """Generates the forecast task.
 
     Args:
-        labeled: inputs with one bulletin each.
-        unlabeled: inputs whose bulletin is withheld.
-        dev: inputs with `references` bulletins each.
-        test: the same.
-        references: different bulletins per input of dev and test.
-        seed: draws forecasts and words.
+        labeled: number of inputs with one bulletin each.
+        unlabeled: number of inputs whose bulletin is withheld.
+        dev: number of inputs with `references` bulletins each.
+        test: as `dev`.
+        references: number of different bulletins per input of dev and test.
+        seed: seed of forecasts and wording.
 
     Returns:
-        The splits, in each as many different inputs as asked for.
+        The splits, each with as many different inputs as requested.
 
     Raises:
-        DataError: if a size cannot be met.
+        DataError: if a size is negative, or there are fewer different bulletins than `references`.
     """
     sizes = {"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test}
     if min(*sizes.values(), references - 1) < 0:
         raise DataError(
-            f"the forecast task cannot have {sizes} inputs with {references} references; "
-            "ask for 0 or more inputs and 1 or more references"
+            f"the forecast task cannot have {sizes} inputs with {references} references; request at least 0 inputs "
+            "and at least 1 reference"
         )
     forecasts = draw_splits(sizes, seed)
     splits = {
@@ -54,12 +54,12 @@ def forecast_task(*, labeled: int, unlabeled: int, dev: int, test: int, referenc
 
 
 def draw_splits(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, Forecast]]:
-    """Split -> source -> forecast, each split filled in the order of the draws."""
+    """Split -> source -> forecast; each split is filled in the order in which the forecasts are drawn."""
     splits: dict[str, dict[str, Forecast]] = {name: {} for name in sizes}
     stream = draw_forecasts(seed)
     while any(len(splits[name]) < size for name, size in sizes.items()):
         forecast = next(stream)
-        source = linearise(forecast)
+        source = linearize(forecast)
         split = split_of(source)
         if len(splits[split]) < sizes[split]:
             splits[split][source] = forecast
@@ -67,19 +67,19 @@ def draw_splits(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, Fore
 
 
 def split_of(source: str) -> str:
-    """The split a source belongs to, whoever draws it."""
+    """The split of a source, independent of the seed."""
     return SHARES[int.from_bytes(hashlib.sha256(source.encode()).digest()) % len(SHARES)]
 
 
 def bulletins(forecast: Forecast, count: int, seed: int, *, tries: int = 40) -> tuple[str, ...]:
-    """Different bulletins for one forecast, in at most `tries` attempts for each that is asked for."""
-    rng = random.Random(f"{seed} {linearise(forecast)}")
+    """Different bulletins for one forecast, in at most `tries` attempts per bulletin."""
+    rng = random.Random(f"{seed} {linearize(forecast)}")
     texts: dict[str, None] = {}
     for _ in range(tries * count):
         texts[write_bulletin(forecast, rng)] = None
         if len(texts) == count:
             return tuple(texts)
     raise DataError(
-        f"{count} different bulletins were asked for {linearise(forecast)!r}, {len(texts)} were found; "
-        "ask for fewer references"
+        f"{count} different bulletins were requested for {linearize(forecast)!r}, {len(texts)} were found; request "
+        "fewer references"
     )

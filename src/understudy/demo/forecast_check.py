@@ -1,7 +1,7 @@
-"""Reads a bulletin back and counts what it says wrongly, leaves out and makes up.
+"""Checks the facts of a bulletin against its source: counts wrong, missing and invented facts.
 
-Content selection: place, day, the sky of each period, the chance of its precipitation, low, high, gusts and
-hazards must be said; of the winds the strongest, if it is no mere breeze. Nothing else may be claimed.
+A bulletin must state the place, the day, the sky of each period, the chance of its precipitation, low, high, gusts and
+hazards, and the strongest wind if it reaches `BREEZE`. It may state nothing else.
 """
 
 import re
@@ -25,25 +25,25 @@ from understudy.demo.forecast_words import (
 
 Value = str | int
 Reading = frozenset[Value]
-"""The values a phrase may mean: "the lower 20s" are 20, 21, 22 and 23."""
+"""The values that a phrase may mean: "the lower 20s" are 20, 21, 22 and 23."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotErrors:
-    """What a text got wrong of the facts of its source."""
+    """The errors of a text in the facts of its source."""
 
     facts: int
-    """Facts the text must state; depends on the source alone."""
+    """Number of facts that the text must state; depends on the source alone."""
     wrong: int
-    """Facts stated with another value."""
+    """Number of facts stated with another value."""
     missing: int
-    """Facts not stated."""
+    """Number of facts not stated."""
     invented: int
-    """Statements beyond the facts."""
+    """Number of statements beyond the facts."""
 
 
 def alternatives(phrases: Sequence[str]) -> str:
-    """A pattern of whole phrases, longer ones first: "partly cloudy" is not "cloudy"."""
+    """A pattern of whole phrases, longer ones first, so that "partly cloudy" does not match "cloudy"."""
     return rf"\b({'|'.join(sorted(map(re.escape, phrases), key=len, reverse=True))})\b"
 
 
@@ -55,7 +55,7 @@ SPEED = re.compile(r"\bgust\w*(?: [a-z]+){0,3} (\d+)|\b(\d+) km/h")
 LIGHT = re.compile(r"\blight(?: \w+)? winds?\b")
 CHANCE = re.compile(r"(\d+)(?:%| percent)")
 TIME = re.compile(rf"\b({'|'.join(PERIODS)}|overnight)\b")
-# "and" parts two statements unless a time follows: "in the morning and evening".
+# "and" separates two statements unless a time follows: "in the morning and evening".
 CLAUSE_END = re.compile(
     r"[.,;:]|\b(?:then|before|while|but|giving way to)\b"
     rf"|\band\b(?! (?:(?:in|during|at|by) )?(?:the )?(?:{'|'.join(PERIODS)}|overnight)\b)"
@@ -81,21 +81,21 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "hazard": HAZARD_OF,
     "wind direction": DIRECTION_OF,
 }
-"""Slots whose value is a single word, wherever it stands."""
+"""Slots whose value is a single word anywhere in the text."""
 
 
 def check_bulletin(source: str, text: str) -> SlotErrors:
-    """Count the slot errors of a bulletin.
+    """Counts the slot errors of a bulletin.
 
-    Within a slot, a fact that is not stated and a statement that is not a fact make one wrong fact; what is
-    left over is missing or invented.
+    Within a slot, a missing fact and an invented statement count as one wrong fact; the remaining ones are missing or
+    invented.
 
     Args:
         source: a source of the forecast task.
-        text: the bulletin, or whatever a model wrote for that source.
+        text: the bulletin, or any text that a model generated for that source.
 
     Returns:
-        The facts the text must state, and the errors it makes.
+        The number of facts that the text must state, and of its errors.
 
     Raises:
         DataError: if the source is not one of the forecast task.
@@ -115,7 +115,7 @@ def check_bulletin(source: str, text: str) -> SlotErrors:
 
 
 def facts_of(forecast: Forecast) -> tuple[dict[str, Reading], dict[str, Reading]]:
-    """Slot -> the values a bulletin must state, and the values it may state."""
+    """Two mappings of slot -> values: those that a bulletin must state, and those that it may state."""
     wind = forecast.strongest
     required: dict[str, Reading] = {
         "place": frozenset({forecast.place}),
@@ -138,7 +138,7 @@ def facts_of(forecast: Forecast) -> tuple[dict[str, Reading], dict[str, Reading]
 
 
 def statements(text: str, periods: Sequence[str]) -> dict[str, set[Reading]]:
-    """Slot -> what a text says of it, under a forecast of these periods."""
+    """Slot -> the values that a text states for it, given the periods of the forecast."""
     text = text.lower()
     stated: defaultdict[str, set[Reading]] = defaultdict(set)
     words = re.findall(r"[a-z]+", text)
@@ -175,7 +175,7 @@ def amount(phrase: str) -> Reading:
 
 
 def weather(text: str, periods: Sequence[str]) -> Iterator[tuple[str, Reading]]:
-    """Skies and chances, clause by clause; a time that stands alone belongs to the clause after it."""
+    """Skies and chances, clause by clause; a clause with nothing but a time sets the time of the next clause."""
     before: list[str] = []
     for clause in CLAUSE_END.split(text):
         times = ["night" if time == "overnight" else time for time in TIME.findall(clause)]

@@ -1,9 +1,9 @@
-"""A forecast before it is put into words: drawn at random, written as a source, read back from one.
+"""Forecasts as records: drawn at random, written as a source, and parsed from one.
 
     Norvik Tuesday | temp -1 to 7 | morning rain 70% NW 40 gust 65 | evening clear N 5 | hazard frost
 
-Temperatures are those of the whole day; wind is a direction, a speed and sometimes gusts, in km/h. Words and
-numbers stand between spaces, as in a bulletin: one token serves both, and copying is soon learned.
+Temperatures are those of the whole day; wind is a direction, a speed and sometimes gusts, in km/h. Words and numbers
+are separated by spaces, as in a bulletin: source and target share their tokens, so a model soon learns to copy.
 """
 
 import random
@@ -23,13 +23,13 @@ PERIOD = re.compile(
     r"(?: gust (?P<gust>\d+))?(?= \||$)"
 )
 GUSTY = 25
-"""The least speed of a wind with gusts, in km/h."""
+"""The lowest speed of a wind with gusts, in km/h."""
 GALE = 65
-"""The least gusts that are gales, in km/h."""
+"""The lowest speed of gusts that are gales, in km/h."""
 FROST, ICE, WILDFIRE, HEAT = 2, 0, 26, 29
-"""Degrees: the highest low of a frosty and of an icy day, the lowest high of a fiery and of a hot one."""
+"""Degrees: the highest low with frost and with ice, the lowest high with wildfires and with heat."""
 THAW, THUNDER = 1, 16
-"""Degrees: it rains if the high is above the one, snows if the low is not; storms need a high of the other."""
+"""Degrees: rain needs a high above THAW, snow a low of at most THAW; storms need a high of at least THUNDER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Period:
     name: str
     sky: str
     chance: int | None
-    """Of precipitation, in percent; None under dry skies."""
+    """Chance of precipitation in percent; None for dry skies."""
     wind: Wind
 
 
@@ -66,11 +66,11 @@ class Forecast:
 
     @property
     def strongest(self) -> Wind:
-        """The wind that a bulletin speaks of; equal speeds are equal winds."""
+        """The wind that a bulletin mentions; periods of equal speed have equal winds."""
         return max((period.wind for period in self.periods), key=lambda wind: wind.speed)
 
 
-def linearise(forecast: Forecast) -> str:
+def linearize(forecast: Forecast) -> str:
     """The forecast as a source."""
     parts = [f"{forecast.place} {forecast.day}", f"temp {forecast.low} to {forecast.high}"]
     for period in forecast.periods:
@@ -82,26 +82,26 @@ def linearise(forecast: Forecast) -> str:
 
 
 def parse_forecast(source: str) -> Forecast:
-    """Read a source back.
+    """Parses a source.
 
     Args:
-        source: as `linearise` writes it.
+        source: as `linearize` writes it.
 
     Returns:
-        The forecast of which `source` is the linearisation.
+        The forecast of which `source` is the linearization.
 
     Raises:
-        DataError: if the source is not such a linearisation.
+        DataError: if the source is not such a linearization.
     """
     found = SOURCE.fullmatch(source)
     if found is not None:
         periods = tuple(parse_period(match) for match in PERIOD.finditer(found["periods"]))
         hazards = tuple(found["hazards"].split(" | hazard ")[1:])
         forecast = Forecast(found["place"], found["day"], int(found["low"]), int(found["high"]), periods, hazards)
-        if linearise(forecast) == source and is_known(forecast):
+        if linearize(forecast) == source and is_known(forecast):
             return forecast
     raise DataError(
-        f"not a source of the forecast task: {source[:80]!r}; its checker reads sources like "
+        f"not a source of the forecast task: {source[:80]!r}; its checker needs sources like "
         "'Norvik Tuesday | temp -1 to 7 | morning rain 70% NW 20 | hazard frost'"
     )
 
@@ -114,7 +114,7 @@ def parse_period(match: re.Match[str]) -> Period:
 
 
 def is_known(forecast: Forecast) -> bool:
-    """Whether all of it has words, and a chance is given just where there is precipitation."""
+    """Whether the tables have words for all of it, and exactly the periods with precipitation have a chance."""
     return (
         forecast.place in PLACES
         and forecast.day in DAYS
@@ -125,7 +125,7 @@ def is_known(forecast: Forecast) -> bool:
 
 
 def draw_forecasts(seed: int) -> Iterator[Forecast]:
-    """Endless forecasts, the same for the same seed; a forecast may come again."""
+    """An endless stream of forecasts, the same for the same seed; forecasts may repeat."""
     rng = random.Random(seed)
     while True:
         low = rng.choice((rng.randint(-12, 1), rng.randint(0, 10), rng.randint(9, 22)))
@@ -136,7 +136,7 @@ def draw_forecasts(seed: int) -> Iterator[Forecast]:
 
 
 def draw_periods(rng: random.Random, low: int, high: int) -> tuple[Period, ...]:
-    """One to three periods in the order of the day; weather and wind often last."""
+    """One to three periods in the order of the day; weather and wind often stay the same."""
     count = rng.choices((1, 2, 3), (25, 45, 30))[0]
     names = sorted(rng.sample(PERIODS, count), key=PERIODS.index)
     speeds = rng.sample(range(5, 65, 5), count)
@@ -157,7 +157,7 @@ def draw_periods(rng: random.Random, low: int, high: int) -> tuple[Period, ...]:
 
 
 def possible_skies(low: int, high: int) -> tuple[str, ...]:
-    """The skies that these temperatures allow; dry ones count twice."""
+    """The skies that these temperatures allow; dry ones are twice as probable."""
     dry = ("clear", "partly cloudy", "cloudy")
     wet = ("rain", "showers", "drizzle") if high > THAW else ()
     frozen = ("snow", "sleet") if low <= THAW else ()
@@ -166,13 +166,13 @@ def possible_skies(low: int, high: int) -> tuple[str, ...]:
 
 
 def draw_weather(rng: random.Random, skies: Sequence[str]) -> tuple[str, int | None]:
-    """A sky, and the chance of precipitation if it is a wet one."""
+    """A sky, and its chance of precipitation, None for a dry one."""
     sky = rng.choice(skies)
     return sky, None if SKIES[sky].states else rng.choice(CHANCES)
 
 
 def draw_hazards(rng: random.Random, low: int, high: int, periods: Sequence[Period]) -> tuple[str, ...]:
-    """None, one or two of the hazards that this weather allows."""
+    """Up to two of the hazards that this weather allows."""
     skies = {period.sky for period in periods}
     dry = all(period.chance is None for period in periods)
     allowed = {
@@ -191,5 +191,5 @@ def draw_hazards(rng: random.Random, low: int, high: int, periods: Sequence[Peri
 
 
 def happens(rng: random.Random, share: float) -> bool:
-    """True in this share of all draws."""
+    """True with probability `share`."""
     return rng.random() < share

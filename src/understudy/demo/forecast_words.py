@@ -1,6 +1,6 @@
-"""The closed vocabulary of the forecast task: places, skies, likelihoods, hazards, and how each may be said.
+"""The closed vocabulary of the forecast task: places, skies, likelihoods, hazards, and the phrases for each.
 
-One table serves both sides: what `forecast_write.py` may say, `forecast_check.py` must be able to read back.
+`forecast_write.py` writes with these tables and `forecast_check.py` reads with them.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ DIRECTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Sky:
-    """How a kind of sky or precipitation is said; every phrase stands for this kind alone."""
+    """The phrases for a kind of sky or precipitation; no phrase belongs to two kinds."""
 
     nouns: tuple[str, ...]
     day_nouns: tuple[str, ...] = ()
-    """Said of daylight only."""
+    """Nouns for daylight only."""
     states: tuple[str, ...] = ()
-    """What dry skies are; none: it is wet."""
+    """Adjectives of dry skies; empty for precipitation."""
 
 
 SKIES = {
@@ -53,12 +53,12 @@ class Likelihood:
     chances: tuple[int, ...]
     """In percent."""
     terms: tuple[str, ...]
-    """What tells this range in a text; none: it is the range of precipitation spoken of without a term."""
+    """The words that mark this range in a text; empty: the range of precipitation without a qualifier."""
     nouns: tuple[str, ...]
     plain: tuple[str, ...]
-    """Said of the sky's own name."""
+    """Patterns for the name of the sky."""
     plural: tuple[str, ...]
-    """Said of the sky's own name if it is a plural."""
+    """Patterns for the name of the sky if it is a plural."""
     clauses: tuple[str, ...]
 
 
@@ -102,7 +102,7 @@ CHANCES = tuple(chance for likelihood in LIKELIHOODS for chance in likelihood.ch
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """How a danger is said, and the words that tell it."""
+    """The phrases for a hazard, and the words by which it is recognized."""
 
     nouns: tuple[str, ...]
     cues: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""A forecast becomes a bulletin: what is said, what is grouped, in which order and words.
+"""Writes bulletins for a forecast: draws their content, grouping, order and wording.
 
-Every choice is drawn, so that one forecast has many bulletins, all true. What they must mention and how
-it is read back stands in `forecast_check.py`; the words in `forecast_words.py`.
+Every choice is random, so one forecast has many bulletins, all of them correct. `forecast_check.py` defines what they
+must mention; the phrases are in `forecast_words.py`.
 """
 
 import random
@@ -85,15 +85,15 @@ WINDS = (
 GUSTS = (" gusting to {}", ", gusting to {}", " and gusts up to {}", " and gusts of {} km/h")
 LIGHT_WINDS = ("light winds", "light {direction} winds", "light winds from the {direction}")
 Group = tuple[Period, tuple[str, ...]]
-"""A period and the names of all that share its weather."""
+"""A period and the names of all periods with the same weather."""
 
 
 def write_bulletin(forecast: Forecast, rng: random.Random) -> str:
-    """One of the bulletins that are true of a forecast.
+    """A random bulletin that is correct for a forecast.
 
     Args:
         forecast: the facts.
-        rng: draws content, order and words.
+        rng: draws content, order and wording.
 
     Returns:
         One to three sentences.
@@ -117,7 +117,7 @@ def write_bulletin(forecast: Forecast, rng: random.Random) -> str:
 
 
 def sky_sentence(forecast: Forecast, rng: random.Random, *, bare: bool) -> tuple[str, bool]:
-    """The weather of all periods; `bare`: place and day are said elsewhere. Also whether it holds clauses."""
+    """The weather of all periods, and whether it has clauses; `bare`: another sentence names place and day."""
     groups = group_periods(forecast.periods, rng)
     clauses = happens(rng, 0.4)
     sky = sky_clauses(groups, rng) if clauses else sky_nouns(groups, rng)
@@ -128,7 +128,7 @@ def sky_sentence(forecast: Forecast, rng: random.Random, *, bare: bool) -> tuple
 
 
 def group_periods(periods: Sequence[Period], rng: random.Random) -> list[Group]:
-    """Periods of the same weather together: all of them, or neighbours only."""
+    """Groups periods of the same weather: all of them, or neighbors only."""
     apart = happens(rng, 0.5)
     groups: list[Group] = []
     for period in periods:
@@ -146,7 +146,7 @@ def group_periods(periods: Sequence[Period], rng: random.Random) -> list[Group]:
 
 
 def in_order(groups: Sequence[Group]) -> bool:
-    """Whether no group goes on after the next one has begun: only then does one weather turn into the other."""
+    """Whether every group ends before the next one begins, so that one weather can turn into the other."""
     names = [name for _, group in groups for name in group]
     return names == sorted(names, key=PERIODS.index)
 
@@ -174,12 +174,12 @@ def sky_clauses(groups: Sequence[Group], rng: random.Random) -> str:
 
 
 def join(phrases: Sequence[str], pairs: Sequence[str], rng: random.Random) -> str:
-    """One to three phrases as one."""
+    """Joins one to three phrases."""
     return rng.choice((ONE, pairs, TRIPLES)[len(phrases) - 1]).format(*phrases)
 
 
 def when(names: Sequence[str], rng: random.Random, *, later: bool, alone: bool) -> str:
-    """The time of a group of periods; `alone`: there is no other group."""
+    """The time of a group of periods; `alone`: it is the only group."""
     if len(names) == 1:
         return rng.choice((LATER if later else WHEN)[names[0]])
     first, second, *third = ["overnight" if name == "night" else name for name in names]
@@ -220,12 +220,12 @@ def chance_of(noun: str, chance: int, rng: random.Random) -> str:
 
 
 def is_plural(noun: str) -> bool:
-    """Whether "are" follows."""
+    """Whether the noun takes "are"."""
     return noun.partition(" of ")[0].endswith("s")
 
 
 def measure_phrases(forecast: Forecast, rng: random.Random) -> list[str]:
-    """Temperatures, and the strongest wind unless it is too weak to speak of."""
+    """Temperatures, and the strongest wind; a weak one is mentioned in half of the bulletins."""
     wind = forecast.strongest
     phrases = [temperature_phrase(forecast.low, forecast.high, rng)]
     if wind.speed >= BREEZE or happens(rng, 0.5):
@@ -242,7 +242,7 @@ def temperature_phrase(low: int, high: int, rng: random.Random) -> str:
 
 
 def degrees(value: int, minus: str) -> str:
-    """A number, its sign as it is said."""
+    """A number with `minus` as its sign."""
     return str(value) if value >= 0 else f"{minus}{-value}"
 
 

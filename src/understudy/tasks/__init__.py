@@ -1,16 +1,16 @@
-"""What is to be learned: examples from the user's files or the hub, and checks on them.
+"""The data of a task: examples from the user's files or the hub, and checks on them.
 
-Nothing here knows models or tokens.
+This package does not depend on models or tokenizers.
 """
 
-from understudy.tasks.files import Loaded, load_files, read_examples
+from understudy.tasks.files import LoadedTask, load_files, read_examples
 from understudy.tasks.guards import Leak, describe, drop_leaks, find_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
 
 __all__ = [
     "Leak",
-    "Loaded",
+    "LoadedTask",
     "describe",
     "drop_leaks",
     "find_leaks",

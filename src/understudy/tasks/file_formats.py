@@ -1,6 +1,6 @@
-"""Files become records: one reader per format, each yielding rows with the place they stand at.
+"""Readers of file formats: JSONL, CSV, TSV and Parquet files become records, each with its position in the file.
 
-Knows formats only. What a source or a target is, and which of them are refused, stands in `files.py`.
+This module handles formats only. `files.py` decides what a source or a target is, and which records are refused.
 """
 
 import csv
@@ -15,17 +15,17 @@ from understudy.errors import DataError
 
 
 class Record(NamedTuple):
-    """One row of a file, not yet parse_response."""
+    """One row of a file, not validated yet."""
 
     number: int
-    """The line it starts at, or its row or item, from 1."""
+    """The line where it starts, or its row or item, from 1."""
     where: str
-    """The file and the place in it, as messages name it."""
+    """The file and the position in it, for messages."""
     values: Mapping[str, object]
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The rows of a file, read by the reader that its suffix names.
+    """The rows of a file, read by the reader for its suffix.
 
     Args:
         path: a file whose name ends with one of `READERS`.
@@ -40,7 +40,7 @@ def read_records(path: Path) -> Iterator[Record]:
     if reader is None:
         raise DataError(f"{path}: no reader for this suffix; use one of {', '.join(READERS)}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file; in a recipe, relative paths are meant from the recipe's folder")
+        raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder")
     yield from reader(path)
 
 
@@ -56,7 +56,9 @@ def read_jsonl_gz(path: Path) -> Iterator[Record]:
         with gzip.open(path, "rb") as file:
             yield from json_lines(file, path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}); pack it again or name it .jsonl") from error
+        raise DataError(
+            f"{path}: not a complete gzip file ({error}); compress it again, or name it .jsonl if it is not compressed"
+        ) from error
 
 
 def read_csv(path: Path) -> Iterator[Record]:
@@ -78,7 +80,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
     try:
         with ParquetFile(path) as table:
             for batch in table.iter_batches():
-                for number, values in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 the count goes on over batches
+                for number, values in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 the count continues over batches
                     yield Record(number, f"{path} row {number}", values)
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({error}); write it again") from error
@@ -104,7 +106,7 @@ def json_lines(file: Iterable[bytes], path: Path) -> Iterator[Record]:
 
 
 def table_rows(path: Path, *, delimiter: str) -> Iterator[Record]:
-    """One record per row below the header; a row starts at the line after its predecessor's last."""
+    """One record per row below the header. A row starts at the line after the last line of the row before it."""
     with path.open("rb") as file:
         rows = csv.reader(decoded_lines(file, path), delimiter=delimiter, strict=True)
         start = 1
@@ -117,18 +119,18 @@ def table_rows(path: Path, *, delimiter: str) -> Iterator[Record]:
                 if len(cells) != len(header):
                     raise DataError(
                         f"{path} line {start}: found {len(cells)} cells under {len(header)} column names; "
-                        "quote cells that hold the delimiter, and leave no empty line"
+                        "quote cells that contain the delimiter, and remove empty lines"
                     )
                 yield Record(start, f"{path} line {start}", dict(zip(header, cells, strict=True)))
                 start = rows.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{path} line {start}: not a row of cells ({error}); mend its quotes or use JSONL"
+                f"{path} line {start}: not a row of cells ({error}); fix its quotes or use JSONL"
             ) from error
 
 
 def decoded_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
-    """UTF-8 lines, the byte order mark of spreadsheets taken off."""
+    """UTF-8 lines, without the byte order mark that spreadsheets write."""
     for number, line in enumerate(file, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

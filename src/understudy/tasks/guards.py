@@ -1,7 +1,7 @@
-"""What must hold of a task before any model is trained: nothing that is scored has been learned from.
+"""Leak checks of a task before any model is trained: no input of dev or test is trained on.
 
-Two sources are the same input if they are equal after NFKC, case folding and collapsing white space. Nothing
-here reads files or repairs unasked: `drop_shared` and `drop_leaks` say what they take away.
+Two sources are the same input if they are equal after NFKC, case folding and collapsing white space. This module reads
+no files, and removes nothing unless `drop_shared` or `drop_leaks` is called.
 """
 
 import unicodedata
@@ -18,41 +18,41 @@ SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A held-out input that stands in another split too."""
+    """A held-out input that is in another split too."""
 
     held_out: str
     """`dev` or `test`."""
     id: str
     source: str
     split: str
-    """Where it was found: `labeled`, `unlabeled`, `withheld`, or `dev` for an input of test."""
+    """The other split: `labeled`, `unlabeled`, `withheld`, or `dev` for an input of test."""
     found_id: str
 
 
 def find_leaks(data: TaskData) -> list[Leak]:
-    """Dev and test inputs that occur in what is learned from, and test inputs that occur in dev.
+    """Dev and test inputs that are also training inputs, and test inputs that are also in dev.
 
     Args:
         data: the task.
 
     Returns:
-        One leak per held-out input and split it was found in: first those of test, in its order.
+        One leak per held-out input and split in which it was found, those of test first, in its order.
     """
-    learned = {"labeled": data.labeled, "unlabeled": data.unlabeled, "withheld": data.withheld}
-    known = {name: {normal(example.source): example.id for example in split} for name, split in learned.items()}
-    dev = {"dev": {normal(example.source): example.id for example in data.dev}}
+    training = {"labeled": data.labeled, "unlabeled": data.unlabeled, "withheld": data.withheld}
+    known = {name: {normalized(example.source): example.id for example in split} for name, split in training.items()}
+    dev = {"dev": {normalized(example.source): example.id for example in data.dev}}
     return [
         Leak(held_out, example.id, example.source, split, ids[form])
         for held_out, examples, places in (("test", data.test, known | dev), ("dev", data.dev, known))
         for example in examples
-        for form in [normal(example.source)]
+        for form in [normalized(example.source)]
         for split, ids in places.items()
         if form in ids
     ]
 
 
 def refuse_leaks(data: TaskData) -> None:
-    """Stop a run whose scores would be of inputs it learned from.
+    """Refuses a task whose scores would be of inputs that were trained on.
 
     Args:
         data: the task.
@@ -68,14 +68,14 @@ def refuse_leaks(data: TaskData) -> None:
     first = leaks[0]
     shown = first.source if len(first.source) <= SHOWN else first.source[: SHOWN - 1] + "…"
     raise DataError(
-        f"held-out inputs are learned from: {counts}; the first is {first.held_out} {first.id!r}, "
-        f"in {first.split} as {first.found_id!r}: {shown!r}. Set task.leaks to drop_from_train to remove them "
-        "from what is learned from, or to allow to go on with scores that are too good"
+        f"held-out inputs are also training inputs: {counts}; the first is {first.held_out} {first.id!r}, "
+        f"in {first.split} as {first.found_id!r}: {shown!r}. Set task.leaks to drop_from_train to remove "
+        "them from the training data, or to allow to continue with scores that are too good"
     )
 
 
 def drop_leaks(data: TaskData) -> TaskData:
-    """Remove test and dev inputs from what is learned from, and test inputs from dev; test stays whole.
+    """Removes test and dev inputs from the training data, and test inputs from dev; test is unchanged.
 
     Args:
         data: the task.
@@ -86,36 +86,36 @@ def drop_leaks(data: TaskData) -> TaskData:
     Raises:
         DataError: if a split that held examples would be left empty.
     """
-    test = forms(data.test)
-    held_out = test | forms(data.dev)
+    test = normalized_sources(data.test)
+    held_out = test | normalized_sources(data.dev)
     clean = replace(
         data,
-        labeled=without(data.labeled, held_out),
-        unlabeled=without(data.unlabeled, held_out),
-        withheld=without(data.withheld, held_out),
-        dev=without(data.dev, test),
+        labeled=excluding(data.labeled, held_out),
+        unlabeled=excluding(data.unlabeled, held_out),
+        withheld=excluding(data.withheld, held_out),
+        dev=excluding(data.dev, test),
     )
     for name in ("labeled", "unlabeled", "dev"):
         if getattr(data, name) and not getattr(clean, name):
             raise DataError(
-                f"every input of {name} is held out as well; drop_from_train leaves none: give other inputs"
+                f"every input of {name} is held out too, so drop_from_train would leave none; provide other inputs"
             )
     return clean
 
 
 def drop_shared(data: TaskData) -> tuple[TaskData, int]:
-    """Remove unlabelled inputs that are labelled or occur twice, so that each input is learned from once.
+    """Removes unlabeled inputs that are labeled too or occur twice, so that each input is trained on once.
 
     Args:
         data: the task.
 
     Returns:
-        The task, and how many unlabelled inputs were dropped.
+        The task, and how many unlabeled inputs were dropped.
     """
-    labeled = forms(data.labeled)
+    labeled = normalized_sources(data.labeled)
     unlabeled: dict[str, Example] = {}
     for example in data.unlabeled:
-        form = normal(example.source)
+        form = normalized(example.source)
         if form not in labeled:
             unlabeled.setdefault(form, example)
     kept = {example.id for example in unlabeled.values()}
@@ -125,7 +125,7 @@ def drop_shared(data: TaskData) -> tuple[TaskData, int]:
 
 
 def describe(data: TaskData) -> dict[str, object]:
-    """Count what a task holds.
+    """Counts the inputs and targets of a task.
 
     Args:
         data: the task.
@@ -155,20 +155,20 @@ def describe_split(examples: tuple[Example, ...]) -> dict[str, int | float]:
 
 
 def mean_words(texts: list[str]) -> float:
-    """Words between white space per text, to one decimal."""
+    """Mean number of words (separated by white space) per text, rounded to one decimal."""
     return round(sum(len(text.split()) for text in texts) / len(texts), 1) if texts else 0.0
 
 
-def without(examples: Iterable[Example], excluded: set[str]) -> tuple[Example, ...]:
-    """The examples whose source is none of these forms."""
-    return tuple(example for example in examples if normal(example.source) not in excluded)
+def excluding(examples: Iterable[Example], excluded: set[str]) -> tuple[Example, ...]:
+    """The examples whose normalized source is not among `excluded`."""
+    return tuple(example for example in examples if normalized(example.source) not in excluded)
 
 
-def forms(examples: Iterable[Example]) -> set[str]:
-    """The sources as they are compared."""
-    return {normal(example.source) for example in examples}
+def normalized_sources(examples: Iterable[Example]) -> set[str]:
+    """The normalized sources."""
+    return {normalized(example.source) for example in examples}
 
 
-def normal(source: str) -> str:
-    """A source as it is compared with others."""
+def normalized(source: str) -> str:
+    """A source normalized for comparison: NFKC, case folding, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", source).casefold().split())

@@ -1,7 +1,7 @@
-"""A data set in the hub's layout becomes the splits of a task, read by the library `datasets` (the extra `hub`).
+"""Loads the splits of a task from a Hugging Face dataset with the library `datasets` (the extra `hub`).
 
-Here rows become records with a source and a target, by templates of their columns. What a record must hold to be an
-example stands in `files.py`. Code that comes with a data set is never run: the library refuses it.
+Templates of columns turn rows into records with a source and a target; `files.py` decides which records are valid
+examples. A local folder in the hub's layout is read the same way. Code in a dataset never runs: the library refuses it.
 """
 
 import difflib
@@ -16,22 +16,22 @@ from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
 from understudy.errors import DataError, first_line
 from understudy.tasks.file_formats import Record
-from understudy.tasks.files import Loaded, Split, assemble, read_split
+from understudy.tasks.files import LoadedTask, Split, assemble, read_split
 
 FIELDS = Fields(id=None)
 SHOWN = 60
-"""Characters of a wrong value in a message."""
+"""Characters of a wrong value that a message shows."""
 
 
 class Table(Protocol):
-    """What is asked of a split as the library has it."""
+    """A split, with the part of the library's interface that is used here."""
 
     @property
     def column_names(self) -> list[str]:
-        """The columns."""
+        """Names of the columns."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
 
     def __iter__(self) -> Iterator[Mapping[str, object]]:
         """The rows."""
@@ -39,93 +39,94 @@ class Table(Protocol):
 
 def load_hub(
     hub: Hub, *, labeled_inputs: int | None = None, unlabeled_inputs: int | None = None, seed: int = 0
-) -> Loaded:
-    """Read a task from a data set of the hub, or from a local folder in its layout.
+) -> LoadedTask:
+    """Loads a task from a dataset of the hub, or from a local folder in its layout.
 
     Args:
-        hub: which data set, which of its splits, and how its columns make sources and targets.
+        hub: the dataset, its splits, and the templates of sources and targets.
         labeled_inputs: as in `load_files`.
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
 
     Returns:
-        The splits, with counts of what was merged and dropped; `incomplete` counts rows without a source or target.
+        The splits, with counts of what was merged and dropped; `incomplete` counts the rows that were
+        dropped because they have no source or target.
 
     Raises:
-        DataError: if the data set, a column or a row cannot be used.
+        DataError: if the dataset, a column or a row cannot be used.
     """
     names = {name: split for name, split in hub.splits if split is not None}
     splits: dict[str, Split] = {}
     incomplete = 0
-    with opened(hub, list(names.values())) as tables:
+    with open_tables(hub, list(names.values())) as tables:
         for (name, split), table in zip(names.items(), tables, strict=True):
             origin = f"{hub.dataset} {split}"
-            asked = {"source": hub.source} | ({} if name == "unlabeled" else {"target": hub.target})
-            templates = {field: parts_of(template) for field, template in asked.items()}
+            wanted = {"source": hub.source} | ({} if name == "unlabeled" else {"target": hub.target})
+            templates = {field: parts_of(template) for field, template in wanted.items()}
             refuse_unknown_columns(table, templates, origin)
             records = list(records_of(table, templates, origin, drop=hub.incomplete == "drop"))
             incomplete += len(table) - len(records)
-            splits[name] = read_split(records, split=name, fields=FIELDS, labelled=name != "unlabeled", origin=origin)
+            splits[name] = read_split(records, split=name, fields=FIELDS, labeled=name != "unlabeled", origin=origin)
     whole = assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
-    return Loaded(whole.data, whole.facts | {"incomplete": incomplete})
+    return LoadedTask(whole.data, whole.facts | {"incomplete": incomplete})
 
 
 @contextmanager
-def opened(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[Table]]:
-    """The splits as tables, for as long as the context lasts."""
+def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[Table]]:
+    """The splits as tables, valid within the context."""
     local = Path(hub.dataset).is_dir()
     if local and hub.revision is not None:
         raise DataError(
             f"task.hub.revision is {hub.revision!r}, but {hub.dataset} is a local folder, which has no revisions; set "
             "it to null"
         )
-    # The library copies what it reads into a cache: worth keeping of the hub's data sets, not of local files.
+    # The library copies what it reads into a cache. That is worth keeping for datasets of the hub, not for local files.
     with TemporaryDirectory() as scratch:
-        yield loaded(hub, splits, cache=scratch if local else None)
+        yield load_tables(hub, splits, cache=scratch if local else None)
 
 
-def loaded(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[Table]:
-    """The splits as the library has them."""
+def load_tables(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[Table]:
+    """The splits as tables of the library."""
     try:
         import datasets
     except ImportError as error:
         raise DataError(
-            "task.hub is read by the library datasets, which is not installed; pip install 'understudy[hub]', or "
-            "give local files by task.files"
+            "task.hub needs the library datasets, which is not installed; pip install 'understudy[hub]', or give local "
+            "files with task.files"
         ) from error
     shown = not datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # progress belongs to the command line
+    datasets.disable_progress_bars()  # the command line shows progress
     try:
         tables: Sequence[Table] = datasets.load_dataset(
             hub.dataset, hub.config, revision=hub.revision, split=list(splits), cache_dir=cache
         )
-    except datasets.exceptions.DatasetGenerationError as error:  # says only that there was another error
-        raise unreadable(hub, splits, error.__cause__ or error) from error
+    except datasets.exceptions.DatasetGenerationError as error:  # its message only refers to its cause
+        raise loading_error(hub, splits, error.__cause__ or error) from error
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise unreadable(hub, splits, error) from error
+        raise loading_error(hub, splits, error) from error
     finally:
         if shown:
             datasets.enable_progress_bars()
     return tables
 
 
-def unreadable(hub: Hub, splits: Sequence[str], error: BaseException) -> DataError:
-    """The sentence for a data set that cannot be had: which, why, and what to do."""
+def loading_error(hub: Hub, splits: Sequence[str], error: BaseException) -> DataError:
+    """The error for a dataset that cannot be loaded: which one, why, and what to do."""
     why = first_line(error).rstrip(".!")
-    more = "".join(f", {name} {own}" for name, own in (("config", hub.config), ("revision", hub.revision)) if own)
-    ways = (
-        "the hub keeps a copy without them for most such data sets, task.hub.revision=refs/convert/parquet"
+    more = "".join(f", {name} {value}" for name, value in (("config", hub.config), ("revision", hub.revision)) if value)
+    remedy = (
+        "for most such datasets the hub has a copy without scripts, task.hub.revision=refs/convert/parquet"
         if "scripts" in why
-        else "name a data set of the hub and splits it has, while the hub can be reached"
+        else "check the names of the dataset and its splits, and that the hub is reachable"
     )
     return DataError(
-        f"cannot read {', '.join(dict.fromkeys(splits))} of the data set {hub.dataset!r}{more}: {why}; {ways}, or give "
-        "local files: a folder in the hub's layout as task.hub.dataset, or task.files"
+        f"cannot load {', '.join(dict.fromkeys(splits))} of the dataset {hub.dataset!r}{more}: {why}; {remedy}, or "
+        "give local files: a folder in the hub's layout as task.hub.dataset, or task.files"
     )
 
 
 def refuse_unknown_columns(table: Table, templates: Mapping[str, Sequence[str | Column]], origin: str) -> None:
-    """Stop at a column that the table has not, before its rows are read."""
+    """Refuses templates with a column that the table lacks, before its rows are read."""
     for field, parts in templates.items():
         for part in parts:
             if isinstance(part, Column) and part.path[0] not in table.column_names:
@@ -144,26 +145,26 @@ def records_of(
     *,
     drop: bool,
 ) -> Iterator[Record]:
-    """A record for each row; rows that lack something are left out, or refused."""
+    """A record for each row; rows without a source or a target are dropped or refused."""
     for number, row in enumerate(table, start=1):
         where = f"{origin} row {number}"
         texts: dict[str, object] = {}
         for field, parts in templates.items():
-            pieces = [part if isinstance(part, str) else text_at(row, part, where) for part in parts]
-            empty = [part for part, piece in zip(parts, pieces, strict=True) if piece is None]
+            texts_of_parts = [part if isinstance(part, str) else text_at(row, part, where) for part in parts]
+            empty = [part for part, text in zip(parts, texts_of_parts, strict=True) if text is None]
             if empty and not drop:
                 raise DataError(
-                    f"{where}: there is nothing at {{{getattr(empty[0], 'written', '')}}}, which task.hub.{field} "
-                    "names; set task.hub.incomplete=drop to leave such rows out"
+                    f"{where}: {{{getattr(empty[0], 'written', '')}}} of task.hub.{field} is empty; set "
+                    "task.hub.incomplete=drop to leave such rows out"
                 )
             if not empty:
-                texts[field] = "".join(piece for piece in pieces if piece is not None)
+                texts[field] = "".join(text for text in texts_of_parts if text is not None)
         if len(texts) == len(templates):
             yield Record(number, where, texts)
 
 
 def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None:
-    """The text at a place of a row; None where there is nothing but white space."""
+    """The text of a column or a part of it; None if it is missing or blank."""
     value: object = row
     for step in column.path:
         if value is None:
@@ -174,8 +175,8 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
             value = value[step]
         else:
             raise DataError(
-                f"{where}: {{{column.written}}} looks for {step!r} in a {type(value).__name__}, {value!r:.{SHOWN}}; "
-                "write {name.key} for a key of an object and {name[0]} for an item of a list"
+                f"{where}: {{{column.written}}} needs {step!r}, but found a {type(value).__name__}, {value!r:.{SHOWN}}"
+                "; write {name.key} for a key of an object and {name[0]} for an item of a list"
             )
     if value is None:
         return None
@@ -189,7 +190,7 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
 
 
 def first_words(text: str, words: int | None) -> str:
-    """The text up to the end of so many words, with its own white space."""
+    """The beginning of the text with at most this many words, white space included; None: the whole text."""
     if words is None:
         return text
     match = re.match(rf"(?:\s*\S+){{0,{words}}}", text)

@@ -1,4 +1,4 @@
-"""The one-file format of the KD4Gen code (Calderon et al. 2023): a JSON object of splits, each with parallel lists.
+"""Loads a task from the format of the KD4Gen code (Calderon et al. 2023): one JSON object of splits with lists.
 
 {"train": {"text": [...], "target": [...]}, "dev": {...}, "test": {...}, "unlabeled": {"text": [...]}}
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from understudy.config.task import Fields
 from understudy.errors import DataError
 from understudy.tasks.file_formats import Record
-from understudy.tasks.files import Loaded, assemble, read_split
+from understudy.tasks.files import LoadedTask, assemble, read_split
 
 SPLITS = {
     "train": "labeled",
@@ -19,16 +19,16 @@ SPLITS = {
     "test": "test",
     "unlabeled": "unlabeled",
 }
-"""A split's name in the file -> its name here."""
+"""Name of a split in the file -> its name in understudy."""
 
 
 def load_kd4gen(
     path: Path, *, labeled_inputs: int | None = None, unlabeled_inputs: int | None = None, seed: int = 0
-) -> Loaded:
-    """Read a task from one KD4Gen file.
+) -> LoadedTask:
+    """Loads a task from one KD4Gen file.
 
     Args:
-        path: the JSON file; `test`, one of `dev` and `validation`, and one of `train` and `unlabeled` must be in it.
+        path: the JSON file, with `test`, one of `dev` and `validation`, and one of `train` and `unlabeled`.
         labeled_inputs: as in `load_files`.
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
@@ -39,7 +39,7 @@ def load_kd4gen(
     Raises:
         DataError: if the file or one of its records cannot be used.
     """
-    content = parsed(path)
+    content = read_json_object(path)
     unknown = [name for name in content if name not in SPLITS]
     if unknown:
         raise DataError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
@@ -47,16 +47,16 @@ def load_kd4gen(
         raise DataError(f"{path}: has both 'dev' and 'validation'; keep one of them")
     if "test" not in content or not {"dev", "validation"} & set(content) or not {"train", "unlabeled"} & set(content):
         raise DataError(
-            f"{path}: found splits {list(content)}; 'test', one of 'dev', 'validation', and one of 'train', "
-            "'unlabeled' are needed"
+            f"{path}: found the splits {list(content)}; needed are 'test', one of 'dev', 'validation', and one of "
+            "'train', 'unlabeled'"
         )
     fields = Fields(source="text", id=None)
     splits = {
         SPLITS[name]: read_split(
-            columns(path, name, content[name]),
+            split_records(path, name, content[name]),
             split=SPLITS[name],
             fields=fields,
-            labelled=name != "unlabeled",
+            labeled=name != "unlabeled",
             origin=f"{path} split {name!r}",
         )
         for name in content
@@ -64,14 +64,12 @@ def load_kd4gen(
     return assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
 
 
-def parsed(path: Path) -> dict[str, object]:
+def read_json_object(path: Path) -> dict[str, object]:
     """The file's JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: no such file; in a recipe, relative paths are meant from the recipe's folder"
-        ) from error
+        raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
@@ -83,13 +81,13 @@ def parsed(path: Path) -> dict[str, object]:
     return content
 
 
-def columns(path: Path, name: str, split: object) -> Iterator[Record]:
+def split_records(path: Path, name: str, split: object) -> Iterator[Record]:
     """The records of one split."""
     if not isinstance(split, dict) or not all(isinstance(column, list) for column in split.values()):
         raise DataError(f'{path} split {name!r}: not an object of lists; write {{"text": [...], "target": [...]}}')
     lengths = {column: len(values) for column, values in split.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{length} under {column!r}" for column, length in lengths.items())
-        raise DataError(f"{path} split {name!r}: found {found}; its lists must be of one length")
+        raise DataError(f"{path} split {name!r}: found {found}; its lists must have the same length")
     for number, values in enumerate(zip(*split.values(), strict=True), start=1):
         yield Record(number, f"{path} split {name!r} item {number}", dict(zip(split, values, strict=True)))
