@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-from understudy.config.recipe import InputKind, PseudoTargets
+from understudy.config.pseudo_targets import InputKind, PseudoTargets
 from understudy.generation import engine_for, open_engine
 from understudy.models.checkpoint import load_network
 from understudy.pipeline.bench import Bench, device_here
@@ -76,8 +76,8 @@ def portions_of(asked: PseudoTargets) -> list[tuple[int, int]]:
     Portions are written whole, also where not all of the last one is taught: so a text is the same however many of
     its input are asked. One search finds all its texts at once; samples come alone, three, and `TOGETHER` at a time.
     """
-    if asked.of_one_search is not None:
-        return [(0, asked.of_one_search)]
+    if asked.max_per_search is not None:
+        return [(0, asked.max_per_search)]
     bounds = [0, 1, *range(TOGETHER, asked.per_input + TOGETHER, TOGETHER)]
     return [(start, end - start) for start, end in pairwise(bounds) if start < asked.per_input]
 

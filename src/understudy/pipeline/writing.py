@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from understudy.config.pool_selection import KeepAll, Selection
-from understudy.config.recipe import InputKind
+from understudy.config.pseudo_targets import InputKind
 from understudy.pipeline.bench import Bench
 from understudy.pipeline.portions import Writer, make_parts
 from understudy.pipeline.readers import Reader
