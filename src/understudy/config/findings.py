@@ -20,6 +20,7 @@ RENAMED_KEYS = {
     "distil.final_finetune.keep": "distil.final_finetune.keep_weights",
     "evaluation.rounds": "evaluation.repeats",
     "pseudo_targets.keep": "pseudo_targets.select",
+    "study.methods.stage": "study.methods.paper_stage",
     "student.finetune.accumulate": "student.finetune.gradient_accumulation_steps",
     "student.finetune.keep": "student.finetune.keep_weights",
     "teacher.finetune.accumulate": "teacher.finetune.gradient_accumulation_steps",

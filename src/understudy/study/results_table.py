@@ -63,7 +63,7 @@ def results_table_of(
 def _stages(study: Study) -> dict[str, list[MethodRow]]:
     stages: dict[str, list[MethodRow]] = {}
     for row in study.methods:
-        stages.setdefault(row.stage, []).append(row)
+        stages.setdefault(row.paper_stage, []).append(row)
     return stages
 
 
@@ -75,7 +75,7 @@ def _summary(
     shared = cells if by == "gap_closed" else []
     wins, contests = wins_of(row.name, options)
     return {
-        "stage": row.stage,
+        "stage": row.paper_stage,
         "method": row.name,
         "dev": split_means(shared, split="dev", tasks=tasks),
         "test": split_means(shared, split="test", tasks=tasks),
@@ -87,4 +87,10 @@ def _summary(
 
 
 def _missing(cell: Cell, error: str) -> MissingFacts:
-    return {"stage": cell.row.stage, "method": cell.row.name, "task": cell.task, "seed": cell.seed, "error": error}
+    return {
+        "stage": cell.row.paper_stage,
+        "method": cell.row.name,
+        "task": cell.task,
+        "seed": cell.seed,
+        "error": error,
+    }
