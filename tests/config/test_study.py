@@ -22,8 +22,8 @@ def raw(minimal: dict[str, Any]) -> dict[str, Any]:
         "tasks": {"easy": {"task": {"forecast": {"labeled": 5}}}, "hard": None},
         "seeds": [1, 2],
         "methods": [
-            {"name": "Logits", "paper_stage": "S3", "method": "logits_kd"},
-            {"name": "K beams", "paper_stage": "S6", "method": "logits_pt", "set": {"training": {"epochs": 3}}},
+            {"name": "Logits", "group": "S3", "method": "logits_kd"},
+            {"name": "K beams", "group": "S6", "method": "logits_pt", "set": {"training": {"epochs": 3}}},
         ],
     }
 
@@ -129,20 +129,22 @@ def test_all_findings_are_reported_together(raw: dict[str, Any]) -> None:
     raw["sedes"] = [3]
     raw["seeds"] = [1, 1]
     raw["methods"][0] |= {"sett": {}}
-    del raw["methods"][1]["paper_stage"]
+    del raw["methods"][1]["group"]
     message = refused(raw)
 
     assert "sedes: unknown key; did you mean 'seeds'? (known here: base, methods, name, seeds, tasks)" in message
     assert re.search(r"  seeds: .*duplicates, got \[1, 1\]", message)
     assert "methods.0.sett: unknown key; did you mean 'set'?" in message
-    assert "methods.1.paper_stage: is missing" in message
+    assert "methods.1.group: is missing" in message
 
 
 def test_an_old_key_of_a_row_is_refused_with_the_new_one(raw: dict[str, Any]) -> None:
     """The path has the row's index."""
-    raw["methods"][1]["stage"] = raw["methods"][1].pop("paper_stage")
+    raw["methods"][1]["stage"] = raw["methods"][1].pop("group")
 
-    assert "methods.1.stage: was renamed; write 'paper_stage'" in refused(raw)
+    message = refused(raw)
+    assert "methods.1.stage: was renamed; write 'group'" in message
+    assert "missing" not in message
 
 
 def test_a_finding_in_a_recipe_names_its_cell(raw: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ RENAMED_KEYS = {
     "distil.final_finetune.keep": "distil.final_finetune.keep_weights",
     "evaluation.rounds": "evaluation.repeats",
     "pseudo_targets.keep": "pseudo_targets.select",
-    "study.methods.stage": "study.methods.paper_stage",
+    "study.methods.stage": "study.methods.group",
     "student.finetune.accumulate": "student.finetune.gradient_accumulation_steps",
     "student.finetune.keep": "student.finetune.keep_weights",
     "teacher.finetune.accumulate": "teacher.finetune.gradient_accumulation_steps",
@@ -46,13 +46,22 @@ def findings_of(errors: Iterable[ErrorDetails], root: type[Section], *, prefix: 
         root: the model that was validated.
         prefix: the beginning of this model's paths in RENAMED_KEYS.
     """
-    return [message for details in errors for message in _messages(details, root, prefix)]
+    errors = list(errors)
+    given_by_old_key = {
+        (*details["loc"][:-1], new) for details in errors if (new := _new_key(details, root, prefix)) is not None
+    }
+    return [
+        message
+        for details in errors
+        if details["type"] != "missing" or details["loc"] not in given_by_old_key
+        for message in _messages(details, root, prefix)
+    ]
 
 
 def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterator[str]:
     kind, found = details["type"], shortened(details["input"])
     if kind == "extra_forbidden":
-        yield _unknown_key(_walk(details["loc"][:-1], root), str(details["loc"][-1]), prefix)
+        yield _unknown_key(details, root, prefix)
         return
     place = _walk(details["loc"], root)
     path = ".".join(place.parts)
@@ -102,11 +111,20 @@ def _walk(location: Iterable[str | int], root: type[Section]) -> _Place:
     return place
 
 
-def _unknown_key(place: _Place, key: str, prefix: str) -> str:
+def _new_key(details: ErrorDetails, root: type[Section], prefix: str) -> str | None:
+    """The new name of an unknown key, if it is an old one."""
+    if details["type"] != "extra_forbidden":
+        return None
+    *location, key = details["loc"]
+    new = RENAMED_KEYS.get(prefix + ".".join([*_walk(location, root).schema_parts, str(key)]))
+    return new and new.rpartition(".")[2]
+
+
+def _unknown_key(details: ErrorDetails, root: type[Section], prefix: str) -> str:
+    place, key = _walk(details["loc"][:-1], root), str(details["loc"][-1])
     path = ".".join([*place.parts, key])
-    renamed = RENAMED_KEYS.get(prefix + ".".join([*place.schema_parts, key]))
-    if renamed:
-        return f"{path}: was renamed; write {renamed.rpartition('.')[2]!r} instead of {key!r}"
+    if new := _new_key(details, root, prefix):
+        return f"{path}: was renamed; write {new!r} instead of {key!r}"
     known = sorted(field.alias or name for s in place.sections for name, field in s.model_fields.items())
     return f"{path}: unknown key{did_you_mean(key, known)} (known here: {', '.join(known)})"
 

@@ -51,8 +51,8 @@ class MethodRow(Section):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     """Label of the row."""
-    paper_stage: Name
-    """Stage of the paper's study, S1 to S8, or a name of your own; the rows of one are compared with each other."""
+    group: Name
+    """Rows of one group are compared with each other; in the paper's study the groups are its stages S1 to S8."""
     method: str
     """Name of a preset."""
     overrides: Annotated[dict[str, Any], Field(alias="set", default_factory=dict)]

@@ -76,7 +76,7 @@ def read_row(row: Finished, cell: Cell, *, seconds: float) -> Measured:
     """A finished cell from the stage of its row; `seconds` is what its student and its answers took."""
     splits = cast(Mapping[str, Mapping[str, Mapping[str, object]]], row.manifest.facts["splits"])
     facts = {
-        "stage": cell.row.paper_stage,
+        "stage": cell.row.group,
         "method": cell.row.name,
         "task": cell.task,
         "seed": cell.seed,
