@@ -3,8 +3,8 @@ import pytest
 from understudy.progress import NoProgress, Progress
 
 
-def test_silence_hears_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """A library user who does not ask hears nothing; work goes on as with a listener."""
+def test_the_default_progress_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python users see no output unless they pass a progress; the work runs the same."""
     progress: Progress = NoProgress()
     with progress.work("reading", None, "page") as advance:
         advance(1)

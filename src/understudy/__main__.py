@@ -1,4 +1,4 @@
-"""`python -m understudy`: the command line."""
+"""Runs the command line as `python -m understudy`."""
 
 from understudy.cli import main
 

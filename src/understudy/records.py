@@ -1,6 +1,6 @@
-"""The words everyone uses: frozen records that cross rooms.
+"""Frozen records that several packages exchange.
 
-They hold facts and no behaviour beyond a derived fact; no room's settings, no tensors.
+They hold facts and no behaviour; settings live in `config`, tensors in the packages that compute with them.
 """
 
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 TextGenerator = Literal["gold", "teacher", "student", "api"]
-"""Who wrote a target."""
+"""Where a target text comes from: a human (gold), a local model (teacher or student) or an endpoint (api)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One source with its targets: none for an unlabelled input, several where there are several references."""
+    """One source with its targets: none for an unlabeled input, several where there are several references."""
 
     id: str
     source: str
@@ -29,16 +29,16 @@ class TaskData:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     withheld: tuple[Example, ...] = ()
-    """The unlabelled inputs whose labels exist but are hidden from the student; a teacher may see them."""
+    """The unlabeled inputs whose labels exist but are hidden from the student; a teacher may be trained on them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One text as an engine wrote it, still as token ids.
+    """One generated text as token ids.
 
     `token_ids` hold no start token; they end with the end-of-sequence id if and only if the model
     finished before the length limit. `logprob` is the sum over these tokens in nats, under the model at
-    temperature 1 before any truncation of its distribution; nan where the engine cannot tell.
+    temperature 1 before any truncation of its distribution; nan where the engine does not report it.
     """
 
     token_ids: tuple[int, ...]
@@ -47,23 +47,23 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class PseudoTarget:
-    """A text written by a model and used as a target, with where it came from."""
+    """A generated text used as a target, with its origin."""
 
     input_id: str
     generator: TextGenerator
     round: int
     sample: int
-    """Which of the texts for this input, from 0."""
+    """Index of the text among those of its input, from 0."""
     token_ids: tuple[int, ...]
     text: str
     logprob: float
     copies: int = 1
-    """How many of the input's samples were this very text."""
+    """Number of samples of the input that were equal to this text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a system wrote for one input when it was scored."""
+    """The text a system generated for one input of an evaluated split."""
 
     id: str
     source: str
@@ -85,7 +85,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """What a model costs to run on this machine."""
+    """Size, speed and memory of a model on this machine."""
 
     parameters: int
     disk_bytes: int
@@ -94,14 +94,14 @@ class Efficiency:
     throughput_per_s: float
     """Outputs per second at the batch size named in `how`."""
     peak_memory_bytes: int
-    """What loading the model and writing with it added to the process."""
+    """Memory that loading the model and generating with it added to the process."""
     how: str
-    """Engine, device, threads, batch size, decoding: without them the numbers say nothing."""
+    """Engine, device, threads, batch size and decoding: the conditions of the measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A stage's receipt, written last: its presence means the stage is complete."""
+    """A stage's metadata, written last: a stage is complete if and only if its manifest exists."""
 
     stage: str
     key: str
@@ -111,6 +111,6 @@ class Manifest:
     files: Mapping[str, str]
     """Path inside the stage's folder -> sha256."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """What the stage found out: counts, scores, curves."""
+    """Results of the stage: counts, scores, curves."""
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)

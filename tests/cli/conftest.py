@@ -16,27 +16,27 @@ SMALL = {"width": 8, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed
 
 @pytest.fixture
 def understudy(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command line: arguments -> exit code, what it printed, what it complained of."""
+    """Returns a function that runs the command line: arguments -> exit code, standard output, standard error."""
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["understudy", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as stop:
             main()
-        printed, complained = capfd.readouterr()
-        return int(stopped.value.code or 0), printed, complained
+        out, err = capfd.readouterr()
+        return int(stop.value.code or 0), out, err
 
     return call
 
 
 @pytest.fixture
 def lines() -> list[dict[str, Any]]:
-    """Nine labelled records."""
+    """Returns nine labeled records."""
     return [{"id": f"r{i}", "source": f"record {i}", "target": f"the text of {i}"} for i in range(9)]
 
 
 @pytest.fixture
 def project(tmp_path: Path, lines: list[dict[str, Any]]) -> Path:
-    """A folder with a recipe and its data, ready to run."""
+    """Returns a folder with a recipe and its data, ready to run."""
     for split, rows in {"train": lines, "dev": held_out("d"), "test": held_out("t")}.items():
         write_jsonl(tmp_path / f"{split}.jsonl", rows)
     recipe = {
@@ -49,10 +49,10 @@ def project(tmp_path: Path, lines: list[dict[str, Any]]) -> Path:
 
 
 def held_out(name: str) -> list[dict[str, Any]]:
-    """Three records of a held-out split."""
+    """Returns three records of a held-out split."""
     return [{"id": f"{name}{i}", "source": f"held out {name} {i}", "target": f"text {i}"} for i in range(3)]
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A record on each line."""
+    """Writes one record per line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -13,7 +13,8 @@ from rich.progress import Progress as RichProgress
 from rich.progress import TextColumn
 
 from understudy.cli.app import main
-from understudy.cli.bars import Bars, Lines, progress_for
+from understudy.cli.progress_bars import BarProgress, LineProgress, progress_for, rich_progress
+from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe
 
 Command = Callable[..., tuple[int, str, str]]
@@ -21,7 +22,7 @@ HEAVY = ("torch", "transformers", "pydantic", "pyarrow", "ctranslate2", "matplot
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """`understudy --help` answers before any library that takes time is touched."""
+    """`understudy --help` prints before any library that takes time to load is imported."""
     program = "import sys, runpy; sys.argv = ['understudy', '--help']\n"
     program += "try: runpy.run_module('understudy', run_name='__main__')\nexcept SystemExit: pass\n"
     program += f"print([name for name in {HEAVY} if name in sys.modules])"
@@ -31,34 +32,37 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_show_loads_no_network_library() -> None:
-    """What a recipe or a method means is told in a second."""
+def test_show_imports_no_model_library() -> None:
+    """Recipes and methods are shown within a second."""
     loaded = (
-        "import sys, understudy.cli.words, understudy.config.read; print(*{'torch', 'transformers'} & {*sys.modules})"
+        "import sys, understudy.cli.printing, understudy.config.read\n"
+        "print(*{'torch', 'transformers'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
 
 
-def test_control_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Typer makes an exit of it before anybody else hears of it."""
-    stopped = typer.Typer()
+def test_control_c_explains_how_to_resume(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typer turns the interruption into an exit with code 130."""
+    interrupted_app = typer.Typer()
 
-    @stopped.command()
+    @interrupted_app.command()
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.cli.app.app", lambda: stopped([]))
-    with pytest.raises(SystemExit) as left:
+    monkeypatch.setattr("understudy.cli.app.app", lambda: interrupted_app([]))
+    with pytest.raises(SystemExit) as stop:
         main()
 
-    assert left.value.code == 130
-    assert capsys.readouterr().err == "understudy: stopped; give the same command again to go on\n"
+    assert stop.value.code == 130
+    message = capsys.readouterr().err
+    assert message.startswith("understudy: interrupted")
+    assert "same command again to resume" in message
 
 
 def test_show_prints_a_recipe_that_reads_back(understudy: Command, project: Path) -> None:
-    """Every default filled in, overrides applied."""
+    """The output has every default filled in and overrides applied."""
     code, printed, _ = understudy("show", project / "recipe.yaml", "--set", "training.epochs=3")
     recipe = yaml.safe_load(printed)
 
@@ -69,51 +73,60 @@ def test_show_prints_a_recipe_that_reads_back(understudy: Command, project: Path
 
 
 def test_show_without_a_recipe_prints_the_demo(understudy: Command) -> None:
-    """So a newcomer sees one."""
+    """New users see a complete recipe."""
     _, printed, _ = understudy("show")
 
     assert yaml.safe_load(printed)["name"] == "demo"
 
 
 def test_a_learning_rate_without_a_dot_is_a_number(understudy: Command, project: Path) -> None:
-    """YAML reads 1e-4 as a string; here it simply works."""
+    """YAML parses 1e-4 as a string; recipes accept it."""
     _, printed, _ = understudy("show", project / "recipe.yaml", "--set", "training.learning_rate=1e-4")
 
     assert yaml.safe_load(printed)["training"]["learning_rate"] == 1e-4
 
 
 def test_show_explains_a_method(understudy: Command) -> None:
-    """Meaning, source and settings."""
+    """The output has meaning, source and settings."""
     _, printed, _ = understudy("show", "--method", "sequence_level")
 
     assert "Kim & Rush 2016" in printed
     assert "cross_entropy" in printed
 
 
-def test_an_unknown_method_is_answered_with_the_known(understudy: Command) -> None:
-    """And the nearest."""
-    code, _, complained = understudy("show", "--method", "joint_teching")
+def test_show_lists_all_methods(understudy: Command) -> None:
+    """A line for each method with its meaning."""
+    code, printed, _ = understudy("show", "--methods")
+
+    assert code == 0
+    assert [line.split()[0] for line in printed.splitlines()] == list(PRESETS)
+    assert all(preset.meaning in printed for preset in PRESETS.values())
+
+
+def test_an_unknown_method_is_answered_with_the_nearest(understudy: Command) -> None:
+    """The message suggests the nearest known method."""
+    code, _, err = understudy("show", "--method", "joint_teching")
 
     assert code == 1
-    assert "did you mean 'joint_teaching'?" in complained
+    assert "did you mean 'joint_teaching'?" in err
 
 
 def test_a_log_is_not_flooded() -> None:
-    """Without a terminal, a piece of work of a thousand steps is one line."""
+    """Without a terminal, a piece of work of 1,000 steps prints one line."""
     log = io.StringIO()
-    with progress_for(log, quiet=False) as progress, progress.work("teacher learns gold", 1000, "step") as advance:
+    with progress_for(log, quiet=False) as progress, progress.work("fine-tune teacher", 1000, "step") as advance:
         for _ in range(1000):
             advance(1, "loss 1.0")
 
     assert log.getvalue().count("\n") == 1
-    assert "teacher learns gold: done" in log.getvalue()
+    assert "fine-tune teacher: done" in log.getvalue()
 
 
-def test_on_a_terminal_a_finished_bar_makes_room_for_the_next() -> None:
-    """Forty vocab_size of work are forty lines above the one bar; kept as bars, the oldest would fill the screen."""
+def test_a_finished_bar_is_replaced_by_a_line() -> None:
+    """Finished work is a line above the current bar; kept as bars, the oldest would fill the screen."""
     screen = io.StringIO()
     with RichProgress(TextColumn("{task.description} {task.fields[note]}"), console=Console(file=screen)) as drawn:
-        bars = Bars(drawn)
+        bars = BarProgress(drawn)
         for number in range(40):
             with bars.work(f"work {number}", 2, "step") as advance:
                 advance(1, "loss 1.0")
@@ -122,22 +135,41 @@ def test_on_a_terminal_a_finished_bar_makes_room_for_the_next() -> None:
     assert len(re.findall(r"work \d+: done in [\d.]+ s loss 1\.0", screen.getvalue())) == 40
 
 
-def test_quiet_says_nothing() -> None:
-    """Not even that work is done."""
+def test_quiet_prints_nothing() -> None:
+    """The end of work is not printed either."""
     log = io.StringIO()
-    with progress_for(log, quiet=True) as progress, progress.work("teacher learns gold", 2, "step") as advance:
+    with progress_for(log, quiet=True) as progress, progress.work("fine-tune teacher", 2, "step") as advance:
         advance(2)
 
     assert not log.getvalue()
 
 
-def test_the_rate_counts_only_what_was_made_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed piece of work that finds half of itself done tells the time of the other half."""
+def test_the_rate_excludes_cached_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resumed work that finds half of its units cached estimates the time of the other half."""
     clock = iter([0.0, 0.5, 100.0, 100.0, 100.0])
-    monkeypatch.setattr("understudy.cli.bars.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: next(clock))
     log = io.StringIO()
-    with Lines(log).work("teacher writes", 100, "input") as advance:
+    with LineProgress(log).work("generate texts", 100, "input") as advance:
         advance(50)
         advance(25)
 
     assert "75%, 0.25 input/s, 100 s left" in log.getvalue()
+
+
+def test_brackets_in_titles_are_not_markup() -> None:
+    """Names that users give to systems and tasks are shown as they are."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system=None, width=120)
+    with rich_progress(console) as progress, progress.work("distil [bold]mine[/]", 2, "step") as advance:
+        advance(1, "loss [red]")
+        progress.say("task [dim]")
+
+    assert "distil [bold]mine[/]: done in " in screen.getvalue()
+    assert "task [dim]" in screen.getvalue()
+
+
+def test_rich_progress_prints_lines_where_bars_cannot_be_drawn() -> None:
+    """This is the case for a file or a pipe."""
+    log = io.StringIO()
+    with rich_progress(Console(file=log)) as progress:
+        assert isinstance(progress, LineProgress)

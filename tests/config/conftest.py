@@ -1,4 +1,4 @@
-"""The smallest recipe there is, as plain data."""
+"""The smallest valid recipe, as plain data."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def minimal() -> dict[str, Any]:
-    """A name, a task, a teacher and a student; everything else has a default."""
+    """Returns a name, a task, a teacher and a student; all other settings have defaults."""
     return {
         "name": "small",
         "task": {"forecast": {}},

@@ -3,14 +3,15 @@ from typing import Any
 
 import pytest
 
-from understudy.config.presets import PRESETS
+from understudy.config.presets import PRESETS, RENAMED_METHODS, preset_named
 from understudy.config.read import check_recipe
+from understudy.errors import ConfigError
 from understudy.objectives import OBJECTIVES
 
 
 @pytest.mark.parametrize("method", PRESETS)
-def test_a_preset_makes_a_whole_recipe(method: str, minimal: dict[str, Any]) -> None:
-    """The method's name is all a recipe must say about it."""
+def test_a_preset_completes_a_recipe(method: str, minimal: dict[str, Any]) -> None:
+    """The method's name is the only setting of the method that a recipe needs."""
     recipe = check_recipe(minimal | {"distil": {"method": method}})
     preset = PRESETS[method]
 
@@ -21,7 +22,7 @@ def test_a_preset_makes_a_whole_recipe(method: str, minimal: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("method", PRESETS)
 def test_a_preset_names_its_source(method: str) -> None:
-    """A paper with its year, and a sentence that says what the student learns."""
+    """The source is a paper with its year; the meaning is a sentence about the student."""
     preset = PRESETS[method]
 
     assert re.search(r"[A-Z]\w+ .*\b(19|20)\d\d\b", preset.source)
@@ -30,8 +31,22 @@ def test_a_preset_names_its_source(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", PRESETS)
-def test_a_preset_asks_for_a_pool_where_it_teaches_from_one(method: str) -> None:
-    """A share for the teacher's text comes with settings for writing it."""
+def test_a_preset_that_uses_teacher_texts_has_settings_for_them(method: str) -> None:
+    """A share of teacher texts comes with settings for generating them."""
     preset = PRESETS[method]
 
     assert "teacher" not in preset.distil["targets"] or preset.pseudo_targets is not None
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_METHODS.items())
+def test_a_renamed_method_is_refused_with_its_new_name(old: str, new: str) -> None:
+    """The new name is a known method, the old one is not."""
+    assert new in PRESETS
+    with pytest.raises(ConfigError, match=f"'{old}' was renamed; use '{new}'"):
+        preset_named(old)
+
+
+def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
+    """The message also lists the known names."""
+    with pytest.raises(ConfigError, match=r"unknown method 'joint_teching'.*distillm, .*did you mean 'joint_teaching'"):
+        preset_named("joint_teching")

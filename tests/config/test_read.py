@@ -35,14 +35,14 @@ SIZES = {"width": 8, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 8
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """A recipe as a user writes it, in a file."""
+    """Writes a typical recipe to a file and returns its path."""
     path = tmp_path / "headlines.yaml"
     path.write_text(SAMPLE)
     return path
 
 
-def test_a_recipe_of_twelve_lines_is_enough(sample: Path) -> None:
-    """What the file says arrives; the file's name is the run's, and the method brings the rest."""
+def test_a_recipe_of_twelve_lines_is_complete(sample: Path) -> None:
+    """The name of the run is the file's, and the method provides the settings that are left out."""
     recipe = read_recipe(sample)
 
     assert recipe.name == "headlines"
@@ -55,8 +55,8 @@ def test_a_recipe_of_twelve_lines_is_enough(sample: Path) -> None:
     assert recipe.distil.objective == ForwardKL()
 
 
-def test_the_filled_in_recipe_reads_back_the_same(sample: Path) -> None:
-    """`understudy show` prints a recipe that stands for the same run, wherever it is put."""
+def test_the_printed_recipe_reads_back_the_same(sample: Path) -> None:
+    """The output of `understudy show` describes the same run from any folder."""
     recipe = read_recipe(sample)
     elsewhere = sample.parent / "elsewhere" / "other.yaml"
     elsewhere.parent.mkdir()
@@ -66,7 +66,7 @@ def test_the_filled_in_recipe_reads_back_the_same(sample: Path) -> None:
 
 
 def test_a_recipe_from_a_relative_path_reads_back_the_same(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is printed holds whole paths: the recipe in a run's folder is the recipe that was run."""
+    """Printed paths are absolute: the recipe in a run's folder is the recipe of the run."""
     monkeypatch.chdir(sample.parent.parent)
     recipe = read_recipe(Path(sample.parent.name) / sample.name)
     elsewhere = sample.parent / "runs" / "recipe.yaml"
@@ -76,8 +76,13 @@ def test_a_recipe_from_a_relative_path_reads_back_the_same(sample: Path, monkeyp
     assert read_recipe(elsewhere) == recipe == read_recipe(sample)
 
 
+def test_a_path_may_be_a_string(sample: Path) -> None:
+    """The recipe is the same as with a Path."""
+    assert read_recipe(str(sample)) == read_recipe(sample)
+
+
 def test_every_default_is_printed(sample: Path) -> None:
-    """Nothing that a user might turn is missing from what `show` prints."""
+    """The output of `show` contains every setting."""
     printed = yaml.safe_load(to_yaml(read_recipe(sample)))
 
     assert printed["training"]["schedule"] == "linear"
@@ -85,8 +90,8 @@ def test_every_default_is_printed(sample: Path) -> None:
     assert printed["distil"]["student_samples"]["decoding"]["kind"] == "sampling"
 
 
-def test_paths_are_meant_from_the_recipes_folder(sample: Path) -> None:
-    """Files and local checkpoints lie beside the recipe; an absolute path and a split left out stay as they are."""
+def test_paths_are_relative_to_the_recipes_folder(sample: Path) -> None:
+    """This holds for files and local checkpoints; absolute paths and null stay as they are."""
     (sample.parent / "my-teacher").mkdir()
     text = SAMPLE.replace("google-t5/t5-large", "my-teacher").replace("dev.jsonl", "/data/dev.jsonl")
     sample.write_text(text.replace("unlabeled: inputs.jsonl", "unlabeled: null"))
@@ -100,8 +105,8 @@ def test_paths_are_meant_from_the_recipes_folder(sample: Path) -> None:
     assert recipe.teacher.model == str(sample.parent / "my-teacher")
 
 
-def test_a_data_set_beside_the_recipe_is_a_path(minimal: dict[str, Any], tmp_path: Path) -> None:
-    """A folder of that name lies there; a name on the hub is left alone."""
+def test_a_data_set_in_the_recipes_folder_is_a_path(minimal: dict[str, Any], tmp_path: Path) -> None:
+    """A name is a path only if such a folder exists; other names are left for the hub."""
     (tmp_path / "own").mkdir()
     hub = {"splits": {"labeled": "train", "dev": "dev", "test": "test"}, "source": "{text}", "target": "{summary}"}
     found = []
@@ -115,16 +120,16 @@ def test_a_data_set_beside_the_recipe_is_a_path(minimal: dict[str, Any], tmp_pat
     assert found == [str(tmp_path / "own"), "rajpurkar/squad"]
 
 
-def test_a_name_on_the_hub_is_no_path(sample: Path) -> None:
-    """Where no such folder lies beside the recipe, the name is left alone."""
+def test_a_hub_name_is_not_a_path(sample: Path) -> None:
+    """Without such a folder next to the recipe, the name is not changed."""
     recipe = read_recipe(sample)
 
     assert isinstance(recipe.teacher, PretrainedTeacher)
     assert recipe.teacher.model == "google-t5/t5-large"
 
 
-def test_overrides_win_over_the_file(sample: Path) -> None:
-    """A value is read as YAML, 3e-4 is a number, and a section that is not in the file is made."""
+def test_overrides_replace_settings_of_the_file(sample: Path) -> None:
+    """A value is parsed as YAML, 3e-4 is a number, and a section that is not in the file is created."""
     recipe = read_recipe(
         sample,
         [
@@ -147,28 +152,28 @@ def test_overrides_win_over_the_file(sample: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epochs", "--set takes key=value, got 'training.epochs'; for example"),
-        ("=3", "--set takes key=value, got '=3'"),
-        ("name.first=3", "--set name.first: name is 'small' in the recipe, not a section"),
+        ("training.epochs", "--set expects key=value, got 'training.epochs'; for example"),
+        ("=3", "--set expects key=value, got '=3'"),
+        ("name.first=3", "--set name.first: name is 'small' .*not a section"),
         ("task.metrics=[bleu", r"--set task.metrics: '\[bleu' is not YAML: while parsing"),
         ("trainig.epochs=3", "trainig: unknown key; did you mean 'training'"),
     ],
 )
-def test_an_override_that_means_nothing_is_refused(minimal: dict[str, Any], override: str, message: str) -> None:
-    """The message repeats what was written."""
+def test_an_invalid_override_is_refused(minimal: dict[str, Any], override: str, message: str) -> None:
+    """The message repeats the override."""
     with pytest.raises(ConfigError, match=message):
         check_recipe(minimal, [override])
 
 
-def test_overrides_leave_the_callers_data_alone(minimal: dict[str, Any]) -> None:
+def test_overrides_do_not_change_the_callers_data(minimal: dict[str, Any]) -> None:
     """The same plain data can be checked again with other overrides."""
     check_recipe(minimal, ["task.forecast.labeled=7"])
 
     assert minimal["task"] == {"forecast": {}}
 
 
-def test_the_preset_lies_under_the_users_settings(minimal: dict[str, Any]) -> None:
-    """One key of a section replaces one key of the preset's; the rest of the section stays the preset's."""
+def test_settings_of_the_recipe_override_the_preset(minimal: dict[str, Any]) -> None:
+    """A key replaces the preset's key; the rest of the section keeps the preset's values."""
     recipe = check_recipe(minimal | {"pseudo_targets": {"per_input": 3, "decoding": {"top_p": 0.5}}})
 
     assert recipe.pseudo_targets.per_input == 3
@@ -178,15 +183,15 @@ def test_the_preset_lies_under_the_users_settings(minimal: dict[str, Any]) -> No
     }  # fmt: skip
 
 
-def test_targets_are_replaced_whole(minimal: dict[str, Any]) -> None:
-    """`targets: {gold: 1}` means gold alone, not gold beside the preset's teacher and student."""
+def test_targets_are_replaced_as_a_whole(minimal: dict[str, Any]) -> None:
+    """`targets: {gold: 1}` means gold only, without the preset's teacher and student shares."""
     recipe = check_recipe(minimal | {"distil": {"targets": {"gold": 1}}})
 
     assert recipe.distil.targets.model_dump() == {"gold": 1, "teacher": 0, "student": 0}
 
 
 def test_another_kind_replaces_the_variant() -> None:
-    """Settings of the preset's variant do not leak into another; the same kind is merged."""
+    """Settings of the preset's variant are not mixed into another kind; the same kind is merged."""
     below = {"decoding": {"kind": "beam", "beams": 4}}
 
     assert merge(below, {"decoding": {"kind": "greedy"}}) == {"decoding": {"kind": "greedy"}}
@@ -195,8 +200,8 @@ def test_another_kind_replaces_the_variant() -> None:
     }
 
 
-def test_another_objective_keeps_its_own_settings(minimal: dict[str, Any]) -> None:
-    """The preset's forward KL gives way to what the user asks for."""
+def test_another_objective_replaces_the_presets(minimal: dict[str, Any]) -> None:
+    """The preset's forward KL leaves no settings behind."""
     objective = {"kind": "cross_entropy", "label_smoothing": 0.1}
     recipe = check_recipe(minimal | {"distil": {"objective": objective}})
 
@@ -204,8 +209,8 @@ def test_another_objective_keeps_its_own_settings(minimal: dict[str, Any]) -> No
     assert not recipe.distil.needs_teacher_logits
 
 
-def test_a_variant_is_named_by_its_key(minimal: dict[str, Any]) -> None:
-    """`scratch` is a student from scratch: no second word says so."""
+def test_a_variant_is_selected_by_its_key(minimal: dict[str, Any]) -> None:
+    """`scratch` makes a student from scratch, `model` a pretrained one; there is no kind key."""
     recipe = check_recipe(minimal | {"student": {"scratch": SIZES}})
 
     assert isinstance(recipe.student, ScratchStudent)

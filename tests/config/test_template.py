@@ -3,8 +3,8 @@ import pytest
 from understudy.config.template import Column, parts_of
 
 
-def test_a_template_is_texts_and_columns() -> None:
-    """In their order; texts that are empty are left out."""
+def test_a_template_is_parsed_into_texts_and_columns() -> None:
+    """Parts keep their order; empty texts are left out."""
     assert parts_of("{context}; answer: {answers.text[0]}") == (
         Column("context", ("context",), None),
         "; answer: ",
@@ -12,32 +12,32 @@ def test_a_template_is_texts_and_columns() -> None:
     )
 
 
-def test_a_column_may_have_words_in_its_name() -> None:
-    """Names are those of the data set: only dots, colons, brackets and braces have a meaning here."""
+def test_a_column_name_may_contain_spaces() -> None:
+    """Only dots, colons, brackets and braces have a meaning in a path."""
     assert parts_of("the {Article Title-2}") == ("the ", Column("Article Title-2", ("Article Title-2",), None))
 
 
-def test_a_column_may_give_its_first_words() -> None:
-    """So many, and no unit but words."""
+def test_a_column_may_be_limited_to_its_first_words() -> None:
+    """The limit is a number of words."""
     assert parts_of("{document:300 words}") == (Column("document:300 words", ("document",), 300),)
 
 
 @pytest.mark.parametrize(
-    ("template", "sentence"),
+    ("template", "message"),
     [
         ("document", r"'document' names no column; write one in braces, such as \{document\}"),
-        ("{document", r"'\{document' has a brace without its other half; columns stand in pairs of braces"),
-        ("a } {b}", r"has a brace without its other half"),
-        ("{}", r"\{\} is not the place of a column; write \{name\}, \{name\.key\} or \{name\[0\]\}"),
-        ("{a.}", r"\{a\.\} is not the place of a column"),
-        ("{a[-1]}", r"\{a\[-1\]\} is not the place of a column"),
-        ("{a['b']}", r"is not the place of a column"),
-        ("{a:300}", r"\{a:300\} is not the place of a column; .*\{name:300 words\} for the first words alone"),
-        ("{a:0 words}", r"is not the place of a column"),
-        ("{a:>10}", r"is not the place of a column"),
+        ("{document", r"'\{document' .*unmatched brace"),
+        ("a } {b}", r"unmatched brace"),
+        ("{}", r"\{\} is not .*path.*write \{name\}, \{name\.key\} or \{name\[0\]\}"),
+        ("{a.}", r"\{a\.\} is not .*path"),
+        ("{a[-1]}", r"\{a\[-1\]\} is not .*path"),
+        ("{a['b']}", r"is not .*path"),
+        ("{a:300}", r"\{a:300\} is not .*path.*\{name:300 words\}"),
+        ("{a:0 words}", r"is not .*path"),
+        ("{a:>10}", r"is not .*path"),
     ],
 )
-def test_a_template_that_is_none_is_refused(template: str, sentence: str) -> None:
-    """Each with what is wrong and how it is written."""
-    with pytest.raises(ValueError, match=sentence):
+def test_an_invalid_template_is_refused(template: str, message: str) -> None:
+    """The message shows the template and the syntax."""
+    with pytest.raises(ValueError, match=message):
         parts_of(template)

@@ -11,7 +11,7 @@ import pytest
 from tests.api_teacher.server import RequestLog, completion, serve
 from tests.pipeline.bought import INPUTS, done, recipe_of
 
-from understudy.cli.words import print_scores
+from understudy.cli.printing import print_scores
 from understudy.errors import DataError, GenerationError, ModelError
 from understudy.pipeline.compare import score_split
 from understudy.pipeline.diagnose import diagnose

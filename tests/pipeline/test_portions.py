@@ -6,7 +6,7 @@ import pytest
 from tests.pipeline.desk import Desk
 
 from understudy.config.read import merge
-from understudy.config.recipe import PseudoTargets
+from understudy.config.pseudo_targets import PseudoTargets
 from understudy.pipeline import portions
 from understudy.pipeline.portions import portions_of
 from understudy.pool.pool import PseudoTargetPool

@@ -39,8 +39,8 @@ TINY: dict[str, Any] = {
     "tasks": {"tiny": None},
     "seeds": [1, 2],
     "methods": [
-        {"name": "Logits", "stage": "S3", "method": "logits_kd"},
-        {"name": "Sequence-level", "stage": "S4", "method": "sequence_level"},
+        {"name": "Logits", "group": "S3", "method": "logits_kd"},
+        {"name": "Sequence-level", "group": "S4", "method": "sequence_level"},
     ],
 }
 

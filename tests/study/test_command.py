@@ -11,7 +11,7 @@ from understudy.cli import main
 from understudy.study.run_study import StudyResult
 
 Command = Callable[..., tuple[int, str, str]]
-TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
+TOO_LONG = {"name": "Short", "group": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_the_interval_of_two_tasks_is_narrower_than_each(whole: ResultsTable) ->
 def test_a_kept_method_is_carried_on_until_it_is_beaten(raw: dict[str, Any], finished: Finished) -> None:
     """A stage whose rows all lose keeps what was kept before, and the next stage meets it."""
     raw["seeds"] = [1]
-    raw["methods"].append({"name": "Joint-Teaching", "stage": "S8", "method": "joint_teaching"})
+    raw["methods"].append({"name": "Joint-Teaching", "group": "S8", "method": "joint_teaching"})
     shares = {"Logits": 56.0, "Sequence-level": 51.0, "Joint-Teaching": 58.0}
     found = {f"tiny-{name}-1": finished("tiny", 1, (60.0, 50.0, own)) for name, own in shares.items()}
     decisions = drawn_up(check_study(raw, folder=Path()), found)["decisions"]
@@ -85,8 +85,8 @@ def test_a_kept_method_is_carried_on_until_it_is_beaten(raw: dict[str, Any], fin
 def test_students_without_distillation_are_compared_by_their_scores(raw: dict[str, Any], finished: Finished) -> None:
     """A stage of fine-tuning rows says nothing of the gap, and what it keeps does not compete with methods."""
     raw["seeds"] = [1]
-    raw["methods"].insert(0, {"name": "Narrow", "stage": "S1", "method": "fine_tune"})
-    raw["methods"].insert(1, {"name": "Wide", "stage": "S1", "method": "fine_tune"})
+    raw["methods"].insert(0, {"name": "Narrow", "group": "S1", "method": "fine_tune"})
+    raw["methods"].insert(1, {"name": "Wide", "group": "S1", "method": "fine_tune"})
     shares = {"Narrow": 49.0, "Wide": 51.0, "Logits": 56.0}
     found = {f"tiny-{name}-1": finished("tiny", 1, (60.0, 50.0, own)) for name, own in shares.items()}
     results_table = drawn_up(check_study(raw, folder=Path()), found)

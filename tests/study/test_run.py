@@ -19,7 +19,7 @@ from understudy.store.stages import claim
 from understudy.study.cells import CELLS, StudyPaths
 from understudy.study.run_study import Choice, StudyResult, run_study
 
-TOO_LONG = {"name": "Short", "stage": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
+TOO_LONG = {"name": "Short", "group": "S3", "method": "logits_kd", "set": {"task": {"max_target_tokens": 2}}}
 
 
 class TeacherLogprobScorer:

@@ -1,4 +1,4 @@
-"""Speaks with people: commands, progress bars, exit codes. The only room that prints."""
+"""The command line: commands, printed results, progress display, exit codes. Only this package prints."""
 
 from understudy.cli.app import main
 

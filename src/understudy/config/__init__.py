@@ -1,1 +1,1 @@
-"""What was asked: the recipe as closed, frozen models. The only home of pydantic."""
+"""This package defines recipes, studies and endpoint settings as closed, frozen models. Only it uses pydantic."""

@@ -1,123 +1,203 @@
-"""What a recipe may ask of its teacher: a network of its own can do other things than an endpoint.
+"""Conflicts between the sections of a recipe. Conflicts inside one section are found by that section.
 
-Each demand that cannot be met is a sentence; a recipe is refused with the first.
+Each rule is a function whose parameters name the sections it reads; it yields a message per conflict. A rule is
+skipped if one of its sections is not given, so that the conflicts of a partly invalid recipe are reported too.
 """
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from math import lcm
-from typing import TYPE_CHECKING
 
-from understudy.config.decoding import Greedy, Sampling
-from understudy.config.model_sections import EndpointTeacher, PrunedStudent, ScratchStudent, ScratchTeacher
+from understudy.config.decoding import DiverseBeam, EngineName, Greedy, Sampling
+from understudy.config.distil import Distil
+from understudy.config.model_sections import (
+    AnyStudent,
+    AnyTeacher,
+    EndpointTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+)
 from understudy.config.pool_selection import KeepAll
-from understudy.config.task import FilesTask
+from understudy.config.pseudo_targets import PseudoTargets
+from understudy.config.task import AnyTask, FilesTask
+from understudy.config.training import Training
 
-if TYPE_CHECKING:
-    from understudy.config.recipe import Recipe
+
+def recipe_conflicts(sections: Mapping[str, object]) -> Iterator[str]:
+    """Every conflict between the given sections of a recipe.
+
+    Args:
+        sections: name -> validated value of each top-level key of a recipe; invalid ones are left out.
+    """
+    yield from _apply(GENERAL_RULES, sections)
+    if "teacher" in sections:
+        is_endpoint = isinstance(sections["teacher"], EndpointTeacher)
+        yield from endpoint_conflicts(sections) if is_endpoint else network_conflicts(sections)
 
 
-def endpoint_conflicts(recipe: "Recipe") -> Iterator[str]:
-    """What a recipe asks of a teacher behind an endpoint that such a teacher cannot give."""
-    distil = recipe.distil
-    if isinstance(recipe.student, PrunedStudent):
-        yield "student.prune cuts layers out of the teacher, and teacher.endpoint has none; use model or scratch"
-    if distil.targets.student or distil.generations > 1:
+def endpoint_conflicts(sections: Mapping[str, object]) -> Iterator[str]:
+    """Settings that a teacher behind an endpoint does not support."""
+    yield from _apply(ENDPOINT_RULES, sections)
+
+
+def network_conflicts(sections: Mapping[str, object]) -> Iterator[str]:
+    """Settings that a local teacher does not support."""
+    yield from _apply(NETWORK_RULES, sections)
+
+
+Rule = Callable[..., Iterator[str]]
+
+
+def _apply(rules: tuple[Rule, ...], sections: Mapping[str, object]) -> Iterator[str]:
+    for rule in rules:
+        needed = inspect.signature(rule).parameters.keys()
+        if needed <= sections.keys():
+            yield from rule(**{name: sections[name] for name in needed})
+
+
+def _primary_metric_is_computed(task: AnyTask) -> Iterator[str]:
+    if task.primary_metric not in task.metrics:
         yield (
-            "distil teaches texts of the student, and an endpoint only writes: it does not say how likely it finds the "
-            "text of another; use method extreme_fine_tune or extreme_logits"
+            f"task.primary_metric is {task.primary_metric!r}, which is not in task.metrics "
+            f"({', '.join(task.metrics)}); add it there"
         )
-    if not distil.targets.teacher:
-        yield (
-            "distil.targets gives the teacher's text no share, and an endpoint gives nothing else; use method "
-            "extreme_fine_tune or extreme_logits"
-        )
-    if distil.final_finetune:
-        yield "distil.final_finetune is a last lesson after a teacher of one's own; with teacher.endpoint leave it out"
-    if recipe.task.primary_metric == "nll":
-        yield "task.primary_metric is nll, and an endpoint does not tell how likely it finds gold; use bleu, say"
-    yield from _probabilities(recipe)
-    yield from _decoding(recipe)
-    if not isinstance(recipe.pseudo_targets.select, KeepAll):
-        yield (
-            "pseudo_targets.select chooses among texts of a network; what an endpoint wrote is all taught: leave it out"
-        )
-    yield from _without_labels(recipe)
 
 
-def network_conflicts(recipe: "Recipe") -> Iterator[str]:
-    """What a recipe asks of a teacher of its own that only a teacher behind an endpoint gives."""
-    task = recipe.task
+def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[str]:
+    decoding, count = distil.student_samples.decoding, training.targets_per_source
+    if distil.targets.student and count > 1 and not isinstance(decoding, Sampling):
+        yield (
+            f"training.targets_per_source is {count}, so the student generates {count} texts per source, but "
+            f"distil.student_samples.decoding {decoding.kind} gives one; use kind sampling, or targets_per_source 1"
+        )
+
+
+def _engine_has_the_decoding(engine: EngineName, pseudo_targets: PseudoTargets) -> Iterator[str]:
+    if engine == "ctranslate2" and isinstance(pseudo_targets.decoding, DiverseBeam):
+        yield (
+            "pseudo_targets.decoding is diverse_beam, which engine ctranslate2 does not support; set engine to auto, "
+            "which uses hf for it"
+        )
+
+
+def _network_needs_labels(task: AnyTask) -> Iterator[str]:
     if isinstance(task, FilesTask) and (not task.has_labels or task.referenced_by_teacher):
         yield (
-            "task gives no labels for what is learned or scored, which only a teacher behind an endpoint can do "
-            "without; give files.labeled, files.dev and files.test, or set teacher.endpoint"
-        )
-    yield from _relations_that_do_not_divide(recipe)
-    yield from _noise_without_dropout(recipe)
-
-
-def _noise_without_dropout(recipe: "Recipe") -> Iterator[str]:
-    """Told before the teacher is trained; of checkpoints the student's first step tells."""
-    teacher = recipe.teacher
-    if recipe.distil.enable_teacher_dropout and isinstance(teacher, ScratchTeacher) and not teacher.scratch.dropout:
-        yield (
-            "distil.enable_teacher_dropout turns on the teacher's dropout, and teacher.scratch.dropout is 0; set it to 0.1, "
-            "say, or use method logits_kd"
+            "task has no labels for training or scoring, which only a teacher behind an endpoint can do without; set "
+            "files.labeled, files.dev and files.test, or use teacher.endpoint"
         )
 
 
-def _relations_that_do_not_divide(recipe: "Recipe") -> Iterator[str]:
-    """Told before the teacher is trained; of checkpoints the first step tells."""
-    teacher, student = recipe.teacher, recipe.student
-    if recipe.distil.relations and isinstance(teacher, ScratchTeacher) and isinstance(student, ScratchStudent):
+def _relations_divide_the_width(distil: Distil, teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
+    """Refuses scratch sizes before the teacher is trained; checkpoints are refused at the first step."""
+    if distil.relations and isinstance(teacher, ScratchTeacher) and isinstance(student, ScratchStudent):
         heads, width = teacher.scratch.heads, student.scratch.width
         if width % heads:
             both = lcm(heads, student.scratch.heads)
             yield (
-                f"distil.relations cuts the student's states into the teacher's {heads} heads, and "
-                f"student.scratch.width is {width}, which they do not divide; use a width such as "
+                f"distil.relations splits the student's states into the teacher's {heads} heads, but "
+                f"student.scratch.width is {width}, which is not divisible by {heads}; use a width such as "
                 f"{width - width % both + both}"
             )
 
 
-def _without_labels(recipe: "Recipe") -> Iterator[str]:
-    if isinstance(recipe.task, FilesTask) and not recipe.task.has_labels:
-        if recipe.distil.targets.gold or recipe.distil.final_finetune:
-            yield (
-                "distil teaches gold text, but task.files has no labeled file; set distil.targets to {teacher: 1} and "
-                "leave final_finetune out, as methods extreme_fine_tune and extreme_logits do"
-            )
-        if "labeled" in recipe.pseudo_targets.inputs:
-            yield "pseudo_targets.inputs names labeled inputs, but task.files has none; set it to [unlabeled]"
+def _teacher_has_dropout(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
+    """Refuses scratch teachers before they are trained; checkpoints are refused at the student's first step."""
+    if distil.enable_teacher_dropout and isinstance(teacher, ScratchTeacher) and not teacher.scratch.dropout:
+        yield (
+            "distil.enable_teacher_dropout activates the teacher's dropout, but teacher.scratch.dropout is 0; set it "
+            "to 0.1, for example, or use method logits_kd"
+        )
 
 
-def _probabilities(recipe: "Recipe") -> Iterator[str]:
-    """An endpoint tells a few of them, if it is asked."""
-    distil = recipe.distil
-    assert isinstance(recipe.teacher, EndpointTeacher)  # noqa: S101 - the caller looked
+def _endpoint_has_no_layers(student: AnyStudent) -> Iterator[str]:
+    if isinstance(student, PrunedStudent):
+        yield "student.prune keeps layers of the teacher, but teacher.endpoint has none here; use model or scratch"
+
+
+def _endpoint_scores_no_text(distil: Distil) -> Iterator[str]:
+    if distil.targets.student or distil.generations > 1:
+        yield (
+            "distil uses texts of the student, but an endpoint does not return log-probabilities of texts it did not "
+            "generate; use method extreme_fine_tune or extreme_logits"
+        )
+    if not distil.targets.teacher:
+        yield (
+            "distil.targets.teacher is 0, but texts are all that an endpoint provides; use method extreme_fine_tune or "
+            "extreme_logits"
+        )
+    if distil.final_finetune:
+        yield "distil.final_finetune is not supported with teacher.endpoint; leave it out"
+
+
+def _endpoint_cannot_compute_nll(task: AnyTask) -> Iterator[str]:
+    if task.primary_metric == "nll":
+        yield "task.primary_metric is nll, but an endpoint does not score gold texts; use another one, such as bleu"
+
+
+def _endpoint_logprobs(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
+    """An endpoint returns log-probabilities of a few top tokens, if they are requested."""
     if distil.needs_teacher_logits and distil.kept_tokens is None:
         yield (
-            "distil.teacher_logprobs is dense, and an endpoint tells at most the log-probabilities of a few tokens; set "
+            "distil.teacher_logprobs is dense, but an endpoint returns log-probabilities of only a few tokens; set "
             "teacher_logprobs={kind: sparse}"
         )
-    if distil.needs_teacher_logits and not recipe.teacher.endpoint.top_logprobs:
+    if distil.needs_teacher_logits and isinstance(teacher, EndpointTeacher) and not teacher.endpoint.top_logprobs:
         yield (
-            "distil.objective compares distributions, but teacher.endpoint.top_logprobs is 0, so the endpoint is asked "
-            "for none; set it to as many as the server gives (OpenAI: 20), or use method extreme_fine_tune"
+            "distil.objective compares distributions, but teacher.endpoint.top_logprobs is 0, so none are requested; "
+            "set it to the most that the server allows (OpenAI: 20), or use method extreme_fine_tune"
         )
 
 
-def _decoding(recipe: "Recipe") -> Iterator[str]:
-    """An endpoint samples, or is greedy."""
-    decoding = recipe.pseudo_targets.decoding
-    if isinstance(recipe.task, FilesTask) and recipe.task.referenced_by_teacher and isinstance(decoding, Greedy):
-        yield (
-            "pseudo_targets.decoding is greedy, so that the endpoint, asked again, would agree with its own references "
-            "whatever they are; use {kind: sampling, top_k: 0}, or give dev and test files with gold"
-        )
+def _endpoint_decoding(pseudo_targets: PseudoTargets) -> Iterator[str]:
+    decoding = pseudo_targets.decoding
     if not (isinstance(decoding, Greedy) or (isinstance(decoding, Sampling) and decoding.top_k == 0)):
-        cut = " with top_k" if isinstance(decoding, Sampling) else ""
+        suffix = f" with top_k={decoding.top_k}" if isinstance(decoding, Sampling) else ""
         yield (
-            f"pseudo_targets.decoding is {decoding.kind}{cut}, which no endpoint offers; use "
+            f"pseudo_targets.decoding is {decoding.kind}{suffix}, which endpoints do not offer; use "
             "{kind: sampling, top_k: 0, temperature: ..., top_p: ...} or {kind: greedy}"
         )
+
+
+def _endpoint_references(task: AnyTask, pseudo_targets: PseudoTargets) -> Iterator[str]:
+    greedy = isinstance(pseudo_targets.decoding, Greedy)
+    if greedy and isinstance(task, FilesTask) and task.referenced_by_teacher:
+        yield (
+            "pseudo_targets.decoding is greedy, and the endpoint generates the references of "
+            f"{' and '.join(task.referenced_by_teacher)}: its own predictions would repeat them and score perfectly; "
+            "use {kind: sampling, top_k: 0}, or set files.dev and files.test to files with gold"
+        )
+
+
+def _endpoint_selection(pseudo_targets: PseudoTargets) -> Iterator[str]:
+    if not isinstance(pseudo_targets.select, KeepAll):
+        yield (
+            f"pseudo_targets.select is {pseudo_targets.select.kind}, but all texts of an endpoint are used; leave "
+            "pseudo_targets.select out"
+        )
+
+
+def _endpoint_without_labels(task: AnyTask, distil: Distil, pseudo_targets: PseudoTargets) -> Iterator[str]:
+    if isinstance(task, FilesTask) and not task.has_labels:
+        if distil.targets.gold or distil.final_finetune:
+            yield (
+                "distil uses gold targets, but task.files has no labeled file; set distil.targets to {teacher: 1} and "
+                "leave final_finetune out, as methods extreme_fine_tune and extreme_logits do"
+            )
+        if "labeled" in pseudo_targets.inputs:
+            yield "pseudo_targets.inputs includes labeled, but task.files has no labeled file; set it to [unlabeled]"
+
+
+GENERAL_RULES: tuple[Rule, ...] = (_primary_metric_is_computed, _student_samples_per_source, _engine_has_the_decoding)
+NETWORK_RULES: tuple[Rule, ...] = (_network_needs_labels, _relations_divide_the_width, _teacher_has_dropout)
+ENDPOINT_RULES: tuple[Rule, ...] = (
+    _endpoint_has_no_layers,
+    _endpoint_scores_no_text,
+    _endpoint_cannot_compute_nll,
+    _endpoint_logprobs,
+    _endpoint_decoding,
+    _endpoint_references,
+    _endpoint_selection,
+    _endpoint_without_labels,
+)

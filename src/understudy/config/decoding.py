@@ -1,6 +1,6 @@
-"""How text is drawn from a model: one vocabulary for all engines.
+"""Decoding settings: how text is generated from a model, the same for all engines.
 
-A decoding is a value: rooms below the pipeline take it as an argument, as they would take a number.
+Packages below the pipeline take a decoding as a plain argument.
 """
 
 from typing import Annotated, Literal
@@ -11,61 +11,64 @@ from understudy.config.section import Section
 
 
 class Greedy(Section):
-    """The most probable next token, one text per input."""
+    """Takes the most probable next token; one text per input."""
 
     kind: Literal["greedy"] = "greedy"
 
 
 class Beam(Section):
-    """Beam search; the best of the beams, one text per input."""
+    """Beam search; returns the best text, one per input."""
 
     kind: Literal["beam"] = "beam"
     beams: PositiveInt = 4
+    """Number of beams."""
     length_penalty: float = 1.0
-    """The score of a text is its log-probability divided by its length to this power."""
+    """Exponent of the length by which a text's log-probability is divided to rank it."""
 
 
 class KBeams(Section):
-    """Beam search; the best texts of the beams, as many as are asked for per input."""
+    """Beam search; returns the best texts, as many as are requested per input."""
 
     kind: Literal["k_beams"] = "k_beams"
     beams: PositiveInt
-    """At least as many as texts are asked for per input."""
+    """Number of beams; at least the number of texts per input."""
     length_penalty: float = 1.0
+    """Exponent of the length by which a text's log-probability is divided to rank it."""
 
 
 class Sampling(Section):
-    """Draws from the model's distribution, cut to its head.
+    """Samples from the model's distribution after top-k and top-p truncation.
 
-    The defaults are what the paper's code means by sampling; its hot sampling is temperature 1.5.
+    The defaults are those of the paper's code; its high-temperature sampling uses temperature 1.5.
     """
 
     kind: Literal["sampling"] = "sampling"
     temperature: PositiveFloat = 1.0
+    """Divides the logits before the softmax."""
     top_k: NonNegativeInt = 50
-    """Only the k most probable tokens can be drawn; 0: all."""
+    """Top-k truncation: only the k most probable tokens can be sampled; 0 disables it."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Only the most probable tokens that together hold this probability can be drawn; 1: all."""
+    """Top-p (nucleus) truncation: only the most probable tokens that together reach this probability; 1 disables it."""
 
 
 class DiverseBeam(Section):
-    """Beam search in groups of one beam, each of which shuns the tokens of those before it; engine hf alone has it.
+    """Diverse beam search with groups of one beam: a group avoids tokens that earlier groups chose. Engine hf only.
 
     Vijayakumar et al. 2016 (arXiv:1610.02424), algorithm 1 with one beam per group and Hamming diversity.
     """
 
     kind: Literal["diverse_beam"] = "diverse_beam"
     groups: PositiveInt
-    """At least as many as texts are asked for per input; each gives one text."""
+    """Number of groups, each of which gives one text; at least the number of texts per input."""
     diversity: PositiveFloat = 1.0
-    """Nats a token loses, at one position, for every earlier group that chose it there."""
+    """Penalty in nats on a token for every earlier group that chose it at the same position."""
 
 
 EngineName = Literal["auto", "hf", "ctranslate2"]
-"""What writes text: auto is ctranslate2 where it supports the architecture, else hf."""
+"""The library that generates text; auto is ctranslate2 where it supports the architecture, else hf."""
 
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]
-"""What every engine can do."""
+"""The decodings that every engine supports."""
 
 PoolDecoding = Annotated[Greedy | Beam | KBeams | Sampling | DiverseBeam, Field(discriminator="kind")]
-"""What a teacher can be asked to write its texts by."""
+"""The decodings that can generate pseudo-targets."""

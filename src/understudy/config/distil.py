@@ -1,8 +1,9 @@
-"""How the student is taught: where its texts come from, by which measure, on which schedule."""
+"""Distillation settings: where the target texts come from, which objective is minimized, on which schedule."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from understudy.config.decoding import Decoding, Sampling
 from understudy.config.objectives import AnyObjective, CrossEntropy
@@ -11,60 +12,65 @@ from understudy.config.training import Training
 
 
 class Shares(Section):
-    """Where the target texts of an epoch come from; only their proportions matter."""
+    """Shares of the target texts of an epoch by origin; only their proportions matter."""
 
     gold: NonNegativeFloat = 0.0
+    """Share of human-written targets."""
     teacher: NonNegativeFloat = 0.0
+    """Share of the teacher's pseudo-targets."""
     student: NonNegativeFloat = 0.0
+    """Share of texts sampled from the student itself."""
 
-    @model_validator(mode="after")
-    def _some_text(self) -> Self:
+    def conflicts(self) -> Iterator[str]:
+        """At least one share is above 0."""
         if self.gold + self.teacher + self.student == 0:
-            msg = "gold, teacher and student are all 0, so there is no text to learn; give one of them a share"
-            raise ValueError(msg)
-        return self
+            yield "gold, teacher and student are all 0, so there are no target texts; set at least one above 0"
 
 
 class Constant(Section):
-    """The student's share is what `targets` says, all the time."""
+    """The student's share is the one in `targets` throughout training."""
 
     kind: Literal["constant"] = "constant"
 
 
 class Growing(Section):
-    """The student's share grows from nothing: 1 - base^(-t), t the share of training done (Lin et al. 2020)."""
+    """The student's share grows from 0 as 1 - base^(-t), t being the finished share of training (Lin et al. 2020)."""
 
     kind: Literal["growing"] = "growing"
     base: Annotated[float, Field(gt=1)] = 200.0
+    """Base of the exponential; a larger one grows faster."""
 
 
 class Adaptive(Section):
-    """The student's share is raised whenever dev got worse, from nothing to at most all (Ko et al. 2024)."""
+    """The student's share starts at 0 and rises whenever the dev score gets worse (Ko et al. 2024)."""
 
     kind: Literal["adaptive"] = "adaptive"
     step: Annotated[PositiveFloat, Field(le=1)] = 0.1
+    """Amount by which the share rises."""
 
 
 class StudentSampling(Section):
-    """How the student writes the texts it is taught on, and how many of them there are."""
+    """How texts are sampled from the student during its own training."""
 
     decoding: Decoding = Sampling()
+    """How the texts are generated."""
     rounds_per_epoch: PositiveInt = 1
-    """How often in an epoch the current student writes anew."""
+    """Times per epoch that new texts are generated with the current weights."""
     start: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of training before the first student text; the teacher's stands in.
+    """Share of training during which the teacher's texts take the place of the student's.
 
-    A student from scratch writes noise at first.
+    A student built from scratch generates noise at first.
     """
     max_age: NonNegativeInt = 0
-    """Rounds for which a text is taught again before the student writes another one for its input."""
+    """Replay: rounds for which a text is used again before a new one is generated for its input."""
     share: Annotated[Constant | Growing | Adaptive, Field(discriminator="kind")] = Constant()
+    """Schedule of the student's share of the targets."""
 
 
 class SparseLogprobs(Section):
-    """The teacher listens to each text once: its most probable tokens at every position are kept, and the rest's mass.
+    """The teacher scores each text once; its top tokens at every position and the mass of the rest are cached.
 
-    DenseLogprobs distributions of a pool would be larger than the models. Kept so, KL loses what the rest would tell.
+    Dense distributions of a whole pool would be larger than the models. The truncated tail is lost to the KL.
     """
 
     kind: Literal["sparse"] = "sparse"
@@ -73,132 +79,110 @@ class SparseLogprobs(Section):
 
 
 class DenseLogprobs(Section):
-    """The teacher listens at every step, and tells whole distributions."""
+    """The teacher computes its whole distributions at every training step; nothing is cached."""
 
     kind: Literal["dense"] = "dense"
 
 
 class Relations(Section):
-    """Beside the objective: what is alike to the teacher's attention is to be alike to the student's.
+    """A second loss: the student's token-to-token relations match the teacher's.
 
-    Both terms are scaled by 1 / max(their mean over the first batches, 0.025) and mixed (Calderon et al. 2023, S3).
+    Both losses are scaled by 1 / max(their mean over the first batches, 0.025) and mixed (Calderon et al. 2023, S3).
     """
 
     of: Literal["attention", "hidden"]
-    """Queries, keys and values of the last layers, or the last hidden states."""
+    """Relations between queries, keys and values of the last layers, or between the last hidden states."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Of the loss."""
+    """Share of this loss in the sum; the objective has the rest."""
     scale_batches: PositiveInt = 100
+    """Batches over which the scales are measured."""
 
 
 class Distil(Section):
-    """How the student is taught: a named method, or any mixture of its own."""
+    """How the student is distilled: a named method, with any of its settings changed."""
 
     method: str = "joint_teaching"
-    """A preset: defaults for this section and pseudo_targets. `understudy show` prints them filled in."""
+    """The preset that provides the defaults of `distil`, `pseudo_targets` and `training` (see `understudy show`)."""
     targets: Shares
+    """Origins of the target texts."""
     objective: AnyObjective
+    """What training minimizes."""
     student_samples_objective: AnyObjective | None = None
-    """Another objective for the texts of the student; none: the same."""
+    """Another objective for texts sampled from the student; null: the same."""
     teacher_logprobs: Annotated[SparseLogprobs | DenseLogprobs, Field(discriminator="kind")] = SparseLogprobs()
-    """What is kept of the teacher's distributions; cross-entropy asks for none."""
+    """How teacher log-probabilities are computed and kept; cross_entropy needs none."""
     enable_teacher_dropout: bool = False
-    """Whether the teacher's dropout is on while it is listened to."""
+    """Whether the teacher's dropout is active when its log-probabilities are computed."""
     enable_student_dropout: bool = True
-    """Whether the student's dropout is on while it is distilled."""
+    """Whether the student's dropout is active during distillation."""
     relations: Relations | None = None
+    """Second loss on attention or hidden-state relations; null: none."""
     student_samples: StudentSampling = StudentSampling()
+    """How texts are sampled from the student."""
     generations: PositiveInt = 1
-    """How often it is done: every student but the first learns from the one before, as from a teacher."""
+    """Number of students distilled in turn; every student after the first has the previous one as its teacher."""
     final_finetune: Training | None = None
-    """A last stage on gold, kept only if dev improves (the paper: about 10 epochs)."""
+    """Fine-tuning on gold after distillation, kept only if the dev score improves (about 10 epochs in the paper)."""
 
     @property
     def objectives(self) -> tuple[AnyObjective, ...]:
-        """All that are minimised."""
+        """All objectives that are minimized."""
         return (self.objective, *((self.student_samples_objective,) if self.student_samples_objective else ()))
 
     @property
     def needs_teacher_logits(self) -> bool:
-        """Whether distributions are compared, so that vocabularies must be shared."""
+        """Whether an objective compares token distributions, which requires a shared vocabulary."""
         return any(not isinstance(objective, CrossEntropy) for objective in self.objectives)
 
     @property
     def kept_tokens(self) -> int | None:
-        """How many tokens of each of the teacher's distributions are kept; none where it is not asked, or whole."""
-        signal = self.teacher_logprobs
-        return signal.top if isinstance(signal, SparseLogprobs) and self.needs_teacher_logits else None
+        """Number of top tokens cached per position; None where no log-probabilities or dense ones are used."""
+        logprobs = self.teacher_logprobs
+        return logprobs.top if isinstance(logprobs, SparseLogprobs) and self.needs_teacher_logits else None
 
-    @model_validator(mode="after")
-    def _start_needs_a_teacher(self) -> Self:
-        if self.targets.student and self.student_samples.start and not self.targets.teacher:
-            msg = (
-                f"student_samples.start is {self.student_samples.start}, but targets.teacher is 0, so nothing "
-                f"stands in "
-                "before; set student_samples.start=0 or give targets.teacher a share"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _a_changing_share_starts_by_itself(self) -> Self:
-        kind, start = self.student_samples.share.kind, self.student_samples.start
-        if kind != "constant" and start:
-            msg = (
-                f"student_samples.start is {start}, but student_samples.share is {kind}, which begins with no text of the "
-                "student and says itself when there are more; leave start out, or use share={kind: constant}"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _a_changing_share_has_others(self) -> Self:
-        kind = self.student_samples.share.kind
-        if kind != "constant" and not (self.targets.student and self.targets.gold + self.targets.teacher):
-            msg = (
-                f"student_samples.share is {kind}, which trades the student's text against gold and the teacher's, but "
-                "targets has no share for both sides; give targets.student and targets.gold or targets.teacher one"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _noise_is_heard(self) -> Self:
-        if self.enable_teacher_dropout and not self.needs_teacher_logits:
-            msg = (
-                "enable_teacher_dropout turns on the dropout of a teacher nobody listens to: objective cross_entropy learns "
-                "text alone; use objective forward_kl, or enable_teacher_dropout=false"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _the_teacher_is_there_at_every_step(self) -> Self:
-        wanted = "enable_teacher_dropout" if self.enable_teacher_dropout else "relations" if self.relations else None
-        if wanted and isinstance(self.teacher_logprobs, SparseLogprobs):
-            msg = (
-                f"{wanted} hears the teacher anew at every step, but teacher_logprobs is sparse: it listens once, and "
-                "never again; set teacher_logprobs={kind: dense}"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _a_last_lesson_improves(self) -> Self:
+    def conflicts(self) -> Iterator[str]:
+        """Settings of distillation that cannot be used together."""
+        yield from self._sampling_conflicts()
+        yield from self._teacher_conflicts()
         if self.final_finetune and self.final_finetune.keep_weights != "best":
-            msg = (
-                f"final_finetune.keep_weights is {self.final_finetune.keep_weights}, but a last lesson on gold is kept only where dev "
-                "improves; leave final_finetune.keep_weights out"
+            yield (
+                f"final_finetune.keep_weights is {self.final_finetune.keep_weights}, but the final fine-tuning is kept "
+                "only where the dev score improves; leave final_finetune.keep_weights out"
             )
-            raise ValueError(msg)
-        return self
 
-    @model_validator(mode="after")
-    def _relations_go_beside_distributions(self) -> Self:
-        if self.relations and not self.needs_teacher_logits:
-            msg = (
-                "relations are mixed with a divergence from the teacher, but objective cross_entropy learns text "
-                "alone; use objective forward_kl, or leave relations out"
+    def _sampling_conflicts(self) -> Iterator[str]:
+        start, share = self.student_samples.start, self.student_samples.share.kind
+        if self.targets.student and start and not self.targets.teacher:
+            yield (
+                f"student_samples.start is {start}, but targets.teacher is 0, so there are no teacher texts to use "
+                "before; set student_samples.start=0, or set targets.teacher above 0"
             )
-            raise ValueError(msg)
-        return self
+        if share != "constant" and start:
+            yield (
+                f"student_samples.start is {start}, but student_samples.share is {share}, which already starts without "
+                "student texts; leave start out, or use share={kind: constant}"
+            )
+        if share != "constant" and not (self.targets.student and self.targets.gold + self.targets.teacher):
+            yield (
+                f"student_samples.share is {share}, which shifts targets from gold and teacher texts to student texts, "
+                "but targets has only one side; set targets.student, and targets.gold or targets.teacher, above 0"
+            )
+
+    def _teacher_conflicts(self) -> Iterator[str]:
+        if self.enable_teacher_dropout and not self.needs_teacher_logits:
+            yield (
+                "enable_teacher_dropout has no effect with objective cross_entropy, which does not use teacher logits; "
+                "use objective forward_kl, or set enable_teacher_dropout=false"
+            )
+        if self.relations and not self.needs_teacher_logits:
+            yield (
+                "relations are mixed with a divergence from the teacher's distributions, but objective cross_entropy "
+                "does not use them; use objective forward_kl, or leave relations out"
+            )
+        at_every_step = {"enable_teacher_dropout": self.enable_teacher_dropout, "relations": bool(self.relations)}
+        wanted = [name for name, used in at_every_step.items() if used]
+        if wanted and isinstance(self.teacher_logprobs, SparseLogprobs):
+            yield (
+                f"{' and '.join(wanted)} need a teacher pass at every training step, but teacher_logprobs is sparse, "
+                "which caches one pass; set teacher_logprobs={kind: dense}"
+            )

@@ -1,131 +1,139 @@
-"""Which teacher and which student: a variant is named by its key (`model`, `scratch`, `prune`)."""
+"""Teacher and student sections. The key `model`, `scratch`, `prune` or `endpoint` selects the variant."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, Tag
 
 from understudy.config.endpoint import Server
 from understudy.config.section import Section, variant_by_key
 from understudy.config.training import Training
 
 Architecture = Literal["bart", "t5", "gpt2", "llama"]
+"""Architectures that can be built from scratch: two encoder-decoders and two decoder-only."""
 
 
 class Scratch(Section):
-    """A network built from a few sizes, its tokenizer trained on the task's texts."""
+    """A network with random weights, built from its sizes; its tokenizer is trained on the task's texts."""
 
     architecture: Architecture = "bart"
+    """bart and t5 are encoder-decoders, gpt2 and llama decoder-only."""
     width: PositiveInt
+    """Hidden size."""
     encoder_layers: NonNegativeInt = 0
     """0 for the decoder-only architectures gpt2 and llama."""
     decoder_layers: PositiveInt
+    """Number of decoder layers."""
     heads: PositiveInt = 4
+    """Attention heads per layer."""
     feed_forward: PositiveInt
+    """Hidden size of the feed-forward layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout probability."""
 
     @property
     def has_encoder(self) -> bool:
-        """Whether networks of this architecture have one."""
+        """Whether networks of this architecture have an encoder."""
         return self.architecture in {"bart", "t5"}
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    def conflicts(self) -> Iterator[str]:
+        """Sizes that the architecture cannot have."""
         each, rest = divmod(self.width, self.heads)
         if rest:
-            msg = (
-                f"width is {self.width}, which is divided among {self.heads} heads; use a width that is a multiple of "
-                f"{self.heads}"
+            yield (
+                f"width is {self.width}, which is not divisible by {self.heads} heads; use a width that is a multiple "
+                f"of {self.heads}"
             )
-            raise ValueError(msg)
-        if self.architecture == "llama" and each % 2:
-            msg = (
-                f"width {self.width} gives each of {self.heads} heads {each} numbers, and llama turns them in pairs; "
-                f"use a width that is a multiple of {2 * self.heads}"
+        elif self.architecture == "llama" and each % 2:
+            yield (
+                f"width {self.width} gives each of {self.heads} heads {each} dimensions, and llama's rotary embedding "
+                f"needs an even number; use a width that is a multiple of {2 * self.heads}"
             )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _layers_are_where_the_architecture_has_them(self) -> Self:
         if self.has_encoder and not self.encoder_layers:
-            msg = (
+            yield (
                 f"encoder_layers is 0, but {self.architecture} is an encoder-decoder; set it to at least 1, or use the "
                 "architecture gpt2 or llama"
             )
-            raise ValueError(msg)
         if self.encoder_layers and not self.has_encoder:
-            msg = (
+            yield (
                 f"encoder_layers is {self.encoder_layers}, but {self.architecture} is decoder-only; leave "
                 "encoder_layers out, or use the architecture bart or t5"
             )
-            raise ValueError(msg)
-        return self
 
 
 class Prune(Section):
-    """The teacher with fewer layers: a count keeps the first, the last and an even spread, a list keeps just these."""
+    """The teacher with fewer layers. A number keeps the first, the last and evenly spaced layers; a list names them."""
 
     from_: Annotated[Literal["teacher"], Field(alias="from")] = "teacher"
+    """The model to prune."""
     encoder_layers: PositiveInt | tuple[int, ...] | None = None
-    """None keeps all."""
+    """Encoder layers to keep; null keeps all."""
     decoder_layers: PositiveInt | tuple[int, ...] | None = None
+    """Decoder layers to keep; null keeps all."""
 
 
 class Teacher(Section):
-    """What every teacher has."""
+    """Settings that all local teachers share."""
 
     labels: Literal["all", "labeled"] = "all"
-    """Whether the teacher may learn from the labels that are withheld from the student."""
+    """Which labels the teacher is fine-tuned on: also those withheld from the student, or the same as the student."""
     finetune: Training | None = None
-    """None: the teacher is used as it is."""
+    """How the teacher is fine-tuned; null: it is used as it is."""
 
 
 class PretrainedTeacher(Teacher):
-    """A checkpoint by hub name or local path, encoder-decoder or decoder-only."""
+    """A pretrained checkpoint, encoder-decoder or decoder-only."""
 
     model: str
+    """Name on the Hugging Face hub, or a local folder."""
 
 
 class ScratchTeacher(Teacher):
-    """A teacher trained from nothing on the task."""
+    """A teacher trained from random weights on the task."""
 
     scratch: Scratch
+    """Sizes of the network."""
     vocab_size: PositiveInt = 4000
-    """Pieces of the tokenizer trained on the task's texts."""
+    """Vocabulary size of the tokenizer trained on the task's texts."""
     finetune: Training = Training(learning_rate=7e-4)
+    """How the teacher is trained."""
 
 
 class EndpointTeacher(Section):
-    """A teacher behind an OpenAI-compatible server: it writes, and tells a few log-probabilities at the most."""
+    """A teacher behind an OpenAI-compatible endpoint: it returns texts and at most a few log-probabilities."""
 
     endpoint: Server
+    """Model, prompt, limits and price of the endpoint."""
     vocab_size: PositiveInt = 4000
-    """Pieces of the tokenizer that a student from scratch gets, trained on the inputs and the endpoint's texts."""
+    """Vocabulary size of a student built from scratch; its tokenizer is trained on the inputs and the responses."""
 
 
 class Student(Section):
-    """What every student has."""
+    """Settings that all students share."""
 
     finetune: Training = Training()
-    """How the baseline learns: the same student on gold alone, against which the distilled one is measured."""
+    """How the baseline is trained: the same student on gold alone, to which the distilled student is compared."""
 
 
 class PretrainedStudent(Student):
-    """A smaller checkpoint by hub name or local path."""
+    """A smaller pretrained checkpoint."""
 
     model: str
+    """Name on the Hugging Face hub, or a local folder."""
 
 
 class ScratchStudent(Student):
-    """A student built from a few sizes, with the teacher's tokenizer, if it has one."""
+    """A student built from random weights, with the teacher's tokenizer if the teacher has one."""
 
     scratch: Scratch
+    """Sizes of the network."""
 
 
 class PrunedStudent(Student):
     """The teacher with fewer layers."""
 
     prune: Prune
+    """Which layers are kept."""
 
 
 AnyTeacher = Annotated[
@@ -134,9 +142,11 @@ AnyTeacher = Annotated[
     | Annotated[EndpointTeacher, Tag("endpoint")],
     variant_by_key("model", "scratch", "endpoint"),
 ]
+"""A teacher section."""
 AnyStudent = Annotated[
     Annotated[PretrainedStudent, Tag("model")]
     | Annotated[ScratchStudent, Tag("scratch")]
     | Annotated[PrunedStudent, Tag("prune")],
     variant_by_key("model", "scratch", "prune"),
 ]
+"""A student section."""

@@ -1,6 +1,6 @@
-"""Which of the texts that a teacher wrote for an input are kept.
+"""Selection settings: which of an input's generated texts are used as targets.
 
-A selection reads a pool that is there; another one of the same pool writes no text again.
+A selection reads a finished pool; changing it does not generate texts again.
 """
 
 from typing import Annotated, Literal
@@ -11,48 +11,49 @@ from understudy.config.section import Section
 
 
 class KeepAll(Section):
-    """Every text, repeated ones too."""
+    """Keeps every text, duplicates included."""
 
     kind: Literal["all"] = "all"
 
 
 class Distinct(Section):
-    """Each text of an input once; `copies` counts how often it was written."""
+    """Keeps each distinct text of an input once; `copies` counts its duplicates."""
 
     kind: Literal["distinct"] = "distinct"
 
 
 class ClosestToGold(Section):
-    """The text nearest to the input's gold, by chrF: SeqInter (Kim & Rush 2016). Without gold the most probable."""
+    """Keeps the text closest to gold by chrF: SeqInter (Kim & Rush 2016). Without gold, the most probable text."""
 
     kind: Literal["closest_to_gold"] = "closest_to_gold"
 
 
 class MBR(Section):
-    """The texts most like the input's other texts, by mean chrF: minimum Bayes risk (arXiv:2407.10456)."""
+    """Keeps the texts with the highest mean chrF to the input's other texts: minimum Bayes risk (arXiv:2407.10456)."""
 
     kind: Literal["mbr"] = "mbr"
     n: PositiveInt = 1
-    """Different texts per input, at most."""
+    """Maximum number of distinct texts per input."""
 
 
 class MostProbable(Section):
-    """The texts with the highest log-probability per token under the teacher."""
+    """Keeps the texts with the highest log-probability per token under the teacher."""
 
     kind: Literal["most_probable"] = "most_probable"
     n: PositiveInt = 1
-    """Different texts per input, at most."""
+    """Maximum number of distinct texts per input."""
 
 
 class Agreement(Section):
-    """The texts drawn most often; of equals the more probable."""
+    """Keeps the texts sampled most often; ties go to the more probable."""
 
     kind: Literal["agreement"] = "agreement"
     n: PositiveInt = 1
-    """Different texts per input, at most."""
+    """Maximum number of distinct texts per input."""
 
 
 Selection = Annotated[
     KeepAll | Distinct | ClosestToGold | MBR | MostProbable | Agreement,
     Field(discriminator="kind"),
 ]
+"""A selection section."""

@@ -1,6 +1,6 @@
-"""A text made of a record's columns, such as `{context}; answer: {answers.text[0]}`.
+"""Templates that build a text from a record's columns, such as `{context}; answer: {answers.text[0]}`.
 
-What stands in braces is a place to look at, never an expression to run. Looking stands in `tasks/hub.py`.
+This module parses them; `tasks/hub.py` fills them in. Braces hold the path of a column, never code to run.
 """
 
 import re
@@ -17,30 +17,30 @@ _STEP = re.compile(rf"\[(\d+)\]|({_NAME})")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A place in a record, and how much of the text there is taken."""
+    """The path of a column in a record, and how much of its text is used."""
 
     written: str
-    """As the template has it, without braces."""
+    """The text between the braces."""
     path: tuple[str | int, ...]
-    """The column's name, then keys and places (from 0) inside it."""
+    """The column's name, then keys and indices (from 0) inside it."""
     words: int | None
-    """Only so many words from the start; None: all."""
+    """Number of words taken from the start; None: all."""
 
 
 def parts_of(template: str) -> tuple[str | Column, ...]:
-    """A template's texts and columns in their order.
+    """Parses a template into its texts and columns, in order.
 
     Args:
         template: text with columns in braces: `{name}`, `{name.key}`, `{name[0]}`, and `{name:300 words}` for the
-            first words alone.
+            first words.
 
     Raises:
-        ValueError: if it names no column, or braces hold something else; in one sentence.
+        ValueError: if it names no column, or braces hold something else.
     """
-    pieces = _BRACES.split(template)
-    texts, columns = pieces[::2], pieces[1::2]
+    split = _BRACES.split(template)
+    texts, columns = split[::2], split[1::2]
     if any(brace in text for text in texts for brace in "{}"):
-        msg = f"{template!r} has a brace without its other half; columns stand in pairs of braces, such as {{document}}"
+        msg = f"{template!r} has an unmatched brace; write each column in a pair of braces, such as {{document}}"
         raise ValueError(msg)
     if not columns:
         msg = f"{template!r} names no column; write one in braces, such as {{document}}"
@@ -55,11 +55,11 @@ def _column(written: str) -> Column:
     match = _COLUMN.fullmatch(written)
     if match is None:
         msg = (
-            f"{{{written}}} is not the place of a column; write {{name}}, {{name.key}} or {{name[0]}}, and "
-            "{name:300 words} for the first words alone"
+            f"{{{written}}} is not the path of a column; write {{name}}, {{name.key}} or {{name[0]}}, and "
+            "{name:300 words} for the first 300 words"
         )
         raise ValueError(msg)
-    path = tuple(int(place) if place else key for place, key in _STEP.findall(match[1]))
+    path = tuple(int(index) if index else key for index, key in _STEP.findall(match[1]))
     return Column(written, path, int(match[2]) if match[2] else None)
 
 
@@ -69,4 +69,4 @@ def _checked(template: str) -> str:
 
 
 Template = Annotated[str, AfterValidator(_checked)]
-"""A text with columns in braces."""
+"""A text with column paths in braces."""

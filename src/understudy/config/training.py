@@ -1,16 +1,18 @@
-"""Settings of optimisation."""
+"""Optimization settings of one training."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from understudy.config.section import Section
 
 Precision = Literal["auto", "float32", "bf16"]
+"""Numeric precision of training."""
 
 
 class Training(Section):
-    """One training: how many passes, how large a step, how fast, when to stop."""
+    """Optimization settings of one training."""
 
     learning_rate: PositiveFloat = 5e-4
     """Peak of the schedule. The right value depends on the model: 5e-4 suits small students, 5e-5 large teachers."""
@@ -21,30 +23,32 @@ class Training(Section):
     gradient_accumulation_steps: PositiveInt = 1
     """Micro-batches per optimizer step."""
     targets_per_source: PositiveInt = 1
-    """Targets of one source that share an encoder pass. Beside pseudo-targets gold is still taught one by one, so that
-    its part of the texts shrinks (docs/methods.md)."""
+    """Targets of one source that share one encoder pass. Gold targets are still used one per source, so their share of
+    the targets shrinks when pseudo-targets are used too (docs/methods.md)."""
     warmup_steps: NonNegativeInt = 100
+    """Optimizer steps over which the learning rate rises from 0 to its peak."""
     schedule: Literal["linear", "constant"] = "linear"
-    """After warm-up: down to zero at the last step, or level."""
+    """Learning rate after warm-up: linear decay to zero at the last step, or constant."""
     weight_decay: NonNegativeFloat = 0.01
+    """Weight decay of AdamW."""
     max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
     evaluate_every: PositiveInt = 1
-    """Epochs between two looks at dev."""
+    """Epochs between two evaluations on dev."""
     patience: PositiveInt | None = None
-    """Looks at dev without improvement after which training stops; none: never."""
+    """Early stopping: evaluations on dev without improvement after which training stops; null disables it."""
     keep_weights: Literal["best", "last", "average"] = "best"
-    """The weights dev liked best, the last, or the mean of those after every step of the last quarter. Best guards
-    against overfitting to little gold; last spares a student that only converges, as most that learn from a teacher do,
-    the luck of an early look (docs/results.md); average wants `schedule: constant` (Izmailov et al. 2018,
-    arXiv:1803.05407): where the rate falls, the last weights are a mean already."""
+    """Which weights training returns. best: the checkpoint with the best dev score, against overfitting on few gold
+    targets. last: those after the last step, for a student that converges without overfitting, as most distilled
+    students do: the best of many dev scores is partly chance (docs/results.md). average: the mean of the weights after
+    every step of the last quarter of training, with `schedule: constant` (Izmailov et al. 2018, arXiv:1803.05407); with
+    a falling learning rate the last weights already average the noise."""
 
-    @model_validator(mode="after")
-    def _patience_has_a_best(self) -> Self:
+    def conflicts(self) -> Iterator[str]:
+        """Early stopping needs the best checkpoint."""
         if self.keep_weights != "best" and self.patience is not None:
-            msg = (
-                f"patience is {self.patience}, which stops at weights that dev no longer likes, and "
-                f"keep_weights={self.keep_weights} "
-                "would keep them; leave patience out, or set keep_weights=best"
+            yield (
+                f"patience is {self.patience}, so training stops some evaluations after the best dev score, and "
+                f"keep_weights={self.keep_weights} would not return the best weights; leave patience out, or set "
+                "keep_weights=best"
             )
-            raise ValueError(msg)
-        return self

@@ -103,7 +103,7 @@ class Measured:
 def read_cell(folder: Path, facts: CellScoresFacts, cell: Cell, *, seconds: float) -> Measured:
     """A finished cell from the folder of its scores; `seconds` is what its student and its predictions took."""
     plain = {
-        "paper_stage": cell.row.stage,
+        "paper_stage": cell.row.group,
         "method": cell.row.name,
         "task": cell.task,
         "seed": cell.seed,

@@ -66,7 +66,7 @@ def results_table_of(
 def _stages(study: Study) -> dict[str, list[MethodRow]]:
     stages: dict[str, list[MethodRow]] = {}
     for row in study.methods:
-        stages.setdefault(row.stage, []).append(row)
+        stages.setdefault(row.group, []).append(row)
     return stages
 
 
@@ -78,7 +78,7 @@ def _summary(
     shared = cells if by == "gap_closed" else []
     wins, contests = wins_of(row.name, options)
     return {
-        "paper_stage": row.stage,
+        "paper_stage": row.group,
         "method": row.name,
         "dev": split_means(shared, split="dev", tasks=tasks),
         "test": split_means(shared, split="test", tasks=tasks),
@@ -91,7 +91,7 @@ def _summary(
 
 def _missing(cell: Cell, error: str) -> MissingFacts:
     return {
-        "paper_stage": cell.row.stage,
+        "paper_stage": cell.row.group,
         "method": cell.row.name,
         "task": cell.task,
         "seed": cell.seed,

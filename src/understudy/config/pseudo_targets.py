@@ -1,0 +1,60 @@
+"""Pseudo-target settings: for which inputs the teacher generates how many texts, how, and which are used."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, field_validator
+
+from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.config.pool_selection import KeepAll, Selection
+from understudy.config.section import Section
+
+InputKind = Literal["labeled", "unlabeled"]
+
+
+class PseudoTargets(Section):
+    """The texts that the teacher generates."""
+
+    inputs: Annotated[tuple[InputKind, ...], Field(min_length=1)] = ("labeled", "unlabeled")
+    """Inputs for which texts are generated."""
+    per_input: PositiveInt = 1
+    """Texts per input."""
+    decoding: PoolDecoding = Beam()
+    """How the texts are generated."""
+    shard_inputs: PositiveInt = 4096
+    """Inputs per shard. A shard has its own seed, and an interruption loses at most the current one."""
+    select: Selection = KeepAll()
+    """Which of an input's texts are used as targets; the pool is generated once for all selections."""
+
+    @property
+    def max_per_search(self) -> int | None:
+        """The most texts that one search returns for an input; None where texts are sampled independently."""
+        match self.decoding:
+            case KBeams(beams=beams):
+                return beams
+            case DiverseBeam(groups=groups):
+                return groups
+            case Sampling():
+                return None
+            case _:
+                return 1
+
+    @field_validator("inputs")
+    @classmethod
+    def _sort_inputs(cls, inputs: tuple[InputKind, ...]) -> tuple[InputKind, ...]:
+        """Removes duplicates and fixes the order, so that equal sets have equal cache keys."""
+        return tuple(sorted(set(inputs)))
+
+    def conflicts(self) -> Iterator[str]:
+        """The decoding gives enough texts, and the selection keeps no more than there are."""
+        most, selected = self.max_per_search, getattr(self.select, "n", 1)
+        if most is not None and self.per_input > most:
+            yield (
+                f"per_input is {self.per_input}, but decoding {self.decoding.kind} gives at most {most} per input; "
+                "use decoding kind sampling, or k_beams with as many beams, or diverse_beam with as many groups"
+            )
+        if selected > self.per_input:
+            yield (
+                f"select.n is {selected}, but per_input is {self.per_input}, so no input has that many texts; "
+                "lower select.n, or raise per_input"
+            )
