@@ -45,7 +45,7 @@ HOMES = {
     "pydantic_core": {"config"},
     "rich": {"cli"},
     "rouge_score": {"evaluation"},
-    "sacrebleu": {"evaluation"},
+    "sacrebleu": {"evaluation", "pool"},
     "safetensors": {"models", "training"},
     "tokenizers": {"models"},
     "torch": {"evaluation", "generation", "models", "objectives", "pipeline", "training"},
