@@ -30,7 +30,6 @@ FLOORS = (
     {"__init__", "__main__"},  # the doors: nobody comes through them from inside
 )
 HOMES = {
-    "accelerate": {"training"},
     "ctranslate2": {"generation"},
     "datasets": {"tasks"},
     "jinja2": {"report"},

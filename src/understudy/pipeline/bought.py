@@ -25,7 +25,7 @@ from understudy.pipeline.data import taught_inputs
 from understudy.pipeline.measure import SCORED, answers_of
 from understudy.pipeline.told import write_told
 from understudy.pool.pool import mark_copies
-from understudy.pool.shards import write_shard
+from understudy.pool.pool_files import write_pool_file
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 from understudy.store import Finished
 from understudy.store.stages import claim, content_key
@@ -150,7 +150,9 @@ def _write_texts(examples: Sequence[Example], journal: Journal, endpoint: Endpoi
             "teacher.endpoint.answer and refusals let pass: answers are parse_response anew without being "
             "asked for again"
         )
-    write_shard(folder / SHARD, mark_copies(rows), {"teacher": endpoint.model, "question": journal.path.parent.name})
+    write_pool_file(
+        folder / SHARD, mark_copies(rows), {"teacher": endpoint.model, "question": journal.path.parent.name}
+    )
     return len(rows)
 
 

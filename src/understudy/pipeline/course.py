@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from understudy.config.distil import Relations
@@ -15,7 +16,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.models.checkpoint import save_network
 from understudy.objectives import OBJECTIVES
-from understudy.pipeline.bench import Bench
+from understudy.pipeline.bench import Bench, device_here
 from understudy.pipeline.measure import dev_scorer
 from understudy.pipeline.networks import NETWORK
 from understudy.pipeline.readers import Reader
@@ -23,11 +24,12 @@ from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.records import Example, TextGenerator
 from understudy.store import Finished
 from understudy.store.disk import read_json, write_json
-from understudy.training.loop import SampleStudent, no_student_samples, train
+from understudy.training.loop import train
 from understudy.training.mixture import Mixture
 from understudy.training.relation_loss import RelationLoss
+from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.schedules import TAIDSchedule
-from understudy.training.step import BoundObjective, TrainSpec
+from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
 
 TRAINING = "training.json"
 
@@ -47,7 +49,7 @@ class Course:
     mixture: Callable[[], Mixture]
     teacher: Callable[[], PreTrainedModel] | None = None
     writer: Callable[[Mixture, Path], SampleStudent] | None = None
-    judge_start: bool = False
+    evaluate_start: bool = False
     student_samples_objective: AnyObjective | None = None
     enable_teacher_dropout: bool = False
     enable_student_dropout: bool = True
@@ -84,49 +86,47 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
     recipe = bench.recipe
     network, mixture = course.start(), course.mixture()
     score_dev, higher_is_better = dev_scorer(bench, course.reader, course.dev)
-    goal = TrainSpec(
-        measure=_measure(course.objective),
-        student_samples_objective=_measure(course.student_samples_objective)
+    loss = LossSpec(
+        objective=_bound(course.objective),
+        vocab_size=len(course.reader.tokenizer),
+        student_samples_objective=_bound(course.student_samples_objective)
         if course.student_samples_objective
         else None,
-        moving=_moving((course.objective, course.student_samples_objective)),
+        taid_schedule=_taid_schedule((course.objective, course.student_samples_objective)),
+        relation_loss=RelationLoss(**course.relations.model_dump()) if course.relations else None,
         enable_teacher_dropout=course.enable_teacher_dropout,
         enable_student_dropout=course.enable_student_dropout,
         kept_tokens=course.kept_tokens,
-        relating=RelationLoss(**course.relations.model_dump()) if course.relations else None,
-        logprob_caches=course.logprob_caches(),
-        teacher=course.teacher() if course.teacher else None,
-        vocabulary=len(course.reader.tokenizer),
-        score_dev=score_dev,
-        metric=recipe.task.primary_metric,
-        higher_is_better=higher_is_better,
-        judge_start=course.judge_start,
     )
+    dev = DevScoring(score_dev, recipe.task.primary_metric, higher_is_better, evaluate_start=course.evaluate_start)
+    caches = course.logprob_caches()
+    spec = TrainSpec(loss, TeacherSpec(course.teacher() if course.teacher else None, caches), dev)
     epochs = course.training.epochs
-    with bench.progress.work(course.title, epochs * mixture.rounds_per_epoch, "round") as advance:
-        standing = train(
+    with bench.progress.work(course.title, epochs * mixture.rounds_per_epoch, "round") as progress:
+        state = train(
             network,
             mixture,
-            goal,
+            spec,
             settings=course.training,
             seed=course.seed,
             precision=bench.precision,
+            device=torch.device(device_here()),
             pad=course.reader.pad,
             folder=folder,
             sample_student=course.writer(mixture, folder) if course.writer else no_student_samples,
-            advance=advance,
+            progress=progress,
         )
     save_network(network, course.reader.tokenizer, folder / NETWORK)
     facts: dict[str, Any] = {
-        "history": standing.history,
-        "best_step": standing.best_step,
+        "history": state.history,
+        "best_step": state.best_step,
         "still_improving": still_improving(
-            [row[goal.metric] for row in standing.history],
+            [row[dev.metric] for row in state.history],
             higher_is_better=higher_is_better,
             averaged=course.training.keep_weights == "average",
         ),
-        "steps": standing.step,
-        "seconds": standing.seconds,
+        "steps": state.step,
+        "seconds": state.seconds,
         "rounds_per_epoch": mixture.rounds_per_epoch,
     }
     write_json(folder / TRAINING, facts)
@@ -142,12 +142,12 @@ def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged
     return len(scores) > 1 and all(better(scores[-1], score) for score in scores[:-1])
 
 
-def _measure(asked: AnyObjective) -> BoundObjective:
+def _bound(asked: AnyObjective) -> BoundObjective:
     settings = {} if isinstance(asked, TAID) else asked.model_dump(exclude={"kind"})
     return BoundObjective(OBJECTIVES[asked.kind], settings)
 
 
-def _moving(asked: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
+def _taid_schedule(asked: Sequence[AnyObjective | None]) -> TAIDSchedule | None:
     """How the target of TAID moves; the first of two that ask for it decides."""
     return next((TAIDSchedule(**one.model_dump(exclude={"kind"})) for one in asked if isinstance(one, TAID)), None)
 

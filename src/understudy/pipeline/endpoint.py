@@ -22,7 +22,7 @@ from understudy.pipeline.networks import NETWORK, Readers, student_settings
 from understudy.pipeline.readers import Reader, fitted, reader_of_checkpoint, reader_of_scratch
 from understudy.pipeline.teach import make_baseline, make_student
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.shards import write_shard
+from understudy.pool.pool_files import write_pool_file
 from understudy.records import PseudoTarget, TaskData
 from understudy.report.facts import FINE_TUNED, TEACHER
 from understudy.store import Finished
@@ -128,7 +128,7 @@ def _make_pool(bench: Bench, data: TaskData, reader: Reader, begun: Mapping[str,
                 f"none of the endpoint's {len(bought)} texts is within task.max_target_tokens "
                 f"({reader.max_target_tokens}) for an input that is taught; raise it"
             )
-        write_shard(folder / SHARD, rows, {**bought.provenance, "tokens": "student"})
+        write_pool_file(folder / SHARD, rows, {**bought.provenance, "tokens": "student"})
         statistics = PseudoTargetPool.open(folder).statistics(eos_id=reader.tokenizer.eos_token_id)
         return {"statistics": statistics, "too_long": len(bought) - len(rows)}
 

@@ -143,7 +143,7 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
                 per_input=count,
                 max_tokens=recipe.task.max_target_tokens,
                 seed=seed,
-                shard_inputs=asked.shard_inputs,
+                inputs_per_file=asked.shard_inputs,
                 decode=reader.text,
                 provenance={
                     "teacher": writer.teacher.key,
@@ -152,7 +152,7 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
                     "seed": str(recipe.seed),
                 },
                 folder=folder,
-                advance=advance,
+                progress=advance,
             )
         write_json(folder / SOURCES, {"sources": list(lacking)})
         return {"texts": count * len(lacking)}

@@ -83,7 +83,7 @@ def read_signals(
         generator: read_logprob_cache(
             stage.folder,
             positions=len(mixture.targets[generator].texts.flat),
-            content=_content(mixture, generator, teacher),
+            fingerprint=_content(mixture, generator, teacher),
         )
         for generator, stage in stages.items()
     }
@@ -104,7 +104,7 @@ def _listen(
     network = load_network(str(teacher.folder / NETWORK)).requires_grad_(requires_grad=False)
     listener = TeacherLogprobScorer(
         TargetLogits(network.to(device_here()), vocabulary, bench.precision),
-        taught.teacher_reading_sources,
+        taught.sources_for_teacher,
         top,
         readers.teacher.pad,
     )
@@ -113,12 +113,12 @@ def _listen(
     file = LogprobCacheFile.open(
         folder,
         positions=len(targets.texts.flat),
-        top=min(top, vocabulary),
-        content=_content(taught, generator, teacher),
+        top_k=min(top, vocabulary),
+        fingerprint=_content(taught, generator, teacher),
     )
     with bench.progress.work(TITLES[generator], len(lessons), "input") as advance:
         cache_teacher_logprobs(listener, lessons, targets.texts, file, advance)
-    return {"texts": len(targets.texts), **_kept(file.signal)}
+    return {"texts": len(targets.texts), **_kept(file.logprobs)}
 
 
 def _align(
@@ -135,12 +135,12 @@ def _align(
     file = LogprobCacheFile.open(
         folder,
         positions=len(texts.flat),
-        top=min(top, len(readers.student.tokenizer)),
-        content=_content(taught, generator, inputs["teacher"]),
+        top_k=min(top, len(readers.student.tokenizer)),
+        fingerprint=_content(taught, generator, inputs["teacher"]),
         dtype=np.float32,
     )
     shares = align_told(texts, readers.student, inputs, file, tells=generator == "teacher")
-    return {"texts": len(texts), **shares, **_kept(file.signal)}
+    return {"texts": len(texts), **shares, **_kept(file.logprobs)}
 
 
 def _kept(signal: TeacherLogprobs) -> dict[str, object]:
@@ -159,7 +159,7 @@ def _kept(signal: TeacherLogprobs) -> dict[str, object]:
 def _content(mixture: Mixture, generator: TextGenerator, teacher: Finished) -> str:
     """What names the teacher, the sources as it reads them, and the texts, token by token."""
     digest = hashlib.sha256()
-    for texts in (mixture.teacher_reading_sources, mixture.targets[generator].texts):
+    for texts in (mixture.sources_for_teacher, mixture.targets[generator].texts):
         digest.update(texts.flat.tobytes())
         digest.update(texts.offsets.tobytes())
     return content_key({"teacher": teacher.key, "texts": digest.hexdigest()})

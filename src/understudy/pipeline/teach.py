@@ -26,8 +26,8 @@ from understudy.pipeline.signals import make_signals, read_signals
 from understudy.records import Example, TaskData
 from understudy.store import Finished
 from understudy.store.stages import content_key
-from understudy.training.loop import SampleStudent
 from understudy.training.mixture import Mixture
+from understudy.training.rounds import SampleStudent
 from understudy.training.student_sampling import StudentSampler
 
 STUDENT_SAMPLES = "student_samples"
@@ -60,7 +60,7 @@ def make_teacher(bench: Bench, data: TaskData, readers: Readers, tokenizer: Fini
         seed=bench.recipe.seed,
         start=lambda: starting_teacher(bench, readers.teacher),
         mixture=lambda: gold_mixture(examples, readers.teacher, targets_per_source=finetune.targets_per_source),
-        judge_start=isinstance(teacher, PretrainedTeacher),
+        evaluate_start=isinstance(teacher, PretrainedTeacher),
     )
     return learn(bench, course, settings, inputs)
 
@@ -156,7 +156,7 @@ def make_last_lesson(
         seed=bench.recipe.seed_of_students,
         start=lambda: load_network(str(distilled.folder / NETWORK)),
         mixture=lambda: gold_mixture(data.labeled, readers.student, targets_per_source=training.targets_per_source),
-        judge_start=True,
+        evaluate_start=True,
     )
     return learn(bench, course, {"training": training.model_dump()}, {"student": distilled})
 

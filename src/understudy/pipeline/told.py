@@ -79,7 +79,7 @@ def align_told(
     Returns:
         The shares of positions that are exact, merged and text alone.
     """
-    token_bytes, kept = TokenBytes(reader.tokenizer), file.signal.ids_PK.shape[1]
+    token_bytes, kept = TokenBytes(reader.tokenizer), file.logprobs.ids_PK.shape[1]
     silent = set(range(len(texts)))
     counts: Counter[str] = Counter()
 
@@ -95,11 +95,11 @@ def align_told(
         positions = positions_of(line) if line else []
         start = _start(line, positions) if line else 0
         found = aligned(positions, ids, token_bytes, text=reader.text(ids).encode(), start=start, kept=kept)
-        places = texts.places([row])
-        file.signal.ids_PK[places] = found.ids_TK
-        file.signal.logp_PK[places] = found.logp_TK
+        places = texts.positions([row])
+        file.logprobs.ids_PK[places] = found.ids_TK
+        file.logprobs.logp_PK[places] = found.logp_TK
         counts.update(found.how)
-    file.finish(len(texts))
+    file.commit(len(texts))
     return {how: counts[how] / max(1, counts.total()) for how in ("exact", "merged", "text")}
 
 

@@ -13,9 +13,9 @@ from understudy.pipeline.bench import Bench
 from understudy.pipeline.portions import Writer, make_parts
 from understudy.pipeline.readers import Reader
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.rows import joined
+from understudy.pool.pool_files import write_pool_file
+from understudy.pool.rows import merge_rows
 from understudy.pool.selection import SELECTIONS, Candidates
-from understudy.pool.shards import write_shard
 from understudy.progress import ProgressCallback
 from understudy.records import PseudoTarget, TaskData
 from understudy.store import Finished
@@ -41,8 +41,8 @@ def _written(writer: Writer, data: TaskData) -> Finished:
     inputs = {example.id: example.source for examples in taught.values() for example in examples}
 
     def work(folder: Path) -> Mapping[str, object]:
-        rows = joined((part.rows(most=asked.per_input) for part in parts), inputs)
-        write_shard(folder / SHARD, rows, PseudoTargetPool.open(parts[0].portion.folder).provenance)
+        rows = merge_rows((part.rows(most=asked.per_input) for part in parts), inputs)
+        write_pool_file(folder / SHARD, rows, PseudoTargetPool.open(parts[0].portion.folder).provenance)
         return {"statistics": PseudoTargetPool.open(folder).statistics(eos_id=writer.reader.tokenizer.eos_token_id)}
 
     settings = {"inputs": content_key(list(inputs.items())), "per_input": asked.per_input}
@@ -65,7 +65,7 @@ def _kept(bench: Bench, data: TaskData, reader: Reader, pool: Finished) -> Finis
         with bench.progress.work("pseudo-targets are chosen", len(whole.inputs), "input") as advance:
             rows = _chosen(whole, keep, gold, advance)
         provenance = {**whole.provenance, "keep": keep.model_dump_json()}
-        write_shard(folder / SHARD, rows, provenance)
+        write_pool_file(folder / SHARD, rows, provenance)
         return {
             "written": len(whole),
             "distinct": len(set(zip(whole.input_ids, whole.texts, strict=True))),
