@@ -140,7 +140,7 @@ def test_a_killed_portion_goes_on_under_other_ids(desk: Desk, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             desk.texts(**asked)
     (left,) = desk.store.root.glob("texts-*.partial")
-    (left / "shard-00001.parquet").unlink()
+    (left / "pool-00001.parquet").unlink()
     ids = [example.id for example in desk.data.unlabeled]
     shifted = [replace(one, id=name) for one, name in zip(desk.data.unlabeled, (*ids[1:], "new"), strict=True)]
     texts = desk.texts(replace(desk.data, unlabeled=tuple(shifted)), **asked)

@@ -46,8 +46,8 @@ def test_a_signal_of_other_texts_is_refused(finished: Run, tiny: dict[str, Any],
     for student in (copied / "store").glob("joint_teaching-*"):
         shutil.rmtree(student)
     key = finished.stages["joint_teaching"].manifest.inputs["signal_gold"]
-    receipt = copied / "store" / f"signal_gold-{key}" / "signal.json"
-    receipt.write_text('{"done": 24, "content": "0000"}')
+    receipt = copied / "store" / f"signal_gold-{key}" / "cache.json"
+    receipt.write_text('{"done": 24, "fingerprint": "0000"}')
 
-    with pytest.raises(PoolError, match=r"is that of \d+ positions of texts 0000, and \d+ positions of texts"):
+    with pytest.raises(PoolError, match=r"has \d+ positions and fingerprint 0000"):
         run(check_recipe(tiny), out=copied)

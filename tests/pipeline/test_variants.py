@@ -15,7 +15,7 @@ from understudy.pipeline.lessons import _teacher_targets
 from understudy.pipeline.networks import Readers
 from understudy.pipeline.readers import reader_of_checkpoint
 from understudy.pipeline.run import Run, run
-from understudy.pool import PseudoTargetPool, write_shard
+from understudy.pool import PseudoTargetPool, write_pool_file
 from understudy.progress import NoProgress
 from understudy.records import Example, PseudoTarget
 
@@ -123,7 +123,7 @@ def test_a_text_that_the_limit_cut_has_no_end_for_other_tokens_either(
         PseudoTarget("a", "teacher", 0, sample, tuple(token_ids), "rain winds", -1.0)
         for sample, token_ids in enumerate((whole, whole[:-1]))
     ]
-    write_shard(tmp_path / "shard.parquet", rows, {"seed": "1"})
+    write_pool_file(tmp_path / "shard.parquet", rows, {"seed": "1"})
     taught = _teacher_targets([Example("a", "x")], readers, PseudoTargetPool.open(tmp_path)).texts
     ended, cut = (taught[row].tolist() for row in range(2))
 

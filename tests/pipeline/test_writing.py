@@ -2,10 +2,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sacrebleu import sentence_chrf
 from tests.pipeline.desk import Desk
 
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.selection import char_ngrams, chrf
 from understudy.store import Finished
 
 
@@ -75,9 +75,9 @@ def test_gold_is_what_closest_to_gold_looks_at(desk: Desk, whole: Finished) -> N
     kept = desk.pool({"kind": "closest_to_gold"})
     pool, before = PseudoTargetPool.open(kept.folder), PseudoTargetPool.open(whole.folder)
     for example in desk.data.labeled:
-        golds = [char_ngrams(target) for target in example.targets]
         scores = {
-            row.text: max(chrf(char_ngrams(row.text), gold) for gold in golds) for row in before.targets_of(example.id)
+            row.text: max(sentence_chrf(row.text, [gold]).score for gold in example.targets)
+            for row in before.targets_of(example.id)
         }
         assert [row.text for row in pool.targets_of(example.id)] == [max(scores, key=lambda text: scores[text])]
 

@@ -1,16 +1,16 @@
-"""A small pool that the tests of this room read."""
+"""A small pool for the tests of this package."""
 
 from pathlib import Path
 
 import pytest
 
-from understudy.pool import PseudoTargetPool, write_shard
+from understudy.pool import PseudoTargetPool, write_pool_file
 from understudy.records import PseudoTarget
 
 
 @pytest.fixture
 def targets() -> list[PseudoTarget]:
-    """Three texts for each of two inputs; 1 ends a text, the third text of 'b' was cut."""
+    """Three texts for each of two inputs; 1 ends a text, the third text of 'b' is truncated."""
     return [
         PseudoTarget("a", "teacher", 0, 0, (5, 6, 1), "x y", -3.0),
         PseudoTarget("a", "teacher", 0, 1, (5, 6, 1), "x y", -3.0),
@@ -23,7 +23,7 @@ def targets() -> list[PseudoTarget]:
 
 @pytest.fixture
 def pool(tmp_path: Path, targets: list[PseudoTarget]) -> PseudoTargetPool:
-    """The same texts, read from two shards."""
-    write_shard(tmp_path / "00000.parquet", targets[:3], {"seed": "1"})
-    write_shard(tmp_path / "00001.parquet", targets[3:], {"seed": "1"})
+    """The same texts, read from two files."""
+    write_pool_file(tmp_path / "00000.parquet", targets[:3], {"seed": "1"})
+    write_pool_file(tmp_path / "00001.parquet", targets[3:], {"seed": "1"})
     return PseudoTargetPool.open(tmp_path)

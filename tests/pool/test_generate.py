@@ -1,28 +1,28 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from understudy.pool.generate import generate_pool
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.errors import GenerationError
 from understudy.pool import PseudoTargetPool
-from understudy.pool.shards import read_shard
-from understudy.progress import ProgressCallback
+from understudy.pool.generate import generate_pool
+from understudy.pool.pool_files import read_pool_file
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Generated
 
-SOURCES = {name: [place, 2] for place, name in enumerate("edcbafg")}
+SOURCES = {name: [index, 2] for index, name in enumerate("edcbafg")}
 DECODING = Sampling(top_p=0.5)
 
 
-class Scribe:
-    """An engine that writes its source, the seed and the number of the copy, and keeps a book of its calls."""
+class RecordingEngine:
+    """An engine whose texts are source, seed and sample number, and that records its calls."""
 
-    name = "scribe"
+    name = "recording"
 
     def __init__(self, *, fails_at: int | None = None) -> None:
         self.calls: list[tuple[list[list[int]], int]] = []
-        self.asked: list[tuple[PoolDecoding, int, int]] = []
+        self.settings: list[tuple[PoolDecoding, int, int]] = []
         self.fails_at = fails_at
 
     def generate(
@@ -33,13 +33,13 @@ class Scribe:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
-        progress: ProgressCallback | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> list[tuple[Generated, ...]]:
-        """One call in the book."""
+        """Records one call."""
         if len(self.calls) == self.fails_at:
             raise KeyboardInterrupt
         self.calls.append(([list(source) for source in sources], seed))
-        self.asked.append((decoding, per_source, max_tokens))
+        self.settings.append((decoding, per_source, max_tokens))
         if progress:
             progress(len(sources))
         return [
@@ -47,85 +47,85 @@ class Scribe:
         ]
 
 
-class TeacherLogprobScorer:
-    """Adds up what it is told."""
+class TotalProgress:
+    """Adds up the amounts of a progress callback."""
 
     total = 0.0
 
     def __call__(self, amount: float, note: str = "") -> None:
-        """So much more is done."""
+        """Adds one amount."""
         self.total += amount
 
 
-def write(engine: Scribe, folder: Path, *, seed: int = 5, advance: TeacherLogprobScorer | None = None) -> None:
-    """Seven inputs in shards of three, two texts each."""
+def generate(engine: RecordingEngine, folder: Path, *, seed: int = 5, progress: ProgressCallback = NO_PROGRESS) -> None:
+    """Seven inputs in files of three, two texts each."""
     generate_pool(
-        engine, SOURCES, decoding=DECODING, per_input=2, max_tokens=9, seed=seed, shard_inputs=3,
+        engine, SOURCES, decoding=DECODING, per_input=2, max_tokens=9, seed=seed, inputs_per_file=3,
         decode=lambda ids: " ".join(map(str, ids)), provenance={"teacher": "t"}, folder=folder,
-        advance=advance or TeacherLogprobScorer(),
+        progress=progress,
     )  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file, whole."""
+    """The content of every file."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_pool_holds_every_text_in_order(tmp_path: Path) -> None:
-    """Input by input as they were given, sample by sample, with the teacher as generator."""
-    write(Scribe(), tmp_path)
+def test_the_pool_has_every_text_in_order(tmp_path: Path) -> None:
+    """Input by input in the given order, sample by sample, with the teacher as generator."""
+    generate(RecordingEngine(), tmp_path)
     pool = list(PseudoTargetPool.open(tmp_path))
 
     assert [(row.input_id, row.sample) for row in pool] == [(name, sample) for name in "edcbafg" for sample in (0, 1)]
-    assert [row.token_ids[0] for row in pool] == [place for place in range(7) for _ in range(2)]
+    assert [row.token_ids[0] for row in pool] == [index for index in range(7) for _ in range(2)]
     assert all(row.text == " ".join(map(str, row.token_ids)) for row in pool)
     assert {(row.generator, row.round) for row in pool} == {("teacher", 0)}
 
 
-def test_a_shard_has_its_own_inputs_and_seed(tmp_path: Path) -> None:
-    """Shards are cut by the settings alone; no two of them, and no two runs' seeds, share draws."""
-    one, other = Scribe(), Scribe()
+def test_a_file_has_its_own_inputs_and_seed(tmp_path: Path) -> None:
+    """The settings alone determine the files; no two files, and no two seeds of runs, share draws."""
+    one, other = RecordingEngine(), RecordingEngine()
     (tmp_path / "other").mkdir()
-    write(one, tmp_path)
-    write(other, tmp_path / "other", seed=6)
+    generate(one, tmp_path)
+    generate(other, tmp_path / "other", seed=6)
 
     assert [[source[0] for source in sources] for sources, _ in one.calls] == [[0, 1, 2], [3, 4, 5], [6]]
     assert len({seed for _, seed in one.calls + other.calls}) == 6
-    assert one.asked == [(DECODING, 2, 9)] * 3
+    assert one.settings == [(DECODING, 2, 9)] * 3
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2])
-def test_resumed_is_uninterrupted(fails_at: int, tmp_path: Path) -> None:
-    """Finished shards are kept and not written again; in the end every byte is the same."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    straight.mkdir()
-    killed.mkdir()
-    write(Scribe(), straight)
+def test_resumed_equals_uninterrupted(fails_at: int, tmp_path: Path) -> None:
+    """Finished files are kept and not generated again; at the end every byte is the same."""
+    uninterrupted, resumed = tmp_path / "uninterrupted", tmp_path / "resumed"
+    uninterrupted.mkdir()
+    resumed.mkdir()
+    generate(RecordingEngine(), uninterrupted)
     with pytest.raises(KeyboardInterrupt):
-        write(Scribe(fails_at=fails_at), killed)
-    again, listener = Scribe(), TeacherLogprobScorer()
-    write(again, killed, advance=listener)
+        generate(RecordingEngine(fails_at=fails_at), resumed)
+    engine, progress = RecordingEngine(), TotalProgress()
+    generate(engine, resumed, progress=progress)
 
-    assert len(again.calls) == 3 - fails_at
-    assert contents(killed) == contents(straight)
-    assert listener.total == len(SOURCES)
-
-
-def test_a_shard_says_where_it_comes_from(tmp_path: Path) -> None:
-    """Its provenance is what the caller gave, the same in all shards."""
-    write(Scribe(), tmp_path)
-
-    assert [read_shard(path).provenance for path in sorted(tmp_path.iterdir())] == [{"teacher": "t"}] * 3
+    assert len(engine.calls) == 3 - fails_at
+    assert contents(resumed) == contents(uninterrupted)
+    assert progress.total == len(SOURCES)
 
 
-def test_what_an_engine_cannot_write_is_its_own_to_say(tmp_path: Path) -> None:
-    """Its refusal arrives, and no shard pretends otherwise."""
+def test_files_contain_their_provenance(tmp_path: Path) -> None:
+    """That of the caller, the same in all files."""
+    generate(RecordingEngine(), tmp_path)
 
-    class Refusing(Scribe):
+    assert [read_pool_file(path).provenance for path in sorted(tmp_path.iterdir())] == [{"teacher": "t"}] * 3
+
+
+def test_errors_of_the_engine_pass_through(tmp_path: Path) -> None:
+    """The caller gets the engine's error, and no file is written."""
+
+    class Refusing(RecordingEngine):
         def generate(self, *args: object, **settings: object) -> list[tuple[Generated, ...]]:
             raise GenerationError("one text per source")
 
     with pytest.raises(GenerationError, match="one text per source"):
-        write(Refusing(), tmp_path)
+        generate(Refusing(), tmp_path)
 
     assert contents(tmp_path) == {}

@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 
 from understudy.errors import PoolError
-from understudy.pool import PseudoTargetPool, mark_copies, write_shard
+from understudy.pool import PseudoTargetPool, mark_copies, write_pool_file
 from understudy.records import PseudoTarget
 
 
-def test_a_pool_is_the_same_however_it_was_cut(
+def test_a_pool_is_the_same_however_it_is_divided_into_files(
     tmp_path: Path, pool: PseudoTargetPool, targets: list[PseudoTarget]
 ) -> None:
-    """One shard and two hold the same rows in the same order, nan included."""
+    """One file and two have the same rows in the same order, nan included."""
     (tmp_path / "whole").mkdir()
-    write_shard(tmp_path / "whole" / "00000.parquet", targets, {"seed": "1"})
+    write_pool_file(tmp_path / "whole" / "00000.parquet", targets, {"seed": "1"})
     whole = PseudoTargetPool.open(tmp_path / "whole")
 
     assert repr(list(whole)) == repr(list(pool)) == repr(targets)
     assert len(whole) == len(pool) == len(targets)
 
 
-def test_columns_hold_the_same_tokens_as_rows(pool: PseudoTargetPool, targets: list[PseudoTarget]) -> None:
-    """Cutting the flat ids at the offsets gives each row's ids back."""
+def test_columns_have_the_same_tokens_as_rows(pool: PseudoTargetPool, targets: list[PseudoTarget]) -> None:
+    """Splitting the flat ids at the offsets gives each row's ids."""
     pieces = np.split(pool.token_ids, pool.offsets[1:-1])
 
     assert [tuple(piece.tolist()) for piece in pieces] == [target.token_ids for target in targets]
@@ -33,7 +33,7 @@ def test_columns_hold_the_same_tokens_as_rows(pool: PseudoTargetPool, targets: l
 
 
 def test_texts_are_found_by_input(pool: PseudoTargetPool, targets: list[PseudoTarget]) -> None:
-    """Inputs keep the order of their first text, and each knows its own rows."""
+    """Inputs have the order of their first text, and each has its own rows."""
     assert pool.inputs == ("a", "b")
     assert pool.per_input.tolist() == [3, 3]
     assert pool.input_indices.tolist() == [0, 0, 0, 1, 1, 1]
@@ -41,45 +41,45 @@ def test_texts_are_found_by_input(pool: PseudoTargetPool, targets: list[PseudoTa
 
 
 def test_rows_of_an_input_need_not_be_neighbours(tmp_path: Path, targets: list[PseudoTarget]) -> None:
-    """A later round of the same inputs lies in another shard and is found with the first."""
+    """Rows of a later round in another file are found with the first."""
     later = [replace(target, round=1, text=target.text + "!") for target in targets[:3]]
     for name, rows in {"0": targets, "1": later}.items():
-        write_shard(tmp_path / f"{name}.parquet", rows, {})
+        write_pool_file(tmp_path / f"{name}.parquet", rows, {})
 
     assert PseudoTargetPool.open(tmp_path).targets_of("a") == targets[:3] + later
 
 
 def test_an_unknown_input_is_refused(pool: PseudoTargetPool) -> None:
-    """The message names the input and the number of those there are."""
-    with pytest.raises(PoolError, match=r"no text for input 'c'; it holds 2 inputs, write the pool again"):
+    """The message names the input, the number of known inputs and the remedy."""
+    with pytest.raises(PoolError, match=r"input 'c' .*2 inputs; generate the pool again"):
         pool.targets_of("c")
 
 
-def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
-    """The message names the folder and the two ways out."""
-    with pytest.raises(PoolError, match=r"no pool shard \(\*\.parquet\) in .*; check the path, or let"):
+def test_a_folder_without_pool_files_is_refused(tmp_path: Path) -> None:
+    """The message names the pattern and both remedies."""
+    with pytest.raises(PoolError, match=r"\*\.parquet.*check the path, or generate"):
         PseudoTargetPool.open(tmp_path)
 
 
-def test_shards_of_differing_provenance_are_refused(tmp_path: Path, targets: list[PseudoTarget]) -> None:
-    """The message names both files and each setting in which they differ, absent ones too."""
-    write_shard(tmp_path / "0.parquet", targets[:3], {"seed": "1", "engine": "hf"})
-    write_shard(tmp_path / "1.parquet", targets[3:], {"seed": "2", "engine": "hf", "top_p": "0.9"})
+def test_files_of_differing_provenance_are_refused(tmp_path: Path, targets: list[PseudoTarget]) -> None:
+    """The message names both files and each setting in which they differ, missing ones included."""
+    write_pool_file(tmp_path / "0.parquet", targets[:3], {"seed": "1", "engine": "hf"})
+    write_pool_file(tmp_path / "1.parquet", targets[3:], {"seed": "2", "engine": "hf", "top_p": "0.9"})
 
     with pytest.raises(
         PoolError,
-        match=r"0\.parquet and .*1\.parquet do not belong together: "
-        r"seed is '1' there and '2' here; top_p is None there and '0\.9' here; move the shards",
+        match=r"0\.parquet and .*1\.parquet differ in provenance: "
+        r"seed is '1' and '2'; top_p is None and '0\.9'; move the files",
     ):
         PseudoTargetPool.open(tmp_path)
 
 
 def test_a_sample_that_occurs_twice_is_refused(tmp_path: Path, targets: list[PseudoTarget]) -> None:
-    """Overlapping shards would count some texts double, silently."""
-    write_shard(tmp_path / "0.parquet", targets[:4], {})
-    write_shard(tmp_path / "1.parquet", targets[3:], {})
+    """Overlapping files would count some texts twice, silently."""
+    write_pool_file(tmp_path / "0.parquet", targets[:4], {})
+    write_pool_file(tmp_path / "1.parquet", targets[3:], {})
 
-    with pytest.raises(PoolError, match=r"sample 0 of input 'b' \(teacher, round 0\) 2 times; .* delete"):
+    with pytest.raises(PoolError, match=r"sample 0 of input 'b' \(teacher, round 0\) 2 times.*delete"):
         PseudoTargetPool.open(tmp_path)
 
 
@@ -108,25 +108,25 @@ def test_length_histogram_has_a_bin_per_length(pool: PseudoTargetPool) -> None:
     assert (lengths["p50"], lengths["max"]) == (2.5, 4)
 
 
-def test_statistics_say_none_for_what_they_cannot_know(tmp_path: Path) -> None:
-    """A text of an endpoint has neither token ids nor a log-probability; JSON still takes the result."""
-    write_shard(tmp_path / "0.parquet", [PseudoTarget("a", "api", 0, 0, (), "x", float("nan"))], {})
+def test_unknown_statistics_are_none(tmp_path: Path) -> None:
+    """An API teacher's text has neither token ids nor a log-probability; the result is still valid JSON."""
+    write_pool_file(tmp_path / "0.parquet", [PseudoTarget("a", "api", 0, 0, (), "x", float("nan"))], {})
     found = PseudoTargetPool.open(tmp_path).statistics(eos_id=1)
 
     assert (found["unfinished"], found["logprob_per_token"], found["lengths"]) == (None, None, None)
     assert json.dumps(found, allow_nan=False)
 
 
-def test_an_empty_pool_counts_nothing(tmp_path: Path) -> None:
-    """A shard may be empty; no count divides by zero."""
-    write_shard(tmp_path / "0.parquet", [], {})
+def test_an_empty_pool_has_statistics(tmp_path: Path) -> None:
+    """A file may be empty; no count divides by zero."""
+    write_pool_file(tmp_path / "0.parquet", [], {})
     pool = PseudoTargetPool.open(tmp_path)
 
     assert (list(pool), pool.inputs, pool.statistics(eos_id=1)["texts"]) == ([], (), 0)
 
 
 def test_copies_count_equal_texts_of_one_input(targets: list[PseudoTarget]) -> None:
-    """Equal texts of two inputs are no copies, and no row is dropped."""
+    """Equal texts of two inputs are not copies, and no row is dropped."""
     marked = mark_copies(targets)
 
     assert [target.copies for target in marked] == [2, 2, 1, 1, 1, 1]

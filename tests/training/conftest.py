@@ -1,6 +1,6 @@
-"""Tiny networks, and a mixture of texts made of random token ids."""
+"""Tiny networks, and a mixture of texts of random token ids."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,23 +18,15 @@ INPUTS, GOLD, K = 8, 4, 3
 Build = Callable[..., PreTrainedModel]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _on_the_cpu() -> Iterator[None]:
-    """Equal bytes are promised there; the references compute there too."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("ACCELERATE_USE_CPU", "true")
-        yield
-
-
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
-    """Characters and little more."""
+    """A tokenizer of bytes with hardly any merges."""
     return train_tokenizer(["a b c"], vocab_size=110)
 
 
 @pytest.fixture(scope="session")
 def build(tokenizer: PreTrainedTokenizerBase) -> Build:
-    """Builds a network of one layer a side, sixteen wide."""
+    """Builds a network with one layer per side and hidden width 16."""
 
     def network(architecture: Architecture = "bart", *, dropout: float = 0.0, seed: int = 0) -> PreTrainedModel:
         return build_network(
@@ -49,7 +41,7 @@ def build(tokenizer: PreTrainedTokenizerBase) -> Build:
 
 @pytest.fixture(scope="session")
 def mixture(tokenizer: PreTrainedTokenizerBase) -> Mixture:
-    """Eight sources, gold for four of them, three texts of the teacher for each."""
+    """Eight sources, four of them with a gold target, each with three teacher texts."""
     rng = np.random.default_rng(0)
 
     def text() -> list[int]:

@@ -1,4 +1,4 @@
-"""One step of the loop: what it minimises and how it adds up."""
+"""One optimizer step: what it minimizes and how it adds up."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,98 +6,72 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
+from tests.training.contexts import CPU, RecordingSGD, data_of, make_context, make_spec, teacher_items, texts_of
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from understudy.config.training import Training
 from understudy.errors import ObjectiveError
 from understudy.objectives import OBJECTIVES
 from understudy.pool.token_arrays import TokenArrays
-from understudy.records import TextGenerator
 from understudy.training.batches import collate
-from understudy.training.checkpoints import TrainState
+from understudy.training.loop import train_step
 from understudy.training.mixture import Mixture, TrainItem
 from understudy.training.schedules import TAIDSchedule
-from understudy.training.step import (
-    BoundObjective,
-    RoundData,
-    TargetLogits,
-    TrainContext,
-    TrainSpec,
-    live_teacher,
-    loss_of,
-    update,
-)
+from understudy.training.spec import BoundObjective
+from understudy.training.state import TrainState
+from understudy.training.step import RoundData, TrainContext, micro_batch_loss, prepare_teacher
 
 Build = Callable[..., PreTrainedModel]
 FAMILIES = pytest.mark.parametrize("family", ["bart", "gpt2"])
 
 
-class Holding(torch.optim.SGD):
-    """Holds the gradient it is given and changes nothing."""
-
-    def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Keeps one flat copy."""
-        self.held = torch.cat([p.grad.flatten() for group in self.param_groups for p in group["params"]])
+def context_of(student: PreTrainedModel, teacher: PreTrainedModel | None = None) -> TrainContext:
+    """Cross-entropy without a teacher, forward KL with one."""
+    return make_context(student, make_spec(student, teacher))
 
 
-def lecture(student: PreTrainedModel, teacher: PreTrainedModel | None = None) -> TrainContext:
-    """What the loop would set up; cross-entropy without a teacher, forward KL with one."""
-    accelerator = Accelerator()
-    vocabulary = student.config.vocab_size
-    objective = OBJECTIVES["forward_kl" if teacher else "cross_entropy"]
-    goal = TrainSpec(
-        BoundObjective(objective, {}), teacher, vocabulary, lambda _network: {}, "fit", higher_is_better=True
-    )
-    model = accelerator.prepare(TargetLogits(student, vocabulary, "float32"))
-    optimizer, settings = Holding(model.parameters()), Training(max_grad_norm=1e9)
-    return TrainContext(
-        accelerator, model, optimizer, live_teacher(goal, accelerator, "float32"), goal, settings, pad=0
-    )
-
-
-def texts_of(mixture: Mixture) -> dict[TextGenerator, TokenArrays]:
-    """The mixture's texts by generator."""
-    return {generator: targets.texts for generator, targets in mixture.targets.items()}
+def with_loss(context: TrainContext, **changes: object) -> TrainContext:
+    """The same context with other fields of its loss."""
+    loss = replace(context.spec.loss, **changes)  # type: ignore[arg-type]
+    return replace(context, spec=replace(context.spec, loss=loss))
 
 
 def gradient(
-    taught: TrainContext, micro_batches: Sequence[Sequence[TrainItem]], mixture: Mixture
+    context: TrainContext, micro_batches: Sequence[Sequence[TrainItem]], mixture: Mixture
 ) -> tuple[Tensor, TrainState]:
-    """The gradient of one step, and how the training stands after it."""
-    standing = TrainState()
-    update(taught, micro_batches, RoundData(mixture, texts_of(mixture)), standing)
-    assert isinstance(taught.optimizer, Holding)
-    return taught.optimizer.held, standing
+    """The gradient of one step, and the state after it."""
+    state = TrainState()
+    train_step(context, micro_batches, data_of(mixture), state)
+    assert isinstance(context.optimizer, RecordingSGD)
+    return context.optimizer.gradient, state
 
 
-def assert_same_direction(found: Tensor, expected: Tensor) -> None:
+def assert_close(found: Tensor, expected: Tensor) -> None:
     """Equal up to float32's rounding of sums in another order."""
     assert expected.norm() > 0
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
 @pytest.fixture
-def lessons(mixture: Mixture) -> list[TrainItem]:
-    """One lesson of each of the eight sources, with all three targets."""
-    return [TrainItem(source, "teacher", tuple(mixture.targets["teacher"].rows(source))) for source in range(8)]
+def items(mixture: Mixture) -> list[TrainItem]:
+    """One item of each of the eight sources, with all three teacher texts."""
+    return teacher_items(mixture)
 
 
 @FAMILIES
 @pytest.mark.parametrize("teacher", [None, "bart", "gpt2"])
-def test_one_by_eight_is_eight_by_one(
-    family: str, teacher: str | None, build: Build, mixture: Mixture, lessons: list[TrainItem]
+def test_accumulation_of_one_by_eight_equals_eight_by_one(
+    family: str, teacher: str | None, build: Build, mixture: Mixture, items: list[TrainItem]
 ) -> None:
-    """However a step is cut into micro-batches, its gradient and its loss are the same."""
-    taught = lecture(build(family), build(teacher, seed=1) if teacher else None)
-    whole, one = gradient(taught, [lessons], mixture)
-    cut, eight = gradient(taught, [[lesson] for lesson in lessons], mixture)
-    uneven, two = gradient(taught, [lessons[:1], lessons[1:]], mixture)
+    """However a step is divided into micro-batches, its gradient and its loss are the same."""
+    context = context_of(build(family), build(teacher, seed=1) if teacher else None)
+    whole, one = gradient(context, [items], mixture)
+    single, eight = gradient(context, [[item] for item in items], mixture)
+    uneven, two = gradient(context, [items[:1], items[1:]], mixture)
 
-    assert_same_direction(cut, whole)
-    assert_same_direction(uneven, whole)
+    assert_close(single, whole)
+    assert_close(uneven, whole)
     assert one.loss == pytest.approx(eight.loss, rel=1e-5)
     assert (one.step, eight.step, one.batch, eight.batch, two.batch) == (1, 1, 1, 8, 2)
     assert one.positions == eight.positions == sum(mixture.targets["teacher"].texts.lengths)
@@ -106,21 +80,21 @@ def test_one_by_eight_is_eight_by_one(
 @FAMILIES
 @pytest.mark.parametrize("teacher", [None, "bart"])
 def test_targets_that_share_a_source_are_separate_examples(
-    family: str, teacher: str | None, build: Build, mixture: Mixture, lessons: list[TrainItem]
+    family: str, teacher: str | None, build: Build, mixture: Mixture, items: list[TrainItem]
 ) -> None:
     """One encoder pass for three targets gives the gradient of three passes."""
-    taught = lecture(build(family), build(teacher, seed=1) if teacher else None)
-    separate = [lesson._replace(rows=(row,)) for lesson in lessons for row in lesson.rows]
+    context = context_of(build(family), build(teacher, seed=1) if teacher else None)
+    separate = [item._replace(rows=(row,)) for item in items for row in item.rows]
 
-    assert_same_direction(gradient(taught, [lessons], mixture)[0], gradient(taught, [separate], mixture)[0])
+    assert_close(gradient(context, [items], mixture)[0], gradient(context, [separate], mixture)[0])
 
 
 def logits_alone(model: PreTrainedModel, source: list[int], target: list[int]) -> Tensor:
     """Logits TV of one target after one source: no padding, no batch, no selection."""
     with torch.no_grad():
         if model.config.is_encoder_decoder:
-            heard = [model.config.decoder_start_token_id, *target[:-1]]
-            out = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([heard]))
+            decoder_input = [model.config.decoder_start_token_id, *target[:-1]]
+            out = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([decoder_input]))
             logits_TV: Tensor = out.logits[0]
         else:
             logits_TV = model(input_ids=torch.tensor([source + target])).logits[0, len(source) - 1 : -1]
@@ -128,14 +102,14 @@ def logits_alone(model: PreTrainedModel, source: list[int], target: list[int]) -
 
 
 @FAMILIES
-def test_the_loss_of_labels_is_that_of_one_example_at_a_time(
-    family: str, build: Build, mixture: Mixture, lessons: list[TrainItem]
+def test_cross_entropy_equals_a_loop_over_single_examples(
+    family: str, build: Build, mixture: Mixture, items: list[TrainItem]
 ) -> None:
-    """Shift, masks and mean agree with a plain loop over examples and tokens; a decoder-only source is not learned."""
+    """Shift, masks and mean agree with a plain loop over examples and tokens; source tokens have no loss."""
     student, texts = build(family), texts_of(mixture)
-    standing = gradient(lecture(student), [lessons[:5], lessons[5:]], mixture)[1]
+    state = gradient(context_of(student), [items[:5], items[5:]], mixture)[1]
     total, count = 0.0, 0
-    for source, generator, rows in lessons:
+    for source, generator, rows in items:
         for row in rows:
             target = texts[generator][row].tolist()
             logits_TV = logits_alone(student.eval(), mixture.sources[source].tolist(), target)
@@ -143,135 +117,127 @@ def test_the_loss_of_labels_is_that_of_one_example_at_a_time(
                 total -= math.log(logits_V.double().softmax(dim=0)[token])
                 count += 1
 
-    assert standing.loss == pytest.approx(total / count, rel=1e-5)
+    assert state.loss == pytest.approx(total / count, rel=1e-5)
 
 
 @FAMILIES
 @pytest.mark.parametrize("teacher_family", ["bart", "gpt2"])
-def test_the_teacher_reads_its_own_sources(
-    family: str, teacher_family: str, build: Build, mixture: Mixture, lessons: list[TrainItem]
+def test_the_teacher_gets_sources_in_its_own_encoding(
+    family: str, teacher_family: str, build: Build, mixture: Mixture, items: list[TrainItem]
 ) -> None:
-    """Where the families mark sources differently, the two are compared at the same target tokens all the same."""
+    """Teacher and student are compared at the same target tokens also where their source tokens differ."""
     student, teacher = build(family), build(teacher_family, seed=1)
-    own = TokenArrays.of([[9, *mixture.sources[source].tolist()] for source in range(8)])
-    standing = gradient(lecture(student, teacher), [lessons], replace(mixture, teacher_sources=own))[1]
+    encoded = TokenArrays.of([[9, *mixture.sources[source].tolist()] for source in range(8)])
+    state = gradient(context_of(student, teacher), [items], replace(mixture, teacher_sources=encoded))[1]
     total = 0.0
-    for source, generator, rows in lessons:
+    for source, generator, rows in items:
         for row in rows:
             target = texts_of(mixture)[generator][row].tolist()
             q_TV = logits_alone(student.eval(), mixture.sources[source].tolist(), target).log_softmax(dim=-1)
-            p_TV = logits_alone(teacher, own[source].tolist(), target).log_softmax(dim=-1)
+            p_TV = logits_alone(teacher, encoded[source].tolist(), target).log_softmax(dim=-1)
             total += float((p_TV.exp() * (p_TV - q_TV)).sum())
 
-    assert standing.loss_sum == pytest.approx(total, rel=1e-4)
+    assert state.loss_sum == pytest.approx(total, rel=1e-4)
 
 
-def test_padded_rows_of_a_vocabulary_take_no_part(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """A teacher whose embeddings were filled up to a round number teaches what it taught before."""
+def test_padding_of_the_vocabulary_is_ignored(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """A teacher whose embeddings are padded to a round number gives the gradient of the unpadded teacher."""
     student, teacher, padded = build(), build(seed=1), build(seed=1)
     padded.resize_token_embeddings(teacher.config.vocab_size + 6, mean_resizing=False)
     torch.nn.init.normal_(padded.get_input_embeddings().weight[-6:], std=5.0)
-    expected = gradient(lecture(student, teacher), [lessons], mixture)[0]
+    expected = gradient(context_of(student, teacher), [items], mixture)[0]
 
-    assert_same_direction(gradient(lecture(student, padded), [lessons], mixture)[0], expected)
+    assert_close(gradient(context_of(student, padded), [items], mixture)[0], expected)
 
 
-def test_the_teacher_teaches_in_eval_mode_and_learns_nothing(
-    build: Build, mixture: Mixture, lessons: list[TrainItem]
-) -> None:
-    """Handed over in training mode with dropout, it says the same thing twice, and takes no gradient."""
+def test_the_teacher_is_in_eval_mode_without_gradients(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Passed in training mode with dropout, it gives the same logits twice and gets no gradient."""
     teacher = build(seed=1, dropout=0.5).train()
-    taught = lecture(build(), teacher)
-    first, second = (gradient(taught, [lessons], mixture)[0] for _ in range(2))
+    context = context_of(build(), teacher)
+    first, second = (gradient(context, [items], mixture)[0] for _ in range(2))
 
     assert torch.equal(first, second)
     assert not teacher.training
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
 
 
-def test_the_student_learns_in_training_mode(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """Also right after it was scored on dev or wrote texts, which leaves it in eval mode."""
+def test_the_student_is_in_training_mode(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Also after scoring on dev or sampling, which leave it in eval mode."""
     student = build(dropout=0.5)
-    taught = lecture(student)
+    context = context_of(student)
     losses = set()
     for _ in range(2):
         student.eval()
-        losses.add(float(loss_of(taught, lessons, RoundData(mixture, texts_of(mixture))).detach()))
+        losses.add(float(micro_batch_loss(context, items, data_of(mixture)).detach()))
 
     assert len(losses) == 2
 
 
-def test_settings_reach_the_objective(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """Label smoothing changes the loss by as much as it does on the logits."""
-    student = build()
-    taught = lecture(student)
-    smoothed = replace(
-        taught, goal=replace(taught.goal, measure=replace(taught.goal.measure, settings={"label_smoothing": 0.3}))
-    )
-    inputs = collate(lessons, mixture.sources, texts_of(mixture), pad=0).inputs(taught.accelerator.device)
+def test_settings_reach_the_objective(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Label smoothing changes the loss as it does in torch's cross-entropy on the same logits."""
+    context = context_of(build())
+    objective = BoundObjective(OBJECTIVES["cross_entropy"], {"label_smoothing": 0.3})
+    inputs = collate(items, mixture.sources, texts_of(mixture), pad=0).inputs(CPU)
     labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
-    expected = F.cross_entropy(taught.model(inputs), labels_N, label_smoothing=0.3, reduction="sum")
+    expected = F.cross_entropy(context.model(inputs), labels_N, label_smoothing=0.3, reduction="sum")
 
-    torch.testing.assert_close(loss_of(smoothed, lessons, RoundData(mixture, texts_of(mixture))), expected)
+    found = micro_batch_loss(with_loss(context, objective=objective), items, data_of(mixture))
+    torch.testing.assert_close(found, expected)
 
 
-def test_another_objective_for_the_students_texts(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """Each text counts under the objective of its writer: the two sums are those of the two halves alone."""
-    teacher = build(seed=1)
-    taught = lecture(build(), teacher)
-    reverse = BoundObjective(OBJECTIVES["reverse_kl"], {})
-    both = replace(taught, goal=replace(taught.goal, student_samples_objective=reverse))
+def test_student_samples_have_their_own_objective(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Each text counts under the objective of its generator: the sum of both equals the sum of separate batches."""
+    context = context_of(build(), build(seed=1))
+    reverse_kl = BoundObjective(OBJECTIVES["reverse_kl"])
     texts = texts_of(mixture)
     texts["student"] = texts["teacher"]
-    own = [lesson._replace(generator="student") for lesson in lessons if lesson.generator == "teacher"]
+    data, samples = RoundData(mixture, texts), [item._replace(generator="student") for item in items]
 
-    expected = loss_of(taught, lessons, RoundData(mixture, texts)) + loss_of(
-        replace(taught, goal=replace(taught.goal, measure=reverse)), own, RoundData(mixture, texts)
+    expected = micro_batch_loss(context, items, data) + micro_batch_loss(
+        with_loss(context, objective=reverse_kl), samples, data
     )
-    torch.testing.assert_close(loss_of(both, [*lessons, *own], RoundData(mixture, texts)), expected)
+    both = with_loss(context, student_samples_objective=reverse_kl)
+    torch.testing.assert_close(micro_batch_loss(both, [*items, *samples], data), expected)
 
 
-def test_a_noisy_teacher_has_its_dropout_on(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """It never says the same thing twice (Noisy KD)."""
-    taught = lecture(build(), build(seed=1, dropout=0.5))
-    noisy = replace(taught, goal=replace(taught.goal, enable_teacher_dropout=True))
-    losses = {float(loss_of(noisy, lessons, RoundData(mixture, texts_of(mixture))).detach()) for _ in range(2)}
+def test_teacher_dropout_can_be_enabled(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Then two passes give different losses (Noisy KD)."""
+    context = context_of(build(), build(seed=1, dropout=0.5))
+    noisy = with_loss(context, enable_teacher_dropout=True)
+    losses = {float(micro_batch_loss(noisy, items, data_of(mixture)).detach()) for _ in range(2)}
 
     assert len(losses) == 2
 
 
-def test_a_noisy_teacher_without_dropout_is_refused(build: Build) -> None:
-    """What it says would be called noisy and is not."""
-    goal = replace(lecture(build(), build(seed=1)).goal, enable_teacher_dropout=True)
-    with pytest.raises(ObjectiveError, match=r"this teacher has none.*use method logits_kd, or a teacher with dropout"):
-        live_teacher(goal, Accelerator(), "float32")
+def test_dropout_of_a_teacher_without_dropout_is_refused(build: Build) -> None:
+    """The message names the setting and both remedies."""
+    spec = make_spec(build(), build(seed=1))
+    spec = replace(spec, loss=replace(spec.loss, enable_teacher_dropout=True))
+    with pytest.raises(ObjectiveError, match=r"enable_teacher_dropout.*logits_kd.*dropout in its config"):
+        prepare_teacher(spec, CPU, "float32")
 
 
-def test_a_quiet_student_learns_as_one_without_dropout(
-    build: Build, mixture: Mixture, lessons: list[TrainItem]
-) -> None:
-    """Its dropout is off, whatever was done with it before; that of others is on."""
-    material = RoundData(mixture, texts_of(mixture))
+def test_student_dropout_can_be_disabled(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Then its loss is that of a student without dropout."""
+    data = data_of(mixture)
     student, teacher = build(dropout=0.5), build(seed=1)
-    loud = lecture(student, teacher)
-    quiet = replace(loud, goal=replace(loud.goal, enable_student_dropout=False))
+    enabled = context_of(student, teacher)
+    disabled = with_loss(enabled, enable_student_dropout=False)
 
-    assert len({float(loss_of(loud, lessons, material).detach()) for _ in range(2)}) == 2
-    torch.testing.assert_close(loss_of(quiet, lessons, material), loss_of(lecture(build(), teacher), lessons, material))
+    assert len({float(micro_batch_loss(enabled, items, data).detach()) for _ in range(2)}) == 2
+    expected = micro_batch_loss(context_of(build(), teacher), items, data)
+    torch.testing.assert_close(micro_batch_loss(disabled, items, data), expected)
 
 
-def test_a_moving_target_moves_with_each_step(build: Build, mixture: Mixture, lessons: list[TrainItem]) -> None:
-    """TAID's t is remembered in the standing, so that it survives a kill."""
-    taught = lecture(build(), build(seed=1))
-    goal = replace(
-        taught.goal,
-        measure=BoundObjective(OBJECTIVES["taid"], {}),
-        moving=TAIDSchedule(start=0.4, step=0.1, momentum=0.9),
-    )
-    standing = TrainState()
-    places = []
+def test_the_taid_schedule_advances_with_each_step(build: Build, mixture: Mixture, items: list[TrainItem]) -> None:
+    """Its t is part of the state, so that it survives an interruption."""
+    context = context_of(build(), build(seed=1))
+    schedule = TAIDSchedule(start=0.4, step=0.1, momentum=0.9)
+    context = with_loss(context, objective=BoundObjective(OBJECTIVES["taid"]), taid_schedule=schedule)
+    state = TrainState()
+    found = []
     for _ in range(2):
-        update(replace(taught, goal=goal), [lessons], RoundData(mixture, texts_of(mixture)), standing)
-        places.append(standing.schedule_state["taid_t"])
+        train_step(context, [items], data_of(mixture), state)
+        found.append(state.schedule_state["taid_t"])
 
-    assert 0.4 < places[0] < places[1] < 1
+    assert 0.4 < found[0] < found[1] < 1

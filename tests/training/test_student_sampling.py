@@ -15,80 +15,80 @@ from understudy.training.student_sampling import StudentSampler, StudentSamples
 
 Build = Callable[..., PreTrainedModel]
 SOURCES = [[5, 6, 2], [7, 2], [8, 9, 10, 2]]
-LESSONS = [TrainItem(2, "student", (0, 1)), TrainItem(0, "student", (0, 1))]
+ITEMS = [TrainItem(2, "student", (0, 1)), TrainItem(0, "student", (0, 1))]
 
 
 @pytest.fixture
-def writer(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> StudentSampler:
-    """Samples at most five tokens with the live network."""
+def sampler(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> StudentSampler:
+    """Samples at most five tokens from the live network."""
     return StudentSampler(
         TokenArrays.of(SOURCES), ["a", "b", "c"], tokenizer, "hf", Sampling(), max_tokens=5, seed=3,
         provenance={"seed": "3"}, folder=tmp_path / "text",
     )  # fmt: skip
 
 
-def rows(written: StudentSamples) -> list[list[int]]:
-    """The texts of the lessons, in their order, as lists."""
-    return [written.texts[row].tolist() for lesson in written.rows for row in lesson]
+def texts_of(samples: StudentSamples) -> list[list[int]]:
+    """The texts of the items, in their order, as lists."""
+    return [samples.texts[row].tolist() for rows in samples.rows for row in rows]
 
 
-def test_the_student_writes_for_its_lessons(writer: StudentSampler, build: Build) -> None:
-    """Two texts of each lesson's source, lesson by lesson: those the engine writes when it is asked directly."""
+def test_samples_are_the_engines(sampler: StudentSampler, build: Build) -> None:
+    """Two texts of each item's source, item by item: those of a direct call of the engine."""
     student = build()
-    engine = HuggingFaceEngine(student, writer.tokenizer)
-    written = engine.generate([SOURCES[2], SOURCES[0]], Sampling(), per_source=2, max_tokens=5, seed=3 + 4)
-    expected = [list(text.token_ids) for texts in written for text in texts]
+    engine = HuggingFaceEngine(student, sampler.tokenizer)
+    generated = engine.generate([SOURCES[2], SOURCES[0]], Sampling(), per_source=2, max_tokens=5, seed=3 + 4)
+    expected = [list(text.token_ids) for texts in generated for text in texts]
 
-    assert rows(writer(student, LESSONS, 4)) == expected
+    assert texts_of(sampler(student, ITEMS, 4)) == expected
 
 
-def test_the_student_writes_without_dropout(writer: StudentSampler, build: Build, tmp_path: Path) -> None:
-    """What it writes while it trains is what it would write when it is used; it goes on training after."""
+def test_samples_are_generated_without_dropout(sampler: StudentSampler, build: Build, tmp_path: Path) -> None:
+    """They are those of the network in eval mode; afterwards it is in training mode again."""
     student = build(dropout=0.5)
-    calm = rows(writer(student.eval(), LESSONS, 0))
-    elsewhere = replace(writer, folder=tmp_path / "elsewhere")
+    expected = texts_of(sampler(student.eval(), ITEMS, 0))
+    elsewhere = replace(sampler, folder=tmp_path / "elsewhere")
 
-    assert rows(elsewhere(student.train(), LESSONS, 0)) == calm
+    assert texts_of(elsewhere(student.train(), ITEMS, 0)) == expected
     assert student.training
 
 
-def test_a_round_is_written_once(writer: StudentSampler, build: Build) -> None:
-    """A resumed round teaches the texts it taught before, though the student has moved on."""
-    written = rows(writer(build(), LESSONS, 0))
+def test_samples_of_a_round_are_generated_once(sampler: StudentSampler, build: Build) -> None:
+    """A resumed round uses the same samples, although the student has changed."""
+    first = texts_of(sampler(build(), ITEMS, 0))
 
-    assert rows(writer(build(seed=9), LESSONS, 0)) == written
+    assert texts_of(sampler(build(seed=9), ITEMS, 0)) == first
 
 
-def test_each_round_is_drawn_anew(writer: StudentSampler, build: Build) -> None:
-    """The same student writes other texts in the next round, unless it is greedy."""
+def test_each_round_has_its_own_seed(sampler: StudentSampler, build: Build) -> None:
+    """The same student gives other samples in the next round, unless decoding is greedy."""
     student = build()
-    greedy = replace(writer, decoding=Greedy(), folder=writer.folder / "greedy")
-    one = [lesson._replace(rows=(0,)) for lesson in LESSONS]
+    greedy = replace(sampler, decoding=Greedy(), folder=sampler.folder / "greedy")
+    one = [item._replace(rows=(0,)) for item in ITEMS]
 
-    assert rows(writer(student, LESSONS, 0)) != rows(writer(student, LESSONS, 1))
-    assert rows(greedy(student, one, 0)) == rows(greedy(student, one, 1))
+    assert texts_of(sampler(student, ITEMS, 0)) != texts_of(sampler(student, ITEMS, 1))
+    assert texts_of(greedy(student, one, 0)) == texts_of(greedy(student, one, 1))
 
 
-def test_what_the_student_wrote_can_be_looked_at(writer: StudentSampler, build: Build) -> None:
-    """As a pool: whose input, which round, which sample, which text."""
-    texts = [rows(writer(build(), LESSONS, number)) for number in range(2)]
-    pool = list(PseudoTargetPool.open(writer.folder))
+def test_samples_are_stored_as_a_pool(sampler: StudentSampler, build: Build) -> None:
+    """With input, round, sample number, generator and text."""
+    texts = [texts_of(sampler(build(), ITEMS, number)) for number in range(2)]
+    pool = list(PseudoTargetPool.open(sampler.folder))
 
     assert [(row.input_id, row.round, row.sample) for row in pool] == [
-        (name, number, sample) for number in range(2) for name in ("c", "a") for sample in range(2)
+        (input_id, number, sample) for number in range(2) for input_id in ("c", "a") for sample in range(2)
     ]
     assert [list(row.token_ids) for row in pool] == texts[0] + texts[1]
     assert {row.generator for row in pool} == {"student"}
-    assert [row.text for row in pool] == [decode(writer.tokenizer, row.token_ids) for row in pool]
+    assert [row.text for row in pool] == [decode(sampler.tokenizer, row.token_ids) for row in pool]
 
 
-def test_a_young_text_is_taught_again(writer: StudentSampler, build: Build) -> None:
-    """For as many rounds as its age may be; an input without one gets its first text in the meantime."""
-    replaying = replace(writer, max_age=1)
-    first = rows(replaying(build(), LESSONS, 0))
-    again = rows(replaying(build(seed=9), [*LESSONS, TrainItem(1, "student", (0, 1))], 1))
-    anew = rows(replaying(build(seed=9), LESSONS, 2))
+def test_recent_samples_are_reused(sampler: StudentSampler, build: Build) -> None:
+    """For up to `max_age` rounds; an input without a recent sample gets a new one."""
+    reusing = replace(sampler, max_age=1)
+    first = texts_of(reusing(build(), ITEMS, 0))
+    second = texts_of(reusing(build(seed=9), [*ITEMS, TrainItem(1, "student", (0, 1))], 1))
+    third = texts_of(reusing(build(seed=9), ITEMS, 2))
 
-    assert again[:4] == first
-    assert len(again) == 6
-    assert anew != first
+    assert second[:4] == first
+    assert len(second) == 6
+    assert third != first

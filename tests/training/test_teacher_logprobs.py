@@ -1,34 +1,22 @@
-"""A teacher that listens once says what one says who listens at every step."""
+"""Teacher log-probabilities computed once give the loss of a teacher that is evaluated at every step."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from tests.training.contexts import CPU, make_context, make_spec, teacher_items, texts_of
 from transformers import PreTrainedModel
 
-from understudy.config.training import Training
 from understudy.models.forward import target_logits
-from understudy.objectives import OBJECTIVES
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
-from understudy.records import TextGenerator
 from understudy.training import teacher_logprobs
 from understudy.training.batches import collate
-from understudy.training.loop import _signals_of_round
 from understudy.training.mixture import Mixture, TrainItem
-from understudy.training.step import (
-    BoundObjective,
-    RoundData,
-    TargetLogits,
-    TrainContext,
-    TrainSpec,
-    live_teacher,
-    loss_of,
-)
+from understudy.training.rounds import round_logprobs
+from understudy.training.step import RoundData, TargetLogits, micro_batch_loss
 from understudy.training.student_sampling import StudentSamples
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
@@ -36,84 +24,59 @@ Build = Callable[..., PreTrainedModel]
 FAMILIES = pytest.mark.parametrize("family", ["bart", "gpt2"])
 
 
-def lessons_of(mixture: Mixture) -> list[TrainItem]:
-    """The teacher's three texts of each of the eight sources."""
-    return [TrainItem(source, "teacher", tuple(mixture.targets["teacher"].rows(source))) for source in range(8)]
-
-
-def texts_of(mixture: Mixture) -> dict[TextGenerator, TokenArrays]:
-    """By generator."""
-    return {generator: targets.texts for generator, targets in mixture.targets.items()}
-
-
-def ear(teacher: PreTrainedModel, mixture: Mixture, *, top: int) -> TeacherLogprobScorer:
-    """Keeps so many tokens."""
+def make_scorer(teacher: PreTrainedModel, mixture: Mixture, *, top_k: int) -> TeacherLogprobScorer:
+    """A scorer in float32."""
     return TeacherLogprobScorer(
-        TargetLogits(teacher, teacher.config.vocab_size, "float32"), mixture.sources, top, pad=0
+        TargetLogits(teacher, teacher.config.vocab_size, "float32"), mixture.sources, top_k, pad=0
     )
 
 
 @FAMILIES
-def test_it_keeps_the_most_probable_tokens_of_every_position(family: str, build: Build, mixture: Mixture) -> None:
-    """One text at a time, the network's own log-softmax says the same to half precision."""
+def test_the_most_probable_tokens_of_every_position_are_kept(family: str, build: Build, mixture: Mixture) -> None:
+    """They agree, to half precision, with the network's own log-softmax on one text at a time."""
     teacher, texts = build(family, seed=1), mixture.targets["teacher"].texts
-    signal = ear(teacher, mixture, top=5).hear(lessons_of(mixture), texts)
+    logprobs = make_scorer(teacher, mixture, top_k=5).logprobs(teacher_items(mixture), texts)
 
-    assert signal.ids_PK.shape == (len(texts.flat), 5)
-    for lesson in lessons_of(mixture):
-        for row in lesson.rows:
-            batch = collate([lesson._replace(rows=(row,))], mixture.sources, texts_of(mixture), pad=0)
+    assert logprobs.ids_PK.shape == (len(texts.flat), 5)
+    for item in teacher_items(mixture):
+        for row in item.rows:
+            batch = collate([item._replace(rows=(row,))], mixture.sources, texts_of(mixture), pad=0)
             with torch.no_grad():
-                logp_NV = target_logits(teacher.eval(), **batch.inputs(torch.device("cpu"))).log_softmax(-1)
+                logp_NV = target_logits(teacher.eval(), **batch.inputs(CPU)).log_softmax(-1)
             logp_NK, ids_NK = logp_NV.topk(5)
-            assert signal.ids_PK[texts.places([row])].tolist() == ids_NK.tolist()
-            np.testing.assert_allclose(signal.logp_PK[texts.places([row])], logp_NK, rtol=1e-3)
+            assert logprobs.ids_PK[texts.positions([row])].tolist() == ids_NK.tolist()
+            np.testing.assert_allclose(logprobs.logp_PK[texts.positions([row])], logp_NK, rtol=1e-3)
 
 
 @FAMILIES
 @pytest.mark.parametrize("name", ["forward_kl", "jsd", "tvd", "skew_reverse_kl", "argmax_cross_entropy"])
-def test_what_it_kept_teaches_what_it_would_say_now(family: str, name: str, build: Build, mixture: Mixture) -> None:
-    """With all tokens kept, and not rounded to half precision, loss and gradient are those of dense distributions."""
-    student, teacher = build(family), build(seed=1)
-    texts, top = mixture.targets["teacher"].texts, teacher.config.vocab_size
-    shape = (len(texts.flat), top)
+def test_cached_logprobs_give_the_loss_of_live_logits(family: str, name: str, build: Build, mixture: Mixture) -> None:
+    """With all tokens kept in single precision, loss and gradient are those of dense distributions."""
+    student, teacher, items = build(family), build(seed=1), teacher_items(mixture)
+    texts, top_k = mixture.targets["teacher"].texts, teacher.config.vocab_size
+    shape = (len(texts.flat), top_k)
     exact = TeacherLogprobs(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
-    signal = ear(teacher, mixture, top=top).hear(lessons_of(mixture), texts, exact)
-    dense = TrainSpec(
-        BoundObjective(OBJECTIVES[name], {}),
-        teacher,
-        student.config.vocab_size,
-        lambda _: {},
-        "fit",
-        higher_is_better=True,
-    )
-    sparse = replace(dense, kept_tokens=9, teacher=None)
+    cache = make_scorer(teacher, mixture, top_k=top_k).logprobs(items, texts, exact)
     found = []
-    logprob_caches: dict[TextGenerator, TeacherLogprobs] = {"teacher": signal}
-    for goal in (dense, sparse):
-        model = TargetLogits(student, student.config.vocab_size, "float32")
-        optimizer = torch.optim.SGD(model.parameters())
-        accelerator = Accelerator()
-        lecture = TrainContext(
-            accelerator, model, optimizer, live_teacher(goal, accelerator, "float32"), goal, Training(), pad=0
-        )
-        loss = loss_of(lecture, lessons_of(mixture), RoundData(mixture, texts_of(mixture), logprob_caches))
+    for spec in (make_spec(student, teacher, name), make_spec(student, None, name, kept_tokens=9)):
+        data = RoundData(mixture, texts_of(mixture), {"teacher": cache})
+        loss = micro_batch_loss(make_context(student, spec), items, data)
         found.append((loss, torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(student.parameters()))])))
 
-    (live, live_gradient), (kept, kept_gradient) = found
-    torch.testing.assert_close(kept, live, rtol=1e-4, atol=1e-4)
-    assert (kept_gradient - live_gradient).norm() < 1e-4 * live_gradient.norm()
+    (live, live_gradient), (cached, cached_gradient) = found
+    torch.testing.assert_close(cached, live, rtol=1e-4, atol=1e-4)
+    assert (cached_gradient - live_gradient).norm() < 1e-4 * live_gradient.norm()
 
 
-def test_a_large_vocabulary_is_heard_in_parts(build: Build, mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No forward makes more logits than the limit, unless one text alone does, and the signal is the same."""
+def test_a_large_vocabulary_splits_batches(build: Build, mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No forward pass computes more logits than the limit, unless a single text does, with the same result."""
     teacher, texts = build(seed=1), mixture.targets["teacher"].texts
-    whole = ear(teacher, mixture, top=4).hear(lessons_of(mixture), texts)
-    monkeypatch.setattr(teacher_logprobs, "LOGITS", 12 * teacher.config.vocab_size)
+    whole = make_scorer(teacher, mixture, top_k=4).logprobs(teacher_items(mixture), texts)
+    monkeypatch.setattr(teacher_logprobs, "MAX_LOGITS", 12 * teacher.config.vocab_size)
     sizes: list[int] = []
-    listener = ear(teacher, mixture, top=4)
-    listener.teacher.register_forward_hook(lambda _module, _inputs, logits_NV: sizes.append(len(logits_NV)))
-    parts = listener.hear(lessons_of(mixture), texts)
+    scorer = make_scorer(teacher, mixture, top_k=4)
+    scorer.teacher.register_forward_hook(lambda _module, _inputs, logits_NV: sizes.append(len(logits_NV)))
+    parts = scorer.logprobs(teacher_items(mixture), texts)
 
     assert max(sizes) <= 12
     assert sum(sizes) == len(texts.flat)
@@ -121,61 +84,45 @@ def test_a_large_vocabulary_is_heard_in_parts(build: Build, mixture: Mixture, mo
     np.testing.assert_allclose(parts.logp_PK, whole.logp_PK, rtol=2e-3)
 
 
-def test_a_killed_listener_hears_no_text_twice(
+def test_an_interrupted_cache_resumes_after_its_finished_chunks(
     build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a kill between two chunks the file ends with the bytes of one that was not killed."""
+    """Interrupted between two chunks, it ends with the bytes of an uninterrupted one and repeats no chunk."""
     monkeypatch.setattr(teacher_logprobs, "CHUNK", 3)
-    texts, heard = mixture.targets["teacher"].texts, ear(build(seed=1), mixture, top=4)
+    texts, scorer = mixture.targets["teacher"].texts, make_scorer(build(seed=1), mixture, top_k=4)
+    amounts: dict[str, list[float]] = {"whole": [], "interrupted": [], "resumed": []}
 
-    def die(amount: float, note: str = "") -> None:
-        died.append((amount, note))
-        if len(died) == 3:
-            raise KeyboardInterrupt
+    def cache(name: str, folder: str, *, interrupt_at: int | None = None) -> None:
+        def progress(amount: float, note: str = "") -> None:
+            amounts[name].append(amount)
+            if len(amounts[name]) == interrupt_at:
+                raise KeyboardInterrupt(note)
 
-    def file(name: str) -> LogprobCacheFile:
-        (tmp_path / name).mkdir(exist_ok=True)
-        return LogprobCacheFile.open(tmp_path / name, positions=len(texts.flat), top=4, content="x")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        file = LogprobCacheFile.open(tmp_path / folder, positions=len(texts.flat), top_k=4, fingerprint="x")
+        cache_teacher_logprobs(scorer, teacher_items(mixture), texts, file, progress)
 
-    amounts: list[float] = []
-    died: list[tuple[float, str]] = []
-    cache_teacher_logprobs(
-        heard, lessons_of(mixture), texts, file("whole"), lambda amount, note="": amounts.append(amount)
-    )
+    cache("whole", "whole")
     with pytest.raises(KeyboardInterrupt):
-        cache_teacher_logprobs(heard, lessons_of(mixture), texts, file("killed"), die)
-    again: list[float] = []
-    cache_teacher_logprobs(
-        heard, lessons_of(mixture), texts, file("killed"), lambda amount, note="": again.append(amount)
-    )
+        cache("interrupted", "killed", interrupt_at=3)
+    cache("resumed", "killed")
 
-    assert (amounts, again) == ([0, 3, 3, 2], [6, 2])
+    assert (amounts["whole"], amounts["resumed"]) == ([0, 3, 3, 2], [6, 2])
     for name in ("ids.npy", "logp.npy"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_students_text_is_heard_once_however_often_it_is_taught(build: Build, mixture: Mixture) -> None:
-    """The signal of an earlier round is taken as it was, and stands where the round's texts stand."""
-    teacher = build(seed=1)
-    goal = TrainSpec(
-        BoundObjective(OBJECTIVES["forward_kl"], {}), teacher, teacher.config.vocab_size, lambda _: {}, "fit",
-        higher_is_better=True, kept_tokens=3,
-    )  # fmt: skip
-    accelerator = Accelerator()
-    student = TargetLogits(build(), teacher.config.vocab_size, "float32")
-    lecture = TrainContext(
-        accelerator, student, torch.optim.SGD(student.parameters()), live_teacher(goal, accelerator, "float32"), goal,
-        Training(), pad=0,
-    )  # fmt: skip
+def test_logprobs_of_reused_student_samples_are_computed_once(build: Build, mixture: Mixture) -> None:
+    """Those of an earlier round are taken over, at the positions of its samples."""
+    teacher, student = build(seed=1), build()
+    context = make_context(student, make_spec(student, teacher, kept_tokens=3))
     texts = TokenArrays.of([[5, 6, 2], [7, 2], [8, 9, 10, 2]])
     rounds = {4: [TrainItem(1, "student", (0,))], 5: [TrainItem(0, "student", (1,)), TrainItem(3, "student", (2,))]}
-    remembered = TeacherLogprobs(np.full((3, 3), 42, np.int32), np.zeros((3, 3), np.float16))
-    logprob_caches, heard = _signals_of_round(
-        lecture, mixture, StudentSamples(texts, [(0,), (2,)], rounds), {4: remembered}
-    )
+    known = TeacherLogprobs(np.full((3, 3), 42, np.int32), np.zeros((3, 3), np.float16))
+    caches, by_round = round_logprobs(context, mixture, StudentSamples(texts, [(0,), (2,)], rounds), {4: known})
 
-    assert logprob_caches["student"].ids_PK.shape == (9, 3)
-    assert (logprob_caches["student"].ids_PK[:3] == 42).all()
-    expected = ear(teacher, mixture, top=3).hear([TrainItem(3, "student", (2,))], texts)
-    assert logprob_caches["student"].ids_PK[5:].tolist() == expected.ids_PK.tolist()
-    assert set(heard) == {4, 5}
+    assert caches["student"].ids_PK.shape == (9, 3)
+    assert (caches["student"].ids_PK[:3] == 42).all()
+    expected = make_scorer(teacher, mixture, top_k=3).logprobs([TrainItem(3, "student", (2,))], texts)
+    assert caches["student"].ids_PK[5:].tolist() == expected.ids_PK.tolist()
+    assert set(by_round) == {4, 5}

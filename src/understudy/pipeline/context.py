@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -10,12 +9,12 @@ from understudy.config.endpoint import Endpoint
 from understudy.config.training import Precision
 from understudy.progress import Progress
 from understudy.store import Store, WorkerContext
+from understudy.training.step import AutocastPrecision
 
 STORE = "store"
 """Folder beside the runs in which finished stages lie; all runs share it."""
 NETWORK = "network"
 """Folder of a stage that holds a network with its tokenizer, in the Hugging Face layout."""
-RunPrecision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolve_precision(requested: Precision) -> RunPrecision:
+def resolve_precision(requested: Precision) -> AutocastPrecision:
     """The precision of training on this machine.
 
     `auto` is bf16 on CUDA since Ampere, else float32. On a CPU with AVX512-BF16, autocast trained the demo's teacher

@@ -16,7 +16,7 @@ from understudy.pipeline.stages.benchmark import BenchmarkSettings
 from understudy.pipeline.stages.data import DataStage, data_source
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content, scored_content
 from understudy.pipeline.stages.scores import ScoringSettings
-from understudy.pipeline.stages.training import DevScoring, TrainingSettings
+from understudy.pipeline.stages.training import DevSettings, TrainingSettings
 from understudy.store import Content
 
 LIKELIHOOD = "nll"
@@ -66,7 +66,7 @@ class PreparedTask:
         """The settings of a training of this recipe."""
         recipe = self.recipe
         evaluation, metric = recipe.evaluation, recipe.task.primary_metric
-        dev = DevScoring(
+        dev = DevSettings(
             metric, metric_settings(recipe.task, [metric]), evaluation.dev_decoding, evaluation.dev_inputs, recipe.engine
         )
         return TrainingSettings(training, seed, resolve_precision(recipe.precision), self.limits, dev)

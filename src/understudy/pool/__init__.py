@@ -1,11 +1,11 @@
-"""Pseudo-targets on disk: written in shards, read as one pool, looked at.
+"""Pseudo-targets on disk: generated file by file, read as one pool, filtered and shown.
 
-Knows no model, no tokenizer and no recipe: a text is a row with its token ids, its log-probability and
-where it came from. Who asks for which shards, and in which folder, is the pipeline's business.
+A pseudo-target is a row with its token ids, its log-probability and its provenance. This package does not depend on
+models, tokenizers or the recipe; the pipeline decides which files a pool has and where they lie.
 """
 
 from understudy.pool.pool import PoolStatistics, PseudoTargetPool, mark_copies
-from understudy.pool.shards import PoolFile, read_shard, write_shard
+from understudy.pool.pool_files import PoolFile, read_pool_file, write_pool_file
 from understudy.pool.show import ShownRow, show_rows
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "PseudoTargetPool",
     "ShownRow",
     "mark_copies",
-    "read_shard",
+    "read_pool_file",
     "show_rows",
-    "write_shard",
+    "write_pool_file",
 ]

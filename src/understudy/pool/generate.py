@@ -1,7 +1,8 @@
-"""The teacher writes pseudo-targets, shard by shard.
+"""Generation of the teacher's pseudo-targets, file by file, resumable.
 
-Which inputs a shard holds is fixed by the settings and its seed by (seed, shard), so neither interruptions nor the
-number of workers change a text. Knows an engine; no models, no training.
+The settings decide which inputs a file holds, and its seed is a function of (seed, file number), so neither
+interruptions nor the number of workers change a text. This module handles engines; it does not depend on models or
+training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +10,12 @@ from pathlib import Path
 
 from understudy.config.decoding import PoolDecoding
 from understudy.generation import Engine
+from understudy.pool.pool_files import write_pool_file
 from understudy.pool.rows import pseudo_target_rows
-from understudy.pool.shards import write_shard
 from understudy.progress import ProgressCallback
 
-PRIME = 1_000_003
+FILE_SEED_STRIDE = 1_000_003
+"""A prime, so that the files of two runs with neighboring seeds do not share random draws."""
 
 
 def generate_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and all are named
@@ -24,46 +26,45 @@ def generate_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and 
     per_input: int,
     max_tokens: int,
     seed: int,
-    shard_inputs: int,
+    inputs_per_file: int,
     decode: Callable[[Sequence[int]], str],
     provenance: Mapping[str, str],
     folder: Path,
-    advance: ProgressCallback,
+    progress: ProgressCallback,
 ) -> None:
-    """Writes the shards that are not there yet.
+    """Generates the pool files that do not exist yet.
 
     Args:
-        engine: the teacher's.
-        sources: input id -> token ids as the teacher reads them; their order is part of the result.
-        decoding: how the teacher writes.
-        per_input: texts of each input.
-        max_tokens: of a text, end included.
+        engine: of the teacher.
+        sources: input id -> token ids in the teacher's encoding; their order is part of the result.
+        decoding: how the teacher generates.
+        per_input: texts per input.
+        max_tokens: maximum length of a text in tokens, the end-of-sequence token included.
         seed: of all draws.
-        shard_inputs: inputs of each shard.
+        inputs_per_file: inputs of each pool file.
         decode: token ids -> text.
-        provenance: what the shards shall say of their origin.
-        folder: where they go; finished ones found there are kept.
-        advance: told of inputs done.
+        provenance: stored in every file.
+        folder: of the files; finished ones in it are kept.
+        progress: called with the number of inputs finished since the last call.
 
     Raises:
         PoolError: if the disk is full.
-        GenerationError: if the engine cannot write what is asked.
+        GenerationError: if the engine does not support the request.
     """
-    ids = list(sources)
-    for number, start in enumerate(range(0, len(ids), shard_inputs)):
-        mine = ids[start : start + shard_inputs]
-        path = folder / f"shard-{number:05d}.parquet"
+    input_ids = list(sources)
+    for number, start in enumerate(range(0, len(input_ids), inputs_per_file)):
+        chunk = input_ids[start : start + inputs_per_file]
+        path = folder / f"pool-{number:05d}.parquet"
         if path.exists():
-            advance(len(mine))
+            progress(len(chunk))
             continue
-        written = engine.generate(
-            [sources[name] for name in mine],
+        generated = engine.generate(
+            [sources[input_id] for input_id in chunk],
             decoding,
             per_source=per_input,
             max_tokens=max_tokens,
-            seed=seed * PRIME + number,
-            progress=advance,
+            seed=seed * FILE_SEED_STRIDE + number,
+            progress=progress,
         )
-        write_shard(
-            path, pseudo_target_rows(mine, written, generator="teacher", round_number=0, decode=decode), provenance
-        )
+        rows = pseudo_target_rows(chunk, generated, generator="teacher", round_number=0, decode=decode)
+        write_pool_file(path, rows, provenance)

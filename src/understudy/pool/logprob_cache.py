@@ -1,7 +1,7 @@
-"""What is kept of a teacher's distributions: its most probable tokens at every position of many texts.
+"""The log-probability cache on disk: a teacher's most probable tokens at every position of many texts.
 
-Two memory-mapped arrays beside the texts, never larger in memory than what a batch takes of them. Whoever reads them
-names the texts they are meant for; how a teacher is listened to stands in training/listening.py.
+Two memory-mapped arrays, so a batch loads no more than its own positions. A fingerprint ties a cache to the teacher,
+sources and texts it was computed from. How log-probabilities are computed is in training/teacher_logprobs.py.
 Axes: P positions of all texts, one text after the other; K kept tokens, the most probable first.
 """
 
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from understudy.errors import PoolError
 from understudy.store.disk import BLOCK, read_json, write_json
 
-IDS, LOGP, RECEIPT = "ids.npy", "logp.npy", "signal.json"
+IDS, LOGP, METADATA = "ids.npy", "logp.npy", "cache.json"
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherLogprobs:
-    """The kept tokens of every position, and their log-probabilities among all tokens."""
+    """Sparse teacher log-probabilities: the kept tokens of every position, normalized over the whole vocabulary."""
 
     ids_PK: NDArray[np.int32]
     logp_PK: NDArray[np.float16 | np.float32]
-    """In nats; half precision keeps three digits of each, at 6 bytes per kept token with its id, single precision
-    seven at 8 bytes. Minus infinity where a position keeps fewer than K."""
+    """In nats. Half precision keeps three digits at 6 bytes per kept token with its id, single precision seven digits
+    at 8 bytes. Minus infinity where a position has fewer than K tokens."""
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The positions of several signals, one signal after the other; of one, its own arrays."""
+        """The positions of several parts, one part after the other; a single part is returned without a copy."""
         if len(parts) == 1:
             return parts[0]
         return cls(np.concatenate([part.ids_PK for part in parts]), np.concatenate([part.logp_PK for part in parts]))
@@ -39,14 +39,14 @@ class TeacherLogprobs:
 
 @dataclass(frozen=True, eq=False)
 class LogprobCacheFile:
-    """A signal that is being written, and may be killed."""
+    """A log-probability cache that is being written and can be resumed after an interruption."""
 
     folder: Path
-    content: str
-    """What the positions are those of; whoever reads the signal must name the same."""
-    signal: TeacherLogprobs
+    fingerprint: str
+    """Of what the positions belong to; `read_logprob_cache` requires the same."""
+    logprobs: TeacherLogprobs
     done: int
-    """How much of the work is finished, in the writer's count."""
+    """How many units of work are on disk, as the writer counts them."""
 
     @classmethod
     def open(
@@ -54,68 +54,68 @@ class LogprobCacheFile:
         folder: Path,
         *,
         positions: int,
-        top: int,
-        content: str,
+        top_k: int,
+        fingerprint: str,
         dtype: type[np.float16 | np.float32] = np.float16,
     ) -> Self:
-        """A new file, or the one that a killed attempt left.
+        """Creates a cache, or reopens the one an interrupted attempt left.
 
         Args:
-            folder: where it is written.
-            positions: how many the texts have.
-            top: K, the tokens that are kept of each.
-            content: what the positions are those of; what is left of others is begun anew, as is another `dtype`.
-            dtype: of the log-probabilities. Half precision is enough where many tokens are kept; where an endpoint
-                names only a few, its rounding would be the larger error.
+            folder: of the files.
+            positions: number of positions of all texts.
+            top_k: K, the tokens kept of each.
+            fingerprint: of teacher, sources and texts. A cache with another one, or of another `dtype`, is overwritten.
+            dtype: of the log-probabilities. Half precision is enough where many tokens are kept; where an API returns
+                only a few, its rounding would be the larger error.
         """
-        receipt, done = folder / RECEIPT, 0
-        if receipt.is_file() and read_json(receipt)["content"] == content:
-            left = np.load(folder / LOGP, mmap_mode="r")
-            done = int(str(read_json(receipt)["done"])) if left.dtype == dtype else 0
+        metadata, done = folder / METADATA, 0
+        if metadata.is_file() and read_json(metadata)["fingerprint"] == fingerprint:
+            existing = np.load(folder / LOGP, mmap_mode="r")
+            done = int(str(read_json(metadata)["done"])) if existing.dtype == dtype else 0
         mode: Literal["r+", "w+"] = "r+" if done else "w+"
-        ids = np.lib.format.open_memmap(folder / IDS, mode, np.int32, (positions, top))
-        logp = np.lib.format.open_memmap(folder / LOGP, mode, dtype, (positions, top))
-        for path in (folder / IDS, folder / LOGP):  # a full disk is told here: a write to mapped memory would kill us
+        ids = np.lib.format.open_memmap(folder / IDS, mode, np.int32, (positions, top_k))
+        logp = np.lib.format.open_memmap(folder / LOGP, mode, dtype, (positions, top_k))
+        for path in (folder / IDS, folder / LOGP):  # a full disk raises here; in mapped memory it is a SIGBUS
             with path.open("r+b") as file:
-                _take_room(file, path.stat().st_size)
-        return cls(folder, content, TeacherLogprobs(ids, logp), done)
+                _allocate(file, path.stat().st_size)
+        return cls(folder, fingerprint, TeacherLogprobs(ids, logp), done)
 
-    def finish(self, done: int) -> None:
-        """So much is on disk, whatever happens next."""
-        for array in (self.signal.ids_PK, self.signal.logp_PK):
+    def commit(self, done: int) -> None:
+        """Writes everything to disk and records that `done` units of work are finished."""
+        for array in (self.logprobs.ids_PK, self.logprobs.logp_PK):
             if isinstance(array, np.memmap):
                 array.flush()
-        write_json(self.folder / RECEIPT, {"done": done, "content": self.content})
+        write_json(self.folder / METADATA, {"done": done, "fingerprint": self.fingerprint})
 
 
-def _take_room(file: BinaryIO, size: int) -> None:
-    """Makes the disk give the room of a whole file now, or say that it has none."""
+def _allocate(file: BinaryIO, size: int) -> None:
+    """Allocates the disk blocks of the whole file, so that a full disk raises an OSError here."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
         return
-    file.seek(0, os.SEEK_SET)  # macOS: what is there is written once more
+    file.seek(0, os.SEEK_SET)  # macOS has no posix_fallocate: rewrite the present content
     while block := file.read(BLOCK):
         file.seek(-len(block), os.SEEK_CUR)
         file.write(block)
     os.fsync(file.fileno())
 
 
-def read_logprob_cache(folder: Path, *, positions: int, content: str) -> TeacherLogprobs:
-    """The signal of a folder, memory-mapped.
+def read_logprob_cache(folder: Path, *, positions: int, fingerprint: str) -> TeacherLogprobs:
+    """Opens a finished cache, memory-mapped.
 
     Args:
-        folder: where it was written.
-        positions: how many the texts have.
-        content: what names teacher, sources and texts; as it was given when the signal was written.
+        folder: of the files.
+        positions: number of positions of the texts it is used for.
+        fingerprint: of teacher, sources and texts, as given when the cache was written.
 
     Raises:
-        PoolError: if the signal is another's.
+        PoolError: if the cache was computed from something else.
     """
-    signal = TeacherLogprobs(np.load(folder / IDS, mmap_mode="r"), np.load(folder / LOGP, mmap_mode="r"))
-    found = str(read_json(folder / RECEIPT)["content"])
-    if found != content or len(signal.ids_PK) != positions:
+    logprobs = TeacherLogprobs(np.load(folder / IDS, mmap_mode="r"), np.load(folder / LOGP, mmap_mode="r"))
+    found = str(read_json(folder / METADATA)["fingerprint"])
+    if found != fingerprint or len(logprobs.ids_PK) != positions:
         raise PoolError(
-            f"the teacher signal in {folder} is that of {len(signal.ids_PK)} positions of texts {found}, and "
-            f"{positions} positions of texts {content} are to be taught; delete the folder and run again"
+            f"the log-probability cache in {folder} has {len(logprobs.ids_PK)} positions and fingerprint {found}, but "
+            f"the texts have {positions} positions and fingerprint {fingerprint}; delete the folder and run again"
         )
-    return signal
+    return logprobs

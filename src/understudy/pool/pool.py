@@ -1,7 +1,7 @@
 """The pool: all pseudo-targets of a folder, as rows and as columns.
 
-Columns are for those who train on it (a quarter of a million rows at once), rows for those who look at
-it. Reads only; shards are written in `shards.py`.
+Training reads columns (a quarter of a million rows at once), people look at rows. This module only reads; files are
+written in `pool_files.py`.
 """
 
 from collections import Counter
@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.pool.shards import PoolFile, read_shard
+from understudy.pool.pool_files import PoolFile, read_pool_file
+from understudy.pool.pool_index import read_indexed
+from understudy.pool.rows import rows_of_table
 from understudy.records import PseudoTarget
 
 
@@ -30,64 +32,65 @@ class TokenLengths(TypedDict):
     p95: float
     max: int
     edges: list[float]
-    """Borders of the histogram's bins: one more than `counts`."""
+    """Edges of the histogram's bins: one more than `counts`."""
     counts: list[int]
 
 
 class PoolStatistics(TypedDict):
-    """What a pool holds, ready for JSON. Shares lie in 0..1; None: cannot be told."""
+    """Statistics of a pool, ready for JSON. Shares lie in 0..1; None: unknown."""
 
     texts: int
     inputs: int
     per_input: float
-    """Mean texts per input."""
+    """Mean number of texts per input."""
     duplicates: float
     """Share of texts that repeat another text of the same input."""
     distinct: float
-    """Distinct texts in the whole pool, per text."""
+    """Number of distinct texts in the whole pool divided by the number of texts."""
     unfinished: float | None
-    """Share of texts cut by the length limit."""
+    """Share of texts truncated by the length limit."""
     logprob_per_token: float | None
     """Mean in nats over the tokens of all texts with a known log-probability."""
     lengths: TokenLengths | None
     generators: dict[str, int]
-    """Texts by who wrote them."""
+    """Number of texts by generator."""
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoTargetPool:
-    """Pseudo-targets that belong together: they agree in their provenance, and no sample occurs twice."""
+    """Pseudo-targets of one provenance, in which no sample occurs twice."""
 
     folder: Path
     provenance: Mapping[str, str]
     table: pa.Table
-    """The rows of all shards in the order of the shards' names; columns as in `shards.SCHEMA`."""
+    """The rows of all files in the order of the files' names; columns as in `pool_files.SCHEMA`."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read all shards (`*.parquet`) of a folder.
+        """Reads all pool files (`*.parquet`) of a folder, or those that its index names.
 
         Raises:
             PoolError: if there is none, one is damaged, two differ in provenance, or a sample occurs twice.
         """
-        shards = [read_shard(path) for path in sorted(folder.glob("*.parquet"))]
-        if not shards:
+        indexed = read_indexed(folder)
+        files = [indexed] if indexed else [read_pool_file(path) for path in sorted(folder.glob("*.parquet"))]
+        if not files:
             raise PoolError(
-                f"no pool shard (*.parquet) in {folder}; check the path, or let the teacher write the pool first"
+                f"no pool file (*.parquet) in {folder}; check the path, or generate the teacher's pool first"
             )
-        for other in shards[1:]:
-            _refuse_strangers(shards[0], other)
-        # In one piece: to take a few rows out of many chunks would walk through all of them.
-        table = pa.concat_tables([shard.table for shard in shards]).combine_chunks()
+        for other in files[1:]:
+            _refuse_other_provenance(files[0], other)
+        # One chunk: taking a few rows out of many chunks would walk through all of them.
+        table = pa.concat_tables([file.table for file in files]).combine_chunks()
         _refuse_repeated_samples(folder, table)
-        return cls(folder, shards[0].provenance, table)
+        return cls(folder, files[0].provenance, table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def __iter__(self) -> Iterator[PseudoTarget]:
         for batch in self.table.to_batches(max_chunksize=4096):
-            yield from _rows(batch)
+            yield from rows_of_table(batch)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -96,18 +99,18 @@ class PseudoTargetPool:
 
     @cached_property
     def input_indices(self) -> NDArray[np.int64]:
-        """Shape (rows,): the place of each row's input in `inputs`."""
+        """Shape (rows,): the index of each row's input in `inputs`."""
         found = pc.index_in(self.table["input_id"], value_set=self.table["input_id"].unique())
         return np.asarray(found.to_numpy(), dtype=np.int64)
 
     @cached_property
     def per_input(self) -> NDArray[np.int64]:
-        """Shape (inputs,): how many texts each input of `inputs` has."""
+        """Shape (inputs,): number of texts of each input of `inputs`."""
         return np.bincount(self.input_indices, minlength=len(self.inputs)).astype(np.int64)
 
     @property
     def input_ids(self) -> list[str]:
-        """The input of each row."""
+        """The input id of each row."""
         return list(self.table["input_id"].to_pylist())
 
     @property
@@ -117,7 +120,7 @@ class PseudoTargetPool:
 
     @cached_property
     def token_ids(self) -> NDArray[np.int32]:
-        """Shape (tokens,): the token ids of all rows, one after the other; `offsets` cuts them."""
+        """Shape (tokens,): the token ids of all rows, one after the other; `offsets` separates them."""
         return np.asarray(pc.list_flatten(self.table["token_ids"]).to_numpy(), dtype=np.int32)
 
     @cached_property
@@ -128,12 +131,12 @@ class PseudoTargetPool:
 
     @cached_property
     def logprobs(self) -> NDArray[np.float64]:
-        """Shape (rows,): sequence log-probabilities in nats; nan where the engine could not tell."""
+        """Shape (rows,): sequence log-probabilities in nats; nan where the engine does not report them."""
         return np.asarray(self.table["logprob"].to_numpy(), dtype=np.float64)
 
-    def row(self, place: int) -> PseudoTarget:
-        """The pseudo-target of one row, 0 <= place < len(pool)."""
-        return _rows(self.table.slice(place, 1))[0]
+    def row(self, index: int) -> PseudoTarget:
+        """The pseudo-target of one row, 0 <= index < len(pool)."""
+        return rows_of_table(self.table.slice(index, 1))[0]
 
     def targets_of(self, input_id: str) -> list[PseudoTarget]:
         """The texts of one input, in the pool's order.
@@ -141,16 +144,16 @@ class PseudoTargetPool:
         Raises:
             PoolError: if the pool has no text of this input.
         """
-        place = self._places.get(input_id)
-        if place is None:
+        index = self._index_of_input.get(input_id)
+        if index is None:
             raise PoolError(
-                f"the pool in {self.folder} has no text for input {input_id!r}; it holds {len(self.inputs)} "
-                "inputs, write the pool again with this input among them"
+                f"the pool in {self.folder} has no text for input {input_id!r} among its {len(self.inputs)} "
+                "inputs; generate the pool again with this input"
             )
-        return _rows(self.table.take(self._rows_by_input[place]))
+        return rows_of_table(self.table.take(self._rows_by_input[index]))
 
     def statistics(self, *, eos_id: int | None = None) -> PoolStatistics:
-        """Count what the pool holds.
+        """Counts and distributions of the pool.
 
         Args:
             eos_id: the token that ends a finished text; without it `unfinished` is None.
@@ -175,14 +178,14 @@ class PseudoTargetPool:
         return np.split(np.argsort(self.input_indices, kind="stable"), np.cumsum(self.per_input)[:-1])
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {input_id: place for place, input_id in enumerate(self.inputs)}
+    def _index_of_input(self) -> dict[str, int]:
+        return {input_id: index for index, input_id in enumerate(self.inputs)}
 
     def _unfinished(self, eos_id: int | None) -> float | None:
-        filled = np.flatnonzero(np.diff(self.offsets))  # an endpoint's text may come without token ids
-        if eos_id is None or not filled.size:
+        nonempty = np.flatnonzero(np.diff(self.offsets))  # an API teacher's text may have no token ids
+        if eos_id is None or not nonempty.size:
             return None
-        return float(np.mean(self.token_ids[self.offsets[filled + 1] - 1] != eos_id))
+        return float(np.mean(self.token_ids[self.offsets[nonempty + 1] - 1] != eos_id))
 
     def _logprob_per_token(self) -> float | None:
         known = np.isfinite(self.logprobs)
@@ -190,21 +193,11 @@ class PseudoTargetPool:
         return float(self.logprobs[known].sum() / tokens) if tokens else None
 
 
-def mark_copies(targets: Sequence[PseudoTarget]) -> list[PseudoTarget]:
-    """The same rows, each told how many of its input's rows have its very text."""
-    copies = Counter((target.input_id, target.text) for target in targets)
-    return [replace(target, copies=copies[target.input_id, target.text]) for target in targets]
-
-
-def _rows(table: pa.Table | pa.RecordBatch) -> list[PseudoTarget]:
-    return [PseudoTarget(**row | {"token_ids": tuple(row["token_ids"])}) for row in table.to_pylist()]
-
-
 def _lengths(lengths: NDArray[np.int64]) -> TokenLengths | None:
     if not lengths.any():
         return None
     low, middle, high = (float(value) for value in np.percentile(lengths, (5, 50, 95)))
-    # Lengths are whole numbers: bins of one whole width, or the histogram grows a comb of empty bins.
+    # Lengths are integers: bins need an integer width, or some bins of the histogram are always empty.
     width = max(1, -(-int(np.ptp(lengths) + 1) // 30))
     counts, edges = np.histogram(lengths, np.arange(lengths.min(), lengths.max() + width + 1, width) - 0.5)
     return {
@@ -218,16 +211,16 @@ def _lengths(lengths: NDArray[np.int64]) -> TokenLengths | None:
     }
 
 
-def _refuse_strangers(first: PoolFile, other: PoolFile) -> None:
+def _refuse_other_provenance(first: PoolFile, other: PoolFile) -> None:
     differing = [
-        f"{key} is {first.provenance.get(key)!r} there and {other.provenance.get(key)!r} here"
+        f"{key} is {first.provenance.get(key)!r} and {other.provenance.get(key)!r}"
         for key in sorted(first.provenance.keys() | other.provenance.keys())
         if first.provenance.get(key) != other.provenance.get(key)
     ]
     if differing:
         raise PoolError(
-            f"pool shards {first.path} and {other.path} do not belong together: {'; '.join(differing)}; "
-            "move the shards of one of them to a folder of their own"
+            f"pool files {first.path} and {other.path} differ in provenance: {'; '.join(differing)}; "
+            "move the files of one provenance to another folder"
         )
 
 
@@ -238,7 +231,7 @@ def _refuse_repeated_samples(folder: Path, table: pa.Table) -> None:
     if repeated:
         row = repeated[0]
         raise PoolError(
-            f"the pool in {folder} holds sample {row['sample']} of input {row['input_id']!r} ({row['generator']}, "
-            f"round {row['round']}) {row['count_all']} times; two ways of cutting the inputs into shards were "
-            "mixed, delete the folder and write the pool again"
+            f"the pool in {folder} has sample {row['sample']} of input {row['input_id']!r} ({row['generator']}, "
+            f"round {row['round']}) {row['count_all']} times, so files of two pools were mixed; delete the folder "
+            "and generate the pool again"
         )

@@ -13,6 +13,7 @@ from understudy.pool.pool_files import PoolFile, read_pool_file, table_of
 from understudy.pool.rows import merge_rows, rows_of_table
 from understudy.records import PseudoTarget
 from understudy.store.disk import read_json, write_json
+from understudy.store.manifest import parse
 
 INDEX = "index.json"
 
@@ -29,6 +30,16 @@ class PoolPart:
     """Which text of its input the part's first one is."""
 
 
+@dataclass(frozen=True)
+class Index:
+    """The content of an index file."""
+
+    parts: tuple[PoolPart, ...]
+    input_ids: tuple[str, ...]
+    """All inputs, in the order of the pool."""
+    per_input: int
+
+
 def write_index(folder: Path, parts: Sequence[PoolPart], *, input_ids: Sequence[str], per_input: int) -> None:
     """Writes the index of a pool.
 
@@ -38,8 +49,7 @@ def write_index(folder: Path, parts: Sequence[PoolPart], *, input_ids: Sequence[
         input_ids: all inputs, in the order of the pool.
         per_input: texts of each input; further texts in the parts are ignored.
     """
-    plain = {"parts": [asdict(part) for part in parts], "input_ids": list(input_ids), "per_input": per_input}
-    write_json(folder / INDEX, plain)
+    write_json(folder / INDEX, asdict(Index(tuple(parts), tuple(input_ids), per_input)))
 
 
 def read_indexed(folder: Path) -> PoolFile | None:
@@ -50,8 +60,24 @@ def read_indexed(folder: Path) -> PoolFile | None:
     """
     if not (folder / INDEX).is_file():
         return None
-    index = read_json(folder / INDEX)
-    parts = [PoolPart(part["folder"], tuple(part["input_ids"]), part["first_text"]) for part in index["parts"]]
-    files = [(part, file) for part in parts for file in _files(folder, part)]
-    rows = merge_rows((_rows(part, file, index["per_input"]) for part, file in files), index["input_ids"])
+    index = parse(Index, read_json(folder / INDEX), folder)
+    files = [(part, file) for part in index.parts for file in _files(folder, part)]
+    rows = merge_rows((_rows(part, file, index.per_input) for part, file in files), index.input_ids)
     return PoolFile(folder / INDEX, files[0][1].provenance, table_of(rows))
+
+
+def _files(folder: Path, part: PoolPart) -> list[PoolFile]:
+    paths = sorted((folder / part.folder).glob("*.parquet"))
+    if not paths:
+        raise PoolError(
+            f"the pool in {folder} needs the files in {(folder / part.folder).resolve()}, which were deleted; run the "
+            "recipe again to generate them again"
+        )
+    return [read_pool_file(path) for path in paths]
+
+
+def _rows(part: PoolPart, file: PoolFile, per_input: int) -> Iterator[PseudoTarget]:
+    """The rows of a part with the ids of the task, of no input more than its first `per_input` texts."""
+    for row in rows_of_table(file.table):
+        if part.first_text + row.sample < per_input:
+            yield replace(row, input_id=part.input_ids[int(row.input_id)])

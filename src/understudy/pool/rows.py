@@ -1,48 +1,63 @@
-"""From what an engine wrote to rows of the pool."""
+"""Pool rows made of an engine's output, and rows of several blocks merged into one order."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from understudy.pool.pool import mark_copies
+import pyarrow as pa
+
 from understudy.records import Generated, PseudoTarget, TextGenerator
 
 
 def pseudo_target_rows(
     input_ids: Sequence[str],
-    written: Sequence[Sequence[Generated]],
+    generated: Sequence[Sequence[Generated]],
     *,
     generator: TextGenerator,
     round_number: int,
     decode: Callable[[Sequence[int]], str],
 ) -> list[PseudoTarget]:
-    """The texts of several inputs as rows, input by input, each told how many of its input's texts equal it.
+    """The texts of several inputs as rows, input by input, each with its number of copies among its input's texts.
 
     Args:
-        input_ids: one per entry of `written`.
-        written: for each input, the texts an engine wrote for it.
-        generator: whose engine it was.
-        round_number: of the generator; 0 for the teacher, which writes once.
+        input_ids: one per entry of `generated`.
+        generated: for each input, the engine's texts.
+        generator: what generated them.
+        round_number: of the student's samples; 0 for the teacher, which generates once.
         decode: token ids -> text.
     """
     rows = [
-        PseudoTarget(name, generator, round_number, sample, text.token_ids, decode(text.token_ids), text.logprob)
-        for name, texts in zip(input_ids, written, strict=True)
+        PseudoTarget(input_id, generator, round_number, sample, text.token_ids, decode(text.token_ids), text.logprob)
+        for input_id, texts in zip(input_ids, generated, strict=True)
         for sample, text in enumerate(texts)
     ]
     return mark_copies(rows)
 
 
-def joined(portions: Iterable[Iterable[PseudoTarget]], inputs: Iterable[str]) -> list[PseudoTarget]:
-    """The texts of several portions as one, input by input.
+def merge_rows(blocks: Iterable[Iterable[PseudoTarget]], input_ids: Iterable[str]) -> list[PseudoTarget]:
+    """The rows of several blocks in one list, grouped by input.
 
-    The samples of an input are numbered through, portion by portion, and copies are counted over all of them.
+    The samples of an input are renumbered from 0 in the order of the blocks, and copies are counted over all of them.
 
     Args:
-        portions: their rows.
-        inputs: the ids of all inputs, in the order in which their texts are to stand.
+        blocks: rows of each block.
+        input_ids: of all inputs, in the order of the result.
     """
-    of_input: dict[str, list[PseudoTarget]] = {name: [] for name in inputs}
-    for row in chain.from_iterable(portions):
-        of_input[row.input_id].append(row)
-    return mark_copies([replace(row, sample=sample) for rows in of_input.values() for sample, row in enumerate(rows)])
+    rows_by_input: dict[str, list[PseudoTarget]] = {input_id: [] for input_id in input_ids}
+    for row in chain.from_iterable(blocks):
+        rows_by_input[row.input_id].append(row)
+    return mark_copies(
+        [replace(row, sample=sample) for rows in rows_by_input.values() for sample, row in enumerate(rows)]
+    )
+
+
+def mark_copies(targets: Sequence[PseudoTarget]) -> list[PseudoTarget]:
+    """The same rows; `copies` of each is the number of rows of its input with the same text."""
+    copies = Counter((target.input_id, target.text) for target in targets)
+    return [replace(target, copies=copies[target.input_id, target.text]) for target in targets]
+
+
+def rows_of_table(table: pa.Table | pa.RecordBatch) -> list[PseudoTarget]:
+    """The rows of a table with the columns of `PseudoTarget`."""
+    return [PseudoTarget(**row | {"token_ids": tuple(row["token_ids"])}) for row in table.to_pylist()]

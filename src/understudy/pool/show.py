@@ -1,6 +1,6 @@
-"""Some rows of a pool for people to look at: text beside its source.
+"""Random rows of a pool with their sources, for people to look at.
 
-Chooses and joins; printing is the command line's.
+This module chooses and joins rows; the command line prints them.
 """
 
 import random
@@ -21,7 +21,7 @@ class ShownRow:
     source: str
     text: str
     logprob_per_token: float | None
-    """In nats; None where the engine could not tell."""
+    """In nats; None where the engine does not report it."""
     copies: int
     tokens: int
     generator: TextGenerator
@@ -31,23 +31,23 @@ class ShownRow:
 def show_rows(
     pool: PseudoTargetPool, sources: Mapping[str, str], *, limit: int, seed: int, search: str | None = None
 ) -> list[ShownRow]:
-    """Draw rows at random and put each beside its source.
+    """Draws rows at random and joins each with its source.
 
     Args:
         pool: what to draw from.
         sources: input id -> source, for every input of the pool.
-        limit: at most so many rows, in the pool's order.
+        limit: maximum number of rows; the pool's order is kept.
         seed: fixes the draw.
-        search: only rows whose text or source contains this, in upper or lower case.
+        search: only rows whose text or source contains this, case-insensitively.
 
     Raises:
         PoolError: if an input of the pool has no source.
     """
-    strangers = [input_id for input_id in pool.inputs if input_id not in sources]
-    if strangers:
+    missing = [input_id for input_id in pool.inputs if input_id not in sources]
+    if missing:
         raise PoolError(
-            f"{len(strangers)} of the {len(pool.inputs)} inputs of the pool in {pool.folder} have no source, "
-            f"{strangers[0]!r} among them; show the pool with the task it was written for"
+            f"{len(missing)} of the {len(pool.inputs)} inputs of the pool in {pool.folder} have no source, for example "
+            f"{missing[0]!r}; show the pool with the task it was generated for"
         )
     candidates = _matching(pool, sources, search)
     chosen = sorted(random.Random(seed).sample(candidates, min(limit, len(candidates))))
@@ -75,4 +75,4 @@ def _matching(pool: PseudoTargetPool, sources: Mapping[str, str], search: str | 
     wanted = search.casefold()
     in_source = [wanted in sources[input_id].casefold() for input_id in pool.inputs]
     rows = zip(pool.texts, pool.input_indices.tolist(), strict=True)
-    return [row for row, (text, place) in enumerate(rows) if in_source[place] or wanted in text.casefold()]
+    return [row for row, (text, index) in enumerate(rows) if in_source[index] or wanted in text.casefold()]

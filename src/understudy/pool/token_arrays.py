@@ -1,6 +1,6 @@
-"""Token ids of many texts in two arrays, and the tables of targets a student is taught on.
+"""Token ids of many texts in two arrays, and the targets of each source as such arrays.
 
-TokenArrays are tokenised once, before the loop; nothing here knows a tokenizer.
+Texts are tokenized once, before training; this module does not depend on a tokenizer.
 """
 
 from collections.abc import Sequence
@@ -27,26 +27,19 @@ class TokenArrays:
         flat = np.fromiter((token for text in texts for token in text), np.int32, int(lengths.sum()))
         return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
 
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """The texts of several, one after the other."""
-        ends = np.cumsum([0, *(len(part.flat) for part in parts)])
-        offsets = [part.offsets[:-1] + start for part, start in zip(parts, ends[:-1], strict=True)]
-        return cls(np.concatenate([part.flat for part in parts]), np.concatenate([*offsets, ends[-1:]]))
-
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
 
-    def places(self, rows: Sequence[int]) -> Ints:
-        """Where in `flat` the tokens of these texts lie, text by text."""
+    def positions(self, rows: Sequence[int]) -> Ints:
+        """Indices into `flat` of the tokens of these texts, text by text."""
         return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
 
     @property
     def lengths(self) -> Ints:
-        """Tokens of each text."""
+        """Number of tokens of each text."""
         return np.diff(self.offsets)
 
 
@@ -59,16 +52,16 @@ class Targets:
 
     @classmethod
     def of(cls, targets: Sequence[Sequence[Sequence[int]]]) -> Self:
-        """Packs, for each source in turn, the token ids of its targets; none for a source without."""
+        """Packs the token ids of each source's targets; a source may have none."""
         counts = np.fromiter(map(len, targets), np.int64, len(targets))
-        texts = TokenArrays.of([text for of_source in targets for text in of_source])
+        texts = TokenArrays.of([text for source_targets in targets for text in source_targets])
         return cls(texts, np.concatenate([[0], np.cumsum(counts)]))
 
     def rows(self, source: int) -> range:
-        """Which of `texts` are this source's."""
+        """Rows of `texts` that belong to this source."""
         return range(int(self.first[source]), int(self.first[source + 1]))
 
     @property
     def counts(self) -> Ints:
-        """Targets of each source."""
+        """Number of targets of each source."""
         return np.diff(self.first)

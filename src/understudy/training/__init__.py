@@ -1,4 +1,4 @@
-"""How a network learns: one loop over a mixture of targets, resumable after any kill.
+"""Training: one loop over a mixture of targets, resumable after an interruption.
 
-Knows networks, objectives and token ids; no recipe, no metrics, no text.
+This package handles networks, objectives and token ids. It does not depend on the recipe, on metrics or on text.
 """

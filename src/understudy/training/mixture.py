@@ -1,7 +1,7 @@
-"""Which texts a round of training teaches: a pure function of (seed, round).
+"""The training mixture, and the plan of each round: a pure function of (seed, round).
 
-An epoch teaches every input once (`targets_per_source` texts of it); a round is a part of an epoch, at whose start
-the student may write anew. The plan is the resume state: nothing of it needs to be saved.
+An epoch contains every input once (`targets_per_source` texts of it); a round is a part of an epoch, at whose start
+new student samples may be generated. Because the plan can be computed again, a checkpoint does not store it.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from understudy.training.schedules import StudentShare
 
 
 class TrainItem(NamedTuple):
-    """Texts of one source that are taught together, so that they share an encoder pass."""
+    """One source and its k target rows, which share an encoder pass."""
 
     source: int
     generator: TextGenerator
     rows: tuple[int, ...]
-    """Of the generator's texts. For the student's: which of the texts it will write for this source."""
+    """Rows of the generator's texts. For student samples: which of the samples to generate for this source."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Sources, the targets that exist before training, and how much of each is wanted.
+    """Sources, the targets that exist before training, and the share of each generator.
 
-    `shares` are proportions of gold, teacher and student; where gold stands alone, an epoch is all gold targets.
-    `inputs` are the sources that pseudo-targets are for.
+    `shares` are proportions of gold, teacher and student; with gold alone, an epoch is all gold targets.
+    `inputs` are the sources with pseudo-targets.
     """
 
     sources: TokenArrays
@@ -40,114 +40,112 @@ class Mixture:
     targets_per_source: int = 1
     rounds_per_epoch: int = 1
     student_from_round: int = 0
-    """Before this round the teacher's texts stand in for the student's."""
+    """Before this round, teacher texts replace the student samples."""
     student_share: StudentShare | None = None
-    """How the share of the student's texts changes; None: it does not."""
+    """How the share of student samples changes during training; None: it is constant."""
     teacher_sources: TokenArrays | None = None
-    """The sources as the teacher reads them; None: as the student does."""
+    """The sources in the teacher's encoding; None: the same as the student's."""
 
     @property
-    def teacher_reading_sources(self) -> TokenArrays:
-        """The sources as the teacher reads them, whichever they are."""
+    def sources_for_teacher(self) -> TokenArrays:
+        """The sources in the teacher's encoding, also where it is the student's."""
         return self.sources if self.teacher_sources is None else self.teacher_sources
 
 
 def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[TrainItem]:
-    """The lessons of round `number` (from 0), in random order.
+    """The items of round `number` (from 0), in random order.
 
-    Within an epoch the rounds share out its lessons; over epochs the targets of a source take turns, as epoch e of
-    the paper trains on the (e mod K)-th of K pseudo-targets (Calderon et al. 2023, section 5.2). Where the student's
-    share is given, the epoch has as many lessons as inputs: so many of the student, the rest of gold and teacher.
+    The rounds of an epoch divide its items among them. Over epochs the targets of a source alternate, as epoch e of
+    the paper trains on the (e mod K)-th of K pseudo-targets (Calderon et al. 2023, section 5.2). With `student_share`,
+    an epoch has as many items as inputs: this share are student samples, the rest is divided between gold and teacher.
     """
     epoch, part = divmod(number, mixture.rounds_per_epoch)
     rng = np.random.default_rng((seed, epoch))
     if student_share is None:
-        lessons = [*_pseudo_target_lessons(mixture, epoch, number, rng), *_gold_lessons(mixture, epoch, seed)]
+        items = [*_pseudo_target_items(mixture, epoch, number, rng), *_gold_items(mixture, epoch, seed)]
     else:
-        lessons = _lessons_by_share(mixture, epoch, seed, rng, student_share)
-    order = rng.permutation(len(lessons))
-    mine = np.array_split(order, mixture.rounds_per_epoch)[part]
-    return [lessons[i] for i in mine]
+        items = _items_by_share(mixture, epoch, seed, rng, student_share)
+    order = rng.permutation(len(items))
+    return [items[i] for i in np.array_split(order, mixture.rounds_per_epoch)[part]]
 
 
-def _pseudo_target_lessons(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[TrainItem]:
+def _pseudo_target_items(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[TrainItem]:
     teacher, student = mixture.shares.get("teacher", 0.0), mixture.shares.get("student", 0.0)
     if teacher + student == 0:
         return []
     if (epoch + 1) * mixture.rounds_per_epoch <= mixture.student_from_round:
         teacher, student = teacher + student, 0.0
     order = rng.permutation(mixture.inputs).tolist()
-    cut = round(len(order) * teacher / (teacher + student))
-    # An epoch's rounds share out one order, also where the student begins in its midst.
+    split = round(len(order) * teacher / (teacher + student))
+    # The rounds of an epoch divide one order, also where student samples begin in the middle of the epoch.
     if number >= mixture.student_from_round:
-        texts = tuple(range(mixture.targets_per_source))
-        lessons = [TrainItem(source, "student", texts) for source in order[cut:]]
+        samples = tuple(range(mixture.targets_per_source))
+        items = [TrainItem(source, "student", samples) for source in order[split:]]
     else:
-        lessons = [_teacher_lesson(mixture, source, epoch) for source in order[cut:]]
-    return lessons + [_teacher_lesson(mixture, source, epoch) for source in order[:cut]]
+        items = [_teacher_item(mixture, source, epoch) for source in order[split:]]
+    return items + [_teacher_item(mixture, source, epoch) for source in order[:split]]
 
 
-def _lessons_by_share(
+def _items_by_share(
     mixture: Mixture, epoch: int, seed: int, rng: np.random.Generator, student_share: float
 ) -> list[TrainItem]:
     gold, teacher = mixture.shares.get("gold", 0.0), mixture.shares.get("teacher", 0.0)
     order = rng.permutation(mixture.inputs).tolist()
-    own = round(len(order) * student_share)
-    others = len(order) - own
-    of_teacher = round(others * teacher / (gold + teacher))
+    n_student = round(len(order) * student_share)
+    n_others = len(order) - n_student
+    n_teacher = round(n_others * teacher / (gold + teacher))
     return [
-        *(TrainItem(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:own]),
-        *(_teacher_lesson(mixture, source, epoch) for source in order[own : own + of_teacher]),
-        *_gold_turns(mixture, start=epoch * len(order), count=others - of_teacher, seed=seed),
+        *(TrainItem(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:n_student]),
+        *(_teacher_item(mixture, source, epoch) for source in order[n_student : n_student + n_teacher]),
+        *_gold_slice(mixture, start=epoch * len(order), count=n_others - n_teacher, seed=seed),
     ]
 
 
-def _teacher_lesson(mixture: Mixture, source: int, epoch: int) -> TrainItem:
+def _teacher_item(mixture: Mixture, source: int, epoch: int) -> TrainItem:
     rows, k = mixture.targets["teacher"].rows(source), mixture.targets_per_source
     if not rows:
         raise PoolError(
-            f"source {source} is to learn the teacher's text, but the pool has none for it; let the teacher write "
-            "for all inputs that pseudo-targets are for"
+            f"source {source} needs a pseudo-target, but the pool has none for it; generate pseudo-targets for all "
+            "inputs that train on them"
         )
-    turns = dict.fromkeys(rows[(epoch * k + j) % len(rows)] for j in range(k))
-    return TrainItem(source, "teacher", tuple(turns))
+    distinct = dict.fromkeys(rows[(epoch * k + j) % len(rows)] for j in range(k))
+    return TrainItem(source, "teacher", tuple(distinct))
 
 
-def _gold_lessons(mixture: Mixture, epoch: int, seed: int) -> list[TrainItem]:
+def _gold_items(mixture: Mixture, epoch: int, seed: int) -> list[TrainItem]:
     if not mixture.shares.get("gold", 0.0):
         return []
     gold, k = _gold(mixture), mixture.targets_per_source
     others = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
     if others == 0:
-        pseudo_target_rows = {source: gold.rows(source) for source in range(len(gold.counts))}
+        rows_by_source = [gold.rows(source) for source in range(len(gold.counts))]
         return [
             TrainItem(source, "gold", tuple(rows[start : start + k]))
-            for source, rows in pseudo_target_rows.items()
+            for source, rows in enumerate(rows_by_source)
             for start in range(0, len(rows), k)
         ]
-    wanted = round(len(mixture.inputs) * mixture.shares["gold"] / others)
-    return _gold_turns(mixture, start=epoch * wanted, count=wanted, seed=seed)
+    count = round(len(mixture.inputs) * mixture.shares["gold"] / others)
+    return _gold_slice(mixture, start=epoch * count, count=count, seed=seed)
 
 
-def _gold_turns(mixture: Mixture, *, start: int, count: int, seed: int) -> list[TrainItem]:
+def _gold_slice(mixture: Mixture, *, start: int, count: int, seed: int) -> list[TrainItem]:
     if not count:
         return []
     gold = _gold(mixture)
     source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
-    rows = _turns(len(source_of), start=start, count=count, seed=seed)
+    rows = _shuffled_slice(len(source_of), start=start, count=count, seed=seed)
     return [TrainItem(source_of[row], "gold", (row,)) for row in rows.tolist()]
 
 
 def _gold(mixture: Mixture) -> Targets:
     gold = mixture.targets["gold"]
     if not len(gold.texts):
-        raise DataError("gold has a share of the targets, but no source has a gold target; give labelled examples")
+        raise DataError("the mixture has a share of gold targets, but no source has one; add labeled examples")
     return gold
 
 
-def _turns(n: int, *, start: int, count: int, seed: int) -> Ints:
-    """Entries [start, start + count) of an endless row of shuffles of 0..n-1: all take part equally often."""
-    passes = range(start // n, (start + count - 1) // n + 1) if count else range(0)
-    shuffles = [np.random.default_rng((seed, n, number)).permutation(n) for number in passes]
-    row = np.concatenate(shuffles) if shuffles else np.empty(0, np.int64)
-    return row[start - n * (start // n) :][:count]
+def _shuffled_slice(n: int, *, start: int, count: int, seed: int) -> Ints:
+    """Entries [start, start + count) of an endless sequence of shuffles of 0..n-1, so all are used equally often."""
+    first, last = start // n, (start + count - 1) // n
+    shuffles = [np.random.default_rng((seed, n, number)).permutation(n) for number in range(first, last + 1)]
+    return np.concatenate(shuffles)[start - n * first :][:count]

@@ -1,7 +1,7 @@
-"""Relations beside the objective: what is alike to the teacher's attention is to be alike to the student's.
+"""The relation loss: the student's last layers learn to relate positions to each other as the teacher's do.
 
-Which states are heard stands in models/attention.py, how they are compared in objectives/relations.py; here, under
-which masks, and how much the comparison weighs.
+models/attention.py captures the states and objectives/relations.py compares them; this module chooses the masks and
+the weight of the comparison.
 Axes: S sources, L source positions, B targets, T target positions, W positions of a source and its target in one row.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from understudy.errors import ObjectiveError
 from understudy.objectives.relations import relation_kl
 
-LEAST = 0.025
+MIN_MEAN = 0.025
 """A mean below this does not raise a term's scale further (Calderon et al. 2023)."""
 KEYS: Mapping[str, Mapping[bool, tuple[str, ...]]] = {
     "attention": {
@@ -24,29 +24,29 @@ KEYS: Mapping[str, Mapping[bool, tuple[str, ...]]] = {
     },
     "hidden": {True: ("encoder.hidden", "decoder.hidden"), False: ("decoder.hidden",)},
 }
-"""What is compared: of networks with an encoder, and of those without."""
+"""The compared states: of networks with an encoder (True) and without (False)."""
 
 
 @dataclass(frozen=True)
 class RelationLoss:
-    """A share of the loss is the relations'."""
+    """A share of the loss compares relations between positions instead of token distributions."""
 
     of: Literal["attention", "hidden"]
     share: float
     scale_batches: int
-    """Batches over which the means of both terms are taken before training."""
+    """Micro-batches over which the mean of both terms is measured before training."""
 
-    def mixed(self, divergence: Tensor, relations: Tensor, memory: Mapping[str, float]) -> Tensor:
-        """Both sums as one, each by its scale."""
-        rest = (1 - self.share) * divergence * memory["scale_divergence"]
-        return rest + self.share * relations * memory["scale_relations"]
+    def combine(self, divergence: Tensor, relations: Tensor, scales: Mapping[str, float]) -> Tensor:
+        """The weighted sum of both terms, each multiplied by its scale."""
+        rest = (1 - self.share) * divergence * scales["scale_divergence"]
+        return rest + self.share * relations * scales["scale_relations"]
 
     def scales(self, sums: Iterable[tuple[Tensor, Tensor, int]]) -> dict[str, float]:
-        """The scales, from divergence, relations and positions of some batches: 1 / max(mean, 0.025)."""
+        """The scales from (divergence, relations, positions) of some micro-batches: 1 / max(mean, 0.025)."""
         divergence, relations, positions = (sum(map(float, column)) for column in zip(*sums, strict=True))
         return {
-            "scale_divergence": 1 / max(divergence / positions, LEAST),
-            "scale_relations": 1 / max(relations / positions, LEAST),
+            "scale_divergence": 1 / max(divergence / positions, MIN_MEAN),
+            "scale_relations": 1 / max(relations / positions, MIN_MEAN),
         }
 
     def compare(
@@ -59,22 +59,22 @@ class RelationLoss:
     ) -> Tensor:
         """The mean of the terms of each target, weighted by its tokens and summed, in nats.
 
-        Weighted so, a step is a mean over target positions like that of the divergence, however it is cut.
+        With this weight a step is a mean over target positions, as for the divergence, however it is accumulated.
 
         Args:
-            student: what was heard of its last layers while it read the batch.
+            student: captured states of its last layers in the forward pass of the batch.
             teacher: the same of the teacher.
             inputs: the batch.
-            heads: the teacher's.
+            heads: number of the teacher's attention heads.
 
         Raises:
-            ObjectiveError: if one of the two has an encoder and the other has none.
+            ObjectiveError: if one of the two has an encoder and the other does not.
         """
         has_encoder = "encoder.hidden" in teacher
         if has_encoder != ("encoder.hidden" in student):
             raise ObjectiveError(
-                "relations compare the attention of networks of one kind, but one of teacher and student has an "
-                "encoder and the other has none; use two of one kind, or leave distil.relations out"
+                "distil.relations compares networks of one kind, but one of teacher and student has an encoder and the "
+                "other does not; use two encoder-decoders or two decoder-only networks, or remove distil.relations"
             )
         terms_B = [
             self._term(key, student[key], teacher[key], inputs, heads=heads, has_encoder=has_encoder)
@@ -92,7 +92,7 @@ class RelationLoss:
         heads: int,
         has_encoder: bool,
     ) -> Tensor:
-        """One relation of each target."""
+        """One relation term of each target, (B,)."""
         sources_SL, of_B, targets_BT = (inputs[name] for name in ("source_mask_SL", "source_of_B", "target_mask_BT"))
         match key:
             case "encoder.query" | "encoder.key" | "encoder.value" | "encoder.hidden":
@@ -101,7 +101,7 @@ class RelationLoss:
                 return relation_kl(student, teacher, sources_SL[of_B], heads=heads, causal=False)
             case "cross.query":
                 return relation_kl(student, teacher, targets_BT, heads=heads, causal=False)
-        # A decoder-only network reads source and target in one row, whose last token predicts nothing.
-        read_B = targets_BT.sum(dim=1) if has_encoder else sources_SL.sum(dim=1)[of_B] + targets_BT.sum(dim=1) - 1
-        mask = torch.arange(student.shape[1], device=student.device) < read_B[:, None]
+        # A decoder-only network has source and target in one row, whose last token predicts nothing.
+        length_B = targets_BT.sum(dim=1) if has_encoder else sources_SL.sum(dim=1)[of_B] + targets_BT.sum(dim=1) - 1
+        mask = torch.arange(student.shape[1], device=student.device) < length_B[:, None]
         return relation_kl(student, teacher, mask, heads=heads, causal=True)

@@ -1,4 +1,4 @@
-"""What the student is compared with: labels, and what the teacher says, now or when it was asked.
+"""What the student's distributions are compared with: labels, live teacher logits or cached teacher log-probabilities.
 
 Axes: N target positions of a micro-batch, V vocabulary, K kept tokens.
 """
@@ -20,42 +20,42 @@ from understudy.training.mixture import TrainItem
 
 @dataclass(frozen=True)
 class Supervision:
-    """What the student is compared with at N target positions."""
+    """Labels and, where an objective needs them, teacher distributions at N target positions."""
 
     labels_N: Tensor
     logits_NV: Tensor | None = None
-    """The teacher's, where it is listened to now."""
+    """Live teacher logits."""
     kept: tuple[Tensor, Tensor] | None = None
-    """Ids and log-probabilities, both NK, of its most probable tokens, where it was listened to before."""
+    """Cached: ids and log-probabilities, both NK, of the teacher's most probable tokens."""
 
-    def part(self, part_N: Tensor) -> "Supervision":
-        """Some of the positions."""
-        logits_NV = None if self.logits_NV is None else self.logits_NV[part_N]
-        kept = None if self.kept is None else (self.kept[0][part_N], self.kept[1][part_N])
-        return Supervision(self.labels_N[part_N], logits_NV, kept)
+    def select(self, mask_N: Tensor) -> "Supervision":
+        """The same at the positions where the mask is true."""
+        logits_NV = None if self.logits_NV is None else self.logits_NV[mask_N]
+        kept = None if self.kept is None else (self.kept[0][mask_N], self.kept[1][mask_N])
+        return Supervision(self.labels_N[mask_N], logits_NV, kept)
 
-    def best(self) -> Tensor:
-        """The teacher's most probable tokens."""
-        return self.kept[0][:, 0] if self.kept else self._whole().argmax(dim=-1)
+    def argmax(self) -> Tensor:
+        """The teacher's most probable token at each position, (N,)."""
+        return self.kept[0][:, 0] if self.kept else self._live_logits().argmax(dim=-1)
 
-    def beside(self, student_logits_NV: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's and the teacher's distributions over the same events, as logits."""
-        return bucketed(student_logits_NV, *self.kept) if self.kept else (student_logits_NV, self._whole())
+    def logit_pair(self, student_logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's logits over the same events: the vocabulary, or kept tokens and a tail."""
+        return bucketed(student_logits_NV, *self.kept) if self.kept else (student_logits_NV, self._live_logits())
 
-    def _whole(self) -> Tensor:
+    def _live_logits(self) -> Tensor:
         if self.logits_NV is None:
-            raise ObjectiveError("the objective compares with a teacher's distributions; give it a teacher")
+            raise ObjectiveError("the objective compares with teacher distributions, but there is no teacher; pass one")
         return self.logits_NV
 
 
-def cached_logprobs_of(
-    lessons: Sequence[TrainItem],
+def cached_logprobs(
+    items: Sequence[TrainItem],
     texts: Mapping[TextGenerator, TokenArrays],
     logprob_caches: Mapping[TextGenerator, TeacherLogprobs],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """The signal of a micro-batch, in the order of its rows."""
-    parts = [(logprob_caches[lesson.generator], texts[lesson.generator].places(lesson.rows)) for lesson in lessons]
-    ids_NK = np.concatenate([signal.ids_PK[places] for signal, places in parts])
-    logp_NK = np.concatenate([signal.logp_PK[places] for signal, places in parts])
+    """Ids and log-probabilities, both NK, of a micro-batch from the caches, in the order of its target rows."""
+    parts = [(logprob_caches[item.generator], texts[item.generator].positions(item.rows)) for item in items]
+    ids_NK = np.concatenate([cache.ids_PK[positions] for cache, positions in parts])
+    logp_NK = np.concatenate([cache.logp_PK[positions] for cache, positions in parts])
     return torch.from_numpy(ids_NK).long().to(device), torch.from_numpy(logp_NK).float().to(device)

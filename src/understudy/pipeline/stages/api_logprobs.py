@@ -52,8 +52,8 @@ class ApiLogprobsStage(LogprobsStage):
         cache = LogprobCacheFile.open(
             folder,
             positions=len(targets.texts.flat),
-            top=min(self.kept_tokens, len(tokenizer.tokenizer)),
-            content=self.content(sources, targets.texts),
+            top_k=min(self.kept_tokens, len(tokenizer.tokenizer)),
+            fingerprint=self.content(sources, targets.texts),
             dtype=np.float32,
         )
         place = context.folder(self.responses)

@@ -70,7 +70,7 @@ class PseudoTargetShardStage(Stage[PoolFacts]):
                 per_input=self.texts,
                 max_tokens=self.limits.max_target_tokens,
                 seed=int(self.key, 16) % 2**31,
-                shard_inputs=len(examples),
+                inputs_per_file=len(examples),
                 decode=tokenizer.decode,
                 provenance={
                     "teacher": self.teacher.network.key,
@@ -112,7 +112,7 @@ class PseudoTargetsStage(Stage[PoolFacts]):
         ]
         place = context.folder(self.examples)
         ids = [example.id for kind in self.inputs for example in read_split(place, kind)]
-        write_index(folder, parts, inputs=ids, per_input=self.per_input)
+        write_index(folder, parts, input_ids=ids, per_input=self.per_input)
         return PoolFacts(self.per_input * len(ids), len(ids))
 
     def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[Example]]]:

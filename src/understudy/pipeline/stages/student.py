@@ -30,7 +30,7 @@ from understudy.records import TaskData, TextGenerator
 from understudy.store import Stage, WorkerContext
 from understudy.training.mixture import Mixture
 from understudy.training.relation_loss import RelationLoss
-from understudy.training.step import LossSpec, TeacherSpec
+from understudy.training.spec import LossSpec, TeacherSpec
 from understudy.training.student_sampling import StudentSampler
 
 STUDENT_SAMPLES = "student_samples"
@@ -94,21 +94,22 @@ class StudentStage(Stage[TrainingFacts]):
             mixture=mixture,
             dev=data.dev,
             settings=self.settings,
-            loss=self._loss(context),
+            loss=self._loss(context, vocab_size=len(tokenizers.student.tokenizer)),
             teacher=TeacherSpec(
                 network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
-                logprobs={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
+                logprob_caches={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
             ),
             sample_student=self._sampler(data, tokenizers.student, mixture, folder),
         )
 
-    def _loss(self, context: WorkerContext) -> LossSpec:
+    def _loss(self, context: WorkerContext, *, vocab_size: int) -> LossSpec:
         loss = self.loss
         own = loss.student_samples_objective
         return LossSpec(
             objective=bind(loss.objective, allow_code=context.allow_code),
+            vocab_size=vocab_size,
             student_samples_objective=bind(own, allow_code=context.allow_code) if own else None,
-            taid=taid_schedule((loss.objective, own)),
+            taid_schedule=taid_schedule((loss.objective, own)),
             relation_loss=RelationLoss(**loss.relations.model_dump()) if loss.relations else None,
             enable_teacher_dropout=loss.enable_teacher_dropout,
             enable_student_dropout=loss.enable_student_dropout,

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.context import RunPrecision
 from understudy.pipeline.model_sources import FromStage, TokenizerSource, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.examples import ExamplesStage
@@ -27,7 +26,7 @@ from understudy.records import Example, TextGenerator
 from understudy.store import Stage, WorkerContext
 from understudy.store.stage import content_key
 from understudy.training.mixture import Mixture, TrainItem
-from understudy.training.step import TargetLogits
+from understudy.training.step import AutocastPrecision, TargetLogits
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
 BLOCK = 65_536
@@ -72,7 +71,7 @@ class TeacherLogprobsStage(LogprobsStage):
     """None for gold."""
     limits: TextLimits
     kept_tokens: int
-    precision: RunPrecision
+    precision: AutocastPrecision
     device: str
     name: ClassVar[str] = "teacher_logprobs"
 
@@ -101,8 +100,8 @@ class TeacherLogprobsStage(LogprobsStage):
         cache = LogprobCacheFile.open(
             folder,
             positions=len(targets.texts.flat),
-            top=min(self.kept_tokens, vocab_size),
-            content=self.content(sources, targets.texts),
+            top_k=min(self.kept_tokens, vocab_size),
+            fingerprint=self.content(sources, targets.texts),
         )
         items = [
             TrainItem(source, self.generator, tuple(targets.rows(source)))
@@ -132,7 +131,7 @@ def read_logprobs(
     return read_logprob_cache(
         context.folder(stage),
         positions=len(texts.flat),
-        content=stage.content(mixture.teacher_reading_sources, texts),
+        fingerprint=stage.content(mixture.teacher_reading_sources, texts),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Decoding, EngineName
@@ -16,7 +17,8 @@ from understudy.evaluation.metrics import metric_named
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
-from understudy.pipeline.context import NETWORK, RunPrecision
+from understudy.pipeline.context import NETWORK, default_device
+from understudy.training.step import AutocastPrecision
 from understudy.pipeline.metric_settings import MetricSettings, metric_context
 from understudy.records import Example
 from understudy.store import WorkerContext
@@ -26,7 +28,7 @@ from understudy.training.dev_scoring import DevScorer
 from understudy.training.loop import SampleStudent, no_student_samples, train
 from understudy.training.mixture import Mixture
 from understudy.training.schedules import TAIDSchedule
-from understudy.training.step import BoundObjective, LossSpec, TeacherSpec, TrainSpec
+from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
 
 RESULT = "training.json"
 """Written when a training is done, so that a run killed while it cleans up does not train again."""
@@ -34,7 +36,7 @@ WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True)
-class DevScoring:
+class DevSettings:
     """How dev is scored while a network is trained."""
 
     metric: str
@@ -50,9 +52,9 @@ class TrainingSettings:
 
     training: Training
     seed: int
-    precision: RunPrecision
+    precision: AutocastPrecision
     limits: TextLimits
-    dev: DevScoring
+    dev: DevSettings
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class NetworkTraining:
     mixture: Mixture
     dev: Sequence[Example]
     settings: TrainingSettings
-    loss: LossSpec = field(default_factory=lambda: LossSpec(bind(CrossEntropy())))
+    loss: LossSpec | None = None
+    """None: cross-entropy on the targets."""
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     sample_student: SampleStudent = no_student_samples
     evaluate_start: bool = False
@@ -106,13 +109,9 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
         folder / WORKSPACE,
     )
     spec = TrainSpec(
-        loss=job.loss,
+        loss=job.loss or LossSpec(bind(CrossEntropy()), len(job.tokenizer.tokenizer)),
         teacher=job.teacher,
-        score_dev=scorer,
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        evaluate_start=job.evaluate_start,
-        vocabulary=len(job.tokenizer.tokenizer),
+        dev=DevScoring(scorer, metric.name, metric.higher_is_better, evaluate_start=job.evaluate_start),
     )
     with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
         state = train(
@@ -122,6 +121,7 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
             settings=training,
             seed=settings.seed,
             precision=settings.precision,
+            device=torch.device(default_device()),
             pad=job.tokenizer.pad_id,
             folder=folder,
             sample_student=job.sample_student,

@@ -1,7 +1,7 @@
-"""One shard of pseudo-targets: a Parquet file that names its own provenance.
+"""One file of pseudo-targets: Parquet, with its provenance in the metadata.
 
-A shard is there completely or not at all, equal rows give equal bytes, and whoever reads it notices a
-flipped bit. How shards form a pool stands in `pool.py`; which shards exist is the pipeline's decision.
+A file is complete or absent, equal rows give equal bytes, and reading detects flipped bits. How files form a pool is
+in `pool.py`; the pipeline decides which files exist.
 """
 
 import errno
@@ -38,74 +38,79 @@ PROVENANCE = b"understudy.pool.1"
 
 @dataclass(frozen=True, slots=True)
 class PoolFile:
-    """A shard as it was read: its rows, and what made them."""
+    """The content of one pool file: its rows and their provenance."""
 
     path: Path
     provenance: Mapping[str, str]
     table: pa.Table
 
 
-def write_shard(path: Path, targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> None:
-    """Write pseudo-targets as one shard, durably: after a crash the file is complete or absent.
+def write_pool_file(path: Path, targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> None:
+    """Writes pseudo-targets as one file, durably: after a crash the file is complete or absent.
 
     Args:
-        path: the shard's place; its folder exists. An earlier shard of this name is replaced.
+        path: of the file, in an existing folder. An earlier file of this name is replaced.
         targets: the rows, kept in their order.
-        provenance: what made them (teacher key, decoding, seed, engine, tokenizer ...); equal in all
-            shards of a pool.
+        provenance: how they were generated (teacher key, decoding, seed, engine, tokenizer ...); equal in all
+            files of a pool.
 
     Raises:
-        PoolError: if the disk or the quota is full; no half shard is left behind.
+        PoolError: if the disk or the quota is full; no partial file remains.
     """
     content = _encode(targets, provenance)
-    half = path.with_name(f".{path.name}.tmp")
+    partial = path.with_name(f".{path.name}.tmp")
     try:
-        with half.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        half.replace(path)
+        partial.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        half.unlink(missing_ok=True)  # first, so that the free space we report is what the user finds
+        partial.unlink(missing_ok=True)  # first, so that the reported free space is what the user finds
         raise PoolError(
-            f"disk full while writing pool shard {path}: {shutil.disk_usage(path.parent).free // 10**6} MB "
-            f"free in {path.parent}; free space and run the same command again, finished shards are kept"
+            f"disk full while writing pool file {path}: {shutil.disk_usage(path.parent).free // 10**6} MB "
+            f"free in {path.parent}; free space and run the same command again, finished files are kept"
         ) from error
     finally:
-        half.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def read_shard(path: Path) -> PoolFile:
-    """Read a shard, checking its page checksums.
+def read_pool_file(path: Path) -> PoolFile:
+    """Reads a pool file and verifies its page checksums.
 
     Raises:
-        PoolError: if the file is missing, cut short, damaged, or no pool shard of this format.
+        PoolError: if the file is missing, truncated, damaged, or not a pool file of this format.
     """
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise PoolError(
-            f"cannot read pool shard {path}: {reason}; delete the file and run the same command again, "
-            "only this shard is written anew"
+            f"cannot read pool file {path}: {reason}; delete the file and run the same command again, "
+            "only this file is generated again"
         ) from error
     metadata = table.schema.metadata or {}
     if PROVENANCE not in metadata or not table.schema.equals(SCHEMA):
         raise PoolError(
-            f"{path} is no pool shard of format {PROVENANCE.decode()}: its columns are "
-            f"{', '.join(table.schema.names) or 'none'}; move it out of the folder, or write the pool anew"
+            f"{path} is not a pool file of format {PROVENANCE.decode()}: its columns are "
+            f"{', '.join(table.schema.names) or 'none'}; move it out of the folder, or generate the pool again"
         )
     return PoolFile(path, json.loads(metadata[PROVENANCE]), table.replace_schema_metadata(None))
 
 
-def _encode(targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> pa.Buffer:
-    # The file is made in memory: then each error of the disk is Python's own, with its errno.
+def table_of(targets: Sequence[PseudoTarget]) -> pa.Table:
+    """Pseudo-targets as a table."""
     columns = {field.name: [getattr(target, field.name) for target in targets] for field in fields(PseudoTarget)}
-    label = json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
-    table = pa.table(columns, schema=SCHEMA.with_metadata({PROVENANCE: label.encode()}))
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _encode(targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> pa.Buffer:
+    # The file is made in memory, so that each disk error is a Python OSError with its errno.
+    metadata_json = json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
+    table = table_of(targets).replace_schema_metadata({PROVENANCE: metadata_json.encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
