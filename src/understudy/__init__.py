@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from understudy.config.study import read_study
     from understudy.errors import UnderstudyError
     from understudy.objectives.divergences import cross_entropy, forward_kl
-    from understudy.pipeline.open import OpenedRun, open_run
+    from understudy.pipeline.inspect.open import OpenedRun, open_run
     from understudy.pipeline.run import Run, run
     from understudy.pool.pool import PseudoTargetPool
     from understudy.study.run_study import run_study
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "OpenedRun": "understudy.pipeline.open",
+    "OpenedRun": "understudy.pipeline.inspect.open",
     "PseudoTargetPool": "understudy.pool.pool",
     "Recipe": "understudy.config.recipe",
     "Run": "understudy.pipeline.run",
@@ -47,7 +47,7 @@ _HOMES = {
     "check_recipe": "understudy.config.read",
     "cross_entropy": "understudy.objectives.divergences",
     "forward_kl": "understudy.objectives.divergences",
-    "open_run": "understudy.pipeline.open",
+    "open_run": "understudy.pipeline.inspect.open",
     "read_recipe": "understudy.config.read",
     "read_study": "understudy.config.study",
     "run": "understudy.pipeline.run",

@@ -28,7 +28,7 @@ class Told:
         self.vocab_size: list[list[float]] = []
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Opens a piece of work."""
         piece = [total or 0.0, 0.0]
         self.vocab_size.append(piece)
@@ -38,7 +38,7 @@ class Told:
 
         yield advance
 
-    def say(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         """Lets the sentence go."""
 
 

@@ -20,11 +20,11 @@ from understudy.api_teacher.response_filter import parse_response
 from understudy.api_teacher.scheduler import Clock, Outcome, max_cost, outcome_of, request_all, request_groups
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.config.endpoint import Endpoint, Server
-from understudy.errors import DataError, GenerationError, StoreError
+from understudy.errors import DataError, GenerationError
 from understudy.progress import NoProgress, Progress, ProgressCallback
 from understudy.records import Example
-from understudy.store.disk import checksum, make_folder, room_on, write_text
-from understudy.store.stages import claim
+from understudy.store.disk import checksum, disk_errors, make_folder, write_text
+from understudy.store.locks import hold
 from understudy.tasks.files import read_examples
 
 JOURNAL, RESPONSES, FAILED = "journal.jsonl", "responses.jsonl", "failed.jsonl"
@@ -80,7 +80,7 @@ def collect(
         StoreError: if another process collects responses in the same folder, or the folder cannot be written.
     """
     examples, folder = _examples(inputs), Path(out)
-    with room_on(folder), exclusive_journal(folder, endpoint) as journal:
+    with disk_errors(folder), exclusive_journal(folder, endpoint) as journal:
         try:
             collect_groups([PromptGroup(examples, endpoint)], journal, progress)
         finally:
@@ -94,11 +94,11 @@ def collect_groups(groups: Sequence[PromptGroup], journal: Journal, progress: Pr
     Raises:
         GenerationError: if the server refuses every request, or the client or the key is missing.
     """
-    progress.say(_estimate(groups, journal))
+    progress.log(_estimate(groups, journal))
     if not any(_missing(group, journal) for group in groups):
         return
     title, total = f"requests to {groups[0].endpoint.model}", sum(len(group.examples) for group in groups)
-    with progress.work(title, total, "input") as advance:
+    with progress.track(title, total, "input") as advance:
         asyncio.run(_request_all_groups(groups, journal, advance))
 
 
@@ -117,12 +117,7 @@ def exclusive_journal(folder: Path, endpoint: Endpoint, *, wait: bool = False) -
         StoreError: if another process has it open.
     """
     make_folder(folder)
-    with claim(folder / ".lock", wait=wait) as held:
-        if not held:
-            raise StoreError(
-                f"another process is collecting responses in {folder}; wait for it, or choose another output folder "
-                "(--out)"
-            )
+    with hold(folder / ".lock", wait=wait, making=folder / JOURNAL):
         yield open_journal(folder, endpoint)
 
 

@@ -126,11 +126,11 @@ def align_response_logprobs(
         ids = texts[row].tolist()
         positions = positions_of(record) if record else []
         start = _start_in_tokens(record, positions) if record else 0
-        kept = file.signal.ids_PK.shape[1]
+        kept = file.logprobs.ids_PK.shape[1]
         aligned = align_logprobs(positions, ids, token_bytes, text=decode(ids).encode(), start=start, kept=kept)
-        places_P = texts.places([row])
-        file.signal.ids_PK[places_P] = aligned.ids_TK
-        file.signal.logp_PK[places_P] = aligned.logp_TK
+        positions_P = texts.positions([row])
+        file.logprobs.ids_PK[positions_P] = aligned.ids_TK
+        file.logprobs.logp_PK[positions_P] = aligned.logp_TK
         counts.update(aligned.kinds)
 
     remaining = set(range(len(texts)))
@@ -139,7 +139,7 @@ def align_response_logprobs(
         align_row(row, record)
     for row in sorted(remaining):
         align_row(row, None)
-    file.finish(len(texts))
+    file.commit(len(texts))
     total = max(1, counts.total())
     return AlignmentShares(counts["exact"] / total, counts["merged"] / total, counts["text"] / total)
 

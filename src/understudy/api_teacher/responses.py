@@ -10,7 +10,8 @@ from understudy.api_teacher.response_filter import parse_response
 from understudy.api_teacher.scheduler import outcome_of
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError, PoolError
-from understudy.pool.pool import PseudoTargetPool, mark_copies
+from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.rows import mark_copies
 from understudy.records import Example, Prediction, PseudoTarget, TaskData
 
 

@@ -28,6 +28,9 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the file; can be repeated.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder for runs and the stage cache.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.")]
 
 
@@ -38,9 +41,17 @@ def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False
 
 
 @app.command()
-def run(recipe: RecipeFile, out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006 - typer copies it
+def run(
+    recipe: RecipeFile,
+    out: Out = Path("runs"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
     """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
-    _run(recipe, override, out, quiet=quiet)
+    _run(recipe, override, out, quiet=quiet, executor=executor, workers=workers, allow_code=allow_code)
 
 
 @app.command()
@@ -51,6 +62,7 @@ def study(
     only: Annotated[list[str], typer.Option(metavar="TASK", help="Run only this task; can be repeated.")] = [],  # noqa: B006 - typer copies it
     method: Annotated[list[str], typer.Option(metavar="ROW", help="Run only this row; can be repeated.")] = [],  # noqa: B006 - typer copies it
     seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it
+    allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Run methods x seeds x tasks over one cache and print the results table; several can run at the same time."""
@@ -59,15 +71,13 @@ def study(
     from understudy.config.study import read_study
 
     settings = read_study(file)
-    from understudy.study.processes import run_processes
+    from understudy.executors import executor_named
     from understudy.study.run_study import Choice, run_study
 
     choice = Choice(only, method, seed)
+    executor = executor_named("processes" if processes > 1 else "local", processes)
     with progress_for(sys.stderr, quiet=quiet) as progress:
-        if processes > 1:
-            done = run_processes(file, settings, out=out, processes=processes, progress=progress, choice=choice)
-        else:
-            done = run_study(settings, out=out, progress=progress, choice=choice)
+        done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
     print_results_table(done.page, done.results_table)
     for failure in done.failures:
         typer.echo(f"understudy: {failure}", err=True)
@@ -102,12 +112,13 @@ def evaluate(
         typer.Option(help="Outputs of another system for the split: JSONL with id and text, or plain lines."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score: dev or test.")] = "test",
+    allow_code: AllowCode = False,
 ) -> None:
     """Score the systems of a run, and outputs of any other system, with the run's metrics."""
     from understudy.cli.printing import print_scores
-    from understudy.pipeline.compare import score_split
+    from understudy.pipeline.inspect.compare import score_split
 
-    print_scores(score_split(folder, split=split, outputs=outputs))
+    print_scores(score_split(folder, split=split, outputs=outputs, allow_code=allow_code))
 
 
 @app.command()
@@ -121,8 +132,8 @@ def collect(
     quiet: Quiet = False,
 ) -> None:
     """Collect texts for inputs from an OpenAI-compatible API; responses are cached, so none is paid for twice."""
-    from understudy.cli.progress_bars import progress_for
     from understudy.cli.printing import print_collected
+    from understudy.cli.progress_bars import progress_for
     from understudy.config.read import read_endpoint
 
     settings = read_endpoint(endpoint, override)
@@ -139,7 +150,7 @@ def collect(
 def report(folder: RunFolder) -> None:
     """Write report.html and report.json of a finished run again."""
     from understudy.cli.printing import print_result
-    from understudy.pipeline.open import open_run
+    from understudy.pipeline.inspect.open import open_run
     from understudy.report.page import write_report
 
     opened = open_run(folder)
@@ -159,7 +170,7 @@ def diagnose(
     """Diagnose a finished run: exposure bias, teacher guidance on student texts, latency by number of layers."""
     from understudy.cli.printing import print_diagnostics
     from understudy.cli.progress_bars import progress_for
-    from understudy.pipeline.diagnose import diagnose as diagnose_run
+    from understudy.pipeline.inspect.diagnose import diagnose as diagnose_run
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
         facts = diagnose_run(folder, inputs=inputs, pruned=prune, progress=progress)
@@ -180,24 +191,34 @@ def pool_show(
 ) -> None:
     """Show pseudo-targets with their sources, log-probability, duplicates, length and origin."""
     from understudy.cli.printing import print_pool
-    from understudy.pipeline.open import open_pool
+    from understudy.pipeline.inspect.open import open_pool
     from understudy.pool.show import show_rows
 
     opened, sources, eos_id = open_pool(folder, student=student)
     print_pool(opened.statistics(eos_id=eos_id), show_rows(opened, sources, limit=limit, seed=seed, search=search))
 
 
-def _run(recipe: Path, override: list[str], out: Path, *, quiet: bool) -> None:
+def _run(
+    recipe: Path,
+    override: list[str],
+    out: Path,
+    *,
+    quiet: bool,
+    executor: str = "local",
+    workers: int = 1,
+    allow_code: bool = False,
+) -> None:
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
     from understudy.config.read import read_recipe
+    from understudy.executors import executor_named
 
-    settings = read_recipe(recipe, override)
+    settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
     from understudy.pipeline.run import run as run_recipe
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
-        done = run_recipe(settings, out=out, progress=progress)
-    print_result(done.folder, done.facts)
+        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code)
+    print_result(result.folder, result.facts)
 
 
 def main() -> None:

@@ -64,8 +64,10 @@ class DiverseBeam(Section):
     """Penalty in nats on a token for every earlier group that chose it at the same position."""
 
 
-EngineName = Literal["auto", "hf", "ctranslate2"]
-"""The library that generates text; auto is ctranslate2 where it supports the architecture, else hf."""
+EngineName = str
+"""The library that generates text, a key of `generation.ENGINES`, or `auto`: the first of them that supports the model.
+
+Not a list of names here, so that a new engine is its file and its entry in that table."""
 
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]
 """The decodings that every engine supports."""

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
-from understudy.config.decoding import Decoding
+from understudy.config.decoding import Decoding, EngineName
 from understudy.config.section import Section
 from understudy.errors import EvaluationError
 from understudy.progress import NO_PROGRESS, ProgressCallback
@@ -34,7 +33,7 @@ class Workload(Section):
     """Token ids of real sources."""
     decoding: Decoding
     max_tokens: int
-    engine: Literal["auto", "hf", "ctranslate2"] = "auto"
+    engine: EngineName = "auto"
     batch_size: int = 32
     """Sources per call when throughput is measured."""
     latency_inputs: int = 64

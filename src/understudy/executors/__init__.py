@@ -1,1 +1,31 @@
-"""Where stages run: `local` in this process, `processes` in several on this machine. Executors know no models."""
+"""Where stages run: `local` in this process, `processes` in several on this machine. Executors know no models.
+
+Each module of this package is an executor by its name, and has a function `executor(workers)`: a new one is one file.
+"""
+
+import pkgutil
+from importlib import import_module
+
+from understudy.errors import unknown_name
+from understudy.store.store import Executor
+
+
+def executor_names() -> list[str]:
+    """The executors there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def executor_named(name: str, workers: int = 1) -> Executor:
+    """An executor by its name.
+
+    Args:
+        name: `local` or `processes`.
+        workers: how many stages run side by side, where the executor can do that.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in executor_names():
+        raise unknown_name("executor", name, executor_names())
+    made: Executor = import_module(f"{__name__}.{name}").executor(workers)
+    return made

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from understudy.errors import TrainingError, UnderstudyError, first_line
-from understudy.progress import NoProgress, Progress, ProgressCallback
+from understudy.progress import NoProgress, ProgressCallback
 from understudy.store.stage import WorkerContext
 from understudy.store.store import PROGRESS_FILE, AnyStage, Outcome, Store, attempt
 
@@ -105,7 +105,7 @@ _CONTEXT: list[WorkerContext] = []
 """The context of this worker process, once it has started."""
 
 
-def _start_worker(store: Store, allow_code: bool) -> None:  # noqa: FBT001 - initializers get plain arguments
+def _start_worker(store: Store, allow_code: bool) -> None:
     _CONTEXT.append(WorkerContext(store, NoProgress(), allow_code))
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -158,3 +158,8 @@ class FileProgress:
 
     def _open(self) -> TextIO:
         return self.path.open("a", encoding="utf-8")
+
+
+def executor(workers: int) -> Processes:
+    """As `executor_named` calls it; the cores are divided among the workers."""
+    return Processes(workers, threads=max(1, (os.cpu_count() or 1) // workers))

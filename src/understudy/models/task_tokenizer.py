@@ -90,7 +90,9 @@ def checkpoint_task_tokenizer(limits: TextLimits, name_or_path: str) -> TaskToke
 
 def scratch_task_tokenizer(limits: TextLimits, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> TaskTokenizer:
     """The task tokenizer of a model that will be built from scratch for the task."""
-    own = TaskTokenizer(tokenizer, scratch.has_encoder, limits.prompt, limits.max_source_tokens, limits.max_target_tokens)
+    own = TaskTokenizer(
+        tokenizer, scratch.has_encoder, limits.prompt, limits.max_source_tokens, limits.max_target_tokens
+    )
     return replace(own, max_positions=max_positions(ARCHITECTURES[scratch.architecture](scratch, own.longest)))
 
 

@@ -5,7 +5,7 @@ from understudy.config.recipe import Recipe
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import config_of
 from understudy.models.prune import kept_layers
-from understudy.models.scratch import scratch_config
+from understudy.models.scratch import ARCHITECTURES
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
 from understudy.pipeline.model_sources import TokenizerSource
 from understudy.store import Content
@@ -48,7 +48,7 @@ def _check_pruning(recipe: Recipe) -> None:
     requested, teacher = recipe.student.prune, recipe.teacher
     if isinstance(teacher, ScratchTeacher):
         longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
-        config = scratch_config(teacher.scratch, longest)
+        config = ARCHITECTURES[teacher.scratch.architecture](teacher.scratch, longest)
     elif isinstance(teacher, PretrainedTeacher):
         config = config_of(teacher.model)
     kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)

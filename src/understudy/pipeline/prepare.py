@@ -11,7 +11,7 @@ from understudy.errors import DataError
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import resolve_precision
 from understudy.pipeline.metric_settings import metric_settings
-from understudy.pipeline.model_sources import Tokens, TokenizerSource
+from understudy.pipeline.model_sources import TokenizerSource, Tokens
 from understudy.pipeline.stages.benchmark import BenchmarkSettings
 from understudy.pipeline.stages.data import DataStage, data_source
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content, scored_content
@@ -67,7 +67,11 @@ class PreparedTask:
         recipe = self.recipe
         evaluation, metric = recipe.evaluation, recipe.task.primary_metric
         dev = DevSettings(
-            metric, metric_settings(recipe.task, [metric]), evaluation.dev_decoding, evaluation.dev_inputs, recipe.engine
+            metric,
+            metric_settings(recipe.task, [metric]),
+            evaluation.dev_decoding,
+            evaluation.dev_inputs,
+            recipe.engine,
         )
         return TrainingSettings(training, seed, resolve_precision(recipe.precision), self.limits, dev)
 

@@ -284,14 +284,15 @@ def _api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) 
     facts = context.store.get(responses, Local(), context)
     if recipe.distil.needs_teacher_logits:
         refuse_missing_logprobs(facts.texts, facts.with_logprobs)
+    source: ModelSource
     match recipe.student:
         case PretrainedStudent(model=name):
             tokens: Tokens = checkpoint_content(name)
-            student, source = TokenizerSource(tokens), FromCheckpoint(tokens)
+            student, source = TokenizerSource(tokens), FromCheckpoint(checkpoint_content(name))
         case ScratchStudent(scratch=scratch):
-            tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, False, responses)
+            tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses)
             student = TokenizerSource(tokens, scratch)
-            source: ModelSource = FromScratch(scratch, tokens, recipe.seed_of_students)
+            source = FromScratch(scratch, tokens, recipe.seed_of_students)
         case PrunedStudent():
             raise AssertionError(recipe.student)  # the recipe refuses to prune an API teacher
     left = examples_stage(recipe, data, student)
@@ -302,7 +303,12 @@ def _api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) 
 
 
 def _prepared(
-    recipe: Recipe, context: RunContext, of_teacher: ExamplesStage, of_both: ExamplesStage, student: TokenizerSource, tokens: Tokens
+    recipe: Recipe,
+    context: RunContext,
+    of_teacher: ExamplesStage,
+    of_both: ExamplesStage,
+    student: TokenizerSource,
+    tokens: Tokens,
 ) -> PreparedTask:
     store = context.store
     task = PreparedTask(
@@ -317,4 +323,3 @@ def _prepared(
     )
     require_inputs(recipe, task.facts)
     return task
-

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
-from understudy.config.recipe import InputKind
+from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import Targets, TokenArrays
@@ -115,9 +115,7 @@ def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: 
 
 def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
     """The sources as the teacher reads them; None where the student reads them alike."""
-    alike = tokenizers.same_tokens and (
-        tokenizers.teacher.is_encoder_decoder == tokenizers.student.is_encoder_decoder
-    )
+    alike = tokenizers.same_tokens and (tokenizers.teacher.is_encoder_decoder == tokenizers.student.is_encoder_decoder)
     return None if alike else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
 
 

@@ -4,7 +4,7 @@ A pseudo-target is a row with its token ids, its log-probability and its provena
 models, tokenizers or the recipe; the pipeline decides which files a pool has and where they lie.
 """
 
-from understudy.pool.pool import PoolStatistics, PseudoTargetPool, mark_copies
+from understudy.pool.pool import PoolStatistics, PseudoTargetPool
 from understudy.pool.pool_files import PoolFile, read_pool_file, write_pool_file
 from understudy.pool.show import ShownRow, show_rows
 
@@ -13,7 +13,6 @@ __all__ = [
     "PoolStatistics",
     "PseudoTargetPool",
     "ShownRow",
-    "mark_copies",
     "read_pool_file",
     "show_rows",
     "write_pool_file",

@@ -4,9 +4,8 @@ Training reads columns (a quarter of a million rows at once), people look at row
 written in `pool_files.py`.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypedDict

@@ -3,7 +3,6 @@
 The inputs of each file are numbered; the index says which inputs of the task they are.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

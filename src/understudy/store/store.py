@@ -105,7 +105,9 @@ class Store:
             What became of the wanted stages and of all that had to be made for them, by key.
         """
         outcomes: dict[str, Outcome] = {}
-        finished: set[str] = set()  # looked up on disk once: a study asks for hundreds of stages after each that is made
+        finished: set[str] = (
+            set()
+        )  # looked up on disk once: a study asks for hundreds of stages after each that is made
         with executor.open(context) as queue:
             under_way: dict[str, AnyStage] = {}
             while True:
@@ -244,7 +246,5 @@ def open_folder(root: Path, name: str) -> Manifest:
     """
     folder = root / name
     if not folder.is_dir():
-        raise StoreError(
-            f"the stage {name} is not in {root}: it was deleted; run the recipe again to make it again"
-        )
+        raise StoreError(f"the stage {name} is not in {root}: it was deleted; run the recipe again to make it again")
     return read_manifest(folder)

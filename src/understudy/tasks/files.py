@@ -37,6 +37,8 @@ class LoadedTask:
     data: TaskData
     facts: dict[str, int]
     """`merged` and `repeated` over all splits, and `shared`: unlabeled inputs dropped because they are labeled too."""
+    unlabeled_order: tuple[str, ...]
+    """Ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
 
 
 def load_files(
@@ -201,11 +203,14 @@ def assemble(
         unlabeled = tuple(Example(example.id, example.source) for example in withheld) + unlabeled
     refuse_shared_ids({"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test})
     data, shared = drop_shared(TaskData(labeled, unlabeled, dev, test, withheld))
+    order = tuple(example.id for example in data.unlabeled)
     if unlabeled_inputs is not None:
-        data = replace(data, unlabeled=draw_examples(data.unlabeled, unlabeled_inputs, "unlabeled", seed)[0])
+        chosen, _ = draw_examples(data.unlabeled, unlabeled_inputs, "unlabeled", seed)
+        order = tuple(order[index] for index in drawn_indices(len(order), seed)[:unlabeled_inputs])
+        data = replace(data, unlabeled=chosen)
     merged = sum(split.merged for split in splits.values())
     repeated = sum(split.repeated for split in splits.values())
-    return LoadedTask(data, {"merged": merged, "repeated": repeated, "shared": shared})
+    return LoadedTask(data, {"merged": merged, "repeated": repeated, "shared": shared}, order)
 
 
 def hold_out(data: TaskData, wanted: Mapping[str, int], *, seed: int) -> TaskData:
@@ -241,13 +246,18 @@ def draw_examples(
             f"task.{split}_inputs is {keep}, found {len(examples)} different {split} sources; set it to 1 to "
             f"{len(examples)}"
         )
-    order = list(range(len(examples)))
-    random.Random(seed).shuffle(order)
-    chosen = set(order[:keep])
+    chosen = set(drawn_indices(len(examples), seed)[:keep])
     return (
         tuple(example for index, example in enumerate(examples) if index in chosen),
         tuple(example for index, example in enumerate(examples) if index not in chosen),
     )
+
+
+def drawn_indices(count: int, seed: int) -> list[int]:
+    """The indices 0 to count - 1 in random order; a draw of n examples takes the first n."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def refuse_shared_ids(splits: dict[str, tuple[Example, ...]]) -> None:

@@ -124,7 +124,7 @@ def drop_shared(data: TaskData) -> tuple[TaskData, int]:
     return clean, len(data.unlabeled) - len(unlabeled)
 
 
-def describe(data: TaskData) -> dict[str, object]:
+def describe(data: TaskData) -> dict[str, dict[str, float]]:
     """Counts the inputs and targets of a task.
 
     Args:
@@ -143,7 +143,7 @@ def describe(data: TaskData) -> dict[str, object]:
     return {name: describe_split(examples) for name, examples in splits.items()}
 
 
-def describe_split(examples: tuple[Example, ...]) -> dict[str, int | float]:
+def describe_split(examples: tuple[Example, ...]) -> dict[str, float]:
     """The counts of one split."""
     targets = [target for example in examples for target in example.targets]
     return {

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -68,7 +69,7 @@ def load_hub(
             incomplete += len(table) - len(records)
             splits[name] = read_split(records, split=name, fields=FIELDS, labeled=name != "unlabeled", origin=origin)
     whole = assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
-    return LoadedTask(whole.data, whole.facts | {"incomplete": incomplete})
+    return replace(whole, facts=whole.facts | {"incomplete": incomplete})
 
 
 @contextmanager

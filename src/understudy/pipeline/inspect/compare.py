@@ -57,7 +57,9 @@ def score_split(
     api_decoding = recipe.pseudo_targets.decoding.kind if "api_responses" in opened.stages else None
     scores: dict[str, list[Score]] = {}
     for name, own in systems.items():
-        fields = _fields(recipe.name, data, split, _decoding(name, opened.systems, recipe.evaluation.decoding.kind, api_decoding))
+        fields = _fields(
+            recipe.name, data, split, _decoding(name, opened.systems, recipe.evaluation.decoding.kind, api_decoding)
+        )
         scores[name] = [
             score(tally(metric, own, resources.get(metric.name), fields=fields), weights_RN)
             for metric in metrics

@@ -115,5 +115,3 @@ def open_pool(folder: str | Path, *, student: bool) -> tuple[PseudoTargetPool, d
     sources = {example.id: example.source for example in (*data.labeled, *data.unlabeled)}
     tokenizer: Any = load_tokenizer(str(opened.stage(method) / NETWORK))
     return PseudoTargetPool.open(place), sources, tokenizer.eos_token_id
-
-

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from understudy.api_teacher.responses import tokenized_rows
-from understudy.config.recipe import InputKind
+from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
 from understudy.pipeline.stages.api_responses import POOL_FILE, ApiResponsesStage

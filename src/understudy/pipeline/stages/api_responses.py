@@ -19,7 +19,7 @@ from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.response_logprobs import LOGPROBS, write_response_logprobs
 from understudy.api_teacher.responses import pool_rows, predictions_of, response_facts, texts_per_input
 from understudy.config.endpoint import Endpoint
-from understudy.config.recipe import InputKind
+from understudy.config.pseudo_targets import InputKind
 from understudy.errors import ConfigError
 from understudy.evaluation.predictions import write_predictions
 from understudy.pipeline.context import RunContext
@@ -98,7 +98,9 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
             write_pool_file(folder / POOL_FILE, rows, provenance)
             pool = PseudoTargetPool.open(folder)
             with_logprobs = write_response_logprobs(inputs, journal.path, endpoint, pool, folder / LOGPROBS)
-            without_reference = {split: self._write_split(folder, split, data, journal, endpoint) for split in SCORED_SPLITS}
+            without_reference = {
+                split: self._write_split(folder, split, data, journal, endpoint) for split in SCORED_SPLITS
+            }
             facts = response_facts(groups, journal)
         return ApiResponsesFacts(
             model=facts.model,
@@ -140,5 +142,3 @@ def _endpoint(context: WorkerContext) -> Endpoint:
     if endpoint is None:
         raise ConfigError("responses of an API teacher were requested without its server; run the recipe that names it")
     return endpoint
-
-

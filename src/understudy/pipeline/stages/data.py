@@ -7,13 +7,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from understudy.config.task import Fields, FilesTask, ForecastSizes, ForecastTask, HeldOut, Hub, HubTask, Splits, Task
+from understudy.config.task import (
+    Fields,
+    FilesTask,
+    ForecastSizes,
+    ForecastTask,
+    HeldOut,
+    Hub,
+    HubTask,
+    Kd4gen,
+    Splits,
+    Task,
+)
 from understudy.demo.forecast import forecast_task
 from understudy.records import Example, TaskData
 from understudy.store import Content, Stage, WorkerContext
 from understudy.store.disk import checksum, checksums, write_text
 from understudy.store.stage import content_key
-from understudy.tasks.files import Loaded, hold_out, load_files
+from understudy.tasks.files import LoadedTask, hold_out, load_files
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
@@ -119,7 +130,7 @@ def data_source(task: Task) -> DataSource:
         case FilesTask(files=Splits() as files):
             contents = tuple((name, file_content(path)) for name, path in files if path is not None)
             return FilesSource(contents, task.fields, task.held_out, task.pseudo_references, _counts(task))
-        case FilesTask(files=kd4gen):
+        case FilesTask(files=Kd4gen() as kd4gen):
             return Kd4genSource(file_content(kd4gen.kd4gen), task.held_out, _counts(task))
     raise AssertionError(task)
 
@@ -156,11 +167,11 @@ def _counts(task: FilesTask | HubTask) -> Counts:
     return Counts(task.labeled_inputs, task.unlabeled_inputs)
 
 
-def _load(source: DataSource, seed: int) -> Loaded:
+def _load(source: DataSource, seed: int) -> LoadedTask:
     match source:
         case ForecastSizes():
             data = forecast_task(**source.model_dump(), seed=seed)
-            return Loaded(data, {}, tuple(example.id for example in data.unlabeled))
+            return LoadedTask(data, {}, tuple(example.id for example in data.unlabeled))
         case HubSource(hub=hub, content=content, counts=counts):
             named = hub.model_copy(update={"dataset": content.place})
             return load_hub(named, labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed)
@@ -182,9 +193,9 @@ def _load(source: DataSource, seed: int) -> Loaded:
             return _held_out(loaded, held_out, seed)
 
 
-def _held_out(loaded: Loaded, held_out: HeldOut, seed: int) -> Loaded:
+def _held_out(loaded: LoadedTask, held_out: HeldOut, seed: int) -> LoadedTask:
     data = hold_out(loaded.data, {split: count for split, count in held_out if count}, seed=seed)
-    return Loaded(data, loaded.facts, loaded.unlabeled_order)
+    return LoadedTask(data, loaded.facts, loaded.unlabeled_order)
 
 
 def _log_dropped(context: WorkerContext, whole: TaskData, clean: TaskData) -> None:

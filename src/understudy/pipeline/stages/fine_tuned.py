@@ -23,7 +23,11 @@ class FineTunedStage(Stage[TrainingFacts]):
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the baseline."""
         return resumable(
-            folder, context, lambda: _on_gold(self.source, self.labels, self.settings, context, title="fine-tune the student (baseline)")
+            folder,
+            context,
+            lambda: _on_gold(
+                self.source, self.labels, self.settings, context, title="fine-tune the student (baseline)"
+            ),
         )
 
 

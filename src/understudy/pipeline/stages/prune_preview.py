@@ -14,7 +14,7 @@ from understudy.evaluation.depths import cost_by_depth, layers_of
 from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
-from understudy.pipeline.stages.benchmark import THREADS, few_threads
+from understudy.pipeline.stages.benchmark import few_threads
 from understudy.pipeline.stages.data import read_split
 from understudy.store import Content, Stage, WorkerContext
 

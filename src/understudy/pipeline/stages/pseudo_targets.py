@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampling
-from understudy.config.recipe import InputKind
+from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted

@@ -91,7 +91,8 @@ class ScoresStage(Stage[ScoresFacts]):
         facts = self._facts(context)
         write_json(folder / FACTS, facts)
         primary = self.scoring.primary_metric
-        return ScoresFacts(primary, facts["gap_closed"].get(primary, {}).get("value"))
+        closed = facts["gap_closed"]
+        return ScoresFacts(primary, closed[primary]["value"] if primary in closed else None)
 
     def _facts(self, context: WorkerContext) -> Facts:
         scoring = self.scoring
@@ -232,7 +233,7 @@ def _system(
                 "signature": own.signature,
                 "label": labels[metric],
                 "higher_is_better": own.higher_is_better,
-                }
+            }
             for metric, own in scores.items()
         },
         "latency_ms": {"p50": cost.latency_p50_ms if cost else None, "p95": cost.latency_p95_ms if cost else None},
@@ -262,5 +263,3 @@ def _gap(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> In
 def _lead(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:
     lead = advantage(test[distilled][metric], test[FINE_TUNED][metric], weights_RN)
     return {"value": lead.value, "low": lead.low, "high": lead.high}
-
-

@@ -131,7 +131,7 @@ def read_logprobs(
     return read_logprob_cache(
         context.folder(stage),
         positions=len(texts.flat),
-        fingerprint=stage.content(mixture.teacher_reading_sources, texts),
+        fingerprint=stage.content(mixture.sources_for_teacher, texts),
     )
 
 

@@ -18,17 +18,18 @@ from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
-from understudy.training.step import AutocastPrecision
 from understudy.pipeline.metric_settings import MetricSettings, metric_context
 from understudy.records import Example
 from understudy.store import WorkerContext
 from understudy.store.disk import read_json, write_json
 from understudy.store.manifest import parse
 from understudy.training.dev_scoring import DevScorer
-from understudy.training.loop import SampleStudent, no_student_samples, train
+from understudy.training.loop import train
 from understudy.training.mixture import Mixture
+from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
+from understudy.training.step import AutocastPrecision
 
 RESULT = "training.json"
 """Written when a training is done, so that a run killed while it cleans up does not train again."""
