@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,8 +87,11 @@ class Store:
                 return open_stage(final)
             partial = self.root / f"{name}-{key}.partial"
             partial.mkdir(exist_ok=True)
-            for half in partial.rglob(".*"):  # a file that a killed attempt had not finished writing
-                half.unlink()
+            for half in list(partial.rglob(".*")):  # files and folders that a killed attempt did not finish
+                if half.is_dir():
+                    shutil.rmtree(half)
+                else:
+                    half.unlink(missing_ok=True)  # it may have been in such a folder
             started = time.monotonic()
             facts = work(partial)
             manifest = Manifest(
