@@ -32,8 +32,16 @@ T5 = {"d_model": H, "d_kv": 4, "d_ff": 8, "num_layers": LAYERS, "num_heads": HEA
 UNKNOWN: dict[str, PretrainedConfig] = {
     "olmo2": tf.Olmo2Config(**SMALL, **DECODER),
     "stablelm": tf.StableLmConfig(**SMALL, **DECODER),
-    # It skips the rotary embedding in every fourth layer, by a list with an entry per layer.
+    # It skips the rotary embedding in some layers, by a list with an entry per layer.
     "smollm3": tf.SmolLM3Config(**SMALL, **DECODER, no_rope_layers=[1, 0, 1, 1]),
+    # Layers with a sliding window have a rotary embedding of their own.
+    "gemma3_text": tf.Gemma3TextConfig(
+        **SMALL,
+        **DECODER,
+        head_dim=4,
+        sliding_window=2,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+    ),
     "plbart": tf.PLBartConfig(**SMALL, **ENCODER_DECODER),
     "umt5": tf.UMT5Config(**SMALL, **T5),
 }
@@ -70,6 +78,8 @@ def test_an_unknown_family_with_a_standard_layout_is_pruned(family: str, tmp_pat
         layers = reference.get_submodule(name)
         reference.set_submodule(name, torch.nn.ModuleList(layers[index] for index in kept))
     pruned = prune(model, encoder_layers=kept if model.config.is_encoder_decoder else None, decoder_layers=kept)
+    if "layer_types" in vars(pruned.config):  # the model reads the config for the kind of a layer
+        reference.config.layer_types = pruned.config.layer_types
     pruned.save_pretrained(tmp_path)
 
     torch.testing.assert_close(logits(pruned), logits(reference))
