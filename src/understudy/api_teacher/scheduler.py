@@ -130,7 +130,7 @@ async def request_all(
 
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> Outcome:
-    """What the journal holds for these inputs, judged by these settings."""
+    """What the journal holds for these inputs, with the filters and counts of these settings."""
     lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
     failed = {example.id: reason for example in lacking if (reason := journal.failure(example.source))}
     parsed = [

@@ -185,7 +185,7 @@ def missing_field(record: Record, field: str, setting: str) -> DataError:
     near = difflib.get_close_matches(field, record.values, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     found = ", ".join(record.values) or "nothing"
-    return DataError(f"{record.where}: no field {field!r}, found: {found}; {hint}{setting} names the field")
+    return DataError(f"{record.where}: no {field!r}, found: {found}; {hint}{setting} names the field")
 
 
 def assemble(
