@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.api_teacher.longest_match import LongestMatch
 
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.response_logprobs import (
     AlignmentShares,
     ResponseLogprobs,
@@ -33,16 +33,18 @@ EXAMPLES = [Example("1", "a"), Example("2", "b")]
 STUDENT = LongestMatch(b"yes", b"no", b"maybe")
 
 
-def choice(text: str, p: float | None) -> Choice:
+def choice(text: str, p: float | None) -> CompletionChoice:
     """A response <text>; its text is one token of probability p, with "no" as the alternative."""
     if p is None:
-        return Choice(f"<{text}>", "stop")
+        return CompletionChoice(f"<{text}>", "stop")
     tokens: list[tuple[str, float, list[list[object]]]] = [
         ("<", 0.0, []),
         (text, math.log(p), [["no", math.log((1 - p) / 2)]]),
         (">", 0.0, []),
     ]
-    return Choice(f"<{text}>", "stop", [{"token": token, "logprob": logp, "top": top} for token, logp, top in tokens])
+    return CompletionChoice(
+        f"<{text}>", "stop", [{"token": token, "logprob": logp, "top": top} for token, logp, top in tokens]
+    )
 
 
 def written(folder: Path) -> tuple[PseudoTargetPool, Path, int]:
@@ -52,7 +54,7 @@ def written(folder: Path) -> tuple[PseudoTargetPool, Path, int]:
     """
     journal = Journal.open(folder / "journal.jsonl", fingerprint={})
     responses = [
-        ("b", [choice("maybe", 0.25), Choice("no tags", "stop")]),
+        ("b", [choice("maybe", 0.25), CompletionChoice("no tags", "stop")]),
         ("a", [choice("yes", 0.5)]),
         ("a", [choice("maybe", None), choice("yes", 0.125)]),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from understudy.api_teacher.collect import PromptGroup, endpoint_for
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.responses import (
     pool_rows,
     predictions_of,
@@ -30,7 +30,7 @@ def journal_of(folder: Path, texts: Mapping[str, Sequence[str]]) -> Journal:
     journal = Journal.open(folder / "journal.jsonl", fingerprint={})
     for source, own in texts.items():
         request = journal.record_request(source, 5.0)
-        journal.record_end(request, cost=1.0, choices=[Choice(text, "stop") for text in own])
+        journal.record_end(request, cost=1.0, choices=[CompletionChoice(text, "stop") for text in own])
     return journal
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from understudy.api_teacher.collect import CollectResult, refuse_unanswered
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.scheduler import (
-    Clock,
+    AsyncClock,
     Outcome,
     RequestFailed,
     Response,
@@ -40,9 +40,9 @@ class FakeTime:
         await asyncio.sleep(0)
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> AsyncClock:
         """The clock as the scheduler takes it."""
-        return Clock(lambda: self.time, self.sleep)
+        return AsyncClock(lambda: self.time, self.sleep)
 
 
 def endpoint(**settings: object) -> Endpoint:
@@ -52,7 +52,7 @@ def endpoint(**settings: object) -> Endpoint:
 
 def response(*texts: str, tokens: tuple[int, int] = (4, 2)) -> Response:
     """A response of complete texts."""
-    return Response([Choice(text, "stop") for text in texts], *tokens)
+    return Response([CompletionChoice(text, "stop") for text in texts], *tokens)
 
 
 def run_requests(
