@@ -1,8 +1,7 @@
-"""A tiny network for a chat server that is not ours, written as the GGUF file that llama.cpp reads.
+"""Trains a tiny Llama on the forecast task and writes it as a GGUF file, for third-party chat servers (llama.cpp).
 
-As a script it makes the file (`docs/endpoints.md` tells how to serve it); needs the package `gguf`. A Llama over pairs
-of bytes, taught for some minutes to say of a record what the embedded task says: it answers and it ends, and some of
-its tokens are half a letter.
+As a script it writes the file; `docs/api-teacher.md` describes how to serve it. Needs the package `gguf`. Its tokenizer
+is byte-level with few merges, so some tokens are half a character.
 """
 
 import argparse
@@ -25,13 +24,13 @@ from understudy.records import Example
 from understudy.tasks import read_examples
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-"""Of a chat: what was said, line by line."""
-PIECES, WIDTH, LAYERS, HEADS, INNER, POSITIONS = 512, 96, 2, 4, 256, 1024
+"""Chat template: one message per line."""
+VOCAB_SIZE, WIDTH, LAYERS, HEADS, INNER, POSITIONS = 512, 96, 2, 4, 256, 1024
 ORDER = ("pad", "bos", "eos", "unk")
 
 
 def make_gguf(path: Path, examples: Sequence[Example], *, steps: int) -> None:
-    """Trains the network on the first target of each example for some steps of 16 texts, and writes it."""
+    """Trains a network on the first target of each example, 16 texts per step, and writes it."""
     texts = [(f"{example.source}\n", example.targets[0]) for example in examples]
     tokenizer = tokenizer_of([part for text in texts for part in text])
     network = build_network(
@@ -53,7 +52,7 @@ def make_gguf(path: Path, examples: Sequence[Example], *, steps: int) -> None:
 
 
 def tokenizer_of(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Of bytes, with a few merges."""
+    """A byte-level tokenizer with few merges."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -62,7 +61,7 @@ def tokenizer_of(texts: list[str]) -> PreTrainedTokenizerFast:
     core.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=PIECES, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False
+            vocab_size=VOCAB_SIZE, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False
         ),
     )
     return PreTrainedTokenizerFast(tokenizer_object=core, **SPECIAL_TOKENS)
@@ -118,10 +117,10 @@ def _write(path: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerF
     file.add_chat_template(TEMPLATE)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, LAYERS)
     for name, weight in network.state_dict().items():
-        if name == "lm_head.weight":  # tied: llama.cpp takes the embeddings where it finds none
+        if name == "lm_head.weight":  # tied: llama.cpp uses the embeddings if it is missing
             continue
         rows = weight
-        if name.endswith(("q_proj.weight", "k_proj.weight")):  # llama.cpp turns neighbours, not halves
+        if name.endswith(("q_proj.weight", "k_proj.weight")):  # llama.cpp rotates neighboring dimensions, not halves
             rows = weight.view(HEADS, 2, -1, WIDTH).transpose(1, 2).reshape(weight.shape)
         file.add_tensor(names.get_name(name, try_suffixes=(".weight",)), rows.contiguous().numpy())
     file.write_header_to_file()
@@ -131,9 +130,9 @@ def _write(path: Path, network: PreTrainedModel, tokenizer: PreTrainedTokenizerF
 
 
 def main() -> None:
-    """Makes the file."""
+    """Writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path, help="of the file to make")
+    parser.add_argument("path", type=Path, help="file to write")
     parser.add_argument("--labeled", type=Path, help="records with source and target, instead of the embedded task")
     parser.add_argument("--steps", type=int, default=100)
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from understudy.api_teacher.client import _parse_completion
-from understudy.api_teacher.journal import Choice
+from understudy.api_teacher.journal import CompletionChoice
 
 
 def completion(position: dict[str, Any] | None, **more: object) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_a_completion_without_log_probabilities_is_accepted() -> None:
     """The server of transformers ignores the parameter."""
     parsed = _parse_completion(completion(None))
 
-    assert list(parsed.choices) == [Choice("é", "stop")]
+    assert list(parsed.choices) == [CompletionChoice("é", "stop")]
     assert (parsed.input_tokens, parsed.output_tokens) == (None, None)
 
 

@@ -70,7 +70,7 @@ def choices_of(out: Path) -> list[dict[str, Any]]:
 
 
 def test_every_input_gets_its_texts_whatever_the_number_per_response(inputs: Path, tmp_path: Path) -> None:
-    """A server that returns one choice of two is asked again."""
+    """The missing texts of a server that returns one choice of two are requested again."""
     done = collect(inputs, Endpoint.model_validate(settings()), out=tmp_path / "out")
 
     assert (done.outcome.answered, dict(done.outcome.failed)) == (INPUTS, {})

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.errors import PoolError
 
 SETTINGS = {"model": "m", "top_p": 1.0}
@@ -17,12 +17,12 @@ def test_a_reopened_journal_has_its_responses_failures_and_costs(tmp_path: Path)
     """Responses are unchanged, failures last until there is a response, and the amount spent is restored."""
     first = journal(tmp_path)
     one, two = first.record_request("a", 5.0), first.record_request("b", 5.0)
-    first.record_end(one, cost=2.0, choices=[Choice("é", "stop")])
+    first.record_end(one, cost=2.0, choices=[CompletionChoice("é", "stop")])
     first.record_end(two, cost=0.0, failure="busy")
     first.record_failure("b", "busy")
     again = journal(tmp_path)
 
-    assert again.responses("a") == first.responses("a") == [Choice("é", "stop")]
+    assert again.responses("a") == first.responses("a") == [CompletionChoice("é", "stop")]
     assert (again.failure("a"), again.failure("b"), again.failure("c")) == ("", "busy", "")
     assert (again.spent, again.committed) == (2.0, 2.0)
     assert again.record_request("b", 1.0) == 3
@@ -32,11 +32,13 @@ def test_log_probabilities_are_written_but_not_kept_in_memory(tmp_path: Path) ->
     """Training reads them from the file; in memory they would be too large."""
     first = journal(tmp_path)
     first.record_end(
-        first.record_request("a", 1.0), cost=1.0, choices=[Choice("x", "stop", [{"token": "x", "logprob": -0.5}])]
+        first.record_request("a", 1.0),
+        cost=1.0,
+        choices=[CompletionChoice("x", "stop", [{"token": "x", "logprob": -0.5}])],
     )
 
     assert '"logprob": -0.5' in (tmp_path / "journal.jsonl").read_text()
-    assert first.responses("a") == journal(tmp_path).responses("a") == [Choice("x", "stop")]
+    assert first.responses("a") == journal(tmp_path).responses("a") == [CompletionChoice("x", "stop")]
 
 
 def test_a_request_without_an_end_counts_at_its_maximum_cost(tmp_path: Path) -> None:
@@ -52,14 +54,14 @@ def test_a_request_without_an_end_counts_at_its_maximum_cost(tmp_path: Path) -> 
 def test_a_truncated_last_line_is_dropped(truncated: bytes, tmp_path: Path) -> None:
     """A killed process may stop within a line or a character; the journal continues after the last whole line."""
     first = journal(tmp_path)
-    first.record_end(first.record_request("a", 5.0), cost=2.0, choices=[Choice("yes", "stop")])
+    first.record_end(first.record_request("a", 5.0), cost=2.0, choices=[CompletionChoice("yes", "stop")])
     path = tmp_path / "journal.jsonl"
     path.write_bytes(path.read_bytes() + truncated)
     second = journal(tmp_path)
-    second.record_end(second.record_request("b", 1.0), cost=1.0, choices=[Choice("no", "stop")])
+    second.record_end(second.record_request("b", 1.0), cost=1.0, choices=[CompletionChoice("no", "stop")])
 
-    assert journal(tmp_path).responses("a") == [Choice("yes", "stop")]
-    assert journal(tmp_path).responses("b") == [Choice("no", "stop")]
+    assert journal(tmp_path).responses("a") == [CompletionChoice("yes", "stop")]
+    assert journal(tmp_path).responses("b") == [CompletionChoice("no", "stop")]
 
 
 def test_a_damaged_line_is_refused_with_its_number(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from understudy.api_teacher.journal import Choice
+from understudy.api_teacher.journal import CompletionChoice
 from understudy.api_teacher.response_filter import parse_response
 from understudy.config.endpoint import Endpoint
 
@@ -30,7 +30,7 @@ def test_a_response_is_a_target_or_has_a_reason(
     text: str, finish_reason: str, settings: dict[str, object], expected: str, reason: str
 ) -> None:
     """Rejected responses have one of a few reasons, so that they can be counted."""
-    found = parse_response(Choice(text, finish_reason), Endpoint.model_validate({"model": "m", **settings}))
+    found = parse_response(CompletionChoice(text, finish_reason), Endpoint.model_validate({"model": "m", **settings}))
 
     assert (found.text, found.rejected) == (expected, reason)
     assert text[found.start :].startswith(expected)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from understudy.api_teacher.collect import CollectResult, refuse_unanswered
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.scheduler import (
-    Clock,
+    AsyncClock,
     Outcome,
     RequestFailed,
     Response,
-    SendRequest,
     max_cost,
     outcome_of,
     request_all,
@@ -41,9 +40,9 @@ class FakeTime:
         await asyncio.sleep(0)
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> AsyncClock:
         """The clock as the scheduler takes it."""
-        return Clock(lambda: self.time, self.sleep)
+        return AsyncClock(lambda: self.time, self.sleep)
 
 
 def endpoint(**settings: object) -> Endpoint:
@@ -53,7 +52,7 @@ def endpoint(**settings: object) -> Endpoint:
 
 def response(*texts: str, tokens: tuple[int, int] = (4, 2)) -> Response:
     """A response of complete texts."""
-    return Response([Choice(text, "stop") for text in texts], *tokens)
+    return Response([CompletionChoice(text, "stop") for text in texts], *tokens)
 
 
 def run_requests(
@@ -70,10 +69,9 @@ def run_requests(
         await asyncio.sleep(0)
         return script(source, texts)
 
-    typed: SendRequest = send
     journal = Journal.open(folder / "journal.jsonl", fingerprint=settings.request_settings)
     clock = (fake_time or FakeTime()).clock
-    asyncio.run(request_all(examples, typed, journal, settings, clock=clock, advance=NO_PROGRESS))
+    asyncio.run(request_all(examples, send, journal, settings, clock=clock, advance=NO_PROGRESS))
     return outcome_of(examples, journal, settings), journal
 
 
@@ -95,7 +93,7 @@ def test_every_input_is_requested_once(tmp_path: Path) -> None:
 
 
 def test_missing_texts_of_a_response_are_requested_again(tmp_path: Path) -> None:
-    """A server that returns one text per request is asked until there are enough; that is no failed attempt."""
+    """A server that returns one text per request gets more of them; none of these is a failed attempt."""
     counts: list[int] = []
 
     def script(_source: str, texts: int) -> Response:

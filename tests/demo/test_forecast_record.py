@@ -2,11 +2,11 @@ from itertools import islice
 
 import pytest
 
-from understudy.demo.forecast_record import Forecast, Period, Wind, draw_forecasts, linearize, parse_forecast
+from understudy.demo.forecast_record import ForecastRecord, Period, Wind, draw_forecasts, linearize, parse_forecast
 from understudy.demo.forecast_words import PERIODS, SKIES
 from understudy.errors import DataError
 
-FORECAST = Forecast(
+FORECAST = ForecastRecord(
     place="Norvik",
     day="Tuesday",
     low=-1,

@@ -1,18 +1,18 @@
 import random
 import re
 
-from understudy.demo.forecast_record import Forecast, Period, Wind, draw_forecasts
+from understudy.demo.forecast_record import ForecastRecord, Period, Wind, draw_forecasts
 from understudy.demo.forecast_write import group_periods, in_order, write_bulletin
 
 WEAK, STRONG = Wind("N", 5), Wind("S", 40)
 
 
-def forecast(*periods: Period, hazards: tuple[str, ...] = ()) -> Forecast:
+def forecast(*periods: Period, hazards: tuple[str, ...] = ()) -> ForecastRecord:
     """A forecast with these periods."""
-    return Forecast("Norvik", "Tuesday", 3, 9, periods, hazards)
+    return ForecastRecord("Norvik", "Tuesday", 3, 9, periods, hazards)
 
 
-def written(facts: Forecast, count: int = 200) -> list[str]:
+def written(facts: ForecastRecord, count: int = 200) -> list[str]:
     """Bulletins of one forecast."""
     rng = random.Random(0)
     return [write_bulletin(facts, rng) for _ in range(count)]

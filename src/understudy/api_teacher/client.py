@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from understudy.api_teacher.journal import Choice
+from understudy.api_teacher.journal import CompletionChoice
 from understudy.api_teacher.scheduler import RequestFailed, Response, SendRequest
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
@@ -81,7 +81,7 @@ def _parse_completion(plain: Mapping[str, Any]) -> Response:
     return Response(choices, usage.get("prompt_tokens"), output_tokens)
 
 
-def _parse_choice(plain: Mapping[str, Any]) -> Choice:
+def _parse_choice(plain: Mapping[str, Any]) -> CompletionChoice:
     positions = (plain.get("logprobs") or {}).get("content")
     logprobs: list[Mapping[str, object]] | None = None
     if positions:
@@ -94,7 +94,7 @@ def _parse_choice(plain: Mapping[str, Any]) -> Choice:
             for position in positions
         ]
     text = _without_surrogates(str(plain["message"].get("content") or ""))
-    return Choice(text, str(plain.get("finish_reason") or ""), logprobs)
+    return CompletionChoice(text, str(plain.get("finish_reason") or ""), logprobs)
 
 
 def _token(token: Mapping[str, Any]) -> str | list[int]:

@@ -17,7 +17,7 @@ from understudy.api_teacher.client import open_client
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.kd4gen_import import read_kd4gen_responses
 from understudy.api_teacher.response_filter import parse_response
-from understudy.api_teacher.scheduler import Clock, Outcome, max_cost, outcome_of, request_all, request_groups
+from understudy.api_teacher.scheduler import AsyncClock, Outcome, max_cost, outcome_of, request_all, request_groups
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.config.endpoint import Endpoint, Server
 from understudy.errors import DataError, GenerationError
@@ -208,7 +208,7 @@ def _examples(inputs: str | Path | Sequence[Example]) -> Sequence[Example]:
 
 
 async def _request_all_groups(groups: Sequence[PromptGroup], journal: Journal, advance: ProgressCallback) -> None:
-    clock = Clock(time.monotonic, asyncio.sleep)
+    clock = AsyncClock(time.monotonic, asyncio.sleep)
     async with open_client(groups[0].endpoint) as send:
         for group in groups:
             await request_all(group.examples, send, journal, group.endpoint, clock=clock, advance=advance)

@@ -18,7 +18,7 @@ from understudy.errors import PoolError
 
 
 @dataclass(frozen=True)
-class Choice:
+class CompletionChoice:
     """One text of a response."""
 
     text: str
@@ -33,7 +33,7 @@ class Journal:
     """All requests and responses so far. Sources are identified by content, so ids and the file's order may change."""
 
     path: Path
-    choices: dict[str, list[Choice]] = field(default_factory=dict)
+    choices: dict[str, list[CompletionChoice]] = field(default_factory=dict)
     """Source key -> the texts received for it."""
     failures: dict[str, str] = field(default_factory=dict)
     """Source key -> why its last request failed."""
@@ -80,16 +80,16 @@ class Journal:
         return self.requests
 
     def record_end(
-        self, request: int, *, cost: float | None, choices: Sequence[Choice] = (), failure: str = ""
+        self, request: int, *, cost: float | None, choices: Sequence[CompletionChoice] = (), failure: str = ""
     ) -> None:
         """Records how a request ended. A cost of None counts as the maximum: it is unknown whether it was billed."""
         rows = [vars(choice) for choice in choices]
         self._append({"ended": request, "cost": cost, "choices": rows, "failure": failure})
         self._end(request, cost, choices)
 
-    def import_responses(self, responses: Iterable[tuple[str, Choice]]) -> None:
+    def import_responses(self, responses: Iterable[tuple[str, CompletionChoice]]) -> None:
         """Records responses collected elsewhere, at no cost, for the sources that have none here."""
-        by_source: dict[str, list[Choice]] = {}
+        by_source: dict[str, list[CompletionChoice]] = {}
         for source, choice in responses:
             by_source.setdefault(source, []).append(choice)
         for source, choices in by_source.items():
@@ -106,7 +106,7 @@ class Journal:
         """Forgets the failure of a source, because it is requested again."""
         self.failures.pop(source_key(source), None)
 
-    def responses(self, source: str) -> list[Choice]:
+    def responses(self, source: str) -> list[CompletionChoice]:
         """The texts received for a source, without log-probabilities."""
         return self.choices.get(source_key(source), [])
 
@@ -114,14 +114,14 @@ class Journal:
         """Why a source has no response; empty if it has one or was not requested."""
         return self.failures.get(source_key(source), "")
 
-    def _end(self, request: int, cost: float | None, choices: Sequence[Choice]) -> None:
+    def _end(self, request: int, cost: float | None, choices: Sequence[CompletionChoice]) -> None:
         source, max_cost = self.pending.pop(request)
         self.spent += max_cost if cost is None else cost
         if choices:
             self._keep(source, choices)
 
-    def _keep(self, key: str, choices: Sequence[Choice]) -> None:
-        kept = [Choice(choice.text, choice.finish_reason) for choice in choices]
+    def _keep(self, key: str, choices: Sequence[CompletionChoice]) -> None:
+        kept = [CompletionChoice(choice.text, choice.finish_reason) for choice in choices]
         self.choices.setdefault(key, []).extend(kept)
         self.failures.pop(key, None)
 
@@ -132,9 +132,9 @@ class Journal:
             self.requests = event["sent"]
             self.pending[event["sent"]] = event["source"], event["max_cost"]
         elif "ended" in event:
-            self._end(event["ended"], event["cost"], [Choice(**choice) for choice in event["choices"]])
+            self._end(event["ended"], event["cost"], [CompletionChoice(**choice) for choice in event["choices"]])
         elif "imported" in event:
-            self._keep(event["imported"], [Choice(**choice) for choice in event["choices"]])
+            self._keep(event["imported"], [CompletionChoice(**choice) for choice in event["choices"]])
         else:
             self.failures[event["failed"]] = event["reason"]
 
@@ -149,7 +149,7 @@ class Journal:
             raise
 
 
-def iter_responses(path: Path) -> Iterator[tuple[str, Choice]]:
+def iter_responses(path: Path) -> Iterator[tuple[str, CompletionChoice]]:
     """Every text of a journal in the order received, with its log-probabilities, by source key.
 
     Texts are read one at a time: with log-probabilities, all of them may not fit the memory.
@@ -162,9 +162,9 @@ def iter_responses(path: Path) -> Iterator[tuple[str, Choice]]:
                 open_requests[event["sent"]] = event["source"]
             elif "ended" in event:
                 source = open_requests.pop(event["ended"])
-                yield from ((source, Choice(**choice)) for choice in event["choices"])
+                yield from ((source, CompletionChoice(**choice)) for choice in event["choices"])
             elif "imported" in event:
-                yield from ((event["imported"], Choice(**choice)) for choice in event["choices"])
+                yield from ((event["imported"], CompletionChoice(**choice)) for choice in event["choices"])
 
 
 def source_key(source: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.api_teacher.journal import Choice
+from understudy.api_teacher.journal import CompletionChoice
 from understudy.errors import DataError
 from understudy.tasks.file_formats import Record
 from understudy.tasks.kd4gen import read_json_object, split_records
@@ -20,7 +20,7 @@ UNREPORTED_LOGPROB = -9999.0
 """The log-probability of a token that is not among those listed at its position, as servers write it."""
 
 
-def read_kd4gen_responses(path: Path) -> Iterator[tuple[str, Choice]]:
+def read_kd4gen_responses(path: Path) -> Iterator[tuple[str, CompletionChoice]]:
     """The sources of a KD4Gen file with the response to each.
 
     Args:
@@ -41,7 +41,7 @@ def _source(record: Record) -> str:
     return source
 
 
-def _choice(record: Record) -> Choice:
+def _choice(record: Record) -> CompletionChoice:
     tokens, logprobs = (_list(record, field) for field in ("tokens", "logprobs"))
     if not all(isinstance(token, str) for token in tokens):
         raise DataError(
@@ -61,7 +61,7 @@ def _choice(record: Record) -> Choice:
         }
         for token, top in zip(tokens, logprobs, strict=True)
     ]
-    return Choice("".join(tokens), "stop", positions)
+    return CompletionChoice("".join(tokens), "stop", positions)
 
 
 def _list(record: Record, field: str) -> Sequence[Any]:

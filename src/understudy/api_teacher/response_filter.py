@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from understudy.api_teacher.journal import Choice
+from understudy.api_teacher.journal import CompletionChoice
 from understudy.config.endpoint import Server
 
 FINISHED = {"stop", "eos", ""}
@@ -20,7 +20,7 @@ class ParsedResponse(NamedTuple):
     """Where the text begins within the response, in characters."""
 
 
-def parse_response(choice: Choice, endpoint: Server) -> ParsedResponse:
+def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse:
     """Extracts the text with the endpoint's `answer` pattern, or rejects the response (see `refusals`).
 
     Args:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.api_teacher.journal import Choice, Journal
+from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.response_filter import parse_response
 from understudy.config.endpoint import Endpoint, Price
 from understudy.errors import GenerationError
@@ -28,7 +28,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 class Response:
     """A server's response to one request."""
 
-    choices: Sequence[Choice]
+    choices: Sequence[CompletionChoice]
     input_tokens: int | None
     """None if the server does not report it."""
     output_tokens: int | None
@@ -53,7 +53,7 @@ SendRequest = Callable[[str, int], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
-class Clock:
+class AsyncClock:
     """The current time and a way to wait, in seconds."""
 
     now: Callable[[], float]
@@ -93,7 +93,7 @@ async def request_all(
     journal: Journal,
     endpoint: Endpoint,
     *,
-    clock: Clock,
+    clock: AsyncClock,
     advance: ProgressCallback,
 ) -> None:
     """Requests the texts that the journal lacks; `outcome_of` reports the result.
@@ -130,7 +130,7 @@ async def request_all(
 
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> Outcome:
-    """What the journal holds for these inputs, judged by these settings."""
+    """What the journal holds for these inputs, with the filters and counts of these settings."""
     lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
     failed = {example.id: reason for example in lacking if (reason := journal.failure(example.source))}
     parsed = [
@@ -155,7 +155,7 @@ def _missing_texts(example: Example, journal: Journal, endpoint: Endpoint) -> in
 class BudgetLimiter:
     """Delays or denies requests so that neither the rate limit nor the budget is exceeded."""
 
-    def __init__(self, endpoint: Endpoint, journal: Journal, clock: Clock) -> None:
+    def __init__(self, endpoint: Endpoint, journal: Journal, clock: AsyncClock) -> None:
         self.endpoint, self.journal, self.clock = endpoint, journal, clock
         self._next = clock.now()
         self._ended = asyncio.Condition()

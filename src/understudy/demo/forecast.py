@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Mapping
 
-from understudy.demo.forecast_record import Forecast, draw_forecasts, linearize
+from understudy.demo.forecast_record import ForecastRecord, draw_forecasts, linearize
 from understudy.demo.forecast_write import write_bulletin
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
@@ -53,9 +53,9 @@ def forecast_task(*, labeled: int, unlabeled: int, dev: int, test: int, referenc
     return TaskData(splits["labeled"], inputs, splits["dev"], splits["test"], withheld)
 
 
-def draw_splits(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, Forecast]]:
+def draw_splits(sizes: Mapping[str, int], seed: int) -> dict[str, dict[str, ForecastRecord]]:
     """Split -> source -> forecast; each split is filled in the order in which the forecasts are drawn."""
-    splits: dict[str, dict[str, Forecast]] = {name: {} for name in sizes}
+    splits: dict[str, dict[str, ForecastRecord]] = {name: {} for name in sizes}
     stream = draw_forecasts(seed)
     while any(len(splits[name]) < size for name, size in sizes.items()):
         forecast = next(stream)
@@ -71,7 +71,7 @@ def split_of(source: str) -> str:
     return SHARES[int.from_bytes(hashlib.sha256(source.encode()).digest()) % len(SHARES)]
 
 
-def bulletins(forecast: Forecast, count: int, seed: int, *, tries: int = 40) -> tuple[str, ...]:
+def bulletins(forecast: ForecastRecord, count: int, seed: int, *, tries: int = 40) -> tuple[str, ...]:
     """Different bulletins for one forecast, in at most `tries` attempts per bulletin."""
     rng = random.Random(f"{seed} {linearize(forecast)}")
     texts: dict[str, None] = {}

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.demo.forecast_record import Forecast, parse_forecast
+from understudy.demo.forecast_record import ForecastRecord, parse_forecast
 from understudy.demo.forecast_words import (
     BREEZE,
     CALM,
@@ -24,7 +24,7 @@ from understudy.demo.forecast_words import (
 )
 
 Value = str | int
-Reading = frozenset[Value]
+SlotValues = frozenset[Value]
 """The values that a phrase may mean: "the lower 20s" are 20, 21, 22 and 23."""
 
 
@@ -101,7 +101,7 @@ def check_bulletin(source: str, text: str) -> SlotErrors:
         DataError: if the source is not one of the forecast task.
     """
     forecast = parse_forecast(source)
-    required, allowed = facts_of(forecast)
+    required, allowed = required_and_allowed_facts(forecast)
     stated = statements(text, [period.name for period in forecast.periods])
     wrong = missing = invented = 0
     for slot in required.keys() | stated.keys():
@@ -114,10 +114,10 @@ def check_bulletin(source: str, text: str) -> SlotErrors:
     return SlotErrors(sum(map(len, required.values())), wrong, missing, invented)
 
 
-def facts_of(forecast: Forecast) -> tuple[dict[str, Reading], dict[str, Reading]]:
+def required_and_allowed_facts(forecast: ForecastRecord) -> tuple[dict[str, SlotValues], dict[str, SlotValues]]:
     """Two mappings of slot -> values: those that a bulletin must state, and those that it may state."""
     wind = forecast.strongest
-    required: dict[str, Reading] = {
+    required: dict[str, SlotValues] = {
         "place": frozenset({forecast.place}),
         "day": frozenset({forecast.day}),
         "low": frozenset({forecast.low}),
@@ -128,7 +128,7 @@ def facts_of(forecast: Forecast) -> tuple[dict[str, Reading], dict[str, Reading]
         required[f"{period.name} sky"] = frozenset({period.sky})
         if period.chance is not None:
             required[f"{period.name} chance"] = frozenset({period.chance})
-    winds: dict[str, Reading] = {
+    winds: dict[str, SlotValues] = {
         "wind direction": frozenset({wind.direction}),
         "wind speed": frozenset({wind.speed}),
     }
@@ -137,10 +137,10 @@ def facts_of(forecast: Forecast) -> tuple[dict[str, Reading], dict[str, Reading]
     return (required | winds, {}) if wind.speed >= BREEZE else (required, winds)
 
 
-def statements(text: str, periods: Sequence[str]) -> dict[str, set[Reading]]:
+def statements(text: str, periods: Sequence[str]) -> dict[str, set[SlotValues]]:
     """Slot -> the values that a text states for it, given the periods of the forecast."""
     text = text.lower()
-    stated: defaultdict[str, set[Reading]] = defaultdict(set)
+    stated: defaultdict[str, set[SlotValues]] = defaultdict(set)
     words = re.findall(r"[a-z]+", text)
     for slot, values in WORDS.items():
         stated[slot].update(frozenset({values[word]}) for word in words if word in values)
@@ -151,7 +151,7 @@ def statements(text: str, periods: Sequence[str]) -> dict[str, set[Reading]]:
     return stated
 
 
-def measures(text: str) -> Iterator[tuple[str, Reading]]:
+def measures(text: str) -> Iterator[tuple[str, SlotValues]]:
     """Temperatures and wind speeds."""
     for low, high in RANGE.findall(text):
         yield "low", amount(low)
@@ -166,7 +166,7 @@ def measures(text: str) -> Iterator[tuple[str, Reading]]:
         yield "wind speed", frozenset(range(CALM + 1))
 
 
-def amount(phrase: str) -> Reading:
+def amount(phrase: str) -> SlotValues:
     """The temperatures that "7", "minus 3" or "mid 20s" may mean."""
     part, _, tens = phrase.partition(" ")
     if part in TENS:
@@ -174,7 +174,7 @@ def amount(phrase: str) -> Reading:
     return frozenset({int(phrase.replace("minus ", "-"))})
 
 
-def weather(text: str, periods: Sequence[str]) -> Iterator[tuple[str, Reading]]:
+def weather(text: str, periods: Sequence[str]) -> Iterator[tuple[str, SlotValues]]:
     """Skies and chances, clause by clause; a clause with nothing but a time sets the time of the next clause."""
     before: list[str] = []
     for clause in CLAUSE_END.split(text):
@@ -191,7 +191,7 @@ def weather(text: str, periods: Sequence[str]) -> Iterator[tuple[str, Reading]]:
         before = []
 
 
-def chance(clause: str) -> Reading:
+def chance(clause: str) -> SlotValues:
     """The chances that a clause about precipitation may mean, in percent."""
     numbers = CHANCE.findall(clause)
     if numbers:

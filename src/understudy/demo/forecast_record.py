@@ -53,7 +53,7 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class ForecastRecord:
     """The facts of one place on one day."""
 
     place: str
@@ -70,7 +70,7 @@ class Forecast:
         return max((period.wind for period in self.periods), key=lambda wind: wind.speed)
 
 
-def linearize(forecast: Forecast) -> str:
+def linearize(forecast: ForecastRecord) -> str:
     """The forecast as a source."""
     parts = [f"{forecast.place} {forecast.day}", f"temp {forecast.low} to {forecast.high}"]
     for period in forecast.periods:
@@ -81,7 +81,7 @@ def linearize(forecast: Forecast) -> str:
     return " | ".join(parts)
 
 
-def parse_forecast(source: str) -> Forecast:
+def parse_forecast(source: str) -> ForecastRecord:
     """Parses a source.
 
     Args:
@@ -97,7 +97,7 @@ def parse_forecast(source: str) -> Forecast:
     if found is not None:
         periods = tuple(parse_period(match) for match in PERIOD.finditer(found["periods"]))
         hazards = tuple(found["hazards"].split(" | hazard ")[1:])
-        forecast = Forecast(found["place"], found["day"], int(found["low"]), int(found["high"]), periods, hazards)
+        forecast = ForecastRecord(found["place"], found["day"], int(found["low"]), int(found["high"]), periods, hazards)
         if linearize(forecast) == source and is_known(forecast):
             return forecast
     raise DataError(
@@ -113,7 +113,7 @@ def parse_period(match: re.Match[str]) -> Period:
     return Period(match["name"], match["sky"], int(chance) if chance else None, wind)
 
 
-def is_known(forecast: Forecast) -> bool:
+def is_known(forecast: ForecastRecord) -> bool:
     """Whether the tables have words for all of it, and exactly the periods with precipitation have a chance."""
     return (
         forecast.place in PLACES
@@ -124,7 +124,7 @@ def is_known(forecast: Forecast) -> bool:
     )
 
 
-def draw_forecasts(seed: int) -> Iterator[Forecast]:
+def draw_forecasts(seed: int) -> Iterator[ForecastRecord]:
     """An endless stream of forecasts, the same for the same seed; forecasts may repeat."""
     rng = random.Random(seed)
     while True:
@@ -132,7 +132,7 @@ def draw_forecasts(seed: int) -> Iterator[Forecast]:
         high = low + rng.randint(3, 12)
         periods = draw_periods(rng, low, high)
         hazards = draw_hazards(rng, low, high, periods)
-        yield Forecast(rng.choice(PLACES), rng.choice(DAYS), low, high, periods, hazards)
+        yield ForecastRecord(rng.choice(PLACES), rng.choice(DAYS), low, high, periods, hazards)
 
 
 def draw_periods(rng: random.Random, low: int, high: int) -> tuple[Period, ...]:

@@ -7,7 +7,7 @@ must mention; the phrases are in `forecast_words.py`.
 import random
 from collections.abc import Sequence
 
-from understudy.demo.forecast_record import Forecast, Period, Wind, happens
+from understudy.demo.forecast_record import ForecastRecord, Period, Wind, happens
 from understudy.demo.forecast_words import (
     BREEZE,
     CALM,
@@ -88,7 +88,7 @@ Group = tuple[Period, tuple[str, ...]]
 """A period and the names of all periods with the same weather."""
 
 
-def write_bulletin(forecast: Forecast, rng: random.Random) -> str:
+def write_bulletin(forecast: ForecastRecord, rng: random.Random) -> str:
     """A random bulletin that is correct for a forecast.
 
     Args:
@@ -116,7 +116,7 @@ def write_bulletin(forecast: Forecast, rng: random.Random) -> str:
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
 
 
-def sky_sentence(forecast: Forecast, rng: random.Random, *, bare: bool) -> tuple[str, bool]:
+def sky_sentence(forecast: ForecastRecord, rng: random.Random, *, bare: bool) -> tuple[str, bool]:
     """The weather of all periods, and whether it has clauses; `bare`: another sentence names place and day."""
     groups = group_periods(forecast.periods, rng)
     clauses = happens(rng, 0.4)
@@ -224,7 +224,7 @@ def is_plural(noun: str) -> bool:
     return noun.partition(" of ")[0].endswith("s")
 
 
-def measure_phrases(forecast: Forecast, rng: random.Random) -> list[str]:
+def measure_phrases(forecast: ForecastRecord, rng: random.Random) -> list[str]:
     """Temperatures, and the strongest wind; a weak one is mentioned in half of the bulletins."""
     wind = forecast.strongest
     phrases = [temperature_phrase(forecast.low, forecast.high, rng)]

@@ -20,7 +20,7 @@ DEFAULT_FIELDS = Fields()
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class LoadedSplit:
     """One split as read; every source occurs once."""
 
     examples: tuple[Example, ...] = ()
@@ -109,7 +109,7 @@ def read_examples(path: Path, *, split: str, labeled: bool, fields: Fields = DEF
     return read_split(read_records(path), split=split, fields=fields, labeled=labeled, origin=str(path)).examples
 
 
-def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled: bool, origin: str) -> Split:
+def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled: bool, origin: str) -> LoadedSplit:
     """Validates records one by one and merges those of equal source."""
     ids: dict[str, str] = {}
     targets: dict[str, dict[str, None]] = {}
@@ -132,7 +132,7 @@ def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled
         raise DataError(f"{origin}: contains no records; {split} needs at least one")
     examples = tuple(Example(ids[source], source, tuple(texts)) for source, texts in targets.items())
     kept = sum(len(example.targets) for example in examples)
-    return Split(examples, merged=count - len(examples), repeated=read - kept)
+    return LoadedSplit(examples, merged=count - len(examples), repeated=read - kept)
 
 
 def id_of(record: Record, field: str | None, split: str) -> str:
@@ -187,15 +187,15 @@ def missing_field(record: Record, field: str, setting: str) -> DataError:
     near = difflib.get_close_matches(field, record.values, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     found = ", ".join(record.values) or "nothing"
-    return DataError(f"{record.where}: no field {field!r}, found: {found}; {hint}{setting} names the field")
+    return DataError(f"{record.where}: no {field!r}, found: {found}; {hint}{setting} names the field")
 
 
 def assemble(
-    splits: dict[str, Split], *, labeled_inputs: int | None, unlabeled_inputs: int | None, seed: int
+    splits: dict[str, LoadedSplit], *, labeled_inputs: int | None, unlabeled_inputs: int | None, seed: int
 ) -> LoadedTask:
     """Makes a task of splits as read: withholds labels, draws inputs, drops shared inputs, checks ids."""
     labeled, unlabeled, dev, test = (
-        splits.get(name, Split()).examples for name in ("labeled", "unlabeled", "dev", "test")
+        splits.get(name, LoadedSplit()).examples for name in ("labeled", "unlabeled", "dev", "test")
     )
     withheld: tuple[Example, ...] = ()
     if labeled_inputs is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
 
-SHOWN = 80
+SHOWN_SOURCE = 80
 """Characters of a source in a message."""
 
 
@@ -66,7 +66,7 @@ def refuse_leaks(data: TaskData) -> None:
     pairs = Counter((leak.held_out, leak.split) for leak in leaks)
     counts = ", ".join(f"{count} of {held_out} in {split}" for (held_out, split), count in pairs.items())
     first = leaks[0]
-    shown = first.source if len(first.source) <= SHOWN else first.source[: SHOWN - 1] + "…"
+    shown = first.source if len(first.source) <= SHOWN_SOURCE else first.source[: SHOWN_SOURCE - 1] + "…"
     raise DataError(
         f"held-out inputs are also training inputs: {counts}; the first is {first.held_out} {first.id!r}, "
         f"in {first.split} as {first.found_id!r}: {shown!r}. Set task.leaks to drop_from_train to remove "

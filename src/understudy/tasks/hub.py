@@ -17,14 +17,14 @@ from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
 from understudy.errors import DataError, first_line
 from understudy.tasks.file_formats import Record
-from understudy.tasks.files import LoadedTask, Split, assemble, read_split
+from understudy.tasks.files import LoadedSplit, LoadedTask, assemble, read_split
 
-FIELDS = Fields(id=None)
-SHOWN = 60
+HUB_FIELDS = Fields(id=None)
+SHOWN_VALUE = 60
 """Characters of a wrong value that a message shows."""
 
 
-class Table(Protocol):
+class HubTable(Protocol):
     """A split, with the part of the library's interface that is used here."""
 
     @property
@@ -57,7 +57,7 @@ def load_hub(
         DataError: if the dataset, a column or a row cannot be used.
     """
     names = {name: split for name, split in hub.splits if split is not None}
-    splits: dict[str, Split] = {}
+    splits: dict[str, LoadedSplit] = {}
     incomplete = 0
     with open_tables(hub, list(names.values())) as tables:
         for (name, split), table in zip(names.items(), tables, strict=True):
@@ -67,13 +67,15 @@ def load_hub(
             refuse_unknown_columns(table, templates, origin)
             records = list(records_of(table, templates, origin, drop=hub.incomplete == "drop"))
             incomplete += len(table) - len(records)
-            splits[name] = read_split(records, split=name, fields=FIELDS, labeled=name != "unlabeled", origin=origin)
+            splits[name] = read_split(
+                records, split=name, fields=HUB_FIELDS, labeled=name != "unlabeled", origin=origin
+            )
     whole = assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
     return replace(whole, facts=whole.facts | {"incomplete": incomplete})
 
 
 @contextmanager
-def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[Table]]:
+def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[HubTable]]:
     """The splits as tables, valid within the context."""
     local = Path(hub.dataset).is_dir()
     if local and hub.revision is not None:
@@ -86,7 +88,7 @@ def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[Table]]:
         yield load_tables(hub, splits, cache=scratch if local else None)
 
 
-def load_tables(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[Table]:
+def load_tables(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[HubTable]:
     """The splits as tables of the library."""
     try:
         import datasets
@@ -98,7 +100,7 @@ def load_tables(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequen
     shown = not datasets.utils.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # the command line shows progress
     try:
-        tables: Sequence[Table] = datasets.load_dataset(
+        tables: Sequence[HubTable] = datasets.load_dataset(
             hub.dataset, hub.config, revision=hub.revision, split=list(splits), cache_dir=cache
         )
     except datasets.exceptions.DatasetGenerationError as error:  # its message only refers to its cause
@@ -126,7 +128,7 @@ def loading_error(hub: Hub, splits: Sequence[str], error: BaseException) -> Data
     )
 
 
-def refuse_unknown_columns(table: Table, templates: Mapping[str, Sequence[str | Column]], origin: str) -> None:
+def refuse_unknown_columns(table: HubTable, templates: Mapping[str, Sequence[str | Column]], origin: str) -> None:
     """Refuses templates with a column that the table lacks, before its rows are read."""
     for field, parts in templates.items():
         for part in parts:
@@ -176,15 +178,16 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
             value = value[step]
         else:
             raise DataError(
-                f"{where}: {{{column.written}}} needs {step!r}, but found a {type(value).__name__}, {value!r:.{SHOWN}}"
-                "; write {name.key} for a key of an object and {name[0]} for an item of a list"
+                f"{where}: {{{column.written}}} needs {step!r}, but found a {type(value).__name__}, "
+                f"{value!r:.{SHOWN_VALUE}}; write "
+                "{name.key} for a key of an object and {name[0]} for an item of a list"
             )
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(
-            f"{where}: {{{column.written}}} is {value!r:.{SHOWN}}, a {type(value).__name__}; it must be a text or a "
-            "whole number, so name one of its parts"
+            f"{where}: {{{column.written}}} is {value!r:.{SHOWN_VALUE}}, a {type(value).__name__}; it must be text or "
+            "a whole number, so name one of its parts"
         )
     text = first_words(str(value), column.words)
     return text if text.strip() else None

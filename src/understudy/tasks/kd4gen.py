@@ -12,7 +12,7 @@ from understudy.errors import DataError
 from understudy.tasks.file_formats import Record
 from understudy.tasks.files import LoadedTask, assemble, read_split
 
-SPLITS = {
+SPLIT_NAMES = {
     "train": "labeled",
     "dev": "dev",
     "validation": "dev",
@@ -40,9 +40,9 @@ def load_kd4gen(
         DataError: if the file or one of its records cannot be used.
     """
     content = read_json_object(path)
-    unknown = [name for name in content if name not in SPLITS]
+    unknown = [name for name in content if name not in SPLIT_NAMES]
     if unknown:
-        raise DataError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLITS)}")
+        raise DataError(f"{path}: unknown split {unknown[0]!r}; known: {', '.join(SPLIT_NAMES)}")
     if "dev" in content and "validation" in content:
         raise DataError(f"{path}: has both 'dev' and 'validation'; keep one of them")
     if "test" not in content or not {"dev", "validation"} & set(content) or not {"train", "unlabeled"} & set(content):
@@ -52,9 +52,9 @@ def load_kd4gen(
         )
     fields = Fields(source="text", id=None)
     splits = {
-        SPLITS[name]: read_split(
+        SPLIT_NAMES[name]: read_split(
             split_records(path, name, content[name]),
-            split=SPLITS[name],
+            split=SPLIT_NAMES[name],
             fields=fields,
             labeled=name != "unlabeled",
             origin=f"{path} split {name!r}",
