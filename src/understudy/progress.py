@@ -18,10 +18,10 @@ class ProgressCallback(Protocol):
 class Progress(Protocol):
     """Receives reports of long work."""
 
-    def work(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
+    def track(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
         """Starts a piece of work of `total` units (None: unknown) and yields the callback that advances it."""
 
-    def say(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         """Shows one line of text."""
 
 
@@ -33,9 +33,9 @@ class NoProgress:
     """A `Progress` that shows nothing."""
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
         """Starts a piece of work whose reports are ignored."""
         yield NO_PROGRESS
 
-    def say(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         """Ignores the line."""

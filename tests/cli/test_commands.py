@@ -114,7 +114,7 @@ def test_an_unknown_method_is_answered_with_the_nearest(understudy: Command) -> 
 def test_a_log_is_not_flooded() -> None:
     """Without a terminal, a piece of work of 1,000 steps prints one line."""
     log = io.StringIO()
-    with progress_for(log, quiet=False) as progress, progress.work("fine-tune teacher", 1000, "step") as advance:
+    with progress_for(log, quiet=False) as progress, progress.track("fine-tune teacher", 1000, "step") as advance:
         for _ in range(1000):
             advance(1, "loss 1.0")
 
@@ -128,7 +128,7 @@ def test_a_finished_bar_is_replaced_by_a_line() -> None:
     with RichProgress(TextColumn("{task.description} {task.fields[note]}"), console=Console(file=screen)) as drawn:
         bars = BarProgress(drawn)
         for number in range(40):
-            with bars.work(f"work {number}", 2, "step") as advance:
+            with bars.track(f"work {number}", 2, "step") as advance:
                 advance(1, "loss 1.0")
                 assert [task.description for task in drawn.tasks] == [f"work {number}"]
 
@@ -138,7 +138,7 @@ def test_a_finished_bar_is_replaced_by_a_line() -> None:
 def test_quiet_prints_nothing() -> None:
     """The end of work is not printed either."""
     log = io.StringIO()
-    with progress_for(log, quiet=True) as progress, progress.work("fine-tune teacher", 2, "step") as advance:
+    with progress_for(log, quiet=True) as progress, progress.track("fine-tune teacher", 2, "step") as advance:
         advance(2)
 
     assert not log.getvalue()
@@ -149,7 +149,7 @@ def test_the_rate_excludes_cached_work(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.5, 100.0, 100.0, 100.0])
     monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: next(clock))
     log = io.StringIO()
-    with LineProgress(log).work("generate texts", 100, "input") as advance:
+    with LineProgress(log).track("generate texts", 100, "input") as advance:
         advance(50)
         advance(25)
 
@@ -160,9 +160,9 @@ def test_brackets_in_titles_are_not_markup() -> None:
     """Names that users give to systems and tasks are shown as they are."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, color_system=None, width=120)
-    with rich_progress(console) as progress, progress.work("distil [bold]mine[/]", 2, "step") as advance:
+    with rich_progress(console) as progress, progress.track("distil [bold]mine[/]", 2, "step") as advance:
         advance(1, "loss [red]")
-        progress.say("task [dim]")
+        progress.log("task [dim]")
 
     assert "distil [bold]mine[/]: done in " in screen.getvalue()
     assert "task [dim]" in screen.getvalue()

@@ -30,14 +30,14 @@ class TeacherLogprobScorer:
         self.sentences: list[str] = []
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Remembers a piece of work."""
         self.titles.append(title)
         yield NO_PROGRESS
 
-    def say(self, sentence: str) -> None:
-        """Remembers a sentence."""
-        self.sentences.append(sentence)
+    def log(self, message: str) -> None:
+        """Keeps the line."""
+        self.sentences.append(message)
 
 
 def answers(studied: StudyResult, stage: str) -> list[dict[str, Any]]:
@@ -157,9 +157,9 @@ def test_a_cell_that_another_process_makes_is_looked_at_again_later(
         class Released(TeacherLogprobScorer):
             """Lets the other process go when this one begins to wait."""
 
-            def say(self, sentence: str) -> None:
-                super().say(sentence)
-                if sentence.startswith("other processes"):
+            def log(self, message: str) -> None:
+                super().log(message)
+                if message.startswith("other processes"):
                     other.close()
 
         listener = Released()

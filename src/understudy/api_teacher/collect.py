@@ -97,10 +97,10 @@ def put(questions: Sequence[PromptGroup], journal: Journal, progress: Progress) 
     Raises:
         GenerationError: if the server refuses us, or there is no client or key.
     """
-    progress.say(_estimate(questions, journal))
+    progress.log(_estimate(questions, journal))
     if not any(missing for question in questions for _, missing in _missing(question, journal)):
         return
-    with progress.work(
+    with progress.track(
         f"{questions[0].endpoint.model} answers", sum(len(question.examples) for question in questions), "input"
     ) as advance:
         asyncio.run(_ask(questions, journal, advance))

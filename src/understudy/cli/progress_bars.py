@@ -75,7 +75,7 @@ class BarProgress:
         self.bars = bars
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Shows a bar until the work is done, then a line in its place, so that old bars do not fill the screen."""
         started, last = time.monotonic(), ""
         task = self.bars.add_task(title, total=total, unit=unit, note="")
@@ -87,11 +87,11 @@ class BarProgress:
 
         yield advance
         self.bars.remove_task(task)
-        self.say(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
+        self.log(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
 
-    def say(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         """Prints a line above the bars."""
-        self.bars.console.print(escape(sentence))
+        self.bars.console.print(escape(message))
 
 
 class LineProgress:
@@ -101,7 +101,7 @@ class LineProgress:
         self.stream = stream
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Prints lines on one piece of work."""
         started = printed = time.monotonic()
         done = resumed = 0.0
@@ -117,12 +117,12 @@ class LineProgress:
                 rate = (done - resumed) / (now - started)
                 # The first hundredth may include a wait for something else, such as the student's first texts.
                 left = f", {(total - done) / rate:.0f} s left" if done - resumed > total / 100 else ""
-                self.say(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}")
+                self.log(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}")
                 printed = now
 
         yield advance
-        self.say(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
+        self.log(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
 
-    def say(self, sentence: str) -> None:
+    def log(self, message: str) -> None:
         """Prints a line."""
-        print(sentence, file=self.stream, flush=True)
+        print(message, file=self.stream, flush=True)

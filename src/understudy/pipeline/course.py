@@ -103,7 +103,7 @@ def _train(bench: Bench, course: Course, folder: Path) -> None:
         judge_start=course.judge_start,
     )
     epochs = course.training.epochs
-    with bench.progress.work(course.title, epochs * mixture.rounds_per_epoch, "round") as advance:
+    with bench.progress.track(course.title, epochs * mixture.rounds_per_epoch, "round") as advance:
         standing = train(
             network,
             mixture,

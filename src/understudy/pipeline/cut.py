@@ -61,7 +61,7 @@ def make_cut(bench: Bench, data: TaskData, reader: Reader, teacher: Finished) ->
         }
 
     stage = bench.store.stage("cut", settings=settings, inputs={"teacher": teacher}, work=work)
-    bench.progress.say(told(stage.manifest.facts))
+    bench.progress.log(told(stage.manifest.facts))
     return stage
 
 

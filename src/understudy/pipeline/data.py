@@ -45,7 +45,7 @@ def make_data(bench: Bench) -> Finished:
 def _say_dropped(bench: Bench, whole: TaskData, clean: TaskData) -> None:
     for split in SPLITS:
         if gone := len(getattr(whole, split)) - len(getattr(clean, split)):
-            bench.progress.say(f"{gone} {split} inputs stand in a held-out split too and take no part (task.leaks)")
+            bench.progress.log(f"{gone} {split} inputs stand in a held-out split too and take no part (task.leaks)")
 
 
 def read_data(stage: Finished) -> TaskData:

@@ -108,7 +108,7 @@ def make_diagnosis(bench: Bench, name: str, examples: Sequence[Example], inputs:
         teacher, student = (side_of(recipe, inputs[who], examples) for who in (TEACHER, "student"))
         data = inputs["data"].key[:8]
         refuse_other_tokens(teacher.reader, student.reader)
-        with bench.progress.work(f"{name} beside its teacher", PASSES * len(examples), "text") as advance:
+        with bench.progress.track(f"{name} beside its teacher", PASSES * len(examples), "text") as advance:
             write_json(folder / FACTS, diagnosis(recipe, teacher, student, examples, data=data, advance=advance))
         return {}
 
@@ -125,7 +125,7 @@ def make_depths(bench: Bench, teacher: Finished, examples: Sequence[Example]) ->
         side = side_of(recipe, teacher, examples)
         depths = thinner(layers_of(side.network))
         with (
-            bench.progress.work("latency by depth and length", len(depths) * len(lengths), "measurement") as advance,
+            bench.progress.track("latency by depth and length", len(depths) * len(lengths), "measurement") as advance,
             few_threads(),
         ):
             costs = cost_by_depth(

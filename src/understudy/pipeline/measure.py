@@ -123,7 +123,7 @@ def make_answers(bench: Bench, name: str, system: Finished, reader: Reader, data
         network = load_network(str(system.folder / NETWORK)).to(device_here())
         for split in SCORED:
             examples = getattr(data, split)
-            with bench.progress.work(f"{name} answers {split}", len(examples), "input") as advance:
+            with bench.progress.track(f"{name} answers {split}", len(examples), "input") as advance:
                 predictions = predict(
                     network,
                     reader=reader,
@@ -193,7 +193,7 @@ def make_efficiency(
         workloads = {name: _workload(recipe, reader.sources(chosen), device) for name, reader in readers.items()}
         folders = {name: stage.folder / NETWORK for name, stage in systems.items()}
         rounds = recipe.evaluation.repeats
-        with bench.progress.work("latency, throughput, memory", rounds * len(folders), "system") as advance:
+        with bench.progress.track("latency, throughput, memory", rounds * len(folders), "system") as advance:
             measured = measure_all(folders, workloads, rounds=rounds, advance=advance)
         facts = {name: asdict(own) for name, own in measured.items()}
         write_json(folder / "efficiency.json", facts)

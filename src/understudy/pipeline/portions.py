@@ -93,7 +93,7 @@ def _parts(writer: Writer, kind: InputKind, wanted: Mapping[str, Example], *, st
         which = f"text {start + 1}" if count == 1 else f"texts {start + 1} to {start + count}"
         if parts:
             there = f"{len(wanted) - len(lacking)} of {len(wanted)} {kind} inputs"
-            writer.bench.progress.say(f"{there} have {which} already")
+            writer.bench.progress.log(f"{there} have {which} already")
         written = _write(writer, lacking, line, title=f"teacher writes {which} of {kind} inputs")
         parts.append(Part(written, {source: example.id for source, example in lacking.items()}, start))
     return parts
@@ -134,7 +134,7 @@ def _write(writer: Writer, lacking: Mapping[str, Example], line: Mapping[str, ob
         network = load_network(str(writer.teacher.folder / NETWORK)).to(device_here())
         with (
             open_engine(engine_for(recipe.engine, asked.decoding), network, reader.tokenizer) as engine,
-            bench.progress.work(title, len(lacking), "input") as advance,
+            bench.progress.track(title, len(lacking), "input") as advance,
         ):
             generate_pool(
                 engine,

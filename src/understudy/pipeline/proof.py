@@ -63,7 +63,7 @@ def make_proof(bench: Bench, evidence: Evidence, *, eos_id: int | None) -> Finis
     """The stage that holds the facts of the report."""
 
     def work(folder: Path) -> Mapping[str, object]:
-        bench.progress.say("scores and their intervals")
+        bench.progress.log("scores and their intervals")
         write_json(folder / FACTS, _facts(bench.recipe, evidence, eos_id))
         return {}
 

@@ -175,7 +175,7 @@ def fitted(bench: Bench, data: TaskData, readers: Iterable[Reader]) -> tuple[Ben
             _refuse_long_references(data, reader)
     for split, count in dropped.items():
         if count:
-            bench.progress.say(f"{count} {split} examples are over the length limits and take no part")
+            bench.progress.log(f"{count} {split} examples are over the length limits and take no part")
     if any(dropped.values()):  # by the limits of either network, so what the teacher learns depends on the student too
         left = content_key({split: [example.id for example in getattr(data, split)] for split in dropped})
         bench = replace(bench, left=left)

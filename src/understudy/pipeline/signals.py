@@ -116,7 +116,7 @@ def _listen(
         top=min(top, vocabulary),
         content=_content(taught, generator, teacher),
     )
-    with bench.progress.work(TITLES[generator], len(lessons), "input") as advance:
+    with bench.progress.track(TITLES[generator], len(lessons), "input") as advance:
         cache_teacher_logprobs(listener, lessons, targets.texts, file, advance)
     return {"texts": len(targets.texts), **_kept(file.signal)}
 

@@ -62,7 +62,7 @@ def _kept(bench: Bench, data: TaskData, reader: Reader, pool: Finished) -> Finis
 
     def work(folder: Path) -> Mapping[str, object]:
         whole = PseudoTargetPool.open(pool.folder)
-        with bench.progress.work("pseudo-targets are chosen", len(whole.inputs), "input") as advance:
+        with bench.progress.track("pseudo-targets are chosen", len(whole.inputs), "input") as advance:
             rows = _chosen(whole, keep, gold, advance)
         provenance = {**whole.provenance, "keep": keep.model_dump_json()}
         write_shard(folder / SHARD, rows, provenance)

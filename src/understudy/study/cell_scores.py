@@ -46,7 +46,7 @@ def make_row(bench: Bench, learned: Learned) -> Finished:
     answers = {system: learned.answers[name] for system, name in zip(SYSTEMS, names, strict=True)}
 
     def work(folder: Path) -> Mapping[str, object]:
-        bench.progress.say("scores and their resamples")
+        bench.progress.log("scores and their resamples")
         splits, better = {}, {}
         for split in SCORED:
             tallies: Tallies = {

@@ -77,14 +77,14 @@ def attempt(cell: Cell, place: StudyPaths, progress: Progress, *, since: float) 
         record = _record(cell, place)
         if "error" in record and cast(float, record["tried"]) >= since:
             return "found"
-        progress.say(f"{cell.task}, {cell.row.name}, seed {cell.seed}")
+        progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed}")
         record = {"key": key_of(cell.recipe), "tried": time.time()}
         try:
             row, seconds = _make(cell.recipe, place, progress)
             record |= {"stage": row.folder.name, "seconds": seconds}
         except Exception as error:  # noqa: BLE001 - see above
             said = str(error) if isinstance(error, UnderstudyError) else _traced(error, place.record(cell))
-            progress.say(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {said}")
+            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {said}")
             record |= {"error": said, "tried": time.time()}
         write_json(place.record(cell), record)
         return "tried"

@@ -47,7 +47,7 @@ def run_processes(
     named = {"--only": choice.tasks, "--method": choice.methods, "--seed": choice.seeds}
     options = [word for option, names in named.items() for name in names for word in (option, str(name))]
     command = [sys.executable, "-m", "understudy", "study", str(path), "--out", str(out), *options]
-    progress.say(f"{processes} processes are at work; each tells how it stands in {folder}/process-*.log")
+    progress.log(f"{processes} processes are at work; each tells how it stands in {folder}/process-*.log")
     codes = _together(command, logs)
     done = write_results_table(study, out=out)
     missing = [cell for cell in done.results_table["missing"] if not cell["error"]]

@@ -106,7 +106,7 @@ def run_study(study: Study, *, out: Path, progress: Progress = QUIET, choice: Ch
             elif came == "tried":
                 write_results_table(study, out=out)
         if len(busy) == len(left):
-            progress.say(f"other processes are making what is left ({len(busy)} of the cells); waiting for them")
+            progress.log(f"other processes are making what is left ({len(busy)} of the cells); waiting for them")
             wait_for(busy[0], place)
         left = busy
     return write_results_table(study, out=out)
