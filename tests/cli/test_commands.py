@@ -128,7 +128,7 @@ def test_a_finished_bar_is_replaced_by_a_line() -> None:
     with RichProgress(TextColumn("{task.description} {task.fields[note]}"), console=Console(file=screen)) as drawn:
         bars = BarProgress(drawn)
         for number in range(40):
-            with bars.work(f"work {number}", 2, "step") as advance:
+            with bars.track(f"work {number}", 2, "step") as advance:
                 advance(1, "loss 1.0")
                 assert [task.description for task in drawn.tasks] == [f"work {number}"]
 
@@ -149,7 +149,7 @@ def test_the_rate_excludes_cached_work(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.5, 100.0, 100.0, 100.0])
     monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: next(clock))
     log = io.StringIO()
-    with LineProgress(log).work("generate texts", 100, "input") as advance:
+    with LineProgress(log).track("generate texts", 100, "input") as advance:
         advance(50)
         advance(25)
 

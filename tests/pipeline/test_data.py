@@ -53,8 +53,8 @@ def test_leaks_are_dropped_on_request(tiny: dict[str, Any], files: dict[str, str
     said: list[str] = []
 
     class Hearing(NoProgress):
-        def say(self, words: str) -> None:
-            said.append(words)
+        def log(self, message: str) -> None:
+            said.append(message)
 
     task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "drop_from_train"}
     data = read_data(make_data(replace(bench(tiny, tmp_path, task), progress=Hearing())))

@@ -36,8 +36,8 @@ def test_a_decoder_only_teacher_teaches_a_pruned_student(tiny: dict[str, Any], t
     """
 
     class Hearing(NoProgress):
-        def say(self, words: str) -> None:
-            heard.append(words)
+        def log(self, message: str) -> None:
+            heard.append(message)
 
     heard: list[str] = []
     teacher = {**tiny["teacher"], "scratch": CAUSAL}
