@@ -21,7 +21,20 @@ PACKAGE = Path(understudy.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-BANNED = ("told", "tells", "heard", "hear", "hears", "listen", "listens", "listening", "bought", "beside", "lesson", "lecture")
+BANNED = (
+    "told",
+    "tells",
+    "heard",
+    "hear",
+    "hears",
+    "listen",
+    "listens",
+    "listening",
+    "bought",
+    "beside",
+    "lesson",
+    "lecture",
+)
 """Words of the first version's private language. Names are split into words at underscores and capitals."""
 SPOKEN = re.compile(rf"\b({'|'.join(BANNED)})s?\b", re.IGNORECASE)
 
@@ -141,9 +154,7 @@ def test_every_field_of_every_section_is_read() -> None:
 
     Sections whose fields are the keyword arguments of one function are read by `model_dump`.
     """
-    read = {
-        node.attr for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-    } | {
+    read = {node.attr for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {
         keyword
         for tree in TREES.values()
         for node in ast.walk(tree)

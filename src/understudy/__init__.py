@@ -1,7 +1,7 @@
 """Turn an expensive text generator into a small, fast model for one task, and prove it.
 
-The door: the names Python users need, each loaded from its room when it is first asked for, so that
-`import understudy` and `understudy --help` bring no torch. Rooms never import the door.
+The public names, each loaded from its module on first use, so that `import understudy` and `understudy --help` load no
+torch. No module of the package imports this one. `docs/python.md` shows how the names are used.
 """
 
 from importlib import import_module
@@ -9,66 +9,134 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from understudy.config.read import check_recipe, read_recipe
+    from understudy.api_teacher.collect import CollectResult, collect
+    from understudy.cli.progress_bars import rich_progress
+    from understudy.config.read import check_recipe, read_endpoint, read_recipe
     from understudy.config.recipe import Recipe
-    from understudy.config.study import read_study
+    from understudy.config.study import Study, check_study, read_study
     from understudy.errors import UnderstudyError
-    from understudy.objectives.divergences import cross_entropy, forward_kl
+    from understudy.evaluation.metrics import METRICS, Metric, SystemOutputs
+    from understudy.executors import executor_named
+    from understudy.objectives import OBJECTIVES
+    from understudy.objectives.divergences import (
+        argmax_cross_entropy,
+        cross_entropy,
+        forward_kl,
+        jsd,
+        reverse_kl,
+        skew_kl,
+        skew_reverse_kl,
+        taid,
+        tvd,
+    )
+    from understudy.objectives.relations import relation_kl
+    from understudy.pipeline.inspect.compare import score_split
+    from understudy.pipeline.inspect.diagnose import diagnose
     from understudy.pipeline.inspect.open import OpenedRun, open_run
     from understudy.pipeline.run import Run, run
     from understudy.pool.pool import PseudoTargetPool
-    from understudy.study.run_study import run_study
+    from understudy.records import Example
+    from understudy.study.run_study import StudyResult, run_study
+    from understudy.tasks.in_memory import save_examples
 
     __version__: str
 
+_MODULES = {
+    "METRICS": "evaluation.metrics",
+    "OBJECTIVES": "objectives",
+    "CollectResult": "api_teacher.collect",
+    "Example": "records",
+    "Metric": "evaluation.metrics",
+    "OpenedRun": "pipeline.inspect.open",
+    "PseudoTargetPool": "pool.pool",
+    "Recipe": "config.recipe",
+    "Run": "pipeline.run",
+    "Study": "config.study",
+    "StudyResult": "study.run_study",
+    "SystemOutputs": "evaluation.metrics",
+    "UnderstudyError": "errors",
+    "argmax_cross_entropy": "objectives.divergences",
+    "check_recipe": "config.read",
+    "check_study": "config.study",
+    "collect": "api_teacher.collect",
+    "cross_entropy": "objectives.divergences",
+    "diagnose": "pipeline.inspect.diagnose",
+    "executor_named": "executors",
+    "forward_kl": "objectives.divergences",
+    "jsd": "objectives.divergences",
+    "open_run": "pipeline.inspect.open",
+    "read_endpoint": "config.read",
+    "read_recipe": "config.read",
+    "read_study": "config.study",
+    "relation_kl": "objectives.relations",
+    "reverse_kl": "objectives.divergences",
+    "rich_progress": "cli.progress_bars",
+    "run": "pipeline.run",
+    "run_study": "study.run_study",
+    "save_examples": "tasks.in_memory",
+    "score_split": "pipeline.inspect.compare",
+    "skew_kl": "objectives.divergences",
+    "skew_reverse_kl": "objectives.divergences",
+    "taid": "objectives.divergences",
+    "tvd": "objectives.divergences",
+}
+"""Public name -> the module it is defined in."""
+
 __all__ = [
+    "METRICS",
+    "OBJECTIVES",
+    "CollectResult",
+    "Example",
+    "Metric",
     "OpenedRun",
     "PseudoTargetPool",
     "Recipe",
     "Run",
+    "Study",
+    "StudyResult",
+    "SystemOutputs",
     "UnderstudyError",
     "__version__",
+    "argmax_cross_entropy",
     "check_recipe",
+    "check_study",
+    "collect",
     "cross_entropy",
+    "diagnose",
+    "executor_named",
     "forward_kl",
+    "jsd",
     "open_run",
+    "read_endpoint",
     "read_recipe",
     "read_study",
+    "relation_kl",
+    "reverse_kl",
+    "rich_progress",
     "run",
     "run_study",
+    "save_examples",
+    "score_split",
+    "skew_kl",
+    "skew_reverse_kl",
+    "taid",
+    "tvd",
 ]
-
-_HOMES = {
-    "OpenedRun": "understudy.pipeline.inspect.open",
-    "PseudoTargetPool": "understudy.pool.pool",
-    "Recipe": "understudy.config.recipe",
-    "Run": "understudy.pipeline.run",
-    "UnderstudyError": "understudy.errors",
-    "check_recipe": "understudy.config.read",
-    "cross_entropy": "understudy.objectives.divergences",
-    "forward_kl": "understudy.objectives.divergences",
-    "open_run": "understudy.pipeline.inspect.open",
-    "read_recipe": "understudy.config.read",
-    "read_study": "understudy.config.study",
-    "run": "understudy.pipeline.run",
-    "run_study": "understudy.study.run_study",
-}
-"""Public name -> the module it lives in."""
 
 
 def __getattr__(name: str) -> object:
-    """A public name, loaded when it is first asked for.
+    """A public name, loaded on first use.
 
     Raises:
         AttributeError: for any other name, as every module does.
     """
     if name == "__version__":
         return version("understudy")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'understudy' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"understudy.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """The public names, for those who explore."""
+    """The public names."""
     return __all__

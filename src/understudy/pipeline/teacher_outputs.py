@@ -290,7 +290,9 @@ def _api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) 
             tokens: Tokens = checkpoint_content(name)
             student, source = TokenizerSource(tokens), FromCheckpoint(checkpoint_content(name))
         case ScratchStudent(scratch=scratch):
-            tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses)
+            tokens = TokenizerStage(
+                data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses
+            )
             student = TokenizerSource(tokens, scratch)
             source = FromScratch(scratch, tokens, recipe.seed_of_students)
         case PrunedStudent():
