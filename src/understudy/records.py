@@ -3,8 +3,7 @@
 They hold facts and no behaviour; settings live in `config`, tensors in the packages that compute with them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 TextGenerator = Literal["gold", "teacher", "student", "api"]
@@ -97,20 +96,3 @@ class Efficiency:
     """Memory that loading the model and generating with it added to the process."""
     how: str
     """Engine, device, threads, batch size and decoding: the conditions of the measurement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """A stage's metadata, written last: a stage is complete if and only if its manifest exists."""
-
-    stage: str
-    key: str
-    settings: Mapping[str, object]
-    inputs: Mapping[str, str]
-    """Name of each stage this one read -> its key."""
-    files: Mapping[str, str]
-    """Path inside the stage's folder -> sha256."""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    """Results of the stage: counts, scores, curves."""
-    seconds: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)

@@ -17,7 +17,14 @@ from understudy.api_teacher.client import open_client
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.kd4gen_import import read_kd4gen_responses
 from understudy.api_teacher.response_filter import parse_response
-from understudy.api_teacher.scheduler import AsyncClock, Outcome, max_cost, outcome_of, request_all, request_groups
+from understudy.api_teacher.scheduler import (
+    AsyncClock,
+    RequestOutcome,
+    max_cost,
+    outcome_of,
+    request_all,
+    request_groups,
+)
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.config.endpoint import Endpoint, Server
 from understudy.errors import DataError, GenerationError
@@ -41,7 +48,7 @@ class CollectResult:
 
     folder: Path
     """Holds responses.jsonl, failed.jsonl and journal.jsonl."""
-    outcome: Outcome
+    outcome: RequestOutcome
     texts: int
     """Number of usable texts."""
 
@@ -184,7 +191,7 @@ def refuse_incomplete(groups: Sequence[PromptGroup], journal: Journal) -> None:
             )
 
 
-def _refuse_over_budget(outcome: Outcome, endpoint: Endpoint) -> None:
+def _refuse_over_budget(outcome: RequestOutcome, endpoint: Endpoint) -> None:
     if outcome.over_budget:
         raise GenerationError(
             f"the budget of {endpoint.budget} is reached: {outcome.spent:.4f} is spent and {outcome.over_budget} "

@@ -61,7 +61,7 @@ class AsyncClock:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RequestOutcome:
     """What became of a set of inputs."""
 
     answered: int
@@ -129,7 +129,7 @@ async def request_all(
         raise group.exceptions[0] from None  # all workers meet the same refusal; one error is enough
 
 
-def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> Outcome:
+def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> RequestOutcome:
     """What the journal holds for these inputs, with the filters and counts of these settings."""
     lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
     failed = {example.id: reason for example in lacking if (reason := journal.failure(example.source))}
@@ -138,7 +138,7 @@ def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint
         for example in examples
         for choice in journal.responses(example.source)[: endpoint.per_input]  # an earlier call may have had more
     ]
-    return Outcome(
+    return RequestOutcome(
         answered=len(examples) - len(lacking),
         rejected=dict(Counter(response.rejected for response in parsed if response.rejected).most_common()),
         failed=failed,

@@ -12,7 +12,7 @@ from understudy.store import Store, WorkerContext
 from understudy.training.step import AutocastPrecision
 
 STORE = "store"
-"""Folder beside the runs in which finished stages lie; all runs share it."""
+"""Folder next to the runs in which finished stages lie; all runs share it."""
 NETWORK = "network"
 """Folder of a stage that holds a network with its tokenizer, in the Hugging Face layout."""
 

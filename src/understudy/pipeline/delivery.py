@@ -4,10 +4,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
+from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, RunContext
 from understudy.pipeline.stages.scores import FACTS
 from understudy.report.facts import Facts, StageFacts
@@ -18,15 +19,12 @@ from understudy.store.manifest import MANIFEST, read_manifest
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
 
-if TYPE_CHECKING:
-    from understudy.pipeline.run import RunStages
-
 STAGES = "stages.json"
 STUDENT = "student"
 
 
 def deliver(
-    recipe: Recipe, out: Path, stages: "RunStages", context: RunContext, outcomes: Mapping[str, Outcome]
+    recipe: Recipe, out: Path, stages: RunStages, context: RunContext, outcomes: Mapping[str, Outcome]
 ) -> tuple[Path, Facts, dict[str, Path]]:
     """Writes the run's folder.
 
@@ -51,7 +49,7 @@ def deliver(
     return folder, facts, present
 
 
-def labeled_stages(stages: "RunStages") -> dict[str, Stage[Any]]:
+def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
     """Every stage of a run but shards under a label, each after those that it needs."""
     systems, method = stages.systems, stages.task.recipe.distil.method
     named = {
@@ -65,7 +63,7 @@ def labeled_stages(stages: "RunStages") -> dict[str, Stage[Any]]:
     labels = {stage.key: label for label, stage in named.items() if stage}
     found: dict[str, Stage[Any]] = {}
     roots = [stage for stage in (stages.preview, stages.scores) if stage]
-    for stage in (one for root in roots for one in in_order(root)):
+    for stage in (one for root in roots for one in dependencies_first(root)):
         label = labels.get(stage.key, default_label(stage))
         number = 2
         while label in found and found[label].key != stage.key:
@@ -81,14 +79,14 @@ def default_label(stage: Stage[Any]) -> str:
     return f"{stage.name}_{generator}" if generator else stage.name
 
 
-def in_order(stage: Stage[Any], seen: set[str] | None = None) -> Iterator[Stage[Any]]:
+def dependencies_first(stage: Stage[Any], seen: set[str] | None = None) -> Iterator[Stage[Any]]:
     """A stage and all that it needs, each once, inputs first."""
     seen = set() if seen is None else seen
     if stage.key in seen:
         return
     seen.add(stage.key)
     for _, earlier in inputs_of(stage):
-        yield from in_order(earlier, seen)
+        yield from dependencies_first(earlier, seen)
     yield stage
 
 

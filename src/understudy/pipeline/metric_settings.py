@@ -24,7 +24,7 @@ class CodeSource:
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """What metrics need besides outputs."""
+    """What metrics need in addition to outputs."""
 
     bertscore: BertScore | None
     checker: str | None

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.errors import DataError
+from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.context import resolve_precision
+from understudy.pipeline.context import RunContext, resolve_precision
 from understudy.pipeline.metric_settings import metric_settings
 from understudy.pipeline.model_sources import TokenizerSource, Tokens
 from understudy.pipeline.stages.benchmark import BenchmarkSettings
@@ -123,3 +124,27 @@ def examples_stage(recipe: Recipe, data: DataStage, *tokenizers: TokenizerSource
         recipe.task.long_sources,
         with_likelihood=LIKELIHOOD in recipe.task.metrics,
     )
+
+
+def prepared_task(
+    recipe: Recipe,
+    context: RunContext,
+    of_teacher: ExamplesStage,
+    of_both: ExamplesStage,
+    student: TokenizerSource,
+    tokens: Tokens,
+) -> PreparedTask:
+    """Makes the examples that teacher and student can read, and puts them together with the recipe."""
+    store = context.store
+    task = PreparedTask(
+        recipe,
+        of_both.data,
+        of_teacher,
+        store.get(of_teacher, Local(), context),
+        of_both,
+        store.get(of_both, Local(), context),
+        student,
+        tokens,
+    )
+    require_inputs(recipe, task.facts)
+    return task

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.store.disk import BLOCK, read_json, write_json
+from understudy.store.disk import READ_BYTES, read_json, write_json
 
 IDS, LOGP, METADATA = "ids.npy", "logp.npy", "cache.json"
 
@@ -94,7 +94,7 @@ def _allocate(file: BinaryIO, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
         return
     file.seek(0, os.SEEK_SET)  # macOS has no posix_fallocate: rewrite the present content
-    while block := file.read(BLOCK):
+    while block := file.read(READ_BYTES):
         file.seek(-len(block), os.SEEK_CUR)
         file.write(block)
     os.fsync(file.fileno())

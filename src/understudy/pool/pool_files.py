@@ -32,6 +32,9 @@ SCHEMA = pa.schema(
 )
 """The columns are the fields of `PseudoTarget`."""
 
+POOL_FILE = "pool-00000.parquet"
+"""The name of the file of a pool in one piece."""
+
 PROVENANCE = b"understudy.pool.1"
 """Key of the provenance among the file's metadata; the number is the version of the format."""
 

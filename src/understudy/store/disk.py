@@ -14,7 +14,7 @@ from pathlib import Path
 
 from understudy.errors import StoreError
 
-BLOCK = 1 << 20
+READ_BYTES = 1 << 20
 MEGABYTE = 1e6
 
 
@@ -82,7 +82,7 @@ def checksum(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
 

@@ -65,7 +65,7 @@ class Stage(Generic[F]):
     @property
     def fields(self) -> dict[str, object]:
         """The fields as plain JSON data; a stage among them is its key."""
-        return {name: plain(part) for name, part in parts_of(self)}
+        return {name: plain(part) for name, part in named_parts(self)}
 
     @property
     def folder_name(self) -> str:
@@ -98,7 +98,7 @@ class Stage(Generic[F]):
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What a running stage may use besides its fields. Nothing in it may change the result."""
+    """What a running stage may use in addition to its fields. Nothing in it may change the result."""
 
     store: "Store"
     progress: Progress
@@ -138,7 +138,7 @@ class WorkerContext:
         self._kept.clear()
 
 
-def parts_of(value: object) -> Iterator[tuple[str, object]]:
+def named_parts(value: object) -> Iterator[tuple[str, object]]:
     """The named parts of a field's value: the one walk over tuples, dataclasses and config sections."""
     if isinstance(value, tuple):
         yield from ((str(index), item) for index, item in enumerate(value))
@@ -161,11 +161,11 @@ def plain(value: object) -> object:
     if isinstance(value, Content):
         return {"content": value.digest}
     if isinstance(value, tuple):
-        return [plain(item) for _, item in parts_of(value)]
+        return [plain(item) for _, item in named_parts(value)]
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in parts_of(value)}
+        return {name: plain(part) for name, part in named_parts(value)}
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        return {"type": type(value).__name__, **{name: plain(part) for name, part in parts_of(value)}}
+        return {"type": type(value).__name__, **{name: plain(part) for name, part in named_parts(value)}}
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -175,7 +175,7 @@ def plain(value: object) -> object:
 
 def inputs_of(value: object, *, name: str = "") -> Iterator[tuple[str, Stage[Any]]]:
     """The stages among a stage's fields with the paths of their fields, however deep in tuples and sections."""
-    for part_name, part in parts_of(value):
+    for part_name, part in named_parts(value):
         path = f"{name}.{part_name}" if name else part_name
         if isinstance(part, Stage):
             yield path, part

@@ -25,7 +25,7 @@ from understudy.store import Stage, WorkerContext
 DISTILLED = "distilled"
 SYSTEMS = (TEACHER, FINE_TUNED, DISTILLED)
 
-Tallies = Mapping[str, Mapping[str, Tally]]
+MetricTallies = Mapping[str, Mapping[str, Tally]]
 """Metric -> system -> its tally."""
 
 
@@ -40,7 +40,7 @@ class GapFact:
 
 
 @dataclass(frozen=True)
-class SplitScores:
+class CellSplitScores:
     """The scores on one split."""
 
     scores: dict[str, dict[str, float]]
@@ -53,7 +53,7 @@ class SplitScores:
 class CellScoresFacts:
     """The scores of a cell."""
 
-    splits: dict[str, SplitScores]
+    splits: dict[str, CellSplitScores]
     higher_is_better: tuple[tuple[str, bool], ...]
     """Metrics in the order of the saved resamples."""
 
@@ -75,7 +75,7 @@ class CellScoresStage(Stage[CellScoresFacts]):
         for split in SCORED_SPLITS:
             own = tallies_of(self.systems, self.scoring, self.data, split, context)
             by_system = dict(zip(SYSTEMS, (own[system.name] for system in self.systems), strict=True))
-            tallies: Tallies = {
+            tallies: MetricTallies = {
                 metric: {name: of[metric] for name, of in by_system.items()}
                 for metric in self.scoring.metrics
                 if all(metric in of for of in by_system.values())
@@ -126,8 +126,8 @@ def read_cell(folder: Path, facts: CellScoresFacts, cell: Cell, *, seconds: floa
     )
 
 
-def _split_scores(tallies: Tallies, weights_RN: IntArray) -> SplitScores:
-    return SplitScores(
+def _split_scores(tallies: MetricTallies, weights_RN: IntArray) -> CellSplitScores:
+    return CellSplitScores(
         {system: {metric: of[system].value() for metric, of in tallies.items()} for system in SYSTEMS},
         {metric: _gap(of, weights_RN) for metric, of in tallies.items()},
     )

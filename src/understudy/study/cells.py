@@ -12,9 +12,9 @@ from typing import cast
 
 from understudy.config.study import Cell
 from understudy.errors import ConfigError, StoreError, UnderstudyError, first_line
+from understudy.pipeline.build import train_systems
 from understudy.pipeline.context import STORE, run_context
 from understudy.pipeline.recipe_files import recipe_files
-from understudy.pipeline.run import train_systems
 from understudy.pipeline.systems import TrainedSystems
 from understudy.pipeline.teacher_outputs import endpoint_of, open_teacher
 from understudy.progress import Progress

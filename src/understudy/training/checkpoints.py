@@ -23,7 +23,7 @@ AVERAGE = "average.safetensors"
 
 @dataclass(frozen=True)
 class Checkpointable:
-    """The tensors that training changes, which a checkpoint holds besides the state."""
+    """The tensors that training changes, which a checkpoint holds in addition to the state."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer

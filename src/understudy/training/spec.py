@@ -94,7 +94,7 @@ class DevScoring:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """All that defines a training besides its data and its optimization settings."""
+    """All that defines a training except its data and its optimization settings."""
 
     loss: LossSpec
     teacher: TeacherSpec

@@ -1,4 +1,4 @@
-"""The progress of one training: what a checkpoint saves besides weights and optimizer."""
+"""The progress of one training: what a checkpoint saves in addition to weights and optimizer."""
 
 from dataclasses import dataclass, field
 

@@ -9,7 +9,7 @@ from understudy.evaluation.metrics import SystemOutputs, can_score, metric_named
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.metric_settings import metric_context, metric_settings
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, system_outputs
 from understudy.records import Score
 from understudy.report.facts import TEACHER
@@ -46,7 +46,7 @@ def score_split(
                 f"{outputs}: the run already has a system named {outputs.stem!r}, and a file's system is named by the "
                 "file; rename the file"
             )
-        systems[outputs.stem] = SystemOutputs(read_outputs(outputs, read_split(opened.stage("examples"), split)))
+        systems[outputs.stem] = SystemOutputs(read_outputs(outputs, load_split(opened.stage("examples"), split)))
     examples = len(next(iter(systems.values())).predictions)
     weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
     names = recipe.task.metrics

@@ -17,7 +17,7 @@ from understudy.pipeline.inspect.student_vs_teacher import (
     PASSES,
     PERCENTS,
     SAMPLES,
-    Comparison,
+    ComparisonSettings,
     compare_networks,
     load_model,
     refuse_other_tokens,
@@ -25,7 +25,7 @@ from understudy.pipeline.inspect.student_vs_teacher import (
 from understudy.pipeline.metric_settings import MetricSettings, metric_settings
 from understudy.pipeline.prepare import text_limits
 from understudy.pipeline.stages.benchmark import THREADS, few_threads, this_machine
-from understudy.pipeline.stages.data import read_data, read_split
+from understudy.pipeline.stages.data import load_split, read_data
 from understudy.progress import NoProgress, Progress
 from understudy.report.diagnostic_page import write_diagnostics
 from understudy.report.diagnostics import DepthFacts, Depths, Diagnostics, StudentDiagnosis
@@ -72,11 +72,11 @@ class DiagnosisStage(Stage[DiagnosisFacts]):
         Raises:
             VocabularyError: if they do not share their tokens.
         """
-        examples = read_split(context.folder(self.data), "dev")[: self.inputs]
+        examples = load_split(context.folder(self.data), "dev")[: self.inputs]
         places = [context.folder(stage) / NETWORK for stage in (self.teacher, self.student)]
         teacher, student = (load_model(place, self.limits, examples, self.device) for place in places)
         refuse_other_tokens(teacher.tokenizer, student.tokenizer)
-        comparison = Comparison(
+        comparison = ComparisonSettings(
             examples, self.limits.max_target_tokens, self.seed, self.engine, self.resamples, self.metric, self.settings,
             self.data.key[:8], folder / "workspace", context.allow_code,
         )  # fmt: skip
@@ -106,7 +106,7 @@ class DepthsStage(Stage[DepthsFacts]):
 
     def run(self, folder: Path, context: WorkerContext) -> DepthsFacts:
         """Times the teacher with fewer and fewer layers."""
-        examples = read_split(context.folder(self.data), "dev")[: self.inputs]
+        examples = load_split(context.folder(self.data), "dev")[: self.inputs]
         device = default_device()
         model = load_model(context.folder(self.teacher) / NETWORK, self.limits, examples, device)
         depths = reduced_depths(layers_of(model.network))

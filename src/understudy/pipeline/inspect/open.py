@@ -74,7 +74,7 @@ def open_run(folder: str | Path) -> OpenedRun:
     Raises:
         StoreError: if the folder holds no finished run, or its scores were deleted.
     """
-    folder = Path(folder).resolve()  # the store lies beside it, also if the folder is given as "."
+    folder = Path(folder).resolve()  # the store lies next to it, also if the folder is given as "."
     if not (folder / STAGES).is_file():
         raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
     names = cast(dict[str, str], read_json(folder / STAGES))

@@ -54,7 +54,7 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonSettings:
     """How a student is compared with its teacher."""
 
     examples: Sequence[Example]
@@ -91,7 +91,7 @@ def refuse_other_tokens(teacher: TaskTokenizer, student: TaskTokenizer) -> None:
 
 
 def compare_networks(
-    teacher: LoadedModel, student: LoadedModel, settings: Comparison, progress: ProgressCallback
+    teacher: LoadedModel, student: LoadedModel, settings: ComparisonSettings, progress: ProgressCallback
 ) -> StudentDiagnosis:
     """Exposure bias, the teacher's entropy, and the scores of texts that the student begins and the teacher finishes.
 
@@ -136,12 +136,12 @@ def compare_networks(
     }
 
 
-def _engine(model: LoadedModel, settings: Comparison) -> AbstractContextManager[Engine]:
+def _engine(model: LoadedModel, settings: ComparisonSettings) -> AbstractContextManager[Engine]:
     return live_engine(settings.engine, model.network, model.tokenizer.tokenizer, workspace=settings.workspace)
 
 
 def _sampled(
-    engine: Engine, model: LoadedModel, settings: Comparison, progress: ProgressCallback
+    engine: Engine, model: LoadedModel, settings: ComparisonSettings, progress: ProgressCallback
 ) -> list[tuple[Generated, ...]]:
     return engine.generate(
         model.sources,
@@ -173,7 +173,7 @@ def _read(
 
 
 def _finished(
-    teacher: LoadedModel, settings: Comparison, prefixes: Sequence[Sequence[int]], progress: ProgressCallback
+    teacher: LoadedModel, settings: ComparisonSettings, prefixes: Sequence[Sequence[int]], progress: ProgressCallback
 ) -> list[Prediction]:
     """The texts that the student began, finished by the teacher."""
     texts = complete_prefixes(

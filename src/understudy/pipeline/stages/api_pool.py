@@ -8,11 +8,11 @@ from understudy.api_teacher.responses import tokenized_rows
 from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
-from understudy.pipeline.stages.api_responses import POOL_FILE, ApiResponsesStage
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.api_responses import ApiResponsesStage
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.pool_files import write_pool_file
+from understudy.pool.pool_files import POOL_FILE, write_pool_file
 from understudy.store import Stage, WorkerContext
 
 
@@ -45,7 +45,7 @@ class ApiPoolStage(Stage[ApiPoolFacts]):
         responses = PseudoTargetPool.open(context.folder(self.responses))
         tokenizer = load_task_tokenizer(self.student, self.limits, context)
         place = context.folder(self.examples)
-        ids = [example.id for kind in self.inputs for example in read_split(place, kind)]
+        ids = [example.id for kind in self.inputs for example in load_split(place, kind)]
         rows = tokenized_rows(responses, ids, tokenizer.encode_targets, max_tokens=self.limits.max_target_tokens)
         write_pool_file(folder / POOL_FILE, rows, {**responses.provenance, "tokens": "student"})
         return ApiPoolFacts(len(rows), len(responses) - len(rows))

@@ -1,6 +1,6 @@
 """The stage of an API teacher's responses: pseudo-targets, references, and its predictions for dev and test.
 
-The journal lies beside the store and outlives the stage, so other settings of data or student cost nothing twice.
+The journal lies next to the store and outlives the stage, so other settings of data or student cost nothing twice.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,13 @@ from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.predictions import SCORED_SPLITS
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.pool_files import write_pool_file
+from understudy.pool.pool_files import POOL_FILE, write_pool_file
 from understudy.records import Example, TaskData
 from understudy.store import Stage, WorkerContext
 from understudy.store.stage import content_key
 
 RESPONSES = "responses"
-"""Folder beside the store, with a folder for each combination of request settings and its journal."""
-POOL_FILE = "shard-00000.parquet"
+"""Folder next to the store, with a folder for each combination of request settings and its journal."""
 
 
 @dataclass(frozen=True)

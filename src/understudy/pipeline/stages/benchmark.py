@@ -16,7 +16,7 @@ from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.records import Efficiency
 from understudy.store import Content, Stage, WorkerContext
 
@@ -58,7 +58,7 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
         """Measures each system in processes of its own."""
         settings = self.settings
         inputs = max(settings.latency_inputs, settings.batch_inputs * 4)
-        examples = read_split(context.path(self.test), "test")[:inputs]
+        examples = load_split(context.path(self.test), "test")[:inputs]
         systems = {}
         for name, converted in self.systems:
             tokenizer = load_task_tokenizer(FromStage(converted.network), self.limits, context)

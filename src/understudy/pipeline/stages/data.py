@@ -146,14 +146,14 @@ def write_split(folder: Path, split: str, examples: Iterable[Example]) -> None:
     write_text(folder / f"{split}.jsonl", "".join(lines))
 
 
-def read_split(folder: Path, split: str) -> tuple[Example, ...]:
+def load_split(folder: Path, split: str) -> tuple[Example, ...]:
     """One split of a finished data or examples stage; read once per process."""
     return _read_split(folder / f"{split}.jsonl")
 
 
 def read_data(folder: Path) -> TaskData:
     """All splits of a finished data or examples stage."""
-    return TaskData(**{split: read_split(folder, split) for split in SPLITS})
+    return TaskData(**{split: load_split(folder, split) for split in SPLITS})
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from understudy.pipeline.model_sources import FromStage, ModelSource, load_source, load_task_tokenizer
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.training import NetworkTraining, TrainingFacts, TrainingSettings, resumable
 from understudy.pipeline.training_data import gold_mixture
 from understudy.store import Content, Stage, WorkerContext
@@ -72,9 +72,9 @@ def _on_gold(
         network=load_source(source, tokenizer, context),
         tokenizer=tokenizer,
         mixture=gold_mixture(
-            read_split(place, "labeled"), tokenizer, targets_per_source=settings.training.targets_per_source
+            load_split(place, "labeled"), tokenizer, targets_per_source=settings.training.targets_per_source
         ),
-        dev=read_split(place, "dev"),
+        dev=load_split(place, "dev"),
         settings=settings,
         evaluate_start=evaluate_start,
     )

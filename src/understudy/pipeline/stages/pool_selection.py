@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from understudy.config.pool_selection import Selection
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.pool_files import write_pool_file
+from understudy.pool.pool_files import POOL_FILE, write_pool_file
 from understudy.pool.selection import SELECTIONS, Candidates
 from understudy.progress import ProgressCallback
 from understudy.records import PseudoTarget
 from understudy.store import Content, Stage, WorkerContext
-
-POOL_FILE = "shard-00000.parquet"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class PoolSelectionStage(Stage[SelectionFacts]):
 
     def run(self, folder: Path, context: WorkerContext) -> SelectionFacts:
         """Selects the texts, input by input; their samples are numbered from 0 again."""
-        labeled = read_split(context.path(self.gold), "labeled") if self.gold else ()
+        labeled = load_split(context.path(self.gold), "labeled") if self.gold else ()
         gold = {example.id: example.targets for example in labeled}
         pool = PseudoTargetPool.open(context.folder(self.pool))
         with context.progress.track("select pseudo-targets", len(pool.inputs), "input") as progress:

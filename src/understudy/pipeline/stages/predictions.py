@@ -12,7 +12,7 @@ from understudy.evaluation.predictions import read_predictions, write_prediction
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
 from understudy.training.dev_scoring import gold_likelihood, predict
 
@@ -47,7 +47,7 @@ class PredictionsStage(Stage[PredictionsFacts]):
         tokenizer = load_task_tokenizer(FromStage(network), self.limits, context)
         inputs = 0
         for split in SCORED_SPLITS:
-            examples = read_split(context.path(self.examples), split)
+            examples = load_split(context.path(self.examples), split)
             inputs += len(examples)
             with (
                 open_converted(self.converted, context, device=self.device) as engine,
@@ -58,7 +58,7 @@ class PredictionsStage(Stage[PredictionsFacts]):
         if self.likelihood:
             loaded = load_stage_network(network, context).to(self.device)
             for split in SCORED_SPLITS:
-                rows_ND = gold_likelihood(loaded, tokenizer, read_split(context.path(self.examples), split))
+                rows_ND = gold_likelihood(loaded, tokenizer, load_split(context.path(self.examples), split))
                 np.save(likelihood_file(folder, split), rows_ND)
         return PredictionsFacts(context.facts(self.converted).engine, inputs)
 
@@ -74,6 +74,6 @@ def likelihood_file(folder: Path, split: str) -> Path:
     return folder / f"{split}-likelihood.npy"
 
 
-def predictions_of(stage: Stage[Any], context: WorkerContext, split: str) -> SystemOutputs:
+def load_predictions(stage: Stage[Any], context: WorkerContext, split: str) -> SystemOutputs:
     """What a system generated for a split."""
     return system_outputs(context.folder(stage), split)

@@ -15,10 +15,10 @@ from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.benchmark import few_threads
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
 
-INPUTS = 8
+PREVIEW_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PrunePreviewStage(Stage[PruneFacts]):
 
     def run(self, folder: Path, context: WorkerContext) -> PruneFacts:  # noqa: ARG002 - all is in the facts
         """Times both networks on a few dev inputs."""
-        examples = read_split(context.path(self.dev), "dev")[:INPUTS]
+        examples = load_split(context.path(self.dev), "dev")[:PREVIEW_INPUTS]
         tokenizer = load_task_tokenizer(FromStage(self.teacher), self.limits, context)
         first_targets = tokenizer.encode_targets([example.targets[0] for example in examples])
         tokens = max(1, round(mean(map(len, first_targets))))

@@ -18,7 +18,7 @@ from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage, in_drawn_order
 from understudy.pool.generate import generate_pool
 from understudy.pool.pool_index import PoolPart, write_index
@@ -31,7 +31,7 @@ TOGETHER = 4
 
 
 @dataclass(frozen=True)
-class PoolFacts:
+class PseudoTargetsFacts:
     """How much there is."""
 
     texts: int
@@ -39,7 +39,7 @@ class PoolFacts:
 
 
 @dataclass(frozen=True)
-class PseudoTargetShardStage(Stage[PoolFacts]):
+class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
     """Some texts of a block of inputs. Its random numbers follow from its key, so they do not depend on other shards."""
 
     teacher: ConversionStage
@@ -53,7 +53,7 @@ class PseudoTargetShardStage(Stage[PoolFacts]):
     device: str
     name: ClassVar[str] = "pseudo_target_shard"
 
-    def run(self, folder: Path, context: WorkerContext) -> PoolFacts:
+    def run(self, folder: Path, context: WorkerContext) -> PseudoTargetsFacts:
         """Generates the texts; the inputs are numbered within the block."""
         examples = block_examples(self.sources, context)
         tokenizer = load_task_tokenizer(FromStage(self.teacher.network), self.limits, context)
@@ -81,11 +81,11 @@ class PseudoTargetShardStage(Stage[PoolFacts]):
                 folder=folder,
                 progress=progress,
             )
-        return PoolFacts(self.texts * len(examples), len(examples))
+        return PseudoTargetsFacts(self.texts * len(examples), len(examples))
 
 
 @dataclass(frozen=True)
-class PseudoTargetsStage(Stage[PoolFacts]):
+class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
     """All pseudo-targets of a recipe: an index of the shards, in the order of the inputs."""
 
     teacher: ConversionStage
@@ -104,16 +104,16 @@ class PseudoTargetsStage(Stage[PoolFacts]):
         """One stage per block of inputs and range of texts."""
         return [shard for shard, _ in self._blocks(context)]
 
-    def run(self, folder: Path, context: WorkerContext) -> PoolFacts:
+    def run(self, folder: Path, context: WorkerContext) -> PseudoTargetsFacts:
         """Writes the index."""
         parts = [
             PoolPart(f"../{shard.folder_name}", tuple(example.id for example in block), shard.first_text)
             for shard, block in self._blocks(context)
         ]
         place = context.folder(self.examples)
-        ids = [example.id for kind in self.inputs for example in read_split(place, kind)]
+        ids = [example.id for kind in self.inputs for example in load_split(place, kind)]
         write_index(folder, parts, input_ids=ids, per_input=self.per_input)
-        return PoolFacts(self.per_input * len(ids), len(ids))
+        return PseudoTargetsFacts(self.per_input * len(ids), len(ids))
 
     def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[Example]]]:
         for kind in self.inputs:
@@ -152,7 +152,7 @@ def text_ranges(decoding: PoolDecoding, per_input: int) -> list[tuple[int, int]]
 
 def kind_in_order(examples: Path, kind: InputKind) -> Sequence[Example]:
     """Labeled inputs as they are, unlabeled ones in the order in which they were drawn."""
-    split = read_split(examples, kind)
+    split = load_split(examples, kind)
     return in_drawn_order(examples, split) if kind == "unlabeled" else split
 
 

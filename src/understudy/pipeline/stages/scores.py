@@ -18,7 +18,7 @@ from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.data import DataStage, read_data
 from understudy.pipeline.stages.examples import ExamplesStage
-from understudy.pipeline.stages.predictions import SCORED_SPLITS, predictions_of
+from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency
@@ -30,7 +30,7 @@ FACTS = "facts.json"
 SHOWN = 12
 """Examples of each kind, and pseudo-targets, that the report shows."""
 EXAMPLE_METRIC = "chrf"
-"""What tells good predictions from bad ones: of the metrics one that means something on a single sentence."""
+"""Ranks single predictions: a metric that is meaningful for one sentence."""
 FEW = 30
 """Test examples below which intervals are too narrow."""
 
@@ -147,7 +147,7 @@ class ScoresStage(Stage[ScoresFacts]):
     def _examples(self, context: WorkerContext) -> list[ExampleFacts]:
         """Where the distilled student does best and worst compared with the teacher, and some drawn at random."""
         predictions = {
-            system.name: predictions_of(system.predictions, context, "test").predictions for system in self.systems
+            system.name: load_predictions(system.predictions, context, "test").predictions for system in self.systems
         }
         best, worst = best_and_worst(
             predictions, system=self.distilled, against=TEACHER, k=SHOWN, metric=EXAMPLE_METRIC
@@ -207,7 +207,7 @@ def tallies_of(
     settings = metric_context(scoring.settings, allow_code=context.allow_code)
     resources = prepare_metrics(scoring.metrics, settings, allow_code=context.allow_code)
     for system in systems:
-        outputs = predictions_of(system.predictions, context, split)
+        outputs = load_predictions(system.predictions, context, split)
         fields = {"task": scoring.task, "data": data.key[:8], "decoding": system.decoding, "split": split}
         tallies[system.name] = {
             metric.name: tally(metric, outputs, resources.get(metric.name), fields=fields)

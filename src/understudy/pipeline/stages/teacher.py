@@ -8,7 +8,7 @@ from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK
 from understudy.pipeline.model_sources import FromCheckpoint, ModelSource, load_source, load_task_tokenizer
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.training import NetworkTraining, TrainingFacts, TrainingSettings, resumable
 from understudy.pipeline.training_data import gold_mixture
 from understudy.store import Content, Stage, WorkerContext
@@ -41,7 +41,7 @@ class TeacherStage(Stage[TrainingFacts]):
 
         def load() -> NetworkTraining:
             place = context.path(labels)
-            examples = (*read_split(place, "labeled"), *(read_split(place, "withheld") if self.with_withheld else ()))
+            examples = (*load_split(place, "labeled"), *(load_split(place, "withheld") if self.with_withheld else ()))
             tokenizer = load_task_tokenizer(self.source, self.limits, context)
             per_source = settings.training.targets_per_source
             return NetworkTraining(
@@ -49,7 +49,7 @@ class TeacherStage(Stage[TrainingFacts]):
                 network=load_source(self.source, tokenizer, context),
                 tokenizer=tokenizer,
                 mixture=gold_mixture(examples, tokenizer, targets_per_source=per_source),
-                dev=read_split(place, "dev"),
+                dev=load_split(place, "dev"),
                 settings=settings,
                 evaluate_start=isinstance(self.source, FromCheckpoint),
             )

@@ -29,7 +29,7 @@ from understudy.training.mixture import Mixture, TrainItem
 from understudy.training.step import AutocastPrecision, TargetLogits
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
-BLOCK = 65_536
+SUM_POSITIONS = 65_536
 """Positions whose mass is summed at once."""
 
 
@@ -147,8 +147,8 @@ def texts_key(teacher: str, sources: TokenArrays, texts: TokenArrays) -> str:
 def logprobs_facts(texts: TokenArrays, kept: TeacherLogprobs, shares: dict[str, float] | None = None) -> LogprobsFacts:
     """What a cache costs and what it leaves out."""
     positions, mass = len(kept.ids_PK), 0.0
-    for start in range(0, positions, BLOCK):
-        mass_P = np.exp(kept.logp_PK[start : start + BLOCK].astype(np.float32)).sum(axis=1)
+    for start in range(0, positions, SUM_POSITIONS):
+        mass_P = np.exp(kept.logp_PK[start : start + SUM_POSITIONS].astype(np.float32)).sum(axis=1)
         mass += float(np.minimum(mass_P, 1.0).sum())
     return LogprobsFacts(
         texts=len(texts),

@@ -1,0 +1,125 @@
+"""The outputs of a teacher behind an OpenAI-compatible server: responses, and the log-probabilities it returns."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from understudy.api_teacher.collect import endpoint_for
+from understudy.api_teacher.response_logprobs import refuse_missing_logprobs
+from understudy.config.model_sections import (
+    EndpointTeacher,
+    PretrainedStudent,
+    PrunedStudent,
+    ScratchStudent,
+)
+from understudy.config.recipe import Recipe
+from understudy.executors.local import Local
+from understudy.models.token_bytes import TokenBytes
+from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.context import RunContext
+from understudy.pipeline.metric_settings import references_by_teacher
+from understudy.pipeline.model_sources import (
+    FromCheckpoint,
+    FromScratch,
+    ModelSource,
+    TokenizerSource,
+    Tokens,
+    checkpoint_content,
+)
+from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task, require_inputs
+from understudy.pipeline.stages.api_logprobs import ApiLogprobsStage
+from understudy.pipeline.stages.api_pool import ApiPoolStage
+from understudy.pipeline.stages.api_responses import ApiResponsesStage, responses_stage
+from understudy.pipeline.stages.report_parts import ApiReport
+from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
+from understudy.pipeline.stages.tokenizer import TokenizerStage
+from understudy.pipeline.systems import System
+from understudy.records import TextGenerator
+from understudy.report.facts import TEACHER
+from understudy.store import Stage
+
+
+@dataclass(frozen=True)
+class ApiTeacher:
+    """A teacher behind an OpenAI-compatible server."""
+
+    task: PreparedTask
+    responses: ApiResponsesStage
+    source: ModelSource
+    top_logprobs: int
+    network: Stage[Any] | None = None
+    leaves_inputs_out: bool = True
+
+    @property
+    def pool_tokens(self) -> TokenizerSource:
+        """As the protocol says: the texts are encoded for the student."""
+        return self.task.student
+
+    def targets(self) -> Stage[Any] | None:
+        """As the protocol says: the responses as the student's tokens, none of them truncated."""
+        inputs = self.task.recipe.pseudo_targets.inputs
+        return ApiPoolStage(self.responses, self.task.examples, self.task.student, inputs, self.task.limits)
+
+    def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
+        """As the protocol says; the server gives a few tokens per position, and the one it generated."""
+        return ApiLogprobsStage(
+            generator,
+            self.responses,
+            ApiPoolStage(
+                self.responses,
+                self.task.examples,
+                self.task.student,
+                self.task.recipe.pseudo_targets.inputs,
+                self.task.limits,
+            ),
+            self.task.examples,
+            self.task.student,
+            self.task.limits,
+            min(kept_tokens, self.top_logprobs + 1),
+        )
+
+    def system(self) -> System:
+        """As the protocol says."""
+        return System(TEACHER, self.responses, self.task.recipe.pseudo_targets.decoding.kind)
+
+    def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:
+        """As the protocol says."""
+        pool = self.targets()
+        assert pool is not None  # noqa: S101 - an API teacher always has targets
+        return ApiReport(self.responses, pool, logprobs)
+
+
+def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) -> ApiTeacher:
+    """An API teacher, after its responses were collected: the tokenizer and the references depend on them."""
+    data = data_stage(recipe)
+    readable = examples_stage(recipe, data)
+    if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
+        content = checkpoint_content(recipe.student.model)
+        readable = examples_stage(recipe, data, TokenizerSource(content))
+        if recipe.distil.kept_tokens:
+            TokenBytes(load_tokenizer(content.place))  # refuses tokenizers whose tokens have no bytes
+    readable = replace(readable, with_likelihood=False)  # references may not exist yet
+    endpoint = endpoint_for(teacher.endpoint, recipe.pseudo_targets.decoding, recipe.pseudo_targets.per_input)
+    by_teacher = references_by_teacher(recipe.task)
+    responses = responses_stage(endpoint, readable, recipe.pseudo_targets.inputs, by_teacher)
+    require_inputs(recipe, context.store.get(readable, Local(), context))
+    facts = context.store.get(responses, Local(), context)
+    if recipe.distil.needs_teacher_logits:
+        refuse_missing_logprobs(facts.texts, facts.with_logprobs)
+    source: ModelSource
+    match recipe.student:
+        case PretrainedStudent(model=name):
+            tokens: Tokens = checkpoint_content(name)
+            student, source = TokenizerSource(tokens), FromCheckpoint(checkpoint_content(name))
+        case ScratchStudent(scratch=scratch):
+            tokens = TokenizerStage(
+                data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses
+            )
+            student = TokenizerSource(tokens, scratch)
+            source = FromScratch(scratch, tokens, recipe.seed_of_students)
+        case PrunedStudent():
+            raise AssertionError(recipe.student)  # the recipe refuses to prune an API teacher
+    left = examples_stage(recipe, data, student)
+    if by_teacher:
+        left = replace(left, responses=responses, references_by_teacher=by_teacher)
+    task = prepared_task(recipe, context, left, left, student, tokens)
+    return ApiTeacher(task, responses, source, teacher.endpoint.top_logprobs)

@@ -1,0 +1,151 @@
+"""The outputs of a teacher whose network is on this machine: fine-tuned, generating, scoring."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.config.decoding import DiverseBeam, EngineName
+from understudy.config.model_sections import (
+    PretrainedStudent,
+    PretrainedTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+)
+from understudy.config.pool_selection import ClosestToGold, KeepAll
+from understudy.config.recipe import Recipe
+from understudy.pipeline.context import RunContext, default_device, resolve_precision
+from understudy.pipeline.model_checks import check_models
+from understudy.pipeline.model_sources import (
+    FromCheckpoint,
+    FromScratch,
+    FromStage,
+    ModelSource,
+    TokenizerSource,
+    Tokens,
+    checkpoint_content,
+)
+from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task
+from understudy.pipeline.stages.conversion import ConversionStage
+from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content
+from understudy.pipeline.stages.pool_selection import PoolSelectionStage
+from understudy.pipeline.stages.predictions import PredictionsStage
+from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
+from understudy.pipeline.stages.report_parts import ApiReport
+from understudy.pipeline.stages.teacher import TeacherStage
+from understudy.pipeline.stages.teacher_logprobs import LogprobsStage, TeacherLogprobsStage
+from understudy.pipeline.stages.tokenizer import TokenizerStage
+from understudy.pipeline.systems import System
+from understudy.records import TextGenerator
+from understudy.report.facts import TEACHER
+from understudy.store import Stage
+
+
+@dataclass(frozen=True)
+class LocalTeacher:
+    """A teacher whose network is on this machine."""
+
+    task: PreparedTask
+    network: Stage[Any]
+    examples: ExamplesStage
+    """What it can read completely: the inputs of its pseudo-targets."""
+    facts: ExamplesFacts
+    leaves_inputs_out: bool = False
+
+    @property
+    def source(self) -> ModelSource:
+        """As the protocol says."""
+        return FromStage(self.network)
+
+    @property
+    def pool_tokens(self) -> TokenizerSource:
+        """As the protocol says."""
+        return TokenizerSource(self.network)
+
+    def targets(self) -> Stage[Any] | None:
+        """As the protocol says; after selection."""
+        recipe, requested = self.task.recipe, self.task.recipe.pseudo_targets
+        if not recipe.distil.targets.teacher:
+            return None
+        engine: EngineName = "hf" if isinstance(requested.decoding, DiverseBeam) else recipe.engine
+        pool = PseudoTargetsStage(
+            ConversionStage(self.network, engine),
+            self.examples,
+            requested.inputs,
+            requested.per_input,
+            requested.decoding,
+            requested.shard_inputs,
+            self.task.limits,
+            recipe.seed,
+            default_device(),
+        )
+        if isinstance(requested.select, KeepAll):
+            return pool
+        gold = None
+        if isinstance(requested.select, ClosestToGold):  # no other selection compares with gold
+            gold = labels_content(self.examples, self.facts, "labeled")
+        return PoolSelectionStage(pool, requested.select, gold)
+
+    def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
+        """As the protocol says."""
+        return TeacherLogprobsStage(
+            generator,
+            self.network,
+            self.task.student,
+            self.task.examples,
+            self.targets() if generator == "teacher" else None,
+            self.task.limits,
+            kept_tokens,
+            resolve_precision(self.task.recipe.precision),
+            default_device(),
+        )
+
+    def system(self) -> System:
+        """As the protocol says."""
+        return local_system(self.task, TEACHER, self.network)
+
+    def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:  # noqa: ARG002 - a TeacherOutputs
+        """Nothing: there are no requests."""
+        return None
+
+
+def local_system(task: PreparedTask, name: str, network: Stage[Any]) -> System:
+    """A network as a system that is scored."""
+    recipe = task.recipe
+    converted = ConversionStage(network, recipe.engine)
+    predictions = PredictionsStage(
+        converted,
+        task.scored(),
+        recipe.evaluation.decoding,
+        "nll" in recipe.task.metrics,
+        task.limits,
+        default_device(),
+    )
+    return System(name, predictions, recipe.evaluation.decoding.kind, network, converted)
+
+
+def open_local_teacher(
+    recipe: Recipe, teacher: ScratchTeacher | PretrainedTeacher, context: RunContext
+) -> LocalTeacher:
+    """A local teacher, after the stages that all keys depend on were made and the models were checked."""
+    data, with_withheld = data_stage(recipe), teacher.labels == "all"
+    if isinstance(teacher, ScratchTeacher):
+        tokens: Tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld)
+        reads = TokenizerSource(tokens, teacher.scratch)
+        start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
+    else:
+        tokens = checkpoint_content(teacher.model)
+        reads, start = TokenizerSource(tokens), FromCheckpoint(tokens)
+    match recipe.student:
+        case PretrainedStudent(model=name):
+            student = TokenizerSource(checkpoint_content(name))
+        case ScratchStudent(scratch=scratch):
+            student = TokenizerSource(tokens, scratch)
+        case PrunedStudent():
+            student = reads
+    check_models(recipe, reads, student)
+    of_teacher = examples_stage(recipe, data, reads)
+    task = prepared_task(recipe, context, of_teacher, examples_stage(recipe, data, reads, student), student, tokens)
+    settings = task.training(teacher.finetune, seed=recipe.seed) if teacher.finetune else None
+    labels = task.teacher_labels(with_withheld=with_withheld) if settings else None
+    network = TeacherStage(start, task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings)
+    return LocalTeacher(task, network, task.teacher_examples, task.teacher_facts)
