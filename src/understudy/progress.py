@@ -1,6 +1,6 @@
-"""How long work tells that it goes on, without knowing who listens.
+"""The protocol by which long work reports progress. This module does not display anything.
 
-The command line draws bars; a library user hears nothing unless they ask.
+The command line shows progress bars (`cli.progress_bars`); in Python the default shows nothing.
 """
 
 from collections.abc import Iterator
@@ -9,33 +9,33 @@ from typing import Protocol
 
 
 class ProgressCallback(Protocol):
-    """Told that `amount` more of the work is done; `note` is a few words on how it stands."""
+    """Is called whenever more of the work is done."""
 
     def __call__(self, amount: float, note: str = "") -> None:
-        """So much more is done."""
+        """Reports that `amount` more units are done; `note` is a short status such as the current loss."""
 
 
 class Progress(Protocol):
-    """Hears about long work."""
+    """Receives reports of long work."""
 
-    def work(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
-        """Opens a piece of work of `total` units; None where nobody can know."""
+    def track(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
+        """Starts a piece of work of `total` units (None: unknown) and yields the callback that advances it."""
 
-    def say(self, sentence: str) -> None:
-        """Hears something worth a line."""
+    def log(self, message: str) -> None:
+        """Shows one line of text."""
 
 
-def NO_PROGRESS(amount: float, note: str = "") -> None:  # noqa: N802 - a constant that is an ProgressCallback
-    """Nobody hears of it."""
+def NO_PROGRESS(amount: float, note: str = "") -> None:  # noqa: N802 - a constant that is a ProgressCallback
+    """Ignores the report."""
 
 
 class NoProgress:
-    """Nobody listens."""
+    """A `Progress` that shows nothing."""
 
     @contextmanager
-    def work(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
-        """Opens a piece of work nobody watches."""
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
+        """Starts a piece of work whose reports are ignored."""
         yield NO_PROGRESS
 
-    def say(self, sentence: str) -> None:
-        """Lets the sentence go."""
+    def log(self, message: str) -> None:
+        """Ignores the line."""

@@ -46,7 +46,10 @@ def read_json(path: Path) -> dict[str, object]:
     except ValueError as error:
         raise StoreError(f"{path} is not JSON ({error}); delete its folder and run the same command again") from None
     if not isinstance(value, dict):
-        raise StoreError(f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command again")
+        raise StoreError(
+            f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command "
+            "again"
+        )
     return value
 
 

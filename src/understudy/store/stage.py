@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hint
 
 from pydantic import BaseModel
 
+from understudy.errors import StoreError
 from understudy.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ class Stage(Generic[F]):
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields as plain JSON data; a stage among them is its key."""
+        """The fields as plain JSON data; a stage among them is its key.
+
+        Raises:
+            TypeError: if a field's content cannot be in the key, or the class is no dataclass of its own, so that its
+                settings would not be fields.
+        """
+        if "__dataclass_fields__" not in vars(type(self)):
+            raise TypeError(f"{type(self).__name__} must be a frozen dataclass: its settings would not be in the key")
         return {name: plain(part) for name, part in parts_of(self)}
 
     @property
@@ -150,12 +158,14 @@ def parts_of(value: object) -> Iterator[tuple[str, object]]:
         yield from ((str(name), item) for name, item in sorted(value.items()))
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> object:  # noqa: PLR0911 - one case per kind of value
     """A field as JSON data.
 
     Raises:
         TypeError: for a value whose identity is not its content (a path, a model, a function).
     """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
     if isinstance(value, Stage):
         return {"stage": value.key}
     if isinstance(value, Content):
@@ -165,11 +175,7 @@ def plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: plain(part) for name, part in parts_of(value)}
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        return {"type": type(value).__name__, **{name: plain(part) for name, part in parts_of(value)}}
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return {"float": value.hex()}
+        return {type(value).__name__: {name: plain(part) for name, part in parts_of(value)}}
     raise TypeError(f"a stage's field cannot be a {type(value).__name__}: its content would not be in the key")
 
 
@@ -190,7 +196,7 @@ def content_key(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class FinishedStage(Stage[Any]):
+class FinishedStage(Stage[dict[str, Any]]):
     """A stage that was finished before, named by its folder: for what is done with a run long after it."""
 
     stored: str
@@ -206,3 +212,13 @@ class FinishedStage(Stage[Any]):
     def folder_name(self) -> str:
         """The folder that was named."""
         return self.stored
+
+    def run(self, folder: Path, context: WorkerContext) -> dict[str, Any]:  # noqa: ARG002 - it cannot be made here
+        """Only a stage that is missing is run: this one cannot be made from its folder's name.
+
+        Raises:
+            StoreError: always.
+        """
+        raise StoreError(
+            f"the stage {self.stored} is not in {context.store.root}: it was deleted; run its recipe again to make it"
+        )
