@@ -94,10 +94,11 @@ class ProcessQueue:
                 self.context.progress.log(message)
                 continue
             stage, worker.stage = worker.stage, None
-            outcome = message.outcome if message else self._ended(worker, stage)
+            if message is None and worker in self.workers:
+                self.workers.remove(worker)
             self._send_waiting()
             if stage is not None:
-                return stage, outcome
+                return stage, message.outcome if message else _end_of(worker, stage)
 
     def close(self) -> None:
         """Ends all workers: idle ones close what they kept open, others are killed."""
@@ -118,9 +119,13 @@ class ProcessQueue:
             if idle is None and len(self.workers) == self.most:
                 return
             worker = idle or self._start()
-            worker.stage, pickled = self.waiting.popleft()
-            with suppress(OSError):  # the worker has just ended: its last message reports that
-                worker.pipe.send_bytes(pickled)
+            try:
+                worker.pipe.send_bytes(self.waiting[0][1])
+            except OSError:
+                if idle:  # it ended since its last stage: another one makes this stage
+                    self.workers.remove(idle)
+                    continue
+            worker.stage, _ = self.waiting.popleft()
 
     def _start(self) -> Worker:
         ours, theirs = SPAWN.Pipe()
@@ -134,14 +139,13 @@ class ProcessQueue:
         threading.Thread(target=_receive, args=(worker, self.messages), daemon=True).start()
         return worker
 
-    def _ended(self, worker: Worker, stage: AnyStage | None) -> Outcome:
-        worker.process.join()
-        self.workers.remove(worker)
-        return UnderstudyError(
-            f"a worker process ended with exit code {worker.process.exitcode} while it made "
-            f"{stage.folder_name if stage else 'nothing'}; it may have been killed or out of memory: use fewer "
-            "processes and run the same command again to resume"
-        )
+
+def _end_of(worker: Worker, stage: AnyStage) -> UnderstudyError:
+    worker.process.join()
+    return UnderstudyError(
+        f"a worker process ended with exit code {worker.process.exitcode} while it made {stage.folder_name}; it may "
+        "have been killed or out of memory: use fewer processes and run the same command again to resume"
+    )
 
 
 def _receive(worker: Worker, messages: SimpleQueue[tuple[Worker, Message | None]]) -> None:

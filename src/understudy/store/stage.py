@@ -158,7 +158,7 @@ def parts_of(value: object) -> Iterator[tuple[str, object]]:
         yield from ((str(name), item) for name, item in sorted(value.items()))
 
 
-def plain(value: object) -> object:  # noqa: PLR0911 - one case per kind of value
+def plain(value: object) -> object:
     """A field as JSON data.
 
     Raises:
