@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from understudy.pipeline.data import read_data
+from understudy.pipeline.open import open_run
 
 from understudy.config.decoding import Beam, Decoding, Greedy, Sampling
 from understudy.generation import Engine, open_engine
 from understudy.models.task_tokenizer import checkpoint_task_tokenizer
-from understudy.pipeline.data import read_data
-from understudy.pipeline.open import open_run
 
 PAIRS = 3
 DECODINGS: dict[str, tuple[Decoding, int]] = {

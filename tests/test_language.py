@@ -1,4 +1,4 @@
-"""The project speaks the field's language: banned words, one meaning per name, and no setting that nothing reads."""
+"""The project uses the field's language: no banned words, one meaning per name. (Settings that nothing reads: config/test_fields.py.)"""
 
 import ast
 import re
@@ -129,13 +129,14 @@ def test_a_public_name_is_defined_once() -> None:
     Names that mean the same in each module are the exceptions, listed with the reason.
     """
     same_meaning = {
+        "CAPABILITIES",  # of an engine, in the engine's module
         "FACTS",  # the file in which a stage keeps the facts of a page
-        "QUIET",  # the progress of callers who want none
         "LOCAL",  # the default executor
-        "POOL_FILE",  # the only file of a pool in one piece
-        "F",  # a type variable
-        "T",  # a type variable
-        "Pathlike",
+        "QUIET",  # the progress of callers who want none
+        "executor",  # what `executor_named` calls, in the module of each executor
+        "collect",  # the command and the function that it calls, as the next two
+        "diagnose",
+        "run",
     }
     places: dict[str, set[str]] = defaultdict(set)
     for path, tree in TREES.items():
@@ -145,33 +146,8 @@ def test_a_public_name_is_defined_once() -> None:
                     places[name].add(str(path.relative_to(PACKAGE)))
                 case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                     places[name].add(str(path.relative_to(PACKAGE)))
-    twice = {name: where for name, where in places.items() if len(where) > 1 and not name.startswith("_")}
+    twice = {name: where for name, where in places.items() if len(where) > 1 and name[0] != "_" and len(name) > 1}
     assert {name: where for name, where in twice.items() if name not in same_meaning and name != "__all__"} == {}
-
-
-def test_every_field_of_every_section_is_read() -> None:
-    """Each setting is read somewhere outside its own definition: as an attribute, or with its section as a whole.
-
-    Sections whose fields are the keyword arguments of one function are read by `model_dump`.
-    """
-    read = {node.attr for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {
-        keyword
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.MatchClass)
-        for keyword in node.kwd_attrs
-    }
-    whole = {"Forecast", "Relations", "TAID", "HubSplits", "HeldOut", "Splits"}
-    objectives = {kind.__name__ for kind in SECTIONS if kind.__module__ == "understudy.config.objectives"}
-    selections = {kind.__name__ for kind in SECTIONS if kind.__module__ == "understudy.config.pool_selection"}
-    unread = {
-        f"{kind.__name__}.{name}"
-        for kind in SECTIONS
-        if kind.__name__ not in whole | objectives | selections
-        for name in kind.model_fields
-        if name not in read
-    }
-    assert unread == set()
 
 
 def test_every_section_is_closed_and_frozen() -> None:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 from tests.api_teacher.server import RequestLog, serve
+from understudy.store.stages import claim
 
 from understudy.api_teacher.collect import CollectResult, collect, refuse_unanswered
 from understudy.config.endpoint import Endpoint
 from understudy.config.read import read_endpoint
 from understudy.errors import ConfigError, DataError, GenerationError, StoreError
 from understudy.records import Example
-from understudy.store.stages import claim
 
 KEY = "sk-a-secret-nobody-may-read"
 PRICE = {"input": 1000.0, "output": 1000.0}

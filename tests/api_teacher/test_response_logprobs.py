@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.api_teacher.longest_match import LongestMatch
+from understudy.pool.shards import write_shard
 
 from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.response_logprobs import (
@@ -24,7 +25,6 @@ from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 from understudy.pool.logprob_cache import LogprobCacheFile
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.shards import write_shard
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import Example
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from understudy.pool.shards import write_shard
 
 from understudy.api_teacher.collect import PromptGroup, endpoint_for
 from understudy.api_teacher.journal import CompletionChoice, Journal
@@ -18,7 +19,6 @@ from understudy.config.decoding import Greedy, Sampling
 from understudy.config.endpoint import Endpoint, Server
 from understudy.errors import GenerationError, PoolError
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.shards import write_shard
 from understudy.records import Example, Prediction, TaskData
 
 ENDPOINT = Endpoint(model="m", per_input=2)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.data import _settings, make_data, read_data
 
 from understudy.config.read import check_recipe
 from understudy.errors import DataError
-from understudy.pipeline.bench import Bench
-from understudy.pipeline.data import _settings, make_data, read_data
 from understudy.progress import NoProgress
 from understudy.records import Example
 from understudy.store import Store

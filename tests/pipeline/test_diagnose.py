@@ -6,13 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from understudy.pipeline.beside import PASSES, metric_of, refuse_other_tokens
+from understudy.pipeline.diagnose import diagnose
+from understudy.pipeline.readers import Reader
 
 from understudy.cli import main
 from understudy.errors import EvaluationError, StoreError, VocabularyError
 from understudy.models.tokenizers import train_tokenizer
-from understudy.pipeline.beside import PASSES, metric_of, refuse_other_tokens
-from understudy.pipeline.diagnose import diagnose
-from understudy.pipeline.readers import Reader
 from understudy.pipeline.run import Run
 from understudy.progress import ProgressCallback
 from understudy.report.diagnostics import Diagnostics

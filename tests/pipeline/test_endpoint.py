@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.api_teacher.server import RequestLog, completion, serve
 from tests.pipeline.bought import INPUTS, done, recipe_of
+from understudy.pipeline.compare import score_split
+from understudy.pipeline.diagnose import diagnose
 
 from understudy.cli.printing import print_scores
 from understudy.errors import DataError, GenerationError, ModelError
-from understudy.pipeline.compare import score_split
-from understudy.pipeline.diagnose import diagnose
 from understudy.pool.logprob_cache import IDS, LOGP
 from understudy.pool.pool import PseudoTargetPool
 from understudy.report.verdict import verdict

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.pipeline.open import open_run
+
 from understudy.pipeline.run import Run
 from understudy.store.disk import checksums
 

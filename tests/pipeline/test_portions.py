@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from tests.pipeline.desk import Desk
-
-from understudy.config.read import merge
-from understudy.config.pseudo_targets import PseudoTargets
-from understudy.pipeline import portions
 from understudy.pipeline.portions import portions_of
+
+from understudy.config.pseudo_targets import PseudoTargets
+from understudy.config.read import merge
+from understudy.pipeline import portions
 from understudy.pool.pool import PseudoTargetPool
 from understudy.records import TaskData
 

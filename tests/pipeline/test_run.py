@@ -7,12 +7,12 @@ import pytest
 import torch
 from sacrebleu import sentence_chrf
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from understudy.pipeline.compare import score_split
+from understudy.pipeline.open import open_pool, open_run
 
 from understudy.config.read import check_recipe, read_recipe
 from understudy.errors import ConfigError, EvaluationError, StoreError
 from understudy.models.checkpoint import parameter_count
-from understudy.pipeline.compare import score_split
-from understudy.pipeline.open import open_pool, open_run
 from understudy.pipeline.run import Run, run
 
 

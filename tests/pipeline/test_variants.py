@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from tests.sizes import small
 from transformers import AutoConfig
+from understudy.pipeline.lessons import _teacher_targets
+from understudy.pipeline.networks import Readers
+from understudy.pipeline.readers import reader_of_checkpoint
 
 from understudy.config.read import check_recipe, merge
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
-from understudy.pipeline.lessons import _teacher_targets
-from understudy.pipeline.networks import Readers
-from understudy.pipeline.readers import reader_of_checkpoint
 from understudy.pipeline.run import Run, run
 from understudy.pool import PseudoTargetPool, write_pool_file
 from understudy.progress import NoProgress

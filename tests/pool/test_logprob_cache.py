@@ -41,7 +41,7 @@ def test_without_posix_fallocate_the_content_is_kept(tmp_path: Path, monkeypatch
     """As on macOS, where the file is rewritten with its own content."""
     write_cache(tmp_path)
     monkeypatch.delattr("os.posix_fallocate", raising=False)
-    monkeypatch.setattr("understudy.pool.logprob_cache.BLOCK", 100)
+    monkeypatch.setattr("understudy.pool.logprob_cache.READ_BYTES", 100)
     reopened = LogprobCacheFile.open(tmp_path, positions=4, top_k=2, fingerprint="abc")
 
     assert reopened.done == 3

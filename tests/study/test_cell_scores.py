@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.learned import Learned
 
 from understudy.config.study import Cell, cells_of, check_study
 from understudy.evaluation.bootstrap import TAIL, resample_weights
 from understudy.evaluation.predictions import write_predictions
-from understudy.pipeline.bench import Bench
-from understudy.pipeline.learned import Learned
 from understudy.progress import NoProgress
 from understudy.records import Prediction, TaskData
 from understudy.store import Finished, Store

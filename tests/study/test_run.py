@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from sacrebleu.metrics import CHRF
+from understudy.pipeline.bench import Bench
+from understudy.pipeline.learned import Learned
+from understudy.store.stages import claim
 
 from understudy.config.study import Study, cells_of, check_study
 from understudy.errors import ConfigError
-from understudy.pipeline.bench import Bench
-from understudy.pipeline.learned import Learned
 from understudy.pipeline.run import learn
 from understudy.progress import NO_PROGRESS, ProgressCallback
-from understudy.store.stages import claim
 from understudy.study.cells import CELLS, StudyPaths
 from understudy.study.run_study import Choice, StudyResult, run_study
 

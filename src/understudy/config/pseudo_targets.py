@@ -21,7 +21,7 @@ class PseudoTargets(Section):
     """Texts per input."""
     decoding: PoolDecoding = Beam()
     """How the texts are generated."""
-    shard_inputs: PositiveInt = 4096
+    shard_inputs: PositiveInt = 512
     """Inputs per shard. A shard has its own seed, and an interruption loses at most the current one."""
     select: Selection = KeepAll()
     """Which of an input's texts are used as targets; the pool is generated once for all selections."""

@@ -12,7 +12,7 @@ from understudy.store.store import Executor
 
 def executor_names() -> list[str]:
     """The executors there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def executor_named(name: str, workers: int = 1) -> Executor:

@@ -1,29 +1,31 @@
 """Runs stages side by side in spawned processes on this machine.
 
-A worker gets a pickled stage and the store's folder. It appends its progress to a file in the stage's partial folder,
-which this process reads and shows. Workers end with the process that started them, however that ends.
+A worker receives pickled stages through a pipe, one at a time, and sends back lines of progress and the outcome. A
+worker that is killed fails the stage it was making and no other. Workers end with the process that started them,
+however that ends. What a worker does is `executors._worker`.
 """
 
-import json
-import multiprocessing
 import os
+import pickle
 import threading
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
-from concurrent.futures import wait as wait_for_futures
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from queue import SimpleQueue
 
-from understudy.errors import TrainingError, UnderstudyError, first_line
-from understudy.progress import NoProgress, ProgressCallback
+from understudy.errors import UnderstudyError, first_line
+from understudy.executors._worker import Message, work
 from understudy.store.stage import WorkerContext
-from understudy.store.store import PROGRESS_FILE, AnyStage, Outcome, Store, attempt
+from understudy.store.store import AnyStage, Outcome
 
-SHOW_EVERY_S = 1.0
-"""How often the progress of workers is read."""
+SPAWN = get_context("spawn")  # a forked child would inherit the threads' locks of the libraries loaded here
+THREADS = "OMP_NUM_THREADS"
+END_S = 10.0
+"""How long an idle worker may take to close what it kept open before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -32,132 +34,143 @@ class Processes:
 
     workers: int
     threads: int = 1
-    """Of each worker: with more in total than cores, they wait for each other."""
+    """Threads of each worker: with more in total than cores, workers slow each other down."""
 
     @contextmanager
     def open(self, context: WorkerContext) -> Iterator["ProcessQueue"]:
-        """A pool of workers; on leaving, those that still work are stopped, and their stages resume next time."""
-        before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}
-        os.environ["OMP_NUM_THREADS"] = str(self.threads)  # read when a worker loads its libraries
-        pool = ProcessPoolExecutor(
-            self.workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(replace(context.store, wait=True), context.allow_code),
-        )
+        """Workers, started when they are needed; on leaving, those that still work are killed and their stages resume
+        in the next run.
+        """
+        queue = ProcessQueue(self.workers, self.threads, context)
         try:
-            yield ProcessQueue(pool, context)
+            yield queue
         finally:
-            workers = list(pool._processes.values())  # noqa: SLF001 - no public way to stop what is under way
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.terminate()
-            for worker in workers:
-                worker.join()
+            queue.close()
             context.close()
-            for name, value in before.items():
-                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process, the caller's end of its pipe, and the stage it makes now."""
+
+    process: SpawnProcess
+    pipe: Connection
+    stage: AnyStage | None = None
 
 
 @dataclass
 class ProcessQueue:
-    """Stages under way in a pool of processes."""
+    """Stages under way in worker processes, and stages that wait for an idle one."""
 
-    pool: ProcessPoolExecutor
+    most: int
+    threads: int
     context: WorkerContext
-    under_way: dict[Future[Outcome], AnyStage] = field(default_factory=dict)
-    read: dict[str, int] = field(default_factory=dict)
-    """Stage key -> characters of its progress file that were shown."""
+    workers: list[Worker] = field(default_factory=list)
+    waiting: deque[tuple[AnyStage, bytes]] = field(default_factory=deque)
+    refused: deque[tuple[AnyStage, Outcome]] = field(default_factory=deque)
+    """Stages that could not be pickled."""
+    messages: SimpleQueue[tuple[Worker, Message | None]] = field(default_factory=SimpleQueue)
+    """What the workers sent, filled by one thread per worker; None: the worker ended."""
 
     def submit(self, stage: AnyStage) -> None:
-        """Sends a stage to the pool."""
-        self.under_way[self.pool.submit(_make_in_worker, stage)] = stage
+        """Sends a stage to an idle worker, or queues it."""
+        try:
+            self.waiting.append((stage, pickle.dumps(stage)))
+        except Exception as error:  # noqa: BLE001 - pickle raises errors of several classes
+            refusal = UnderstudyError(
+                f"the stage {stage.folder_name} cannot be sent to a worker process ({first_line(error)}); define its "
+                "class at the top level of a module, or run without worker processes"
+            )
+            self.refused.append((stage, refusal))
+        self._send_waiting()
 
     def wait(self) -> tuple[AnyStage, Outcome]:
         """The next stage that is done; shows the progress of all meanwhile."""
+        if self.refused:
+            return self.refused.popleft()
         while True:
-            done, _ = wait_for_futures(self.under_way, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
-            for stage in self.under_way.values():
-                self._show(stage)
-            for future in done:
-                stage = self.under_way.pop(future)
-                try:
-                    return stage, future.result()
-                except BrokenProcessPool:
-                    return stage, TrainingError(
-                        f"a worker process ended while it made {stage.folder_name}, or before it could start: it may "
-                        "have been killed or out of memory; use fewer processes and run the same command again"
-                    )
+            worker, message = self.messages.get()
+            if isinstance(message, str):
+                self.context.progress.log(message)
+                continue
+            stage, worker.stage = worker.stage, None
+            if message is None and worker in self.workers:
+                self.workers.remove(worker)
+            self._send_waiting()
+            if stage is not None:
+                return stage, message.outcome if message else _end_of(worker, stage)
 
-    def _show(self, stage: AnyStage) -> None:
-        path = self.context.store.folder(stage).with_name(f"{stage.folder_name}.partial") / PROGRESS_FILE
+    def close(self) -> None:
+        """Ends all workers: idle ones close what they kept open, others are killed."""
+        for worker in self.workers:
+            if worker.stage is None:
+                with suppress(OSError):  # it has ended already
+                    worker.pipe.send_bytes(b"")
+            else:
+                worker.process.kill()
+        for worker in self.workers:
+            worker.process.join(END_S)
+            worker.process.kill()
+            worker.process.join()
+
+    def _send_waiting(self) -> None:
+        while self.waiting:
+            idle = next((worker for worker in self.workers if worker.stage is None), None)
+            if idle is None and len(self.workers) == self.most:
+                return
+            worker = idle or self._start()
+            try:
+                worker.pipe.send_bytes(self.waiting[0][1])
+            except OSError:
+                if idle:  # it ended since its last stage: another one makes this stage
+                    self.workers.remove(idle)
+                    continue
+            worker.stage, _ = self.waiting.popleft()
+
+    def _start(self) -> Worker:
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=work, args=(theirs, self.context.store, self.context.allow_code))
+        with _threads_of_children(self.threads):
+            process.start()
+        theirs.close()  # so that the end of the worker, which holds the only copy, is the end of the pipe
+        worker = Worker(process, ours)
+        self.workers.append(worker)
+        # A thread empties the pipe even while the caller makes a stage itself: a full pipe would stop the worker.
+        threading.Thread(target=_receive, args=(worker, self.messages), daemon=True).start()
+        return worker
+
+
+def _end_of(worker: Worker, stage: AnyStage) -> UnderstudyError:
+    worker.process.join()
+    return UnderstudyError(
+        f"a worker process ended with exit code {worker.process.exitcode} while it made {stage.folder_name}; it may "
+        "have been killed or out of memory: use fewer processes and run the same command again to resume"
+    )
+
+
+def _receive(worker: Worker, messages: SimpleQueue[tuple[Worker, Message | None]]) -> None:
+    while True:
         try:
-            lines = path.read_text(encoding="utf-8")[self.read.get(stage.key, 0) :]
-        except FileNotFoundError:
+            message: Message | None = worker.pipe.recv()
+        except (EOFError, OSError):
+            message = None
+        messages.put((worker, message))
+        if message is None:
             return
-        whole, newline, _ = lines.rpartition("\n")
-        self.read[stage.key] = self.read.get(stage.key, 0) + len(whole) + len(newline)
-        for line in filter(None, whole.split("\n")):
-            self.context.progress.log(json.loads(line))
 
 
-_CONTEXT: list[WorkerContext] = []
-"""The context of this worker process, once it has started."""
-
-
-def _start_worker(store: Store, allow_code: bool) -> None:
-    _CONTEXT.append(WorkerContext(store, NoProgress(), allow_code))
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def end_with_parent() -> None:
-            parent.join()
-            os._exit(1)  # the parent was killed: nobody waits for this worker's result
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _make_in_worker(stage: AnyStage) -> Outcome:
-    context = _CONTEXT[0]
-    partial = context.store.folder(stage).with_name(f"{stage.folder_name}.partial")
-    outcome = attempt(stage, replace(context, progress=FileProgress(partial / PROGRESS_FILE)))
-    if isinstance(outcome, Exception) and not isinstance(outcome, UnderstudyError):
-        # Other exceptions may not survive pickling; the message and the class do.
-        return RuntimeError(f"{type(outcome).__name__}: {first_line(outcome)}")
-    return outcome
-
-
-@dataclass
-class FileProgress:
-    """Appends lines to a file that the caller reads."""
-
-    path: Path
-    every: float = 0.1
-    """Share of a task between two lines."""
-
-    @contextmanager
-    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
-        """A line when the task begins, at each tenth of it, and when it is done."""
-        done = shown = 0.0
-        self.log(f"{title}: started")
-
-        def advance(amount: float, note: str = "") -> None:
-            nonlocal done, shown
-            done += amount
-            if total and done / total - shown >= self.every and done < total:
-                shown = done / total
-                self.log(f"{title}: {shown:.0%} of {total:g} {unit}s {note}".rstrip())
-
-        yield advance
-        self.log(f"{title}: done")
-
-    def log(self, message: str) -> None:
-        """Appends a line."""
-        with self._open() as file:
-            file.write(json.dumps(message) + "\n")
-
-    def _open(self) -> TextIO:
-        return self.path.open("a", encoding="utf-8")
+@contextmanager
+def _threads_of_children(threads: int) -> Iterator[None]:
+    # The variable is read when a library is loaded, so it must be there before the worker's first import.
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = str(threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
 
 
 def executor(workers: int) -> Processes:

@@ -21,6 +21,7 @@ NETWORK = "network"
 class RunContext(WorkerContext):
     """The context of stages that run in the process of the run."""
 
+    store: Store
     endpoint: Endpoint | None = None
     """The API teacher's server with its limits on requests, where the recipe has one."""
 

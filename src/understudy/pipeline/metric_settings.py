@@ -34,7 +34,7 @@ class MetricSettings:
 
 
 def metric_settings(task: Task, metrics: Sequence[str]) -> MetricSettings:
-    """The settings that these metrics of a task need; those of other metrics are left out, so that they change nothing."""
+    """The settings that these metrics of a task need; those of other metrics are left out: they change nothing."""
     checker = EMBEDDED_CHECKER if isinstance(task, ForecastTask) else None
     if isinstance(task, GivenTask) and task.checker:
         checker = task.checker

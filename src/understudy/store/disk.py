@@ -47,7 +47,8 @@ def read_json(path: Path) -> dict[str, object]:
         raise StoreError(f"{path} is not JSON ({error}); delete its folder and run the same command again") from None
     if not isinstance(value, dict):
         raise StoreError(
-            f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command again"
+            f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command "
+            "again"
         )
     return value
 

@@ -14,14 +14,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
+from understudy.errors import StoreError
 from understudy.progress import Progress
-
-if TYPE_CHECKING:
-    from understudy.store.store import Store
 
 FORMAT = 2
 """Raised whenever the files of all stages change their meaning, so that old ones are not reused."""
@@ -64,7 +62,14 @@ class Stage(Generic[F]):
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields as plain JSON data; a stage among them is its key."""
+        """The fields as plain JSON data; a stage among them is its key.
+
+        Raises:
+            TypeError: if a field's content cannot be in the key, or the class is no dataclass of its own, so that its
+                settings would not be fields.
+        """
+        if "__dataclass_fields__" not in vars(type(self)):
+            raise TypeError(f"{type(self).__name__} must be a frozen dataclass: its settings would not be in the key")
         return {name: plain(part) for name, part in named_parts(self)}
 
     @property
@@ -96,11 +101,32 @@ class Stage(Generic[F]):
         raise NotImplementedError
 
 
+class StageStore(Protocol):
+    """What a stage and the worker that makes it use of the store; `store.store.Store` is the one there is."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of finished stages."""
+
+    @property
+    def wait(self) -> bool:
+        """Whether to wait for a stage that another process is making; otherwise it is refused."""
+
+    def folder(self, stage: Stage[Any]) -> Path:
+        """Where a finished stage lies."""
+
+    def finished(self, stage: Stage[Any]) -> bool:
+        """Whether the stage and its shards are there."""
+
+    def facts(self, stage: Stage[F]) -> F:
+        """The facts of a finished stage."""
+
+
 @dataclass(frozen=True)
 class WorkerContext:
     """What a running stage may use in addition to its fields. Nothing in it may change the result."""
 
-    store: "Store"
+    store: StageStore
     progress: Progress
     allow_code: bool = False
     """Whether code that a recipe names (`module:object`) may be imported."""
@@ -156,6 +182,8 @@ def plain(value: object) -> object:
     Raises:
         TypeError: for a value whose identity is not its content (a path, a model, a function).
     """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
     if isinstance(value, Stage):
         return {"stage": value.key}
     if isinstance(value, Content):
@@ -165,11 +193,7 @@ def plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: plain(part) for name, part in named_parts(value)}
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        return {"type": type(value).__name__, **{name: plain(part) for name, part in named_parts(value)}}
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return {"float": value.hex()}
+        return {type(value).__name__: {name: plain(part) for name, part in named_parts(value)}}
     raise TypeError(f"a stage's field cannot be a {type(value).__name__}: its content would not be in the key")
 
 
@@ -190,7 +214,7 @@ def content_key(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class FinishedStage(Stage[Any]):
+class FinishedStage(Stage[dict[str, Any]]):
     """A stage that was finished before, named by its folder: for what is done with a run long after it."""
 
     stored: str
@@ -206,3 +230,13 @@ class FinishedStage(Stage[Any]):
     def folder_name(self) -> str:
         """The folder that was named."""
         return self.stored
+
+    def run(self, folder: Path, context: WorkerContext) -> dict[str, Any]:  # noqa: ARG002 - it cannot be made here
+        """Only a stage that is missing is run: this one cannot be made from its folder's name.
+
+        Raises:
+            StoreError: always.
+        """
+        raise StoreError(
+            f"the stage {self.stored} is not in {context.store.root}: it was deleted; run its recipe again to make it"
+        )

@@ -7,8 +7,9 @@ written and the folder gets its final name by one rename. An equal key means reu
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -20,8 +21,6 @@ from understudy.store.manifest import MANIFEST, Manifest, parse, read_manifest, 
 from understudy.store.stage import Stage, WorkerContext, inputs_of
 
 LIBRARIES = ("understudy", "torch", "transformers", "ctranslate2")
-PROGRESS_FILE = ".progress.jsonl"
-"""Where a worker process appends the progress of a stage, inside its partial folder."""
 
 F = TypeVar("F")
 Outcome = Literal["made", "found"] | Exception
@@ -105,26 +104,23 @@ class Store:
             What became of the wanted stages and of all that had to be made for them, by key.
         """
         outcomes: dict[str, Outcome] = {}
-        finished: set[str] = (
-            set()
-        )  # looked up on disk once: a study asks for hundreds of stages after each that is made
+        under_way: set[str] = set()
+        search = _Search(context)
         with executor.open(context) as queue:
-            under_way: dict[str, AnyStage] = {}
             while True:
-                ready = self._ready(wanted, context, {*outcomes, *under_way}, finished)
-                if not ready and not under_way:
-                    break
-                here = [stage for stage in ready.values() if stage.in_caller]
-                for stage in ready.values():
+                ready = search.ready(wanted, busy=outcomes.keys() | under_way)
+                for stage in ready:
                     if not stage.in_caller:
-                        under_way[stage.key] = stage
                         queue.submit(stage)
-                done = [(stage, attempt(stage, context)) for stage in here] or [queue.wait()]
-                for stage, outcome in done:
-                    under_way.pop(stage.key, None)
-                    outcomes[stage.key] = outcome
-                    observe(stage, outcome)
-        found = {stage.key for stage in wanted if stage.key in finished} - outcomes.keys()
+                        under_way.add(stage.key)
+                here = next((stage for stage in ready if stage.in_caller), None)
+                if here is None and not under_way:
+                    break
+                done, outcome = queue.wait() if here is None else (here, attempt(here, context))
+                under_way.discard(done.key)
+                outcomes[done.key] = outcome
+                observe(done, outcome)
+        found = [stage.key for stage in wanted if stage.key in search.finished and stage.key not in outcomes]
         return {**dict.fromkeys(found, "found"), **outcomes}
 
     def get(self, stage: Stage[F], executor: Executor, context: WorkerContext) -> F:
@@ -139,44 +135,70 @@ class Store:
                 raise outcome
         return self.facts(stage)
 
-    def _ready(
-        self, wanted: Sequence[AnyStage], context: WorkerContext, busy: set[str], finished: set[str]
-    ) -> dict[str, AnyStage]:
-        """Stages all of whose inputs and shards are finished, in the order of the fields that name them."""
 
-        def lacks(stage: AnyStage) -> bool:
-            if stage.key not in finished and self.finished(stage):
-                finished.add(stage.key)
-            return stage.key not in finished
+@dataclass
+class _Search:
+    """Finds the stages that can be made now. Looks up each finished stage and the shards of each stage once: a study
+    asks for hundreds of stages after each that is made.
+    """
 
-        ready: dict[str, AnyStage] = {}
+    context: WorkerContext
+    finished: set[str] = field(default_factory=set)
+    shards: dict[str, Sequence[AnyStage]] = field(default_factory=dict)
+
+    def ready(self, wanted: Sequence[AnyStage], busy: AbstractSet[str]) -> list[AnyStage]:
+        """Unfinished stages all of whose inputs and shards are finished, in the order of the fields that name them.
+
+        Args:
+            wanted: the stages whose results are needed.
+            busy: keys of stages that are under way or were tried.
+        """
+        ready: list[AnyStage] = []
         seen = set(busy)
         stack = list(reversed(wanted))
         while stack:
             stage = stack.pop()
-            if stage.key in seen or not lacks(stage):
+            if stage.key in seen or self._is_finished(stage):
                 continue
             seen.add(stage.key)
-            lacking = [earlier for _, earlier in inputs_of(stage) if lacks(earlier)]
-            lacking = lacking or [shard for shard in stage.shards(context) if lacks(shard)]
-            if lacking:
-                stack.extend(reversed(lacking))
+            missing = self._missing(stage)
+            if missing:
+                stack.extend(reversed(missing))
             else:
-                ready[stage.key] = stage
+                ready.append(stage)
         return ready
+
+    def _missing(self, stage: AnyStage) -> list[AnyStage]:
+        inputs = [earlier for _, earlier in inputs_of(stage) if not self._is_finished(earlier)]
+        if inputs:
+            return inputs
+        if stage.key not in self.shards:
+            self.shards[stage.key] = stage.shards(self.context)
+        return [shard for shard in self.shards[stage.key] if not self._is_finished(shard)]
+
+    def _is_finished(self, stage: AnyStage) -> bool:
+        if stage.key not in self.finished and self.context.store.finished(stage):
+            self.finished.add(stage.key)
+        return stage.key in self.finished
 
 
 def failure_of(stage: AnyStage, outcomes: Mapping[str, Outcome], context: WorkerContext) -> Exception | None:
     """What kept a stage from being made: its own failure, or that of a stage it needs; None if nothing did."""
-    if context.store.finished(stage):
-        return None
-    own = outcomes.get(stage.key)
-    if isinstance(own, Exception):
-        return own
-    earlier = [one for _, one in inputs_of(stage)]
-    if all(context.store.finished(one) for one in earlier):
-        earlier = list(stage.shards(context))
-    return next((failure for one in earlier if (failure := failure_of(one, outcomes, context))), None)
+    store = context.store
+    seen: set[str] = set()
+    stack = [stage]
+    while stack:
+        one = stack.pop()
+        if one.key in seen or store.finished(one):
+            continue
+        seen.add(one.key)
+        outcome = outcomes.get(one.key)
+        if isinstance(outcome, Exception):
+            return outcome
+        inputs = [earlier for _, earlier in inputs_of(one)]
+        needed = inputs if not all(map(store.finished, inputs)) else list(one.shards(context))
+        stack.extend(reversed(needed))
+    return None
 
 
 def attempt(stage: AnyStage, context: WorkerContext) -> Outcome:
@@ -201,22 +223,25 @@ def make(stage: AnyStage, context: WorkerContext) -> Literal["made", "found"]:
     with disk_errors(store.root), hold(store.root / f".{final.name}.lock", wait=store.wait, making=final):
         if store.finished(stage):  # another process finished it between the first look and the lock
             return "found"
-        if (final / MANIFEST).is_file():  # only shards were missing, and they are there again
-            return "made"
+        if final.exists():
+            raise StoreError(
+                f"{final} has no manifest, or its manifest lists shards that are missing and that the stage does not "
+                "have any more; delete the folder and run the same command again to make the stage again"
+            )
         partial.mkdir(exist_ok=True)
         remove_unfinished_files(partial)
         started = time.monotonic()
         facts = stage.run(partial, context)
-        (partial / PROGRESS_FILE).unlink(missing_ok=True)
         write_manifest(partial, _manifest(stage, context, partial, facts, seconds=time.monotonic() - started))
         publish(partial, final)
     return "made"
 
 
 def remove_unfinished_files(partial: Path) -> None:
-    """Deletes what a killed attempt had not finished writing: hidden files and folders."""
+    """Deletes what a killed attempt had not finished: hidden files and folders, and a manifest of an earlier state."""
+    (partial / MANIFEST).unlink(missing_ok=True)
     for half in sorted(partial.rglob(".*"), reverse=True):
-        if half.is_dir():
+        if half.is_dir() and not half.is_symlink():
             shutil.rmtree(half)
         else:
             half.unlink(missing_ok=True)
@@ -236,15 +261,3 @@ def _manifest(stage: AnyStage, context: WorkerContext, partial: Path, facts: obj
         seconds=round(max(seconds, float(plain.get("seconds", 0.0))), 3),
         versions={library: version(library) for library in LIBRARIES},
     )
-
-
-def open_folder(root: Path, name: str) -> Manifest:
-    """The manifest of the stage in a folder of the store, by the folder's name.
-
-    Raises:
-        StoreError: if it is not there.
-    """
-    folder = root / name
-    if not folder.is_dir():
-        raise StoreError(f"the stage {name} is not in {root}: it was deleted; run the recipe again to make it again")
-    return read_manifest(folder)

@@ -20,7 +20,7 @@ from understudy.pipeline.stages.data import load_split
 from understudy.records import Efficiency
 from understudy.store import Content, Stage, WorkerContext
 
-THREADS = 1
+BENCHMARK_THREADS = 1
 """Of a measurement: with two, a small network took 134 ms for one input instead of 6."""
 
 
@@ -69,7 +69,7 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
                 engine=context.facts(converted).engine,
                 batch_size=settings.batch_inputs,
                 latency_inputs=settings.latency_inputs,
-                threads=THREADS,
+                threads=BENCHMARK_THREADS,
                 device=default_device(),
             )
             checkpoint = context.folder(converted.network) / NETWORK
@@ -82,14 +82,14 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
 
 def this_machine() -> tuple[str, ...]:
     """What a measurement depends on: processor, device, cores, threads."""
-    return platform.machine(), default_device(), str(cores()), str(THREADS)
+    return platform.machine(), default_device(), str(cores()), str(BENCHMARK_THREADS)
 
 
 @contextmanager
 def few_threads() -> Iterator[None]:
     """Within, torch has as few threads as every measurement of cost."""
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(BENCHMARK_THREADS)
     try:
         yield
     finally:

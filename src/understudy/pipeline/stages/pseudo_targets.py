@@ -1,4 +1,4 @@
-"""The stages of the teacher's pseudo-targets: one shard per block of inputs and range of texts, and all of them together.
+"""The stages of the teacher's pseudo-targets: one shard per block of inputs and range of texts, and an index.
 
 More inputs add blocks and more texts add ranges; the shards made before are found by their own keys. Samples come in
 ranges of 1, 3, 4, 4, ... texts, each generated completely, so that text k of an input is the same however many are
@@ -40,7 +40,7 @@ class PseudoTargetsFacts:
 
 @dataclass(frozen=True)
 class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
-    """Some texts of a block of inputs. Its random numbers follow from its key, so they do not depend on other shards."""
+    """Some texts of a block of inputs. Random numbers follow from the key, so they do not depend on other shards."""
 
     teacher: ConversionStage
     sources: Content

@@ -120,29 +120,31 @@ class ScoresStage(Stage[ScoresFacts]):
                 metric: _lead(test, metric, self.distilled, weights_RN) for metric in scoring.metrics if has_baseline
             },
             "dev": {name: {m: own.value() for m, own in of.items()} for name, of in tallies["dev"].items()},
-            "curves": {
-                name: curve_points(context.facts(stage), scoring.primary_metric) for name, stage in self.trainings
-            },
-            "pool": pool_facts(
-                context.folder(self.pool) if self.pool else None,
-                context.folder(self.student),
-                read_data(context.folder(self.examples)),
-                tokens=checkpoint_path(self.pool_tokens.tokens, context) if self.pool_tokens else None,
-                shown=SHOWN,
-                seed=scoring.seed,
-            ),
-            "examples": self._examples(context),
-            "example_metric": EXAMPLE_METRIC,
-            "example_metric_label": METRICS[EXAMPLE_METRIC].label,
-            "data": {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()},
             "benchmark_conditions": costs[self.distilled].how,
             "notes": self._notes(examples, context),
         }
+        self._add_parts(facts, context)
+        return facts
+
+    def _add_parts(self, facts: Facts, context: WorkerContext) -> None:
+        """Adds what comes from single stages: curves, the pool, examples, an API teacher's responses."""
+        metric = self.scoring.primary_metric
+        facts["curves"] = {name: curve_points(context.facts(stage), metric) for name, stage in self.trainings}
+        facts["pool"] = pool_facts(
+            context.folder(self.pool) if self.pool else None,
+            context.folder(self.student),
+            read_data(context.folder(self.examples)),
+            tokens=checkpoint_path(self.pool_tokens.tokens, context) if self.pool_tokens else None,
+            shown=SHOWN,
+            seed=self.scoring.seed,
+        )
+        facts["examples"] = self._examples(context)
+        facts["example_metric"], facts["example_metric_label"] = EXAMPLE_METRIC, METRICS[EXAMPLE_METRIC].label
+        facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
         if self.api:
             facts["api_responses"] = self.api.facts(context)
-        return facts
 
     def _examples(self, context: WorkerContext) -> list[ExampleFacts]:
         """Where the distilled student does best and worst compared with the teacher, and some drawn at random."""
@@ -190,8 +192,8 @@ class ScoresStage(Stage[ScoresFacts]):
                 notes.append(f"{name} had its best dev score at the end: longer training may still improve it.")
         if self.references_by_teacher:
             notes.append(
-                "The teacher wrote the references of the test split. The teacher's row is the score of a second response, "
-                "which is the agreement of the teacher with itself. No score measures the quality of the references."
+                "The teacher wrote the references of the test split. Its own row is the score of a second response: the "
+                "agreement of the teacher with itself. No score measures the quality of the references."
             )
         if self.allows_leaks:
             notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")

@@ -99,21 +99,7 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
-    metric = metric_named(settings.dev.metric, allow_code=context.allow_code)
-    scorer = DevScorer(
-        metric,
-        metric.prepare(metric_context(settings.dev.settings, allow_code=context.allow_code)),
-        job.tokenizer,
-        job.dev[: settings.dev.inputs],
-        settings.dev.engine,
-        settings.dev.decoding,
-        folder / WORKSPACE,
-    )
-    spec = TrainSpec(
-        loss=job.loss or LossSpec(bind(CrossEntropy()), len(job.tokenizer.tokenizer)),
-        teacher=job.teacher,
-        dev=DevScoring(scorer, metric.name, metric.higher_is_better, evaluate_start=job.evaluate_start),
-    )
+    spec = _spec(folder, context, job)
     with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
         state = train(
             job.network,
@@ -133,8 +119,8 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
         "history": state.history,
         "best_step": state.best_step,
         "still_improving": still_improving(
-            [row[metric.name] for row in state.history],
-            higher_is_better=metric.higher_is_better,
+            [row[spec.dev.metric] for row in state.history],
+            higher_is_better=spec.dev.higher_is_better,
             averaged=training.keep_weights == "average",
         ),
         "steps": state.step,
@@ -142,6 +128,26 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
     }
     write_json(folder / RESULT, facts)
+
+
+def _spec(folder: Path, context: WorkerContext, job: NetworkTraining) -> TrainSpec:
+    """The loss, the teacher and the scoring of dev."""
+    dev = job.settings.dev
+    metric = metric_named(dev.metric, allow_code=context.allow_code)
+    scorer = DevScorer(
+        metric,
+        metric.prepare(metric_context(dev.settings, allow_code=context.allow_code)),
+        job.tokenizer,
+        job.dev[: dev.inputs],
+        dev.engine,
+        dev.decoding,
+        folder / WORKSPACE,
+    )
+    return TrainSpec(
+        loss=job.loss or LossSpec(bind(CrossEntropy()), len(job.tokenizer.tokenizer)),
+        teacher=job.teacher,
+        dev=DevScoring(scorer, metric.name, metric.higher_is_better, evaluate_start=job.evaluate_start),
+    )
 
 
 def still_improving(scores: Sequence[float], *, higher_is_better: bool, averaged: bool) -> bool:

@@ -1,0 +1,109 @@
+"""The loop of a worker process: receives pickled stages, makes them, sends back progress and outcomes.
+
+It depends on the store only; `executors.processes` starts the processes and reads what they send.
+"""
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+
+from understudy.errors import UnderstudyError, first_line
+from understudy.progress import ProgressCallback
+from understudy.store.stage import WorkerContext
+from understudy.store.store import Outcome, Store, attempt
+
+
+@dataclass(frozen=True)
+class Done:
+    """The message that a stage is done, and what became of it."""
+
+    outcome: Outcome
+
+
+Message = str | Done
+"""A line of progress, or the outcome of the stage."""
+
+
+def work(pipe: Connection, store: Store, allow_code: bool) -> None:
+    """Makes one stage after another until the caller sends an empty message or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the caller stops its workers
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    progress = PipeProgress(pipe)
+    context = WorkerContext(store, progress, allow_code)
+    try:
+        while pickled := pipe.recv_bytes():
+            progress.send(Done(_make(pickled, context)))
+    except (EOFError, ConnectionError):
+        pass  # the caller ended
+    finally:
+        context.close()
+
+
+def _end_with_caller() -> None:
+    caller = parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)  # whatever the stage does: nothing waits for its result
+
+
+def _make(pickled: bytes, context: WorkerContext) -> Outcome:
+    try:
+        stage = pickle.loads(pickled)  # noqa: S301 - from the process that started this one
+    except Exception as error:  # noqa: BLE001 - unpickling raises errors of many classes
+        return UnderstudyError(
+            f"a worker process cannot load the stage it was sent ({first_line(error)}); define the stage's class in a "
+            "module that the worker can import, or run without worker processes"
+        )
+    outcome = attempt(stage, context)
+    if isinstance(outcome, Exception) and not isinstance(outcome, UnderstudyError):
+        return as_text(outcome)
+    return outcome
+
+
+def as_text(error: Exception) -> RuntimeError:
+    """An unexpected exception as one that survives pickling, whatever the class: its class, message and traceback."""
+    text = RuntimeError(f"{type(error).__name__}: {first_line(error)}")
+    text.add_note("".join(traceback.format_exception(error)))
+    return text
+
+
+@dataclass
+class PipeProgress:
+    """A `Progress` that sends lines to the caller: at the beginning, each tenth and the end of a piece of work."""
+
+    pipe: Connection
+    every: float = 0.1
+    """Share of the work between two lines."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+        """Starts a piece of work and yields the callback that advances it."""
+        done = shown = 0.0
+        self.log(f"{title}: started")
+
+        def advance(amount: float, note: str = "") -> None:
+            nonlocal done, shown
+            done += amount
+            if total and done / total - shown >= self.every and done < total:
+                shown = done / total
+                self.log(f"{title}: {shown:.0%} of {total:g} {unit}s {note}".rstrip())
+
+        yield advance
+        self.log(f"{title}: done")
+
+    def log(self, message: str) -> None:
+        """Sends one line."""
+        self.send(message)
+
+    def send(self, message: Message) -> None:
+        """Sends a message; threads of one stage may do so at the same time."""
+        with self.lock:
+            self.pipe.send(message)
