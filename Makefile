@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin/python
 STAMP := .venv/installed
 
-.PHONY: setup demo check test bench
+.PHONY: setup demo check test-fast test test-slow bench
 
 setup: $(STAMP)
 
@@ -20,10 +20,20 @@ check: setup
 	$(BIN) -m ruff check .
 	$(BIN) -m mypy
 
-# Two processes: byte-equal resumption is promised to a process that does nothing else (docs/design.md).
+FAST := $(wildcard tests/test_*.py) tests/config tests/demo tests/executors tests/objectives tests/pool tests/report tests/store tests/tasks
+
+# Under 90 seconds, without training.
+test-fast: setup
+	$(BIN) -m pytest -q -m "not trains and not slow" $(FAST)
+
+# Everything CI runs. Two processes: byte-equal resumption is promised to a process that does nothing else.
 test: check
-	$(BIN) -m pytest tests/training
-	$(BIN) -m pytest --ignore=tests/training
+	$(BIN) -m pytest -m "not slow" tests/training
+	$(BIN) -m pytest -m "not slow" --ignore=tests/training
+
+# What takes long: all kills.
+test-slow: setup
+	$(BIN) -m pytest -m slow
 
 bench: demo
 	set -e; for script in benchmarks/*.py; do $(BIN) "$$script"; done

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DATA = (
     "py.typed",
-    "cli/demo.yaml",
+    "demo/demo.yaml",
     "report/diagnostics.html.jinja",
     "report/macros.html.jinja",
     "report/table_page.html.jinja",
@@ -70,7 +70,7 @@ def test_the_wheel_is_the_package_folder() -> None:
 
 def test_the_demo_is_a_recipe() -> None:
     """The shipped recipe is read without complaint."""
-    assert read_recipe(Path(str(files("understudy").joinpath("cli/demo.yaml")))).name == "demo"
+    assert read_recipe(Path(str(files("understudy").joinpath("demo/demo.yaml")))).name == "demo"
 
 
 def test_every_dependency_is_imported() -> None:

@@ -1,4 +1,4 @@
-"""What the documents say is true: recipes that are read, commands that exist, the tree as it is."""
+"""What the documents state is true: recipes that are read, commands that exist, the source tree as it is."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,7 @@ from understudy.config.read import check_recipe, merge
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(understudy.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
@@ -24,19 +25,22 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def printed_tree() -> dict[str, str]:
-    """Path inside the package -> its clause, as the README prints them."""
-    (block,) = (block for block in blocks(README, "") if block.startswith("src/understudy\n"))
-    clauses, room = {}, ""
+    """Path inside the package -> its clause, as docs/architecture.md prints them."""
+    (block,) = (block for block in blocks(ARCHITECTURE, "text") if block.startswith("src/understudy\n"))
+    clauses: dict[str, str] = {}
+    folders: list[str] = []
     for line in block.splitlines()[1:]:
         name, _, clause = line.strip().partition(" ")
-        room = "" if not line.startswith("    ") else room
-        clauses[room + name] = clause.strip()
-        room = name if name.endswith("/") else room
+        depth = (len(line) - len(line.lstrip())) // 2
+        del folders[depth - 1 :]
+        clauses["".join(folders) + name] = clause.strip()
+        if name.endswith("/"):
+            folders.append(name)
     return clauses
 
 
 def real_tree() -> set[str]:
-    """Rooms and files of the package; a room's own line stands for its `__init__.py`."""
+    """Folders and files of the package; the line of a folder is that of its `__init__.py`."""
     paths = [path for path in PACKAGE.rglob("*") if "__pycache__" not in path.parts and path.name != "__init__.py"]
     return {f"{path.relative_to(PACKAGE)}{'/' if path.is_dir() else ''}" for path in paths}
 
@@ -52,13 +56,13 @@ def commands(group: typer.core.TyperGroup, before: str = "") -> set[str]:
     return found
 
 
-def test_the_printed_tree_is_the_real_one() -> None:
-    """Every file of the package stands in the README, and nothing else does."""
+def test_the_printed_tree_is_the_source_tree() -> None:
+    """Every file of the package is listed, and nothing else is."""
     assert set(printed_tree()) == real_tree()
 
 
 def test_every_file_has_a_clause() -> None:
-    """Each line of the tree says what the file holds."""
+    """Each line of the tree describes the file."""
     assert [path for path, clause in printed_tree().items() if not clause] == []
 
 
@@ -99,3 +103,17 @@ def test_every_make_target_is_there() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^    make (\w+)", README + contributing, re.MULTILINE)) <= set(targets)
+
+
+def test_the_readme_is_short() -> None:
+    """At most 120 lines: the rest is in docs/."""
+    assert len(README.splitlines()) <= 120
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Each relative link of a document is a file of the repository."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []

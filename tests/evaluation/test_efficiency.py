@@ -5,7 +5,7 @@ import pytest
 from understudy.config.decoding import Beam
 from understudy.errors import EvaluationError
 from understudy.evaluation import efficiency
-from understudy.evaluation.efficiency import Workload, measure_all, measure_efficiency
+from understudy.evaluation.efficiency import BenchmarkedSystem, Workload, measure_all, measure_efficiency
 
 WORKLOAD = Workload(sources=((1, 2), (3,)), decoding=Beam(beams=2), max_tokens=5, threads=3)
 
@@ -43,21 +43,22 @@ def test_the_workload_reaches_the_measuring_process(child: Path) -> None:
 
 
 def test_systems_are_measured_in_turn(child: Path) -> None:
-    """A drift of the machine hits all systems alike, and each number is the median of its rounds."""
+    """A drift of the machine hits all systems alike, and each number is the median of its repeats."""
     measured: list[str] = []
     result = measure_all(
-        {"teacher": child / "t", "student": child / "s"},
-        {"teacher": WORKLOAD, "student": WORKLOAD},
-        workspace=child,
-        rounds=3,
-        advance=lambda amount, note="": measured.append(note * int(amount)),
+        {
+            "teacher": BenchmarkedSystem(child / "t", child, WORKLOAD),
+            "student": BenchmarkedSystem(child / "s", child, WORKLOAD),
+        },
+        repeats=3,
+        progress=lambda amount, note="": measured.append(note * int(amount)),
     )
 
     assert (child / "log").read_text(encoding="utf-8") == "tststs"
     assert measured == ["teacher", "student"] * 3
     assert (result["teacher"].latency_p50_ms, result["student"].latency_p50_ms) == (3**2, 4**2)
     assert (result["teacher"].throughput_per_s, result["student"].peak_memory_bytes) == (-3, 4)
-    assert result["teacher"].how.endswith(", median of 3 rounds")
+    assert result["teacher"].how.endswith(", median of 3 repeats")
 
 
 def test_a_process_that_fails_is_reported_with_its_last_line(child: Path) -> None:

@@ -39,7 +39,7 @@ def generated(
     threads: int = 1,
 ) -> list[tuple[Generated, ...]]:
     """Texts of up to nine tokens from a new engine."""
-    with live_engine(kind, model, tokenizer, workspace=workspace, threads=threads) as engine:  # type: ignore[arg-type]
+    with live_engine(kind, model, tokenizer, workspace=workspace, threads=threads) as engine:
         return engine.generate(sources, decoding, per_source=per_source, max_tokens=9, seed=seed)
 
 

@@ -98,7 +98,7 @@ def test_an_unknown_engine_is_answered_with_the_known(checkpoint: Checkpoint, tm
     """The message lists the names."""
     with (
         pytest.raises(ConfigError, match="unknown engine 'vllm'; known: auto, ctranslate2, hf"),
-        open_engine("vllm", checkpoint("bart"), workspace=tmp_path),  # type: ignore[arg-type]
+        open_engine("vllm", checkpoint("bart"), workspace=tmp_path),
     ):
         pass
 

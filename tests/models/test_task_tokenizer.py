@@ -7,12 +7,12 @@ from tests.sizes import small
 from transformers import PreTrainedTokenizerBase
 
 from understudy.config.model_sections import Architecture
-from understudy.config.task import Task
 from understudy.errors import DataError
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import (
     TaskTokenizer,
+    TextLimits,
     checkpoint_task_tokenizer,
     filter_by_length,
     scratch_task_tokenizer,
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_read_as_the_same_model_from_scratch(
     tmp_path: Path, architecture: Architecture, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Its kind and its positions come from its config; no weights are needed."""
-    task = Task(max_source_tokens=9, max_target_tokens=5)
+    task = TextLimits("{source}", 9, 5)
     planned = scratch_task_tokenizer(task, small(architecture), tokenizer)
     network = build_network(small(architecture), tokenizer, max_positions=planned.longest, seed=0)
     save_network(network, tokenizer, tmp_path)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from understudy.errors import PoolError
-from understudy.pool import PseudoTargetPool, mark_copies, write_pool_file
+from understudy.pool import PseudoTargetPool, write_pool_file
+from understudy.pool.rows import mark_copies
 from understudy.records import PseudoTarget
 
 

@@ -24,7 +24,7 @@ from understudy.pipeline.inspect.student_vs_teacher import (
 )
 from understudy.pipeline.metric_settings import MetricSettings, metric_settings
 from understudy.pipeline.prepare import text_limits
-from understudy.pipeline.stages.benchmark import BENCHMARK_THREADS, few_threads, this_machine
+from understudy.pipeline.stages.benchmark import few_threads, this_machine
 from understudy.pipeline.stages.data import load_split, read_data
 from understudy.progress import NoProgress, Progress
 from understudy.report.diagnostic_page import write_diagnostics
@@ -127,7 +127,7 @@ class DepthsStage(Stage[DepthsFacts]):
             )
         facts: Depths = {
             "benchmark_conditions": (
-                f"hf on {device}, {BENCHMARK_THREADS} thread{'s' * (BENCHMARK_THREADS != 1)}, decoding greedy, latency of {len(examples)} "
+                f"hf on {device}, 1 thread, decoding greedy, latency of {len(examples)} "
                 f"inputs at batch 1, throughput at batch {len(examples)}"
             ),
             "costs": [cast(DepthFacts, asdict(cost)) for cost in costs],
