@@ -9,7 +9,19 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
-from tests.store.toy_stages import Bug, Killed, Refused, Talkative, Text, Waiting, Where, WhereCalled, WordFacts, Words
+from tests.store.toy_stages import (
+    Bug,
+    Interrupted,
+    Killed,
+    Refused,
+    Text,
+    Verbose,
+    Waiting,
+    Where,
+    WhereCalled,
+    WordFacts,
+    Words,
+)
 
 from understudy.errors import DataError, UnderstudyError
 from understudy.executors.local import Local
@@ -123,6 +135,20 @@ def test_errors_of_a_worker_arrive(store: Store, context: WorkerContext) -> None
     assert outcomes[Text("a").key] == "made"
 
 
+def test_an_error_that_cannot_be_unpickled_arrives(store: Store, context: WorkerContext) -> None:
+    """One of the project that carries more than a string: the run goes on."""
+    stage = Bug(expected=True)
+    outcomes = store.get_all([stage, Text("a")], Processes(1), context)
+
+    assert isinstance(outcomes[stage.key], RuntimeError)
+    assert outcomes[Text("a").key] == "made"
+
+
+def test_a_worker_ignores_the_signal_of_ctrl_c(store: Store, context: WorkerContext) -> None:
+    """A terminal sends it to all processes; the caller decides what it means."""
+    assert store.get_all([Interrupted()], Processes(1), context) == {Interrupted().key: "made"}
+
+
 def test_a_stage_that_cannot_be_sent_is_refused(
     store: Store, context: WorkerContext, elsewhere: type[AnyStage]
 ) -> None:
@@ -170,7 +196,7 @@ def test_much_progress_does_not_stop_a_worker(store: Store, tmp_path: Path) -> N
     progress, pipe, lines = Lines(), str(tmp_path / "pipe"), 20_000
     os.mkfifo(pipe)
     context = WorkerContext(store, progress)
-    stages = [Talkative(lines, pipe), Waiting(pipe)]
+    stages = [Verbose(lines, pipe), Waiting(pipe)]
 
     assert store.get_all(stages, Processes(1), context) == {stage.key: "made" for stage in stages}
     assert [line for line, _ in progress.lines] == [f"line {number}" for number in range(lines)]

@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
 from understudy.errors import UnderstudyError, first_line
-from understudy.executors.worker import Message, work
+from understudy.executors.worker import Done, Message, as_text, work
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome
 
@@ -154,6 +154,8 @@ def _receive(worker: Worker, messages: SimpleQueue[tuple[Worker, Message | None]
             message: Message | None = worker.pipe.recv()
         except (EOFError, OSError):
             message = None
+        except Exception as error:  # noqa: BLE001 - an outcome that cannot be unpickled must not stop the run
+            message = Done(as_text(error))
         messages.put((worker, message))
         if message is None:
             return

@@ -99,7 +99,7 @@ class Stage(Generic[F]):
         """Fills `folder`, which may hold the remains of an interrupted attempt.
 
         Raises:
-            UnderstudyError: if the stage cannot be made; one sentence that says what to do.
+            UnderstudyError: if the stage cannot be made, with one sentence on what to do.
         """
         raise NotImplementedError
 
@@ -136,7 +136,7 @@ class WorkerContext:
             self.close()
             stack = ExitStack()
             self._kept[key] = stack.enter_context(opened()), stack
-        value: T = self._kept[key][0]  # type: ignore[assignment]  # the key says what was opened
+        value: T = self._kept[key][0]  # type: ignore[assignment]  # one key, one type
         return value
 
     def close(self) -> None:

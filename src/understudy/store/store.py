@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -31,7 +32,7 @@ Observer = Callable[[AnyStage, Outcome], None]
 
 
 class Executor(Protocol):
-    """Runs stages: here, in processes, or on a cluster that sees the same folder. It knows no models."""
+    """Runs stages: here, in processes, or on a cluster that sees the same folder. It does not depend on models."""
 
     def open(self, context: WorkerContext) -> AbstractContextManager["StageQueue"]:
         """Workers for one resolution of stages."""
@@ -119,6 +120,8 @@ class Store:
                 done, outcome = queue.wait() if here is None else (here, attempt(here, context))
                 under_way.discard(done.key)
                 outcomes[done.key] = outcome
+                if not isinstance(outcome, Exception):
+                    search.finished.add(done.key)
                 observe(done, outcome)
         found = [stage.key for stage in wanted if stage.key in search.finished and stage.key not in outcomes]
         return {**dict.fromkeys(found, "found"), **outcomes}
@@ -138,12 +141,13 @@ class Store:
 
 @dataclass
 class _Search:
-    """Finds the stages that can be made now. Looks up each finished stage and the shards of each stage once: a study
-    asks for hundreds of stages after each that is made.
+    """Finds the stages that can be made now. It looks up each stage and its shards once: after each stage that is made,
+    a study asks for hundreds of others.
     """
 
     context: WorkerContext
     finished: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     shards: dict[str, Sequence[AnyStage]] = field(default_factory=dict)
 
     def ready(self, wanted: Sequence[AnyStage], busy: AbstractSet[str]) -> list[AnyStage]:
@@ -177,9 +181,14 @@ class _Search:
         return [shard for shard in self.shards[stage.key] if not self._is_finished(shard)]
 
     def _is_finished(self, stage: AnyStage) -> bool:
-        if stage.key not in self.finished and self.context.store.finished(stage):
+        if stage.key in self.finished or stage.key in self.missing:
+            return stage.key in self.finished
+        finished = self.context.store.finished(stage)
+        if finished:
             self.finished.add(stage.key)
-        return stage.key in self.finished
+        elif not self.context.store.folder(stage).exists():
+            self.missing.add(stage.key)  # one that lacks only shards is finished as soon as they are
+        return finished
 
 
 def failure_of(stage: AnyStage, outcomes: Mapping[str, Outcome], context: WorkerContext) -> Exception | None:
@@ -247,6 +256,11 @@ def remove_unfinished_files(partial: Path) -> None:
             half.unlink(missing_ok=True)
 
 
+@cache
+def _versions() -> Mapping[str, str]:
+    return {library: version(library) for library in LIBRARIES}
+
+
 def _manifest(stage: AnyStage, context: WorkerContext, partial: Path, facts: object, *, seconds: float) -> Manifest:
     plain: dict[str, Any] = asdict(facts)  # type: ignore[call-overload]  # facts are a frozen dataclass
     return Manifest(
@@ -259,5 +273,5 @@ def _manifest(stage: AnyStage, context: WorkerContext, partial: Path, facts: obj
         files=checksums(partial),
         facts=plain,
         seconds=round(max(seconds, float(plain.get("seconds", 0.0))), 3),
-        versions={library: version(library) for library in LIBRARIES},
+        versions=dict(_versions()),
     )
