@@ -28,7 +28,7 @@ Outcome = Literal["made", "found"] | Exception
 """What became of a stage. An exception is one of the project's own, or an unexpected one."""
 AnyStage = Stage[Any]
 Observer = Callable[[AnyStage, Outcome], None]
-"""Called after each stage that was made or failed."""
+"""Called after each stage that was made or failed, or that another process finished meanwhile."""
 
 
 class Executor(Protocol):
@@ -181,14 +181,9 @@ class _Search:
         return [shard for shard in self.shards[stage.key] if not self._is_finished(shard)]
 
     def _is_finished(self, stage: AnyStage) -> bool:
-        if stage.key in self.finished or stage.key in self.missing:
-            return stage.key in self.finished
-        finished = self.context.store.finished(stage)
-        if finished:
-            self.finished.add(stage.key)
-        elif not self.context.store.folder(stage).exists():
-            self.missing.add(stage.key)  # one that lacks only shards is finished as soon as they are
-        return finished
+        if stage.key not in self.finished and stage.key not in self.missing:
+            (self.finished if self.context.store.finished(stage) else self.missing).add(stage.key)
+        return stage.key in self.finished
 
 
 def failure_of(stage: AnyStage, outcomes: Mapping[str, Outcome], context: WorkerContext) -> Exception | None:
