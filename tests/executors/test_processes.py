@@ -23,7 +23,7 @@ from tests.store.toy_stages import (
     Words,
 )
 
-from understudy.errors import DataError, UnderstudyError
+from understudy.errors import ConfigError, DataError, UnderstudyError
 from understudy.executors.local import Local
 from understudy.executors.processes import Processes
 from understudy.progress import NoProgress
@@ -179,6 +179,13 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> type[AnyStage]:
     exec(source, module.__dict__)  # noqa: S102 - so that the class belongs to that module
     unknown: type[AnyStage] = module.Unknown
     return unknown
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (-1, 1), (2, 0)])
+def test_less_than_one_worker_or_thread_is_refused(workers: int, threads: int) -> None:
+    """No stage could run; the message has both numbers."""
+    with pytest.raises(ConfigError, match=rf"{workers} worker processes with {threads} threads.*at least 1"):
+        Processes(workers, threads)
 
 
 def test_progress_of_workers_reaches_the_caller(store: Store) -> None:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
-from understudy.errors import UnderstudyError, first_line
+from understudy.errors import ConfigError, UnderstudyError, first_line
 from understudy.executors.worker import Done, Message, as_text, work
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome
@@ -35,6 +35,18 @@ class Processes:
     workers: int
     threads: int = 1
     """Threads of each worker: with more in total than cores, workers slow each other down."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers with which no stage could run.
+
+        Raises:
+            ConfigError: for less than one worker or thread.
+        """
+        if self.workers < 1 or self.threads < 1:
+            raise ConfigError(
+                f"{self.workers} worker processes with {self.threads} threads each cannot run a stage; use at least 1 "
+                "of each"
+            )
 
     @contextmanager
     def open(self, context: WorkerContext) -> Iterator["ProcessQueue"]:
