@@ -60,7 +60,7 @@ def output_until_all_end(caller: subprocess.Popen[str], workers: set[int]) -> tu
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
 def test_workers_end_when_their_caller_is_killed(caller: subprocess.Popen[str], how: signal.Signals) -> None:
-    """Although nothing tells them to."""
+    """Without a message from it."""
     workers = workers_of(caller)
     caller.send_signal(how)
 

@@ -9,9 +9,22 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
-from tests.store.toy_stages import Bug, Killed, Refused, Talkative, Text, Waiting, Where, WhereCalled, WordFacts, Words
+from tests.store.toy_stages import (
+    Bug,
+    Interrupted,
+    Killed,
+    Refused,
+    Text,
+    Verbose,
+    Waiting,
+    Where,
+    WhereAlone,
+    WhereCalled,
+    WordFacts,
+    Words,
+)
 
-from understudy.errors import DataError, UnderstudyError
+from understudy.errors import ConfigError, DataError, UnderstudyError
 from understudy.executors.local import Local
 from understudy.executors.processes import Processes
 from understudy.progress import NoProgress
@@ -75,6 +88,15 @@ def test_stages_run_in_workers_or_in_the_caller(
     assert caller.threads == os.environ["OMP_NUM_THREADS"] == "7"
 
 
+def test_a_stage_that_runs_alone_waits_for_the_workers(store: Store, context: WorkerContext) -> None:
+    """A benchmark begins after the stages that were ready with it, although the caller is free."""
+    order: list[str] = []
+    wanted: list[AnyStage] = [WhereAlone("a"), Where("b")]
+    store.get_all(wanted, Processes(1), context, observe=lambda stage, _outcome: order.append(stage.name))
+
+    assert order == ["where", "where_alone"]
+
+
 def test_a_killed_worker_fails_the_stage_it_made_and_no_other(store: Store) -> None:
     """The message names the stage, the exit code and what to do; another worker makes the rest, even of one."""
     progress = Lines()
@@ -123,6 +145,20 @@ def test_errors_of_a_worker_arrive(store: Store, context: WorkerContext) -> None
     assert outcomes[Text("a").key] == "made"
 
 
+def test_an_error_that_cannot_be_unpickled_arrives(store: Store, context: WorkerContext) -> None:
+    """One of the project that carries more than a string: the run goes on."""
+    stage = Bug(expected=True)
+    outcomes = store.get_all([stage, Text("a")], Processes(1), context)
+
+    assert isinstance(outcomes[stage.key], RuntimeError)
+    assert outcomes[Text("a").key] == "made"
+
+
+def test_a_worker_ignores_the_signal_of_ctrl_c(store: Store, context: WorkerContext) -> None:
+    """A terminal sends it to all processes; the caller decides what it means."""
+    assert store.get_all([Interrupted()], Processes(1), context) == {Interrupted().key: "made"}
+
+
 def test_a_stage_that_cannot_be_sent_is_refused(
     store: Store, context: WorkerContext, elsewhere: type[AnyStage]
 ) -> None:
@@ -155,6 +191,13 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> type[AnyStage]:
     return unknown
 
 
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (-1, 1), (2, 0)])
+def test_less_than_one_worker_or_thread_is_refused(workers: int, threads: int) -> None:
+    """No stage could run; the message has both numbers."""
+    with pytest.raises(ConfigError, match=rf"{workers} worker processes with {threads} threads.*at least 1"):
+        Processes(workers, threads)
+
+
 def test_progress_of_workers_reaches_the_caller(store: Store) -> None:
     """Every line, in the order of each stage, also of stages that are done at once."""
     progress = Lines()
@@ -170,7 +213,7 @@ def test_much_progress_does_not_stop_a_worker(store: Store, tmp_path: Path) -> N
     progress, pipe, lines = Lines(), str(tmp_path / "pipe"), 20_000
     os.mkfifo(pipe)
     context = WorkerContext(store, progress)
-    stages = [Talkative(lines, pipe), Waiting(pipe)]
+    stages = [Verbose(lines, pipe), Waiting(pipe)]
 
     assert store.get_all(stages, Processes(1), context) == {stage.key: "made" for stage in stages}
     assert [line for line, _ in progress.lines] == [f"line {number}" for number in range(lines)]

@@ -1,17 +1,16 @@
-"""Making one stage: what it leaves, what an interrupted attempt leaves, and which errors it ends with."""
+"""Making one stage: what it leaves, what an interrupted attempt leaves, and what is refused."""
 
 import dataclasses
-import errno
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from tests.store.toy_stages import TEXT, Refused, Text, TextFacts, Word, Words
 
-from understudy.errors import DataError, PoolError, StoreError
+from understudy.errors import DataError, StoreError
 from understudy.executors.local import Local
 from understudy.store import Content, Stage, Store, WorkerContext
 from understudy.store.disk import checksum, write_json
@@ -146,7 +145,9 @@ def test_the_time_of_all_attempts_counts(store: Store, context: WorkerContext, k
     assert store.manifest(stage).seconds == 7200.5
 
 
-def test_an_interrupted_attempt_hands_its_files_on(store: Store, context: WorkerContext, killed: list[bool]) -> None:
+def test_the_next_attempt_gets_the_files_of_an_interrupted_one(
+    store: Store, context: WorkerContext, killed: list[bool]
+) -> None:
     """What was written completely is there for the next attempt; half files, which are hidden, are not."""
     stage = Half()
     with pytest.raises(KeyboardInterrupt):
@@ -236,51 +237,6 @@ def test_content_lies_at_an_absolute_place_or_in_the_store(
     outcomes = store.get_all([Word(Content(digest, "copy.txt"), 1)], Local(), context)
     assert list(outcomes.values()) == ["found"]
     assert store.get(Word(Content(digest, "copy.txt"), 0), Local(), context).letters == 1
-
-
-def chained(error: Exception, before: Exception) -> Exception:
-    """An error that was raised while another one was handled."""
-    error.__context__ = before
-    return error
-
-
-FULL = OSError(errno.ENOSPC, "No space left on device")
-FULL_DISK = {
-    "system": FULL,
-    "handled": chained(RuntimeError("unexpected pos 704 vs 598"), FULL),
-    "quota": OSError(errno.EDQUOT, "Quota exceeded"),
-    "words": ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
-}
-OTHERS = {
-    "sentence": chained(PoolError("disk full while writing"), FULL),
-    "permission": OSError(errno.EACCES, "Permission denied"),
-}
-
-
-@dataclass(frozen=True)
-class Breaks(Stage[Any]):
-    """Raises one of the errors above."""
-
-    error: str
-    name: ClassVar[str] = "breaks"
-
-    def run(self, folder: Path, context: WorkerContext) -> None:
-        """Fails."""
-        raise {**FULL_DISK, **OTHERS}[self.error]
-
-
-@pytest.mark.parametrize("error", FULL_DISK)
-def test_a_full_disk_is_a_store_error(store: Store, context: WorkerContext, error: str) -> None:
-    """Whichever library noticed it: the message has what is left, where, and that the next run resumes."""
-    with pytest.raises(StoreError, match=r"disk is full: \d+ MB .*store; free some space and run the same command"):
-        make(Breaks(error), context)
-
-
-@pytest.mark.parametrize("error", OTHERS)
-def test_other_errors_keep_their_class_and_message(context: WorkerContext, error: str) -> None:
-    """An error that already says what to do about a full disk, and one that has nothing to do with it."""
-    with pytest.raises(type(OTHERS[error]), match=r"disk full while writing|Permission denied"):
-        make(Breaks(error), context)
 
 
 def test_the_error_of_a_stage_is_raised_by_get(store: Store, context: WorkerContext) -> None:

@@ -1,4 +1,4 @@
-"""Several processes on one store; threads stand for them, because the system tells lock files opened twice apart."""
+"""Several processes on one store; threads stand for them, because a lock belongs to an open file, not to a process."""
 
 import dataclasses
 import fcntl

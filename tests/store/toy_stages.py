@@ -110,15 +110,20 @@ class TwoPartError(Exception):
         super().__init__(f"{first} and {second}")
 
 
+class TwoPartSentenceError(TwoPartError, DataError):
+    """The same as an error of the project."""
+
+
 @dataclass(frozen=True)
 class Bug(Stage[WordFacts]):
-    """Fails unexpectedly."""
+    """Fails with an exception that cannot be unpickled."""
 
+    expected: bool = False
     name: ClassVar[str] = "bug"
 
     def run(self, folder: Path, context: WorkerContext) -> WordFacts:
-        """Raises an exception of another library."""
-        raise TwoPartError("one", "two")
+        """Raises an exception of another library, or one of the project."""
+        raise (TwoPartSentenceError if self.expected else TwoPartError)("one", "two")
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,18 @@ class Killed(Stage[WordFacts]):
         context.progress.log("about to end")
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
+
+
+@dataclass(frozen=True)
+class Interrupted(Stage[WordFacts]):
+    """Gets the signal of Ctrl-C while it works."""
+
+    name: ClassVar[str] = "interrupted"
+
+    def run(self, folder: Path, context: WorkerContext) -> WordFacts:
+        """Sends the signal to its own process."""
+        os.kill(os.getpid(), signal.SIGINT)
+        return WordFacts(1)
 
 
 @dataclass(frozen=True)
@@ -194,13 +211,21 @@ class WhereCalled(Where):
 
 
 @dataclass(frozen=True)
-class Talkative(Stage[WordFacts]):
+class WhereAlone(WhereCalled):
+    """The same while no worker is busy."""
+
+    name: ClassVar[str] = "where_alone"
+    alone: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Verbose(Stage[WordFacts]):
     """Reports many lines of progress."""
 
     lines: int
     pipe: str
     """Path of a named pipe to which it writes when all lines are sent."""
-    name: ClassVar[str] = "talkative"
+    name: ClassVar[str] = "verbose"
 
     def run(self, folder: Path, context: WorkerContext) -> WordFacts:
         """Logs them."""

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
-from understudy.errors import UnderstudyError, first_line
-from understudy.executors._worker import Message, work
+from understudy.errors import ConfigError, UnderstudyError, first_line
+from understudy.executors._worker import Done, Message, as_text, work
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome
 
@@ -35,6 +35,18 @@ class Processes:
     workers: int
     threads: int = 1
     """Threads of each worker: with more in total than cores, workers slow each other down."""
+
+    def __post_init__(self) -> None:
+        """Refuses numbers with which no stage could run.
+
+        Raises:
+            ConfigError: for less than one worker or thread.
+        """
+        if self.workers < 1 or self.threads < 1:
+            raise ConfigError(
+                f"{self.workers} worker processes with {self.threads} threads each cannot run a stage; use at least 1 "
+                "of each"
+            )
 
     @contextmanager
     def open(self, context: WorkerContext) -> Iterator["ProcessQueue"]:
@@ -154,6 +166,8 @@ def _receive(worker: Worker, messages: SimpleQueue[tuple[Worker, Message | None]
             message: Message | None = worker.pipe.recv()
         except (EOFError, OSError):
             message = None
+        except Exception as error:  # noqa: BLE001 - an outcome that cannot be unpickled must not stop the run
+            message = Done(as_text(error))
         messages.put((worker, message))
         if message is None:
             return
@@ -175,4 +189,4 @@ def _threads_of_children(threads: int) -> Iterator[None]:
 
 def executor(workers: int) -> Processes:
     """As `executor_named` calls it; the cores are divided among the workers."""
-    return Processes(workers, threads=max(1, (os.cpu_count() or 1) // workers))
+    return Processes(workers, threads=max(1, (os.cpu_count() or 1) // max(1, workers)))

@@ -1,4 +1,7 @@
-"""Locks between processes that share a store: one process makes a stage, others wait for it or are refused."""
+"""Locks between processes that share a store: one process makes a stage, others wait for it or are refused.
+
+Lock files stay in the folder after use: deleting one that another process waits for would split its lock in two.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The manifest of a finished stage: what it was made from, which files it has, and what it says of its result."""
+"""The manifest of a finished stage: what it was made from, which files it has, and the facts of its result."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -54,6 +54,8 @@ class Stage(Generic[F]):
     """Raised when this stage's files change their meaning; other stages keep their keys."""
     in_caller: ClassVar[bool] = False
     """Whether it runs in the process that asked for it: requests that share a budget, benchmarks of this machine."""
+    alone: ClassVar[bool] = False
+    """Whether a stage of the caller waits until no worker is busy: others would distort what a benchmark measures."""
 
     @cached_property
     def key(self) -> str:
@@ -96,7 +98,7 @@ class Stage(Generic[F]):
         """Fills `folder`, which may hold the remains of an interrupted attempt.
 
         Raises:
-            UnderstudyError: if the stage cannot be made; one sentence that says what to do.
+            UnderstudyError: if the stage cannot be made, with one sentence on what to do.
         """
         raise NotImplementedError
 
@@ -154,7 +156,7 @@ class WorkerContext:
             self.close()
             stack = ExitStack()
             self._kept[key] = stack.enter_context(opened()), stack
-        value: T = self._kept[key][0]  # type: ignore[assignment]  # the key says what was opened
+        value: T = self._kept[key][0]  # type: ignore[assignment]  # one key, one type
         return value
 
     def close(self) -> None:

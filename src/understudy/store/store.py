@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -27,11 +28,11 @@ Outcome = Literal["made", "found"] | Exception
 """What became of a stage. An exception is one of the project's own, or an unexpected one."""
 AnyStage = Stage[Any]
 Observer = Callable[[AnyStage, Outcome], None]
-"""Called after each stage that was made or failed."""
+"""Called after each stage that was made or failed, or that another process finished meanwhile."""
 
 
 class Executor(Protocol):
-    """Runs stages: here, in processes, or on a cluster that sees the same folder. It knows no models."""
+    """Runs stages: here, in processes, or on a cluster that sees the same folder. It does not depend on models."""
 
     def open(self, context: WorkerContext) -> AbstractContextManager["StageQueue"]:
         """Workers for one resolution of stages."""
@@ -113,12 +114,14 @@ class Store:
                     if not stage.in_caller:
                         queue.submit(stage)
                         under_way.add(stage.key)
-                here = next((stage for stage in ready if stage.in_caller), None)
+                here = next((one for one in ready if one.in_caller and not (one.alone and under_way)), None)
                 if here is None and not under_way:
                     break
                 done, outcome = queue.wait() if here is None else (here, attempt(here, context))
                 under_way.discard(done.key)
                 outcomes[done.key] = outcome
+                if not isinstance(outcome, Exception):
+                    search.finished.add(done.key)
                 observe(done, outcome)
         found = [stage.key for stage in wanted if stage.key in search.finished and stage.key not in outcomes]
         return {**dict.fromkeys(found, "found"), **outcomes}
@@ -138,12 +141,13 @@ class Store:
 
 @dataclass
 class _Search:
-    """Finds the stages that can be made now. Looks up each finished stage and the shards of each stage once: a study
-    asks for hundreds of stages after each that is made.
+    """Finds the stages that can be made now. It looks up each stage and its shards once: after each stage that is made,
+    a study asks for hundreds of others.
     """
 
     context: WorkerContext
     finished: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     shards: dict[str, Sequence[AnyStage]] = field(default_factory=dict)
 
     def ready(self, wanted: Sequence[AnyStage], busy: AbstractSet[str]) -> list[AnyStage]:
@@ -177,8 +181,8 @@ class _Search:
         return [shard for shard in self.shards[stage.key] if not self._is_finished(shard)]
 
     def _is_finished(self, stage: AnyStage) -> bool:
-        if stage.key not in self.finished and self.context.store.finished(stage):
-            self.finished.add(stage.key)
+        if stage.key not in self.finished and stage.key not in self.missing:
+            (self.finished if self.context.store.finished(stage) else self.missing).add(stage.key)
         return stage.key in self.finished
 
 
@@ -247,6 +251,11 @@ def remove_unfinished_files(partial: Path) -> None:
             half.unlink(missing_ok=True)
 
 
+@cache
+def _versions() -> Mapping[str, str]:
+    return {library: version(library) for library in LIBRARIES}
+
+
 def _manifest(stage: AnyStage, context: WorkerContext, partial: Path, facts: object, *, seconds: float) -> Manifest:
     plain: dict[str, Any] = asdict(facts)  # type: ignore[call-overload]  # facts are a frozen dataclass
     return Manifest(
@@ -259,5 +268,5 @@ def _manifest(stage: AnyStage, context: WorkerContext, partial: Path, facts: obj
         files=checksums(partial),
         facts=plain,
         seconds=round(max(seconds, float(plain.get("seconds", 0.0))), 3),
-        versions={library: version(library) for library in LIBRARIES},
+        versions=dict(_versions()),
     )

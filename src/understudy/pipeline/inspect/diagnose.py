@@ -103,6 +103,7 @@ class DepthsStage(Stage[DepthsFacts]):
     machine: tuple[str, ...]
     name: ClassVar[str] = "depths"
     in_caller: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> DepthsFacts:
         """Times the teacher with fewer and fewer layers."""

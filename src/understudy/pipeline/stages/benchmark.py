@@ -53,6 +53,7 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
     """The cost on another machine is another result."""
     name: ClassVar[str] = "benchmark"
     in_caller: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> BenchmarkFacts:  # noqa: ARG002 - all is in the facts
         """Measures each system in processes of its own."""

@@ -57,6 +57,7 @@ class PrunePreviewStage(Stage[PruneFacts]):
     """The cost on another machine is another result."""
     name: ClassVar[str] = "prune_preview"
     in_caller: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> PruneFacts:  # noqa: ARG002 - all is in the facts
         """Times both networks on a few dev inputs."""

@@ -192,8 +192,8 @@ class ScoresStage(Stage[ScoresFacts]):
                 notes.append(f"{name} had its best dev score at the end: longer training may still improve it.")
         if self.references_by_teacher:
             notes.append(
-                "The teacher wrote the references of the test split. Its own row is the score of a second response: the "
-                "agreement of the teacher with itself. No score measures the quality of the references."
+                "The teacher wrote the references of the test split. Its own row is the score of a second response: "
+                "the agreement of the teacher with itself. No score measures the quality of the references."
             )
         if self.allows_leaks:
             notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")
