@@ -25,9 +25,14 @@ def short_system_label(name: str) -> str:
     return SYSTEM_LABELS.get(name, DISTILLED_LABEL)
 
 
+SMALL_SCALE = 10
+"""Below it, one decimal place would hide most differences."""
+
+
 def decimal_places(facts: Facts, metric: str) -> int:
-    """Decimal places of a metric's scores: 1 for scales up to 100, 3 for scales up to 1."""
-    return 1 if max((abs(score["value"]) for score in scores_in(facts, metric)), default=0) > 1 else 3
+    """Decimal places of a metric's scores: 1 for scales up to 100, 2 for values below 10 such as nats, 3 up to 1."""
+    largest = max((abs(score["value"]) for score in scores_in(facts, metric)), default=0)
+    return 3 if largest <= 1 else 2 if largest < SMALL_SCALE else 1
 
 
 def fixed(value: float | None, places: int) -> str:

@@ -3,6 +3,7 @@
 What names a run (its recipe, the time of each stage) is added when the run is delivered.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,9 @@ from understudy.pipeline.stages.report_parts import ApiReport, curve_points, poo
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency
 from understudy.report.facts import FINE_TUNED, TEACHER, ExampleFacts, Facts, Interval, SystemFacts
+from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
-from understudy.store.disk import write_json
+from understudy.store.disk import write_text
 
 FACTS = "facts.json"
 SHOWN = 12
@@ -89,7 +91,8 @@ class ScoresStage(Stage[ScoresFacts]):
         """Scores all systems and writes the facts."""
         context.progress.log("compute scores and their intervals")
         facts = self._facts(context)
-        write_json(folder / FACTS, facts)
+        # Not sorted: the order of systems and metrics is that of the report.
+        write_text(folder / FACTS, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
         primary = self.scoring.primary_metric
         closed = facts["gap_closed"]
         return ScoresFacts(primary, closed[primary]["value"] if primary in closed else None)
@@ -185,11 +188,14 @@ class ScoresStage(Stage[ScoresFacts]):
             notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")
         if self.averaged:
             notes.append(
-                f"{self.distilled} is the mean of its last weights: only the last point of its curve scores that mean."
+                f"{system_label(self.distilled)} is the mean of its last weights: only the last point of its curve "
+                "scores that mean."
             )
         for name, stage in self.trainings:
             if context.facts(stage).still_improving:
-                notes.append(f"{name} had its best dev score at the end: longer training may still improve it.")
+                notes.append(
+                    f"{system_label(name)}: the best dev score was the last one, so training may still improve it."
+                )
         if self.references_by_teacher:
             notes.append(
                 "The teacher wrote the references of the test split. Its own row is the score of a second response: "
