@@ -47,7 +47,7 @@ def tiny() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def finished(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """That recipe, run on one thread: on some machines two add up in another order."""
+    """That recipe, run on one thread: on some machines two threads sum in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -58,5 +58,5 @@ def finished(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def out(finished: Run) -> Path:
-    """Where that run and its stages lie."""
+    """The folder of that run and, in `store`, of its stages."""
     return finished.folder.parent

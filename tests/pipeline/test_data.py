@@ -1,26 +1,36 @@
+"""The stage of the splits: read from files, a KD4Gen file or a data set of the hub; identified by their content."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from understudy.pipeline.bench import Bench
-from understudy.pipeline.data import _settings, make_data, read_data
 
 from understudy.config.read import check_recipe
 from understudy.errors import DataError
+from understudy.executors.local import Local
+from understudy.pipeline.context import run_context
+from understudy.pipeline.prepare import data_stage
+from understudy.pipeline.stages.data import DataFacts, DataStage, read_data
 from understudy.progress import NoProgress
-from understudy.records import Example
-from understudy.store import Store
+from understudy.records import Example, TaskData
 
 
-def bench(tiny: dict[str, Any], folder: Path, task: dict[str, Any]) -> Bench:
-    """The tiny recipe with another task."""
-    return Bench(check_recipe({**tiny, "task": task}), Store(folder / "store"), NoProgress(), "float32")
+def stage_of(tiny: dict[str, Any], task: dict[str, Any]) -> DataStage:
+    """The data stage of the tiny recipe with another task."""
+    return data_stage(check_recipe({**tiny, "task": task}))
+
+
+def made(stage: DataStage, folder: Path, progress: NoProgress | None = None) -> tuple[TaskData, DataFacts]:
+    """The splits and facts of a stage, made in a store below a folder."""
+    context = replace(run_context(folder, NoProgress()), progress=progress or NoProgress())
+    facts = context.store.get(stage, Local(), context)
+    return read_data(context.folder(stage)), facts
 
 
 def test_a_kd4gen_file_is_a_task(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """Its train split is labelled, its other splits keep their names; the stage reads back what it was given."""
+    """Its train split is labeled, its other splits keep their names; what is withheld is unlabeled too."""
     content = {
         "train": {"text": ["a", "b", "c"], "target": ["A", "B", "C"]},
         "dev": {"text": ["d"], "target": ["D"]},
@@ -28,7 +38,7 @@ def test_a_kd4gen_file_is_a_task(tiny: dict[str, Any], tmp_path: Path) -> None:
     }
     (tmp_path / "task.json").write_text(json.dumps(content))
     task = {"files": {"kd4gen": str(tmp_path / "task.json")}, "labeled_inputs": 1}
-    data = read_data(make_data(bench(tiny, tmp_path, task)))
+    data, _ = made(stage_of(tiny, task), tmp_path)
 
     assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 2, 2)
     assert data.test == (Example(data.test[0].id, "e", ("E",)),)
@@ -37,7 +47,7 @@ def test_a_kd4gen_file_is_a_task(tiny: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """Three CSV files under other names than ours; the second test input is also in train."""
+    """Three CSV files with column names of their own; the second test input is also in train."""
     rows = {"train": ["x,X", "y,Y"], "dev": ["d,D"], "test": ["t,T", "y,Y"]}
     for split, lines in rows.items():
         (tmp_path / f"{split}.csv").write_text("\n".join(["question,answer", *lines]) + "\n")
@@ -48,51 +58,61 @@ def files(tmp_path: Path) -> dict[str, str]:
     }
 
 
+def csv_task(files: dict[str, str], leaks: str) -> dict[str, Any]:
+    """The section `task` for the files."""
+    return {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": leaks}
+
+
 def test_leaks_are_dropped_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
-    """From what is learned, never from what is scored."""
-    said: list[str] = []
+    """From the training data, never from what is scored; a progress line gives their number."""
+    messages: list[str] = []
 
-    class Hearing(NoProgress):
+    class Recorder(NoProgress):
         def log(self, message: str) -> None:
-            said.append(message)
+            messages.append(message)
 
-    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "drop_from_train"}
-    data = read_data(make_data(replace(bench(tiny, tmp_path, task), progress=Hearing())))
+    data, _ = made(stage_of(tiny, csv_task(files, "drop_from_train")), tmp_path, Recorder())
 
     assert [example.source for example in data.labeled] == ["x"]
     assert [example.source for example in data.test] == ["t", "y"]
-    assert said == ["1 labeled inputs stand in a held-out split too and take no part (task.leaks)"]
+    assert len(messages) == 1
+    assert messages[0].startswith("1 labeled inputs")
+    assert "task.leaks" in messages[0]
 
 
 def test_leaks_are_allowed_on_request(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
-    """Then all stays as it was given."""
-    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "allow"}
+    """Then all inputs stay."""
+    data, _ = made(stage_of(tiny, csv_task(files, "allow")), tmp_path)
 
-    assert len(read_data(make_data(bench(tiny, tmp_path, task))).labeled) == 2
+    assert len(data.labeled) == 2
 
 
-def test_the_key_is_of_the_contents(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+def test_leaks_are_refused_by_default(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """With the setting that allows or drops them."""
+    task = csv_task(files, "allow")
+    del task["leaks"]
+
+    with pytest.raises(DataError, match="leaks"):
+        made(stage_of(tiny, task), tmp_path)
+
+
+def test_the_key_depends_on_the_contents_of_files(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
     """The same files elsewhere are the same data; a changed line is not."""
-    task = {"files": files, "fields": {"source": "question", "target": "answer"}, "leaks": "allow"}
-    first = make_data(bench(tiny, tmp_path, task))
+    first = stage_of(tiny, csv_task(files, "allow"))
     moved = Path(files["dev"]).rename(tmp_path / "moved.csv")
-    again = make_data(bench(tiny, tmp_path, {**task, "files": {**files, "dev": str(moved)}}))
+    again = stage_of(tiny, csv_task({**files, "dev": str(moved)}, "allow"))
     moved.write_text("question,answer\nd,other\n")
-    changed = make_data(bench(tiny, tmp_path, {**task, "files": {**files, "dev": str(moved)}}))
+    changed = stage_of(tiny, csv_task({**files, "dev": str(moved)}, "allow"))
 
-    assert again.reused
     assert again.key == first.key != changed.key
 
 
 def test_a_missing_file_is_named(tiny: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
-    """Instead of a traceback from whoever wanted to hash it."""
-    task = {
-        "files": {**files, "test": str(tmp_path / "nowhere.csv")},
-        "fields": {"source": "question", "target": "answer"},
-    }
+    """A file that does not exist has no content to hash; reading it names it."""
+    task = csv_task({**files, "test": str(tmp_path / "nowhere.csv")}, "refuse")
 
     with pytest.raises(DataError, match=r"nowhere\.csv"):
-        make_data(bench(tiny, tmp_path, task))
+        made(stage_of(tiny, task), tmp_path)
 
 
 @pytest.fixture
@@ -107,36 +127,32 @@ def hub(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_data_set_of_the_hub_is_a_task(tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path) -> None:
-    """Its stage reads back what it was given, with labels hidden as asked."""
-    stage = make_data(bench(tiny, tmp_path, {"hub": hub, "labeled_inputs": 1, "unlabeled_inputs": 1}))
-    data = read_data(stage)
+    """Labels are withheld as requested; the facts count incomplete rows."""
+    data, facts = made(stage_of(tiny, {"hub": hub, "labeled_inputs": 1, "unlabeled_inputs": 1}), tmp_path)
 
     assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 1, 2)
     assert (data.dev[0].targets, data.test[0].targets) == (("D",), ("E",))
-    assert stage.manifest.facts["incomplete"] == 0
+    assert facts.changes["incomplete"] == 0
+    assert {split: own["inputs"] for split, own in facts.splits.items()}["dev"] == 1
 
 
-def test_the_key_is_of_the_folders_contents(tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path) -> None:
+def test_the_key_depends_on_the_contents_of_a_folder(
+    tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path
+) -> None:
     """The same folder elsewhere is the same data; another template or a changed file is not."""
-    first = make_data(bench(tiny, tmp_path, {"hub": hub}))
+    first = stage_of(tiny, {"hub": hub})
     moved = Path(hub["dataset"]).rename(tmp_path / "moved")
-    again = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved)}}))
-    other = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved), "source": "it is {text}"}}))
+    again = stage_of(tiny, {"hub": hub | {"dataset": str(moved)}})
+    other = stage_of(tiny, {"hub": hub | {"dataset": str(moved), "source": "it is {text}"}})
     (moved / "train.jsonl").write_text('{"text": "a", "summary": "B"}\n')
-    changed = make_data(bench(tiny, tmp_path, {"hub": hub | {"dataset": str(moved)}}))
+    changed = stage_of(tiny, {"hub": hub | {"dataset": str(moved)}})
 
     assert again.key == first.key
     assert len({first.key, other.key, changed.key}) == 3
 
 
-def test_the_key_of_a_data_set_of_the_hub_is_of_its_name(tiny: dict[str, Any], hub: dict[str, Any]) -> None:
-    """And of its revision and configuration; none of them is asked for on the network."""
-    asked = [
-        {},
-        {"dataset": "another/name"},
-        {"revision": "v1"},
-        {"config": "own"},
-    ]
-    recipes = [check_recipe({**tiny, "task": {"hub": hub | {"dataset": "some/name"} | other}}) for other in asked]
+def test_the_key_of_a_hub_data_set_depends_on_its_name(tiny: dict[str, Any], hub: dict[str, Any]) -> None:
+    """And on revision and configuration; the network is not used for it."""
+    changes = [{}, {"dataset": "another/name"}, {"revision": "v1"}, {"config": "own"}]
 
-    assert len({json.dumps(_settings(recipe)) for recipe in recipes}) == 4
+    assert len({stage_of(tiny, {"hub": hub | {"dataset": "some/name"} | one}).key for one in changes}) == 4

@@ -1,18 +1,21 @@
+"""Diagnostics of the tiny run: exposure bias, completed texts, and the costs of fewer layers."""
+
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from understudy.pipeline.beside import PASSES, metric_of, refuse_other_tokens
-from understudy.pipeline.diagnose import diagnose
-from understudy.pipeline.readers import Reader
 
 from understudy.cli import main
 from understudy.errors import EvaluationError, StoreError, VocabularyError
+from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.inspect.diagnose import diagnose, text_metric
+from understudy.pipeline.inspect.open import open_run
+from understudy.pipeline.inspect.student_vs_teacher import PASSES, refuse_other_tokens
 from understudy.pipeline.run import Run
 from understudy.progress import ProgressCallback
 from understudy.report.diagnostics import Diagnostics
@@ -21,17 +24,17 @@ DEV = 6
 """Dev inputs of the tiny recipe."""
 
 
-class Told:
-    """A progress that remembers what was worked on, and how far it came."""
+class RecordedProgress:
+    """A progress that records the total of each piece of work and how much was reported."""
 
     def __init__(self) -> None:
-        self.vocab_size: list[list[float]] = []
+        self.pieces: list[list[float]] = []
 
     @contextmanager
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
-        """Opens a piece of work."""
+        """Starts a piece of work."""
         piece = [total or 0.0, 0.0]
-        self.vocab_size.append(piece)
+        self.pieces.append(piece)
 
         def advance(amount: float, note: str = "") -> None:
             piece[1] += amount
@@ -39,23 +42,23 @@ class Told:
         yield advance
 
     def log(self, message: str) -> None:
-        """Lets the sentence go."""
+        """Ignores the line."""
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
-    """Who hears of the first diagnosis."""
-    return Told()
+def recorded() -> RecordedProgress:
+    """The progress of the first diagnosis."""
+    return RecordedProgress()
 
 
 @pytest.fixture(scope="module")
-def diagnosed(finished: Run, told: Told) -> Diagnostics:
-    """The tiny run, looked into."""
-    return diagnose(finished.folder, inputs=DEV, pruned=True, progress=told)
+def diagnosed(finished: Run, recorded: RecordedProgress) -> Diagnostics:
+    """The diagnostics of the tiny run."""
+    return diagnose(finished.folder, inputs=DEV, pruned=True, progress=recorded)
 
 
-def test_both_students_stand_beside_the_teacher(diagnosed: Diagnostics) -> None:
-    """Every curve has a point per length within its interval, and every share a score."""
+def test_both_students_are_compared_with_the_teacher(diagnosed: Diagnostics) -> None:
+    """Every curve has a point per length within its interval, and every share of the text a score."""
     assert list(diagnosed["students"]) == ["fine_tuned", "joint_teaching"]
     for own in diagnosed["students"].values():
         band = own["excess_error"]
@@ -67,14 +70,14 @@ def test_both_students_stand_beside_the_teacher(diagnosed: Diagnostics) -> None:
 
 
 def test_the_first_position_has_one_prefix(diagnosed: Diagnostics) -> None:
-    """Nobody has written anything yet, so there is no exposure bias at length 1."""
+    """It is empty for both networks, so there is no exposure bias at length 1."""
     for own in diagnosed["students"].values():
         assert own["excess_error"]["value"][0] == pytest.approx(0, abs=1e-3)
         assert own["kl_on_student_text"][0] == pytest.approx(own["kl_on_teacher_text"][0], rel=1e-4)
 
 
 def test_the_ends_are_the_scores_of_the_report(finished: Run, diagnosed: Diagnostics) -> None:
-    """The run itself was scored greedily: 100 % is the student's score on dev, 0 % the teacher's."""
+    """The run decodes greedily: at 100 % the score is the student's on dev, at 0 % the teacher's."""
     dev = finished.facts["dev"]
     for name, own in diagnosed["students"].items():
         values = {score["percent"]: score["value"] for score in own["completion_scores"]}
@@ -91,25 +94,25 @@ def test_the_teacher_is_timed_at_every_depth_and_length(diagnosed: Diagnostics) 
     assert all(cost["latency_ms"] > 0 and cost["throughput_per_s"] > 0 for cost in costs)
 
 
-def test_page_and_facts_lie_in_the_runs_folder(finished: Run, diagnosed: Diagnostics) -> None:
-    """The JSON holds what was returned, the page shows it."""
+def test_page_and_facts_are_in_the_folder_of_the_run(finished: Run, diagnosed: Diagnostics) -> None:
+    """The JSON holds what `diagnose` returned, the page shows it."""
     assert json.loads((finished.folder / "diagnostics.json").read_text()) == diagnosed
     assert "Exposure bias" in (finished.folder / "diagnostics.html").read_text()
 
 
-def test_all_of_the_work_is_told(diagnosed: Diagnostics, told: Told) -> None:
-    """Two students and the depths; every bar ends where it was said to end."""
+def test_the_progress_of_all_work_is_reported(diagnosed: Diagnostics, recorded: RecordedProgress) -> None:
+    """Two students and the depths; each reports its whole total."""
     assert diagnosed["inputs"] == DEV
-    assert told.vocab_size == [[PASSES * DEV, PASSES * DEV]] * 2 + [[4, 4]]
+    assert recorded.pieces == [[PASSES * DEV, PASSES * DEV]] * 2 + [[4, 4]]
 
 
-def test_what_was_looked_into_is_not_looked_into_again(finished: Run, diagnosed: Diagnostics) -> None:
-    """A second call works on nothing and says the same, also where it does not ask for the costs by depth."""
-    again = Told()
+def test_a_second_diagnosis_measures_nothing_again(finished: Run, diagnosed: Diagnostics) -> None:
+    """It returns the same, also where the costs by depth are not requested."""
+    again = RecordedProgress()
 
     assert diagnose(finished.folder, inputs=DEV, pruned=True, progress=again) == diagnosed
     assert diagnose(finished.folder, inputs=DEV, progress=again) == diagnosed
-    assert again.vocab_size == []
+    assert again.pieces == []
 
 
 def test_the_command_prints_numbers_and_the_path(
@@ -128,33 +131,34 @@ def test_the_command_prints_numbers_and_the_path(
 
 
 def test_no_inputs_are_refused(finished: Run) -> None:
-    """There is no mean of nothing."""
-    with pytest.raises(EvaluationError, match="diagnostics of 0 inputs were asked for; ask for at least 1"):
+    """There is nothing to take a mean of."""
+    with pytest.raises(EvaluationError, match="0 inputs.*at least 1"):
         diagnose(finished.folder, inputs=0)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    """The message says what a run's folder is."""
-    with pytest.raises(StoreError, match="holds no finished run"):
+    """The message gives a folder of a run as an example."""
+    with pytest.raises(StoreError, match="holds no finished run.*runs/demo"):
         diagnose(tmp_path)
 
 
 def test_other_tokens_are_refused() -> None:
     """Distributions over two vocabularies cannot be compared."""
-    readers = [
-        Reader(train_tokenizer([text] * 3, vocab_size=120), True, "{source}", 9, 9) for text in ("snow", "överallt")
-    ]
+    tokenizers = [train_tokenizer([text] * 3, vocab_size=120) for text in ("snow", "överallt")]
 
-    with pytest.raises(VocabularyError, match="diagnose a run whose student has the teacher's tokenizer"):
-        refuse_other_tokens(*readers)
+    with pytest.raises(VocabularyError, match="student has the teacher's tokenizer"):
+        refuse_other_tokens(*(TaskTokenizer(one, True, "{source}", 9, 9) for one in tokenizers))
 
 
 @pytest.mark.parametrize(
     ("metrics", "primary", "expected"),
     [(("nll", "chrf"), "nll", "chrf"), (("nll",), "nll", "bleu"), (("rouge",), "rouge", "rouge")],
 )
-def test_guided_texts_are_scored_by_a_metric_of_texts(metrics: tuple[str, ...], primary: str, expected: str) -> None:
-    """The likelihood of gold says nothing of what was written."""
-    recipe = SimpleNamespace(task=SimpleNamespace(metrics=metrics, primary_metric=primary))
+def test_completed_texts_are_scored_by_a_metric_of_texts(
+    finished: Run, metrics: tuple[str, ...], primary: str, expected: str
+) -> None:
+    """The likelihood of gold does not depend on generated texts."""
+    opened = open_run(finished.folder)
+    task = opened.recipe.task.model_copy(update={"metrics": metrics, "primary_metric": primary})
 
-    assert metric_of(recipe) == expected  # type: ignore[arg-type]
+    assert text_metric(replace(opened, recipe=opened.recipe.model_copy(update={"task": task}))) == expected

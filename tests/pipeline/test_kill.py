@@ -1,3 +1,5 @@
+"""A run that is killed in every stage resumes, and ends with the bytes of the run that was not killed."""
+
 import json
 import os
 import signal
@@ -6,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from understudy.pipeline.open import open_run
-
+from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.run import Run
 from understudy.store.disk import checksums
 
@@ -16,30 +17,48 @@ POINTS = [
     ["data-", "labeled.jsonl"],
     ["store/data-"],
     ["store/tokenizer-"],
+    ["store/examples-"],
     ["teacher-", "checkpoint-", "-000001-"],
     ["teacher-", "checkpoint-", "-000002-"],
     ["store/teacher-"],
-    ["texts-", "pool-00001"],
-    ["store/pool-"],
+    ["conversion-", "manifest.json"],
+    ["pseudo_target_shard-", "pool-00000"],
+    ["store/pseudo_target_shard-"],
+    ["store/pseudo_targets-"],
+    ["teacher_logprobs-", "cache.json"],
+    ["store/teacher_logprobs-"],
+    ["student-", "round-00000"],
+    ["student-", "round-00001"],
+    ["student-", "checkpoint-", "-000002-"],
+    ["student-", "training.json"],
+    ["final_finetune-", "checkpoint-", "-000001-"],
     ["fine_tuned-", "checkpoint-", "-000001-"],
-    ["signal_gold-", "cache.json"],
-    ["store/signal_teacher-"],
-    ["joint_teaching-", "round-00000"],
-    ["joint_teaching-", "round-00001"],
-    ["joint_teaching-", "checkpoint-", "-000002-"],
-    ["joint_teaching_gold-", "checkpoint-", "-000001-"],
-    ["store/answers_teacher-"],
-    ["store/efficiency-"],
-    ["store/proof-"],
+    ["store/predictions-"],
+    ["store/benchmark-"],
+    ["store/scores-"],
     ["no such path"],
 ]
-"""Words of the path whose naming an attempt does not survive: every stage has its turn, then one goes through."""
+"""Words of the path at whose naming an attempt is killed: every stage has its turn, then one attempt completes."""
+SAME = (
+    "data",
+    "tokenizer",
+    "examples",
+    "teacher",
+    "pseudo_targets",
+    "teacher_logprobs_teacher",
+    "fine_tuned",
+    "joint_teaching_distilled",
+    "joint_teaching",
+    "predictions_joint_teaching",
+)
+TIMED = {"manifest.json", "training.json"}
+"""Files that hold durations."""
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     finished: Run, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Eighteen kills later the student, the teacher and the pool are those of the run nobody killed, byte for byte."""
+    """After the kills, the student, the teacher and the pool equal those of the uninterrupted run, byte for byte."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 
@@ -52,8 +71,12 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     )
 
     assert json.loads(done.stdout) == [-signal.SIGKILL] * (len(POINTS) - 1) + [0], done.stderr[-2000:]
-    survived = open_run(tmp_path / "runs" / "tiny")
-    for name in ("data", "tokenizer", "teacher", "pool", "fine_tuned", "joint_teaching", "joint_teaching_gold"):
-        mine, theirs = checksums(survived.stages[name].folder), checksums(finished.stages[name].folder)
-        written = {path for path in theirs if path not in {"manifest.json", "training.json"}}  # they hold durations
-        assert {path: mine.get(path) for path in written} == {path: theirs[path] for path in written}, name
+    resumed = open_run(tmp_path / "runs" / "tiny")
+    assert {name: folder.name for name, folder in resumed.stages.items()} == {
+        name: folder.name for name, folder in finished.stages.items()
+    }
+    for name in SAME:
+        ours, theirs = checksums(resumed.stages[name]), checksums(finished.stages[name])
+        expected = {path: theirs[path] for path in theirs.keys() - TIMED}
+        assert expected
+        assert {path: ours.get(path) for path in expected} == expected, name

@@ -1,3 +1,5 @@
+"""A whole run at the smallest sizes: what it delivers, what another run reuses, and how it opens again."""
+
 import json
 import shutil
 from pathlib import Path
@@ -7,17 +9,29 @@ import pytest
 import torch
 from sacrebleu import sentence_chrf
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-from understudy.pipeline.compare import score_split
-from understudy.pipeline.open import open_pool, open_run
 
 from understudy.config.read import check_recipe, read_recipe
-from understudy.errors import ConfigError, EvaluationError, StoreError
+from understudy.errors import ConfigError, EvaluationError, PoolError, StoreError
 from understudy.models.checkpoint import parameter_count
+from understudy.pipeline.inspect.compare import score_split
+from understudy.pipeline.inspect.open import open_pool, open_run
 from understudy.pipeline.run import Run, run
 
 
+def made(done: Run) -> list[str]:
+    """The stages that a run made itself."""
+    return [stage["name"] for stage in done.facts["stages"] if not stage["reused"]]
+
+
+@pytest.fixture
+def copied(tiny: dict[str, Any], out: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run's folder, with its store, of which a test may delete parts."""
+    shutil.copytree(out, tmp_path / "runs", symlinks=True)
+    return Path(tmp_path / "runs" / tiny["name"])
+
+
 def test_a_run_delivers_a_report_and_a_student(finished: Run) -> None:
-    """The folder holds the page, the facts, the recipe, and a network any Hugging Face tool can load."""
+    """The folder holds the page, the facts, the recipe, and a network that any Hugging Face tool can load."""
     facts = json.loads((finished.folder / "report.json").read_text())
     student = AutoModelForSeq2SeqLM.from_pretrained(finished.folder / "student")
 
@@ -42,7 +56,7 @@ def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
     assert set(facts["gap_closed"]) == set(facts["systems"][0]["scores"])
 
 
-def test_examples_are_told_with_the_metric_they_were_scored_by(finished: Run) -> None:
+def test_examples_have_the_score_that_they_were_selected_by(finished: Run) -> None:
     """On single sentences chrF, whatever the task's primary metric is; sacrebleu agrees."""
     shown = next(example for example in finished.facts["examples"] if example["tag"] != "random")
     text = shown["predictions"]["joint_teaching"]
@@ -51,25 +65,13 @@ def test_examples_are_told_with_the_metric_they_were_scored_by(finished: Run) ->
     assert shown["scores"]["joint_teaching"] == pytest.approx(sentence_chrf(text, shown["references"]).score)
 
 
-def test_a_test_set_too_small_for_intervals_is_told(finished: Run) -> None:
-    """A bootstrap over one example is sure of everything."""
+def test_the_report_notes_a_test_set_that_is_too_small_for_intervals(finished: Run) -> None:
+    """A bootstrap over a few examples underestimates their variance."""
     assert finished.facts["notes"][0].startswith("Test has 8 examples: a bootstrap over so few")
 
 
-def test_a_finished_recipe_is_not_done_again(finished: Run, tiny: dict[str, Any], out: Path) -> None:
-    """A second run finds every stage and delivers the same facts."""
-    again = run(check_recipe(tiny), out=out)
-
-    assert all(stage.reused for stage in again.stages.values())
-    assert {name: stage.key for name, stage in again.stages.items()} == {
-        name: stage.key for name, stage in finished.stages.items()
-    }
-
-
-def test_the_costs_are_found_again_by_a_process_with_other_threads(
-    finished: Run, tiny: dict[str, Any], out: Path
-) -> None:
-    """How many threads torch happens to have is no property of the machine."""
+def test_a_finished_recipe_makes_nothing_again(finished: Run, tiny: dict[str, Any], out: Path) -> None:
+    """A second run finds every stage and delivers the same facts, also in a process with other threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -77,105 +79,134 @@ def test_the_costs_are_found_again_by_a_process_with_other_threads(
     finally:
         torch.set_num_threads(before)
 
-    assert again.stages["efficiency"].key == finished.stages["efficiency"].key
+    assert made(finished)
+    assert made(again) == []
+    assert dict(again.stages) == dict(finished.stages)
+    assert again.facts["systems"] == finished.facts["systems"]
 
 
-def test_the_delivered_recipe_asks_for_the_same_run(finished: Run, tiny: dict[str, Any]) -> None:
-    """What lies beside the report is the whole recipe, with every default."""
+def test_the_delivered_recipe_describes_the_same_run(finished: Run, tiny: dict[str, Any]) -> None:
+    """The recipe in the run's folder is the whole one, with every default."""
     assert read_recipe(finished.folder / "recipe.yaml") == check_recipe(tiny)
 
 
-def test_another_run_reuses_what_it_shares(tiny: dict[str, Any], out: Path) -> None:
-    """Two recipes that differ in the name and in the resamples share everything up to the proof."""
+def test_another_run_reuses_what_it_shares(finished: Run, tiny: dict[str, Any], out: Path) -> None:
+    """Two recipes that differ in the name and in the resamples share everything but the scores."""
     other = {**tiny, "name": "other", "evaluation": {**tiny["evaluation"], "resamples": 60}}
-    stages = run(check_recipe(other), out=out).stages
+    done = run(check_recipe(other), out=out)
 
-    assert [name for name, stage in stages.items() if not stage.reused] == ["proof"]
+    assert made(done) == ["scores"]
 
 
 def test_a_finished_run_opens_again(finished: Run) -> None:
-    """Facts and stages are those of the run."""
-    opened = open_run(finished.folder)
+    """Facts and stages are those of the run, also if its folder is given as text."""
+    opened = open_run(str(finished.folder))
 
     assert opened.facts["systems"] == finished.facts["systems"]
     assert opened.stages.keys() == finished.stages.keys()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    """The message says what a run's folder is."""
-    with pytest.raises(StoreError, match="holds no finished run"):
+    """The message gives a folder of a run as an example."""
+    with pytest.raises(StoreError, match="holds no finished run.*runs/demo"):
         open_run(tmp_path)
 
 
-def test_the_pools_of_both_writers_can_be_looked_at(finished: Run) -> None:
-    """Teacher and student wrote for known inputs, with the texts asked for."""
-    teachers, sources, _ = open_pool(finished.folder, student=False)
-    students, _, _ = open_pool(finished.folder, student=True)
+def test_the_texts_of_teacher_and_student_can_be_read(finished: Run) -> None:
+    """Both generated for known inputs, the teacher as many texts as requested."""
+    of_teacher, sources, _ = open_pool(finished.folder, student=False)
+    of_student, _, _ = open_pool(finished.folder, student=True)
 
-    assert set(teachers.inputs) == set(sources)
-    assert set(teachers.per_input) == {2}
-    assert set(students.inputs) < set(sources)
+    assert set(of_teacher.inputs) == set(sources)
+    assert set(of_teacher.per_input) == {2}
+    assert set(of_student.inputs) < set(sources)
 
 
-def test_other_systems_are_scored_beside_the_run(finished: Run, tmp_path: Path) -> None:
-    """Outputs equal to the teacher's get the teacher's score."""
-    written = (finished.folder / "answers_teacher" / "test.jsonl").read_text()
-    answers = [json.loads(line) for line in written.splitlines()]
+def test_outputs_of_other_systems_are_scored_with_the_run(finished: Run, tmp_path: Path) -> None:
+    """Outputs equal to the teacher's get its scores, but for the likelihood, which texts alone do not have."""
+    lines = (finished.folder / "predictions_teacher" / "test.jsonl").read_text().splitlines()
+    predictions = [json.loads(line) for line in lines]
     outputs = tmp_path / "rival.jsonl"
-    outputs.write_text("".join(json.dumps({"id": a["id"], "text": a["text"]}) + "\n" for a in answers))
+    outputs.write_text("".join(json.dumps({"id": row["id"], "text": row["text"]}) + "\n" for row in predictions))
 
     scores = score_split(finished.folder, split="test", outputs=outputs)
 
-    assert [score.value for score in scores["rival"]] == [score.value for score in scores["teacher"]]
+    rival, teacher = ({score.metric: score.value for score in scores[name]} for name in ("rival", "teacher"))
+    assert teacher.pop("nll")
+    assert rival == teacher
 
 
-def test_a_score_told_again_is_signed_as_in_the_report(finished: Run) -> None:
+def test_scores_computed_again_have_the_signatures_of_the_report(finished: Run) -> None:
     """Letter by letter, so that two signatures can be compared as texts."""
     scores = score_split(finished.folder, split="test")
-    told = {system["name"]: system["scores"] for system in finished.facts["systems"]}
+    reported = {system["name"]: system["scores"] for system in finished.facts["systems"]}
 
     for name, own in scores.items():
-        assert {score.signature for score in own} == {score["signature"] for score in told[name].values()}
+        assert {score.signature for score in own} == {score["signature"] for score in reported[name].values()}
+        assert {score.value for score in own} == {score["value"] for score in reported[name].values()}
 
 
-def test_outputs_named_as_a_system_of_the_run_are_refused(finished: Run, tmp_path: Path) -> None:
-    """They would stand in its place."""
+def test_outputs_with_the_name_of_a_system_of_the_run_are_refused(finished: Run, tmp_path: Path) -> None:
+    """They would take its place."""
     outputs = tmp_path / "teacher.txt"
     outputs.write_text("nothing\n" * 8)
 
-    with pytest.raises(EvaluationError, match=r"has a system of the name 'teacher' already.*rename the file"):
+    with pytest.raises(EvaluationError, match=r"'teacher'.*rename the file"):
         score_split(finished.folder, split="test", outputs=outputs)
 
 
 def test_an_unknown_split_is_answered_with_the_known_ones(finished: Run) -> None:
-    """Train is no split to score."""
+    """Train is not scored."""
     with pytest.raises(ConfigError, match=r"unknown split 'train'; known: dev, test"):
         score_split(finished.folder, split="train")
 
 
-def test_the_report_tells_what_the_teacher_took(finished: Run) -> None:
-    """Writing and listening are stages behind the pool and the student; each is told once, before what it is for."""
+def test_the_report_lists_every_stage_once_after_what_it_needs(finished: Run) -> None:
+    """Shards and log-probabilities are stages too; their time is that of the teacher."""
     names = [stage["name"] for stage in finished.facts["stages"]]
 
-    assert names.index("texts") < names.index("pool")
-    assert max(names.index("signal_gold"), names.index("signal_teacher")) < names.index("joint_teaching")
-    assert names.count("texts") == 4  # two of each kind of input: one text, and three more
+    assert names.index("pseudo_target_shard") < names.index("pseudo_targets")
+    assert names.index("teacher_logprobs") < names.index("student")
+    # Labeled inputs are one block, unlabeled ones two; each has its first text, and three more.
+    assert names.count("pseudo_target_shard") == (1 + 2) * 2
+    assert names.count("teacher_logprobs") == 2
     assert len({stage["key"] for stage in finished.facts["stages"]}) == len(names)
 
 
-def test_an_opened_run_tells_the_same_stages(finished: Run) -> None:
-    """Parts, order and what the run made itself too, so that the report written again is the report."""
-    assert (
-        open_run(finished.folder).facts["stages"] == json.loads((finished.folder / "report.json").read_text())["stages"]
-    )
+def test_an_opened_run_lists_the_same_stages(finished: Run) -> None:
+    """Also their order and which ones the run made itself, so that the report written again is the report."""
+    reported = json.loads((finished.folder / "report.json").read_text())["stages"]
+
+    assert open_run(finished.folder).facts["stages"] == reported
 
 
-def test_a_run_without_its_parts_can_still_be_told(tiny: dict[str, Any], out: Path, tmp_path: Path) -> None:
-    """Signals take gigabytes, and a finished run needs them no more."""
-    shutil.copytree(out, tmp_path / "runs", symlinks=True)
-    for part in (tmp_path / "runs" / "store").glob("signal_*"):
+def test_a_finished_run_does_without_what_only_led_to_it(tiny: dict[str, Any], copied: Path) -> None:
+    """Log-probabilities take gigabytes; after they were deleted nothing is made again, and the run still opens."""
+    for part in (copied.parent / "store").glob("teacher_logprobs-*"):
         shutil.rmtree(part)
-    stages = open_run(tmp_path / "runs" / tiny["name"]).facts["stages"]
+    again = run(check_recipe(tiny), out=copied.parent)
+    names = [stage["name"] for stage in open_run(copied).facts["stages"]]
 
-    assert not [stage for stage in stages if stage["name"].startswith("signal_")]
-    assert any(stage["name"] == "texts" for stage in stages)
+    assert made(again) == []
+    assert not list((copied.parent / "store").glob("teacher_logprobs-*"))
+    assert "teacher_logprobs" not in names
+    assert "pseudo_target_shard" in names
+
+
+def test_what_is_read_after_a_run_is_named_when_it_was_deleted(copied: Path) -> None:
+    """The pool by its label; predictions and scores by theirs."""
+    store = copied.parent / "store"
+    for shard in store.glob("pseudo_target_shard-*"):
+        shutil.rmtree(shard)
+    with pytest.raises(PoolError, match="deleted.*run the recipe again"):
+        open_pool(copied, student=False)
+
+    for predictions in store.glob("predictions-*"):
+        shutil.rmtree(predictions)
+    with pytest.raises(StoreError, match="predictions_teacher.*deleted.*again"):
+        score_split(copied)
+
+    for scores in store.glob("scores-*"):
+        shutil.rmtree(scores)
+    with pytest.raises(StoreError, match="scores.*deleted.*again"):
+        open_run(copied)

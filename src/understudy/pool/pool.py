@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.pool.pool_files import PoolFile, read_pool_file
+from understudy.pool.pool_files import read_pool_file, refuse_other_provenance
 from understudy.pool.pool_index import read_indexed
 from understudy.pool.rows import rows_of_table
 from understudy.records import PseudoTarget
@@ -78,7 +78,7 @@ class PseudoTargetPool:
                 f"no pool file (*.parquet) in {folder}; check the path, or generate the teacher's pool first"
             )
         for other in files[1:]:
-            _refuse_other_provenance(files[0], other)
+            refuse_other_provenance(files[0], other)
         # One chunk: taking a few rows out of many chunks would walk through all of them.
         table = pa.concat_tables([file.table for file in files]).combine_chunks()
         _refuse_repeated_samples(folder, table)
@@ -208,19 +208,6 @@ def _lengths(lengths: NDArray[np.int64]) -> TokenLengths | None:
         "edges": edges.tolist(),
         "counts": counts.tolist(),
     }
-
-
-def _refuse_other_provenance(first: PoolFile, other: PoolFile) -> None:
-    differing = [
-        f"{key} is {first.provenance.get(key)!r} and {other.provenance.get(key)!r}"
-        for key in sorted(first.provenance.keys() | other.provenance.keys())
-        if first.provenance.get(key) != other.provenance.get(key)
-    ]
-    if differing:
-        raise PoolError(
-            f"pool files {first.path} and {other.path} differ in provenance: {'; '.join(differing)}; "
-            "move the files of one provenance to another folder"
-        )
 
 
 def _refuse_repeated_samples(folder: Path, table: pa.Table) -> None:

@@ -104,6 +104,24 @@ def read_pool_file(path: Path) -> PoolFile:
     return PoolFile(path, json.loads(metadata[PROVENANCE]), table.replace_schema_metadata(None))
 
 
+def refuse_other_provenance(first: PoolFile, other: PoolFile) -> None:
+    """Lets pass only two files of one pool.
+
+    Raises:
+        PoolError: if their provenance differs.
+    """
+    differing = [
+        f"{key} is {first.provenance.get(key)!r} and {other.provenance.get(key)!r}"
+        for key in sorted(first.provenance.keys() | other.provenance.keys())
+        if first.provenance.get(key) != other.provenance.get(key)
+    ]
+    if differing:
+        raise PoolError(
+            f"pool files {first.path} and {other.path} differ in provenance: {'; '.join(differing)}; "
+            "move the files of one provenance to another folder"
+        )
+
+
 def table_of(targets: Sequence[PseudoTarget]) -> pa.Table:
     """Pseudo-targets as a table."""
     columns = {field.name: [getattr(target, field.name) for target in targets] for field in fields(PseudoTarget)}

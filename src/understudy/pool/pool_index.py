@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from understudy.errors import PoolError
-from understudy.pool.pool_files import PoolFile, read_pool_file, table_of
+from understudy.pool.pool_files import PoolFile, read_pool_file, refuse_other_provenance, table_of
 from understudy.pool.rows import merge_rows, rows_of_table
 from understudy.records import PseudoTarget
 from understudy.store.disk import read_json, write_json
@@ -55,12 +55,14 @@ def read_indexed(folder: Path) -> PoolFile | None:
     """The pool of an index as one table; None where the folder has no index.
 
     Raises:
-        PoolError: if a part was deleted or is damaged.
+        PoolError: if a part was deleted or is damaged, or two parts differ in provenance.
     """
     if not (folder / INDEX).is_file():
         return None
     index = parse(Index, read_json(folder / INDEX), folder)
     files = [(part, file) for part in index.parts for file in _files(folder, part)]
+    for _, other in files[1:]:
+        refuse_other_provenance(files[0][1], other)
     rows = merge_rows((_rows(part, file, index.per_input) for part, file in files), index.input_ids)
     return PoolFile(folder / INDEX, files[0][1].provenance, table_of(rows))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from understudy.pipeline.course import still_improving
+from understudy.pipeline.stages.training import still_improving
 
 
 @pytest.mark.parametrize(
@@ -15,14 +15,14 @@ from understudy.pipeline.course import still_improving
         ((), True, False),
     ],
 )
-def test_only_a_best_last_look_says_that_more_may_help(
+def test_training_still_improves_if_the_last_dev_score_is_the_best(
     scores: tuple[float, ...], higher_is_better: bool, expected: bool
 ) -> None:
-    """Whichever weights were kept; a level score is no improvement, and one look cannot tell."""
+    """An equal score is no improvement, and a single score has nothing to compare with."""
     assert still_improving(scores, higher_is_better=higher_is_better, averaged=False) is expected
 
 
-def test_a_mean_of_weights_that_is_better_than_each_is_no_progress() -> None:
-    """It was looked at once, at the end; what counts is how the weights themselves fared."""
+def test_the_score_of_averaged_weights_is_left_out() -> None:
+    """The mean is scored once, at the end; only the scores of the weights themselves show progress."""
     assert not still_improving([1.0, 4.0, 3.0, 5.0], higher_is_better=True, averaged=True)
     assert still_improving([1.0, 3.0, 4.0, 2.0], higher_is_better=True, averaged=True)
