@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.errors import DataError
+from understudy.evaluation.metrics import result_name
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import resolve_precision
 from understudy.pipeline.metric_settings import metric_settings
@@ -67,7 +68,7 @@ class PreparedTask:
         recipe = self.recipe
         evaluation, metric = recipe.evaluation, recipe.task.primary_metric
         dev = DevSettings(
-            metric,
+            result_name(metric),
             metric_settings(recipe.task, [metric]),
             evaluation.dev_decoding,
             evaluation.dev_inputs,
@@ -80,7 +81,12 @@ class PreparedTask:
         recipe, task = self.recipe, self.recipe.task
         settings = metric_settings(task, task.metrics)
         return ScoringSettings(
-            task.metrics, task.primary_metric, settings, recipe.evaluation.resamples, recipe.seed, recipe.name
+            tuple(map(result_name, task.metrics)),
+            result_name(task.primary_metric),
+            settings,
+            recipe.evaluation.resamples,
+            recipe.seed,
+            recipe.name,
         )
 
     def benchmark(self) -> BenchmarkSettings:

@@ -24,7 +24,7 @@ from understudy.executors.local import Local
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext, default_device, resolve_precision
-from understudy.pipeline.metric_settings import check_metrics, references_by_teacher
+from understudy.pipeline.metric_settings import references_by_teacher
 from understudy.pipeline.model_checks import check_models
 from understudy.pipeline.model_sources import (
     FromCheckpoint,
@@ -36,6 +36,7 @@ from understudy.pipeline.model_sources import (
     checkpoint_content,
 )
 from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, require_inputs
+from understudy.pipeline.recipe_checks import check_names
 from understudy.pipeline.stages.api_logprobs import ApiLogprobsStage
 from understudy.pipeline.stages.api_pool import ApiPoolStage
 from understudy.pipeline.stages.api_responses import ApiResponsesStage, responses_stage
@@ -229,7 +230,7 @@ def open_teacher(recipe: Recipe, context: RunContext) -> TeacherOutputs:
     Raises:
         UnderstudyError: if the data, the checkpoints or an API teacher's responses cannot be used.
     """
-    check_metrics(recipe.task, allow_code=context.allow_code)
+    check_names(recipe, allow_code=context.allow_code)
     if isinstance(recipe.teacher, EndpointTeacher):
         return _api_teacher(recipe, recipe.teacher, context)
     return _local_teacher(recipe, recipe.teacher, context)
@@ -290,7 +291,9 @@ def _api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) 
             tokens: Tokens = checkpoint_content(name)
             student, source = TokenizerSource(tokens), FromCheckpoint(checkpoint_content(name))
         case ScratchStudent(scratch=scratch):
-            tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses)
+            tokens = TokenizerStage(
+                data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses
+            )
             student = TokenizerSource(tokens, scratch)
             source = FromScratch(scratch, tokens, recipe.seed_of_students)
         case PrunedStudent():
