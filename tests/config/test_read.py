@@ -11,7 +11,7 @@ from understudy.config.model_sections import (
     ScratchStudent,
     ScratchTeacher,
 )
-from understudy.config.objectives import CrossEntropy, ForwardKL
+from understudy.config.objectives import CrossEntropy, Custom, ForwardKL
 from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
 from understudy.config.task import FilesTask, HubTask, Splits
 from understudy.errors import ConfigError
@@ -215,3 +215,43 @@ def test_a_variant_is_selected_by_its_key(minimal: dict[str, Any]) -> None:
 
     assert isinstance(recipe.student, ScratchStudent)
     assert isinstance(check_recipe(minimal).student, PretrainedStudent)
+
+
+def test_code_that_a_recipe_names_is_found_from_its_folder(tmp_path: Path) -> None:
+    """Every key that may name a file does; names of the table and of installed modules stay as they are."""
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        """
+task:
+  files: {labeled: l.jsonl, unlabeled: u.jsonl, dev: d.jsonl, test: t.jsonl}
+  checker: own/checks.py:numbers
+  metrics: [bleu, "own/metrics.py:exact", "package.metrics:other", slot_error_rate]
+  primary_metric: own/metrics.py:exact
+teacher: {model: teacher}
+student: {model: student}
+distil:
+  method: joint_teaching
+  objective: {kind: custom, function: "own/losses.py:first"}
+  student_samples_objective: {kind: custom, function: "../losses.py:second"}
+"""
+    )
+    recipe = read_recipe(path)
+    folder = tmp_path.resolve()
+
+    assert isinstance(recipe.task, FilesTask)
+    assert recipe.task.checker == f"{folder}/own/checks.py:numbers"
+    assert recipe.task.metrics == (
+        "bleu",
+        f"{folder}/own/metrics.py:exact",
+        "package.metrics:other",
+        "slot_error_rate",
+    )
+    assert recipe.task.primary_metric == f"{folder}/own/metrics.py:exact"
+    assert [one.function for one in recipe.distil.objectives if isinstance(one, Custom)] == [
+        f"{folder}/own/losses.py:first",
+        f"{folder.parent}/losses.py:second",
+    ]
+    elsewhere = tmp_path / "runs" / "recipe.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(to_yaml(recipe))
+    assert read_recipe(elsewhere) == recipe

@@ -18,6 +18,7 @@ from understudy.evaluation.metrics import (
     on_texts,
     prepare_metrics,
     ratio,
+    result_name,
     tally,
     unknown_metrics,
 )
@@ -168,6 +169,22 @@ def test_a_metric_of_the_users_own_is_scored(tmp_path: Path) -> None:
     assert first.signature.startswith("length|n:2|refs:1-2|unit:characters|code:")
     codes = [own.signature.split("|code:")[1] for own in (first, second)]
     assert codes[0] != codes[1]
+
+
+def test_a_metric_of_the_users_own_is_called_as_its_object(tmp_path: Path) -> None:
+    """So that its name is known before the code may be imported."""
+    file = tmp_path / "own.py"
+    file.write_text(OWN_METRIC + "other = length\n")
+
+    assert metric_named(f"{file}:other", allow_code=True).name == result_name(f"{file}:other") == "other"
+    assert result_name("bleu") == "bleu"
+
+
+def test_two_metrics_of_one_name_are_refused() -> None:
+    """Results could not distinguish them; the message names both."""
+    (message,) = unknown_metrics(["bleu", "own.py:bleu", "own.py:length"])
+
+    assert re.search(r"bleu and own\.py:bleu .*'bleu'.*rename", message)
 
 
 def test_a_metric_of_the_users_own_needs_permission(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Reads YAML files as plain data, and resolves the paths that recipes contain. Nothing is validated here."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from understudy.custom_code import absolute_spec
 from understudy.errors import ConfigError
 
 PATHS = (
@@ -17,6 +19,14 @@ PATHS = (
     ("student", "model"),
 )
 """The keys of a recipe whose values may be paths, relative to the recipe's folder."""
+CODE = (
+    ("task", "checker"),
+    ("task", "metrics"),
+    ("task", "primary_metric"),
+    ("distil", "objective", "function"),
+    ("distil", "student_samples_objective", "function"),
+)
+"""The keys of a recipe whose values may name code as 'path/to/file.py:object', the path relative to its folder."""
 
 
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
@@ -55,10 +65,8 @@ def with_absolute_paths(raw: dict[str, Any], folder: str | Path) -> dict[str, An
     """
     raw, folder = copy.deepcopy(raw), Path(folder).resolve()
     for *sections, key in PATHS:
-        part: object = raw
-        for section in sections:
-            part = part.get(section) if isinstance(part, dict) else None
-        if not isinstance(part, dict) or key not in part:
+        part = _section(raw, sections)
+        if key not in part:
             continue
         if isinstance(part[key], dict):
             part[key] = {
@@ -66,4 +74,22 @@ def with_absolute_paths(raw: dict[str, Any], folder: str | Path) -> dict[str, An
             }
         elif isinstance(part[key], str) and (folder / part[key]).exists():
             part[key] = str(folder / part[key])
+    for *sections, key in CODE:
+        part = _section(raw, sections)
+        if key in part:
+            part[key] = _absolute_code(part[key], folder)
     return raw
+
+
+def _section(raw: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A section of plain data; empty where it is not given or is no mapping."""
+    part: object = raw
+    for name in names:
+        part = part.get(name) if isinstance(part, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _absolute_code(value: object, folder: Path) -> object:
+    if isinstance(value, list):
+        return [_absolute_code(one, folder) for one in value]
+    return absolute_spec(value, folder) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ What a metric is, is defined in `scoring`; the mathematics is in `overlap`, `edi
 `slots` and `likelihood`. All scores but nll are in percent.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -40,6 +41,7 @@ __all__ = [
     "on_texts",
     "prepare_metrics",
     "ratio",
+    "result_name",
     "tally",
     "unknown_metrics",
 ]
@@ -49,8 +51,8 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
     """A metric of the table, or one of the user's own code.
 
     Args:
-        name: a key of `METRICS`, or 'package.module:object' or 'path/to/file.py:object' for a `Metric`, whose signature
-            then contains a digest of its source.
+        name: a key of `METRICS`, or 'package.module:object' or 'path/to/file.py:object' for a `Metric`. Results call
+            it by the name of the object, and its signature contains a digest of its source.
         allow_code: whether the user has allowed custom code.
 
     Raises:
@@ -66,12 +68,27 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
             f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build "
             "one, as docs/extending.md shows"
         )
-    return replace(found, settings=_with_digest(found.settings, source_digest(name)[:8]))
+    return replace(found, name=result_name(name), settings=_with_digest(found.settings, source_digest(name)[:8]))
+
+
+def result_name(name: str) -> str:
+    """What results call a metric: its key in `METRICS`, or the name of the object for the user's own code."""
+    return name.rpartition(":")[2] if is_custom(name) else name
 
 
 def unknown_metrics(names: Iterable[str]) -> list[str]:
-    """A message for each name that is neither in the table nor of the form of custom code."""
-    return [str(unknown_name("metric", name, METRICS)) for name in names if name not in METRICS and not is_custom(name)]
+    """A message for each name that is neither in the table nor of the form of custom code, or that results share."""
+    names = tuple(names)
+    unknown = [name for name in names if name not in METRICS and not is_custom(name)]
+    shared = [name for name, count in Counter(map(result_name, names)).items() if count > 1]
+    return [
+        *(str(unknown_name("metric", name, METRICS)) for name in unknown),
+        *(
+            f"metrics {' and '.join(own for own in names if result_name(own) == name)} have the same name {name!r} in "
+            "results; rename the object of your own"
+            for name in shared
+        ),
+    ]
 
 
 def prepare_metrics(names: Iterable[str], context: MetricContext, *, allow_code: bool = False) -> Mapping[str, object]:

@@ -5,9 +5,7 @@ from typing import Any
 
 from understudy.config.distil import Distil
 from understudy.config.model_sections import PretrainedStudent, PrunedStudent, ScratchStudent
-from understudy.config.objectives import Custom
 from understudy.config.recipe import Recipe
-from understudy.custom_code import source_digest
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
@@ -17,7 +15,7 @@ from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
 from understudy.pipeline.stages.prune_preview import PrunePreviewStage
 from understudy.pipeline.stages.scores import ScoresStage
-from understudy.pipeline.stages.student import DistillationLoss, StudentStage
+from understudy.pipeline.stages.student import StudentStage, distillation_loss
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.systems import TrainedSystems
 from understudy.pipeline.teacher_outputs import TeacherOutputs, open_teacher
@@ -118,15 +116,7 @@ def student_stage(task: PreparedTask, teacher: TeacherOutputs, start: ModelSourc
         mixture=MixtureSettings(
             distil.targets, recipe.pseudo_targets.inputs, distil.student_samples, teacher.leaves_inputs_out
         ),
-        loss=DistillationLoss(
-            distil.objective,
-            distil.student_samples_objective,
-            distil.relations,
-            distil.enable_teacher_dropout,
-            distil.enable_student_dropout,
-            distil.kept_tokens,
-            tuple(source_digest(one.function) for one in distil.objectives if isinstance(one, Custom)),
-        ),
+        loss=distillation_loss(distil),
         settings=task.training(recipe.training, seed=recipe.seed_of_students),
     )
 

@@ -2,54 +2,87 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from understudy.config.task import BertScore, FilesTask, ForecastTask, GivenTask, Task
-from understudy.custom_code import is_custom, source_digest
+from understudy.custom_code import is_custom
 from understudy.demo.forecast_check import check_bulletin
 from understudy.errors import ConfigError
-from understudy.evaluation.metrics import MetricContext, prepare_metrics, unknown_metrics
+from understudy.evaluation.metrics import (
+    Metric,
+    MetricContext,
+    metric_named,
+    prepare_metrics,
+    result_name,
+    unknown_metrics,
+)
 from understudy.evaluation.slots import Checker, checker_named
+from understudy.pipeline.code_content import code_content
+from understudy.pipeline.model_sources import checkpoint_content
+from understudy.store import Content
 
-EMBEDDED_CHECKER = "forecast"
 SLOT_ERRORS = "slot_error_rate"
 
 
 @dataclass(frozen=True)
-class CodeSource:
-    """Code that a recipe names, with a hash of its source."""
+class BertScoreEncoder:
+    """The encoder of metric `bertscore`."""
 
-    spec: str
-    digest: str
+    checkpoint: Content
+    layer: int | None
 
 
 @dataclass(frozen=True)
 class MetricSettings:
     """What metrics need in addition to outputs."""
 
-    bertscore: BertScore | None
-    checker: str | None
-    """`forecast` for the embedded task, or code that the recipe names."""
-    code: tuple[CodeSource, ...]
-    """The metrics and the checker that are the user's own code."""
+    bertscore: BertScoreEncoder | None
+    checker: Literal["forecast"] | Content | None
+    """That of the embedded task, or code that the recipe names."""
+    code: tuple[tuple[str, Content], ...]
+    """The metrics that are the user's own code, by what results call them."""
 
 
 def metric_settings(task: Task, metrics: Sequence[str]) -> MetricSettings:
     """The settings that these metrics of a task need; those of other metrics are left out: they change nothing."""
-    checker = EMBEDDED_CHECKER if isinstance(task, ForecastTask) else None
-    if isinstance(task, GivenTask) and task.checker:
-        checker = task.checker
-    needs_checker = SLOT_ERRORS in metrics or any(map(is_custom, metrics))
-    specs = [spec for spec in (*metrics, checker if needs_checker else None) if spec and is_custom(spec)]
+    checker: Literal["forecast"] | Content | None = "forecast" if isinstance(task, ForecastTask) else None
+    custom = [name for name in metrics if is_custom(name)]
+    needs_checker = SLOT_ERRORS in metrics or bool(custom)
+    if isinstance(task, GivenTask) and task.checker and needs_checker:
+        checker = code_content(task.checker)
+    encoder = None
+    if task.bertscore and ("bertscore" in metrics or custom):
+        encoder = BertScoreEncoder(checkpoint_content(task.bertscore.model), task.bertscore.layer)
     return MetricSettings(
-        task.bertscore if "bertscore" in metrics else None,
+        encoder,
         checker if needs_checker else None,
-        tuple(CodeSource(spec, source_digest(spec)) for spec in dict.fromkeys(specs)),
+        tuple((result_name(name), code_content(name)) for name in custom),
     )
 
 
 def metric_context(settings: MetricSettings, *, allow_code: bool) -> MetricContext:
     """What a metric's `prepare` is called with."""
-    return MetricContext(checker=_checker(settings.checker, allow_code=allow_code), bertscore=settings.bertscore)
+    encoder = settings.bertscore
+    return MetricContext(
+        checker=_checker(settings.checker, allow_code=allow_code),
+        bertscore=BertScore(model=encoder.checkpoint.place, layer=encoder.layer) if encoder else None,
+    )
+
+
+def load_metrics(
+    names: Sequence[str], settings: MetricSettings, *, allow_code: bool
+) -> dict[str, tuple[Metric, object]]:
+    """The metrics that results call by these names, with their resources.
+
+    Raises:
+        ConfigError: if custom code is not allowed or not found, or the task lacks what a metric needs.
+        EvaluationError: if data are missing on this machine.
+        ModelError: if there is no such checkpoint.
+    """
+    specs = {name: content.place for name, content in settings.code}
+    context = metric_context(settings, allow_code=allow_code)
+    metrics = {name: metric_named(specs.get(name, name), allow_code=allow_code) for name in names}
+    return {name: (metric, metric.prepare(context)) for name, metric in metrics.items()}
 
 
 def check_metrics(task: Task, *, allow_code: bool) -> None:
@@ -71,7 +104,7 @@ def references_by_teacher(task: Task) -> tuple[str, ...]:
     return task.referenced_by_teacher if isinstance(task, FilesTask) else ()
 
 
-def _checker(spec: str | None, *, allow_code: bool) -> Checker | None:
-    if spec == EMBEDDED_CHECKER:
+def _checker(checker: Literal["forecast"] | Content | None, *, allow_code: bool) -> Checker | None:
+    if checker == "forecast":
         return check_bulletin
-    return checker_named(spec, allow_code=allow_code) if spec else None
+    return checker_named(checker.place, allow_code=allow_code) if isinstance(checker, Content) else None

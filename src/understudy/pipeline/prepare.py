@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.errors import DataError
+from understudy.evaluation.metrics import result_name
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import RunContext, resolve_precision
@@ -68,7 +69,7 @@ class PreparedTask:
         recipe = self.recipe
         evaluation, metric = recipe.evaluation, recipe.task.primary_metric
         dev = DevSettings(
-            metric,
+            result_name(metric),
             metric_settings(recipe.task, [metric]),
             evaluation.dev_decoding,
             evaluation.dev_inputs,
@@ -81,7 +82,12 @@ class PreparedTask:
         recipe, task = self.recipe, self.recipe.task
         settings = metric_settings(task, task.metrics)
         return ScoringSettings(
-            task.metrics, task.primary_metric, settings, recipe.evaluation.resamples, recipe.seed, recipe.name
+            tuple(map(result_name, task.metrics)),
+            result_name(task.primary_metric),
+            settings,
+            recipe.evaluation.resamples,
+            recipe.seed,
+            recipe.name,
         )
 
     def benchmark(self) -> BenchmarkSettings:

@@ -14,12 +14,12 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.api_teacher_outputs import open_api_teacher
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import open_local_teacher
-from understudy.pipeline.metric_settings import check_metrics
 from understudy.pipeline.model_sources import (
     ModelSource,
     TokenizerSource,
 )
 from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.recipe_checks import check_names
 from understudy.pipeline.stages.report_parts import ApiReport
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.systems import System
@@ -69,7 +69,7 @@ def open_teacher(recipe: Recipe, context: RunContext) -> TeacherOutputs:
     Raises:
         UnderstudyError: if the data, the checkpoints or an API teacher's responses cannot be used.
     """
-    check_metrics(recipe.task, allow_code=context.allow_code)
+    check_names(recipe, allow_code=context.allow_code)
     if isinstance(recipe.teacher, EndpointTeacher):
         return open_api_teacher(recipe, recipe.teacher, context)
     return open_local_teacher(recipe, recipe.teacher, context)

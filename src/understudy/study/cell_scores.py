@@ -13,6 +13,7 @@ import numpy as np
 
 from understudy.config.study import Cell
 from understudy.evaluation.bootstrap import gap_closed, resample_weights
+from understudy.evaluation.metrics import result_name
 from understudy.evaluation.tally import FloatArray, IntArray, Tally
 from understudy.pipeline.stages.data import DataStage
 from understudy.pipeline.stages.predictions import SCORED_SPLITS
@@ -122,7 +123,7 @@ def read_cell(folder: Path, facts: CellScoresFacts, cell: Cell, *, seconds: floa
         facts=cast(CellFacts, plain),
         scores={split: np.load(folder / f"{split}.npy") for split in SCORED_SPLITS},
         higher_is_better=dict(facts.higher_is_better),
-        primary_metric=cell.recipe.task.primary_metric,
+        primary_metric=result_name(cell.recipe.task.primary_metric),
     )
 
 

@@ -7,7 +7,7 @@ the first stage that distils is compared with the fine-tuned student.
 from collections.abc import Mapping, Sequence
 
 from understudy.config.study import Cell, MethodRow, Study
-from understudy.evaluation.metrics import METRICS
+from understudy.evaluation.metrics import METRICS, result_name
 from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
 from understudy.study.cell_scores import Measured
@@ -29,12 +29,12 @@ def results_table_of(
         found: cell name -> its scores; None if it is not finished.
         errors: cell name -> why it failed; empty if it was not tried.
     """
-    metrics = dict.fromkeys(metric for cell in cells for metric in cell.recipe.task.metrics)
+    metrics = dict.fromkeys(result_name(metric) for cell in cells for metric in cell.recipe.task.metrics)
     finished = [(cell, own) for cell in cells if (own := found[cell.recipe.name])]
     table: ResultsTable = {
         "study": study.name,
         "tasks": list(study.tasks),
-        "primary_metric": {cell.task: cell.recipe.task.primary_metric for cell in reversed(cells)},
+        "primary_metric": {cell.task: result_name(cell.recipe.task.primary_metric) for cell in reversed(cells)},
         "metric_labels": {name: METRICS[name].label if name in METRICS else name for name in metrics},
         "rows": [own.facts for _, own in finished],
         "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from understudy.errors import EvaluationError, unknown_name
 from understudy.evaluation.bootstrap import resample_weights, score
-from understudy.evaluation.metrics import SystemOutputs, can_score, metric_named, prepare_metrics, tally
+from understudy.evaluation.metrics import SystemOutputs, can_score, result_name, tally
 from understudy.evaluation.predictions import read_outputs
 from understudy.pipeline.inspect.open import open_run
-from understudy.pipeline.metric_settings import metric_context, metric_settings
+from understudy.pipeline.metric_settings import load_metrics, metric_settings
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, system_outputs
 from understudy.records import Score
@@ -50,9 +50,7 @@ def score_split(
     examples = len(next(iter(systems.values())).predictions)
     weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
     names = recipe.task.metrics
-    settings = metric_context(metric_settings(recipe.task, names), allow_code=allow_code)
-    resources = prepare_metrics(names, settings, allow_code=allow_code)
-    metrics = [metric_named(name, allow_code=allow_code) for name in names]
+    metrics = load_metrics(list(map(result_name, names)), metric_settings(recipe.task, names), allow_code=allow_code)
     data = opened.stages["data"].name.rpartition("-")[2][:8]
     api_decoding = recipe.pseudo_targets.decoding.kind if "api_responses" in opened.stages else None
     scores: dict[str, list[Score]] = {}
@@ -61,8 +59,8 @@ def score_split(
             recipe.name, data, split, _decoding(name, opened.systems, recipe.evaluation.decoding.kind, api_decoding)
         )
         scores[name] = [
-            score(tally(metric, own, resources.get(metric.name), fields=fields), weights_RN)
-            for metric in metrics
+            score(tally(metric, own, resource, fields=fields), weights_RN)
+            for metric, resource in metrics.values()
             if can_score(metric, own)
         ]
     return scores

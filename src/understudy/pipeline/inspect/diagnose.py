@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 from understudy.config.decoding import EngineName
 from understudy.errors import EvaluationError, ModelError
 from understudy.evaluation.depths import cost_by_depth, layers_of, reduced_depths
-from understudy.evaluation.metrics import metric_named
+from understudy.evaluation.metrics import metric_named, result_name
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device, run_context
@@ -180,7 +180,7 @@ def diagnose(
         "run": recipe.name,
         "method": recipe.distil.method,
         "inputs": len(_dev(opened)[:inputs]),
-        "metric": metric,
+        "metric": result_name(metric),
         "metric_label": metric_named(metric, allow_code=allow_code).label,
         "students": {
             name: cast(StudentDiagnosis, read_json(context.folder(stage) / FACTS)) for name, stage in students.items()
@@ -218,7 +218,7 @@ def _diagnosis_stage(opened: OpenedRun, name: str, inputs: int) -> DiagnosisStag
         recipe.seed,
         recipe.engine,
         recipe.evaluation.resamples,
-        metric,
+        result_name(metric),
         metric_settings(recipe.task, [metric]),
         default_device(),
     )

@@ -18,13 +18,13 @@ from understudy.errors import VocabularyError
 from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.disagreement import Disagreement, measure_disagreement
 from understudy.evaluation.exposure import exposure_curve, mean_by_position
-from understudy.evaluation.metrics import SystemOutputs, metric_named, tally
+from understudy.evaluation.metrics import SystemOutputs, tally
 from understudy.evaluation.prefixes import complete_prefixes, prefix_of
 from understudy.generation import Engine, live_engine
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import target_logits
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits, checkpoint_task_tokenizer
-from understudy.pipeline.metric_settings import MetricSettings, metric_context
+from understudy.pipeline.metric_settings import MetricSettings, load_metrics
 from understudy.progress import ProgressCallback
 from understudy.records import Example, Generated, Prediction
 from understudy.report.diagnostics import Entropy, StudentDiagnosis
@@ -110,8 +110,8 @@ def compare_networks(
     on_student, on_teacher = (_read(teacher, student, texts, progress) for texts in (by_student, by_teacher))
     student_kl, teacher_kl = ([[r.kl_T for r in own] for own in readings] for readings in (on_student, on_teacher))
     curve = exposure_curve(student_kl, teacher_kl, weights_RN)
-    metric = metric_named(settings.metric, allow_code=settings.allow_code)
-    resource = metric.prepare(metric_context(settings.settings, allow_code=settings.allow_code))
+    loaded = load_metrics([settings.metric], settings.settings, allow_code=settings.allow_code)
+    metric, resource = loaded[settings.metric]
     fields = {"data": settings.data, "split": "dev", "decoding": "greedy"}
     scores = {}
     for percent in PERCENTS:

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
 from understudy.evaluation.examples import Comparison, best_and_worst
-from understudy.evaluation.metrics import METRICS, can_score, metric_named, prepare_metrics, tally
+from understudy.evaluation.metrics import METRICS, can_score, tally
 from understudy.evaluation.tally import IntArray, Tally
-from understudy.pipeline.metric_settings import MetricSettings, metric_context
+from understudy.pipeline.metric_settings import MetricSettings, load_metrics
 from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.data import DataStage, read_data
@@ -53,6 +53,7 @@ class ScoringSettings:
     """How systems are scored."""
 
     metrics: tuple[str, ...]
+    """What results call them; `settings` names the code of those that are the user's own."""
     primary_metric: str
     settings: MetricSettings
     resamples: int
@@ -105,7 +106,7 @@ class ScoresStage(Stage[ScoresFacts]):
         examples = len(test[self.distilled][scoring.primary_metric].ids)
         weights_RN = resample_weights(examples, resamples=scoring.resamples, seed=scoring.seed)
         costs = context.facts(self.benchmark).costs
-        labels = metric_labels(scoring.metrics, allow_code=context.allow_code)
+        labels = metric_labels(scoring, context)
         facts: Facts = {
             "task": scoring.task,
             "primary_metric": scoring.primary_metric,
@@ -211,15 +212,13 @@ def tallies_of(
 ) -> dict[str, dict[str, Tally]]:
     """System -> metric -> its tally on a split, for the metrics that can score it."""
     tallies: dict[str, dict[str, Tally]] = {}
-    metrics = [metric_named(name, allow_code=context.allow_code) for name in scoring.metrics]
-    settings = metric_context(scoring.settings, allow_code=context.allow_code)
-    resources = prepare_metrics(scoring.metrics, settings, allow_code=context.allow_code)
+    metrics = load_metrics(scoring.metrics, scoring.settings, allow_code=context.allow_code)
     for system in systems:
         outputs = load_predictions(system.predictions, context, split)
         fields = {"task": scoring.task, "data": data.key[:8], "decoding": system.decoding, "split": split}
         tallies[system.name] = {
-            metric.name: tally(metric, outputs, resources.get(metric.name), fields=fields)
-            for metric in metrics
+            name: tally(metric, outputs, resource, fields=fields)
+            for name, (metric, resource) in metrics.items()
             if can_score(metric, outputs)
         }
     return tallies
@@ -250,9 +249,10 @@ def _system(
     }
 
 
-def metric_labels(names: Sequence[str], *, allow_code: bool) -> dict[str, str]:
+def metric_labels(scoring: ScoringSettings, context: WorkerContext) -> dict[str, str]:
     """Metric -> what tables call it."""
-    return {name: metric_named(name, allow_code=allow_code).label for name in names}
+    metrics = load_metrics(scoring.metrics, scoring.settings, allow_code=context.allow_code)
+    return {name: metric.label for name, (metric, _) in metrics.items()}
 
 
 def _gap(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from understudy.config.distil import Relations
-from understudy.config.objectives import AnyObjective
+from understudy.config.distil import Distil, Relations
+from understudy.config.objectives import AnyObjective, Custom
 from understudy.models.task_tokenizer import TaskTokenizer
+from understudy.pipeline.code_content import code_content
 from understudy.pipeline.model_sources import ModelSource, load_source, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.examples import ExamplesStage
@@ -27,7 +28,7 @@ from understudy.pipeline.training_data import (
 )
 from understudy.pool.pool import PseudoTargetPool
 from understudy.records import TaskData, TextGenerator
-from understudy.store import Stage, WorkerContext
+from understudy.store import Content, Stage, WorkerContext
 from understudy.training.mixture import Mixture
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.spec import LossSpec, TeacherSpec
@@ -38,18 +39,51 @@ STUDENT_SAMPLES = "student_samples"
 
 
 @dataclass(frozen=True)
+class ObjectiveSettings:
+    """An objective; the function of one that is the user's own code is content."""
+
+    section: AnyObjective
+    code: Content | None = None
+
+    @property
+    def requested(self) -> AnyObjective:
+        """The objective as the recipe names it."""
+        if self.code is None:
+            return self.section
+        return self.section.model_copy(update={"function": self.code.place})
+
+
+@dataclass(frozen=True)
 class DistillationLoss:
     """What a distillation minimises."""
 
-    objective: AnyObjective
-    student_samples_objective: AnyObjective | None
+    objective: ObjectiveSettings
+    student_samples_objective: ObjectiveSettings | None
     relations: Relations | None
     enable_teacher_dropout: bool
     enable_student_dropout: bool
     kept_tokens: int | None
     """Tokens of each teacher distribution that are kept; None: dense, or not needed."""
-    code: tuple[str, ...] = ()
-    """Hashes of objectives that are the user's own code."""
+
+
+def distillation_loss(distil: Distil) -> DistillationLoss:
+    """The loss of a recipe's distillation."""
+    own = distil.student_samples_objective
+    return DistillationLoss(
+        objective_settings(distil.objective),
+        objective_settings(own) if own else None,
+        distil.relations,
+        distil.enable_teacher_dropout,
+        distil.enable_student_dropout,
+        distil.kept_tokens,
+    )
+
+
+def objective_settings(requested: AnyObjective) -> ObjectiveSettings:
+    """An objective as a field of a stage: where the user's own code lies is not in the key, and its source is."""
+    if not isinstance(requested, Custom):
+        return ObjectiveSettings(requested)
+    return ObjectiveSettings(requested.model_copy(update={"function": ""}), code_content(requested.function))
 
 
 @dataclass(frozen=True)
@@ -104,12 +138,13 @@ class StudentStage(Stage[TrainingFacts]):
 
     def _loss(self, context: WorkerContext, *, vocab_size: int) -> LossSpec:
         loss = self.loss
-        own = loss.student_samples_objective
+        objective = loss.objective.requested
+        own = loss.student_samples_objective.requested if loss.student_samples_objective else None
         return LossSpec(
-            objective=bind(loss.objective, allow_code=context.allow_code),
+            objective=bind(objective, allow_code=context.allow_code),
             vocab_size=vocab_size,
             student_samples_objective=bind(own, allow_code=context.allow_code) if own else None,
-            taid_schedule=taid_schedule((loss.objective, own)),
+            taid_schedule=taid_schedule((objective, own)),
             relation_loss=RelationLoss(**loss.relations.model_dump()) if loss.relations else None,
             enable_teacher_dropout=loss.enable_teacher_dropout,
             enable_student_dropout=loss.enable_student_dropout,

@@ -13,12 +13,11 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.training import Training
-from understudy.evaluation.metrics import metric_named
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
-from understudy.pipeline.metric_settings import MetricSettings, metric_context
+from understudy.pipeline.metric_settings import MetricSettings, load_metrics
 from understudy.records import Example
 from understudy.store import WorkerContext
 from understudy.store.disk import read_json, write_json
@@ -133,10 +132,10 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
 def _spec(folder: Path, context: WorkerContext, job: NetworkTraining) -> TrainSpec:
     """The loss, the teacher and the scoring of dev."""
     dev = job.settings.dev
-    metric = metric_named(dev.metric, allow_code=context.allow_code)
+    metric, resource = load_metrics([dev.metric], dev.settings, allow_code=context.allow_code)[dev.metric]
     scorer = DevScorer(
         metric,
-        metric.prepare(metric_context(dev.settings, allow_code=context.allow_code)),
+        resource,
         job.tokenizer,
         job.dev[: dev.inputs],
         dev.engine,

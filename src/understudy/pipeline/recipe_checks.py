@@ -1,0 +1,32 @@
+"""Checks of what a recipe names: its engine, its metrics, its objectives. They take seconds and read no weights."""
+
+from understudy.config.recipe import Recipe
+from understudy.errors import unknown_name
+from understudy.generation import ENGINES
+from understudy.objectives import objective_of
+from understudy.pipeline.metric_settings import check_metrics
+
+
+def check_names(recipe: Recipe, *, allow_code: bool) -> None:
+    """Lets pass only a recipe whose engine, metrics and objectives can be used, before anything is trained.
+
+    Raises:
+        ConfigError: for an unknown name, code that is not allowed or not found, or a metric that needs what the task
+            lacks.
+        EvaluationError: if data of a metric are missing on this machine.
+        ModelError: if there is no such encoder.
+    """
+    check_engine(recipe.engine)
+    check_metrics(recipe.task, allow_code=allow_code)
+    for requested in recipe.distil.objectives:
+        objective_of(requested, allow_code=allow_code)
+
+
+def check_engine(name: str) -> None:
+    """Lets pass only `auto` and the engines there are.
+
+    Raises:
+        ConfigError: naming these.
+    """
+    if name != "auto" and name not in ENGINES:
+        raise unknown_name("engine", name, ["auto", *ENGINES])
