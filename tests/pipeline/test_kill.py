@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.run import Run
 from understudy.store.disk import checksums
 
 KILLED = Path(__file__).with_name("killed.py")
-POINTS = [
+EVERYWHERE = [
     ["data-", "labeled.jsonl"],
     ["store/data-"],
     ["store/tokenizer-"],
@@ -21,6 +23,7 @@ POINTS = [
     ["teacher-", "checkpoint-", "-000001-"],
     ["teacher-", "checkpoint-", "-000002-"],
     ["store/teacher-"],
+    ["fine_tuned-", "checkpoint-", "-000001-"],
     ["conversion-", "manifest.json"],
     ["pseudo_target_shard-", "pool-00000"],
     ["store/pseudo_target_shard-"],
@@ -32,13 +35,20 @@ POINTS = [
     ["student-", "checkpoint-", "-000002-"],
     ["student-", "training.json"],
     ["final_finetune-", "checkpoint-", "-000001-"],
-    ["fine_tuned-", "checkpoint-", "-000001-"],
-    ["store/predictions-"],
     ["store/benchmark-"],
+    ["store/predictions-"],
     ["store/scores-"],
-    ["no such path"],
 ]
-"""Words of the path at whose naming an attempt is killed: every stage has its turn, then one attempt completes."""
+"""Words of the path at whose naming an attempt is killed; every stage has its turn."""
+FEW = [
+    ["teacher-", "checkpoint-", "-000001-"],
+    ["pseudo_target_shard-", "pool-00000"],
+    ["teacher_logprobs-", "cache.json"],
+    ["student-", "round-00001"],
+    ["store/scores-"],
+]
+"""One of each kind of state from which a stage resumes, and the last stage."""
+NEVER = ["no such path"]
 SAME = (
     "data",
     "tokenizer",
@@ -55,22 +65,23 @@ TIMED = {"manifest.json", "training.json"}
 """Files that hold durations."""
 
 
-def test_a_run_killed_in_every_stage_ends_with_the_same_student(
-    finished: Run, tiny: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("points", [FEW, pytest.param(EVERYWHERE, marks=pytest.mark.slow)], ids=["few", "everywhere"])
+def test_a_killed_run_ends_with_the_same_student(
+    finished: Run, tiny: dict[str, Any], tmp_path: Path, points: list[list[str]]
 ) -> None:
-    """After the kills, the student, the teacher and the pool equal those of the uninterrupted run, byte for byte."""
+    """After the kills and one attempt that completes, the student, the teacher and the pool equal those of the uninterrupted run, byte for byte."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 
     done = subprocess.run(
-        [sys.executable, str(KILLED), str(recipe), str(tmp_path / "runs"), json.dumps(POINTS)],
+        [sys.executable, str(KILLED), str(recipe), str(tmp_path / "runs"), json.dumps([*points, NEVER])],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
-    assert json.loads(done.stdout) == [-signal.SIGKILL] * (len(POINTS) - 1) + [0], done.stderr[-2000:]
+    assert json.loads(done.stdout) == [-signal.SIGKILL] * len(points) + [0], done.stderr[-2000:]
     resumed = open_run(tmp_path / "runs" / "tiny")
     assert {name: folder.name for name, folder in resumed.stages.items()} == {
         name: folder.name for name, folder in finished.stages.items()

@@ -1,4 +1,4 @@
-"""The paper's recipes on stand-ins: tiny checkpoints, and a few rows in the layout that each data set has."""
+"""The recipes of the repository with tiny checkpoints, and a few rows in the layout of each data set."""
 
 import json
 import re
@@ -11,15 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from tests.pipeline.stage_helpers import train
 from tests.pipeline.test_paper_pairs import bart, saved, t5
 from transformers import AutoConfig
 
 from understudy.cli import main
 from understudy.config.read import check_recipe, read_recipe
-from understudy.pipeline.bench import Bench
-from understudy.pipeline.run import learn, run
-from understudy.progress import NoProgress
-from understudy.store import Store
+from understudy.pipeline.run import run
+from understudy.pipeline.stages.data import read_data
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
@@ -51,8 +50,8 @@ def squad(name: str) -> dict[str, Any]:
 
 def art(name: str) -> dict[str, Any]:
     """A row of GEM/ART."""
-    said = {"observation_1": f"rain {name}", "observation_2": "winds", "target": f"temp {name}"}
-    return {"gem_id": name, **said, "references": [said["target"]]}
+    columns = {"observation_1": f"rain {name}", "observation_2": "winds", "target": f"temp {name}"}
+    return {"gem_id": name, **columns, "references": [columns["target"]]}
 
 
 def shake(name: str) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def shake(name: str) -> dict[str, Any]:
 
 
 def parquet(folder: Path, row: Callable[[str], dict[str, Any]], name: str) -> list[str]:
-    """A data set in the hub's layout, and what puts it into the place of the real one."""
+    """Writes a data set in the hub's layout; the overrides that take it instead of the real one."""
     for split, count in {"train": 6, "validation": 4, "test": 2}.items():
         path = folder / name.format(split)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +69,7 @@ def parquet(folder: Path, row: Callable[[str], dict[str, Any]], name: str) -> li
 
 
 def data_of(task: str, folder: Path) -> list[str]:
-    """A task's stand-in: six train inputs of which two are labelled, and the overrides that name it and its sizes."""
+    """Writes six training inputs of which two are labeled; the overrides that name them and their sizes."""
     match task:
         case "xsum40":
             return [*parquet(folder, xsum, "default/{}/0000.parquet"), "task.labeled_inputs=2"]
@@ -100,7 +99,7 @@ SOURCES = {
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """A tiny teacher and student of each pair, the BART student made as the README makes it; the overrides."""
+    """Saves a tiny teacher and student of each pair, the BART student with the code of the README; the overrides."""
     folder = tmp_path_factory.mktemp("networks")
     base = saved(bart, folder / "bart-base", 3)
     (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -113,8 +112,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {pair: [f"teacher.model={large}", f"student.model={small}"] for pair, (large, small) in pairs.items()}
 
 
-def stand_ins(path: Path, networks: dict[str, list[str]], folder: Path) -> list[str]:
-    """Overrides that turn a recipe of the paper into one of a few seconds."""
+def small_overrides(path: Path, networks: dict[str, list[str]], folder: Path) -> list[str]:
+    """Overrides with which a recipe of the paper takes a few seconds."""
     return [*networks[path.stem], *data_of(path.parent.name, folder), *SMALL]
 
 
@@ -124,7 +123,7 @@ def named(path: Path) -> str:
 
 
 def test_the_readme_names_every_recipe() -> None:
-    """Four tasks, two pairs, each in the table; a recipe's name is that of its place."""
+    """Four tasks and two pairs, each in the table; a recipe is named by its folder and file."""
     assert {named(path) for path in RECIPES} == set(re.findall(r"`(\w+/\w+\.yaml)` \|", README))
     assert len(RECIPES) == 8
     assert all(read_recipe(path).name == f"{path.parent.name}-{path.stem}" for path in RECIPES)
@@ -134,7 +133,7 @@ def test_the_readme_names_every_recipe() -> None:
 def test_a_recipe_of_the_paper_is_shown(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the hub; what is printed reads back to the same recipe."""
+    """Without the hub; what is printed reads as the same recipe."""
     monkeypatch.setattr(sys, "argv", ["understudy", "show", str(path)])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -143,33 +142,33 @@ def test_a_recipe_of_the_paper_is_shown(
     assert check_recipe(yaml.safe_load(capsys.readouterr().out)) == read_recipe(path)
 
 
-def test_the_bart_student_is_cut_in_its_decoder(networks: dict[str, list[str]]) -> None:
-    """The README's few lines keep the encoder whole and two layers of the decoder."""
+def test_the_bart_student_has_a_pruned_decoder(networks: dict[str, list[str]]) -> None:
+    """The code of the README keeps the whole encoder and two layers of the decoder."""
     config = AutoConfig.from_pretrained(networks["bart"][1].removeprefix("student.model="))
 
     assert (config.encoder_layers, config.decoder_layers) == (3, 2)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=named)
-def test_a_recipe_of_the_paper_learns(path: Path, networks: dict[str, list[str]], tmp_path: Path) -> None:
-    """From rows in the data set's layout to what all three systems answer."""
-    recipe = read_recipe(path, stand_ins(path, networks, tmp_path / "data"))
-    learned = learn(Bench(recipe, Store(tmp_path / "store"), NoProgress(), "float32"))
-    data, form = learned.data, SOURCES[path.parent.name]
+def test_a_recipe_of_the_paper_is_distilled(path: Path, networks: dict[str, list[str]], tmp_path: Path) -> None:
+    """From rows in the data set's layout to the predictions of the student after its final fine-tuning."""
+    recipe = read_recipe(path, small_overrides(path, networks, tmp_path / "data"))
+    stages, context = train(recipe, tmp_path / "runs")
+    data, form = read_data(context.folder(stages.task.examples)), SOURCES[path.parent.name]
 
     assert (len(data.labeled), len(data.unlabeled)) == (2, 4)
     assert all(
         re.fullmatch(form, example.source) for example in (*data.labeled, *data.unlabeled, *data.dev, *data.test)
     )
     assert all(example.targets[0].startswith("temp") for example in (*data.labeled, *data.dev, *data.test))
-    assert set(learned.answers) == {"teacher", "fine_tuned", "joint_teaching"}
-    assert "joint_teaching_gold" in learned.stages
+    assert [system.name for system in stages.systems.scored] == ["teacher", "fine_tuned", "joint_teaching"]
+    assert stages.systems.final.network is not stages.systems.student
 
 
 def test_a_recipe_of_the_paper_runs_to_its_report(networks: dict[str, list[str]], tmp_path: Path) -> None:
     """One for all: a data set of the hub, a pruned student, and everything that is measured."""
     path = FOLDER / "squad17" / "bart.yaml"
-    done = run(read_recipe(path, stand_ins(path, networks, tmp_path / "data")), out=tmp_path / "runs")
+    done = run(read_recipe(path, small_overrides(path, networks, tmp_path / "data")), out=tmp_path / "runs")
 
     assert (done.folder / "report.html").is_file()
     assert [system["name"] for system in done.facts["systems"]] == ["teacher", "fine_tuned", "joint_teaching"]
