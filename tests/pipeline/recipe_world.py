@@ -17,8 +17,8 @@ from understudy.demo.forecast import forecast_task
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import run_context
-from understudy.pipeline.run import build_run
 from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress
 from understudy.store.stage import Stage, inputs_of

@@ -13,10 +13,12 @@ from understudy.executors.local import Local
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import RunStages, build_run
 from understudy.pipeline.context import NETWORK, RunContext, run_context
-from understudy.pipeline.run import QUIET, RunStages, build_run
+from understudy.pipeline.local_teacher import LocalTeacher
+from understudy.pipeline.run import QUIET
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
-from understudy.pipeline.teacher_outputs import LocalTeacher, open_teacher
+from understudy.pipeline.teacher_outputs import open_teacher
 from understudy.pool.pool import PseudoTargetPool
 from understudy.progress import NoProgress, Progress
 from understudy.store import Stage

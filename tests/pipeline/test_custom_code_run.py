@@ -12,9 +12,10 @@ import yaml
 from understudy.config.read import read_recipe
 from understudy.demo.forecast import forecast_task
 from understudy.errors import ConfigError
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import run_context
 from understudy.pipeline.inspect.compare import score_split
-from understudy.pipeline.run import Run, build_run, run
+from understudy.pipeline.run import Run, run
 from understudy.progress import NoProgress
 from understudy.store.stage import Stage, inputs_of
 

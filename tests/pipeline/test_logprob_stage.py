@@ -9,8 +9,9 @@ import pytest
 
 from understudy.config.read import check_recipe, merge
 from understudy.errors import PoolError
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import run_context
-from understudy.pipeline.run import Run, build_run, run
+from understudy.pipeline.run import Run, run
 from understudy.progress import NoProgress
 from understudy.store.manifest import read_manifest
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from understudy.pipeline.bench import STORE, Bench
+from understudy.pipeline.learned import Learned
 
 from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe, merge
-from understudy.pipeline.bench import STORE, Bench
-from understudy.pipeline.learned import Learned
 from understudy.pipeline.run import QUIET, learn
 from understudy.store import Store
 

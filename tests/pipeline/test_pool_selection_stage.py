@@ -8,7 +8,7 @@ import pytest
 from sacrebleu import sentence_chrf
 from tests.pipeline.stage_helpers import SmallTask
 
-from understudy.pipeline.stages.data import read_split
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.pool_selection import PoolSelectionStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pool.pool import PseudoTargetPool
@@ -79,7 +79,7 @@ def test_labeled_inputs_keep_the_text_closest_to_gold(task: SmallTask, whole: Ps
     """By sacrebleu's chrF to the nearest of their targets."""
     stage = selection(task, "closest_to_gold")
     pool = PseudoTargetPool.open(task.made(stage))
-    labeled = read_split(task.context.folder(stage.pool.examples), "labeled")
+    labeled = load_split(task.context.folder(stage.pool.examples), "labeled")
 
     assert labeled
     for example in labeled:

@@ -45,9 +45,7 @@ def test_samples_come_in_ranges_of_one_three_and_four(requested: int, expected: 
     assert text_ranges(Sampling(), requested) == expected
 
 
-@pytest.mark.parametrize(
-    ("decoding", "expected"), [(KBeams(beams=4), 4), (DiverseBeam(groups=2), 2), (Beam(), 1)]
-)
+@pytest.mark.parametrize(("decoding", "expected"), [(KBeams(beams=4), 4), (DiverseBeam(groups=2), 2), (Beam(), 1)])
 def test_one_search_finds_all_its_texts_at_once(decoding: PoolDecoding, expected: int) -> None:
     """Other decodings than sampling have one range, however many of its texts are requested."""
     assert text_ranges(decoding, 1) == text_ranges(decoding, expected) == [(0, expected)]

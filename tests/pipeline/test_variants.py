@@ -18,8 +18,8 @@ from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import checkpoint_task_tokenizer
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import RunStages
 from understudy.pipeline.prepare import text_limits
-from understudy.pipeline.run import RunStages
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.training_data import TaskTokenizers, pool_targets

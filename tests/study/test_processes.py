@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from understudy.study.processes import run_processes
 
 from understudy.config.study import Study, read_study
 from understudy.errors import TrainingError
-from understudy.study.processes import run_processes
 from understudy.study.run_study import Choice, StudyResult
 
 
