@@ -136,9 +136,7 @@ def test_a_data_set_of_the_hub_is_a_task(tiny: dict[str, Any], hub: dict[str, An
     assert {split: own["inputs"] for split, own in facts.splits.items()}["dev"] == 1
 
 
-def test_the_key_depends_on_the_contents_of_a_folder(
-    tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_key_depends_on_the_contents_of_a_folder(tiny: dict[str, Any], hub: dict[str, Any], tmp_path: Path) -> None:
     """The same folder elsewhere is the same data; another template or a changed file is not."""
     first = stage_of(tiny, {"hub": hub})
     moved = Path(hub["dataset"]).rename(tmp_path / "moved")

@@ -69,7 +69,7 @@ TIMED = {"manifest.json", "training.json"}
 def test_a_killed_run_ends_with_the_same_student(
     finished: Run, tiny: dict[str, Any], tmp_path: Path, points: list[list[str]]
 ) -> None:
-    """After the kills and one attempt that completes, the student, the teacher and the pool equal those of the uninterrupted run, byte for byte."""
+    """An attempt that completes after the kills has the bytes of the uninterrupted run: student, teacher, pool."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 

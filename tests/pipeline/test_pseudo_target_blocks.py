@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,7 @@ def test_samples_come_in_ranges_of_one_three_and_four(requested: int, expected: 
     assert text_ranges(Sampling(), requested) == expected
 
 
-@pytest.mark.parametrize(
-    ("decoding", "expected"), [(KBeams(beams=4), 4), (DiverseBeam(groups=2), 2), (Beam(), 1)]
-)
+@pytest.mark.parametrize(("decoding", "expected"), [(KBeams(beams=4), 4), (DiverseBeam(groups=2), 2), (Beam(), 1)])
 def test_one_search_finds_all_its_texts_at_once(decoding: PoolDecoding, expected: int) -> None:
     """Other decodings than sampling have one range, however many of its texts are requested."""
     assert text_ranges(decoding, 1) == text_ranges(decoding, expected) == [(0, expected)]
@@ -80,7 +79,7 @@ def test_more_texts_only_add_shards(task: SmallTask, decoding: dict[str, Any], r
         grown[requested] = task.texts(pseudo_targets={"per_input": requested, "decoding": decoding})
         written.append(task.shards())
 
-    for before, after in zip(written, written[1:], strict=False):
+    for before, after in pairwise(written):
         assert before.items() <= after.items()
     assert len(written[-1]) == ranges * BLOCKS
     for requested, texts in grown.items():
@@ -159,7 +158,7 @@ def test_a_deleted_shard_alone_is_generated_again(task: SmallTask) -> None:
     stage = task.pool_stage()
     before = task.texts()
     written = task.shards()
-    lost = sorted(written)[0]
+    lost = min(written)
     shutil.rmtree(task.context.store.root / lost)
 
     assert not task.context.store.finished(stage)

@@ -108,7 +108,7 @@ def test_a_finished_run_opens_again(finished: Run) -> None:
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     """The message gives a folder of a run as an example."""
-    with pytest.raises(StoreError, match="holds no finished run.*runs/demo"):
+    with pytest.raises(StoreError, match=r"holds no finished run.*runs/demo"):
         open_run(tmp_path)
 
 
@@ -198,15 +198,15 @@ def test_what_is_read_after_a_run_is_named_when_it_was_deleted(copied: Path) -> 
     store = copied.parent / "store"
     for shard in store.glob("pseudo_target_shard-*"):
         shutil.rmtree(shard)
-    with pytest.raises(PoolError, match="deleted.*run the recipe again"):
+    with pytest.raises(PoolError, match=r"deleted.*run the recipe again"):
         open_pool(copied, student=False)
 
     for predictions in store.glob("predictions-*"):
         shutil.rmtree(predictions)
-    with pytest.raises(StoreError, match="predictions_teacher.*deleted.*again"):
+    with pytest.raises(StoreError, match=r"predictions_teacher.*deleted.*again"):
         score_split(copied)
 
     for scores in store.glob("scores-*"):
         shutil.rmtree(scores)
-    with pytest.raises(StoreError, match="scores.*deleted.*again"):
+    with pytest.raises(StoreError, match=r"scores.*deleted.*again"):
         open_run(copied)

@@ -1,7 +1,8 @@
 """Combinations of teacher and student, and which settings change which stages."""
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,11 @@ def test_a_student_pruned_from_a_decoder_only_teacher(tiny: dict[str, Any], tmp_
         def log(self, message: str) -> None:
             lines.append(message)
 
-        def track(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
+        @contextmanager
+        def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
             lines.append(title)
-            return super().track(title, total, unit)
+            with super().track(title, total, unit) as progress:
+                yield progress
 
     teacher = {**tiny["teacher"], "scratch": CAUSAL}
     student = {"prune": {"decoder_layers": 1}, "finetune": tiny["student"]["finetune"]}
