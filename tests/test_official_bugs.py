@@ -41,8 +41,18 @@ def names(tree: ast.AST) -> set[str]:
 
 
 def test_data_is_never_executed_as_code() -> None:
-    """There is no eval on strings from a file, and nothing that unpickles."""
-    assert {path: names(tree) & RUNS_DATA for path, tree in TREES.items() if names(tree) & RUNS_DATA} == {}
+    """There is no eval on strings from a file, and no file is unpickled.
+
+    Executors pickle the stages that they send to the processes they started, which is no data from outside.
+    """
+    allowed = {path: {"pickle"} for path in TREES if path.relative_to(PACKAGE).parts[0] == "executors"}
+    found = {path: (names(tree) & RUNS_DATA) - allowed.get(path, set()) for path, tree in TREES.items()}
+    unpickling = {
+        ast.unparse(node) for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
+
+    assert {path: used for path, used in found.items() if used} == {}
+    assert not {"pickle.load", "pickle.Unpickler"} & unpickling
 
 
 def test_weights_are_unpickled_without_code() -> None:
