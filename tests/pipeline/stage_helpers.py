@@ -14,11 +14,11 @@ from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.context import NETWORK, RunContext, run_context
-from understudy.pipeline.run import QUIET, RunStages, build_run
+from understudy.pipeline.run import RunStages, build_run
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.teacher_outputs import LocalTeacher, open_teacher
 from understudy.pool.pool import PseudoTargetPool
-from understudy.progress import NoProgress, Progress
+from understudy.progress import NoProgress
 from understudy.store import Stage
 
 COLORS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
@@ -109,20 +109,16 @@ class SmallTask:
         return {path.parent.name: path.stat().st_mtime_ns for path in files}
 
 
-def derive(recipe: Recipe, out: Path, progress: Progress = QUIET) -> tuple[RunStages, RunContext]:
+def derive(recipe: Recipe, out: Path) -> tuple[RunStages, RunContext]:
     """The stages of a run; only data, tokenizer and examples are made."""
-    context = run_context(out, progress)
+    context = run_context(out, NoProgress())
     return build_run(recipe, context), context
 
 
-def train(recipe: Recipe, out: Path, progress: Progress = QUIET) -> tuple[RunStages, RunContext]:
+def train(recipe: Recipe, out: Path) -> tuple[RunStages, RunContext]:
     """The stages of a run, made up to the predictions of the final student; no benchmark and no report."""
-    stages, context = derive(recipe, out, progress)
-    wanted = [stage for stage in (stages.preview, stages.systems.final.predictions) if stage]
-    outcomes = context.store.get_all(wanted, Local(), context)
-    for outcome in outcomes.values():
-        if isinstance(outcome, Exception):
-            raise outcome
+    stages, context = derive(recipe, out)
+    context.store.get(stages.systems.final.predictions, Local(), context)
     return stages, context
 
 

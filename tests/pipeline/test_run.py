@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from understudy.pipeline.run import Run, run
 def made(done: Run) -> list[str]:
     """The stages that a run made itself."""
     return [stage["name"] for stage in done.facts["stages"] if not stage["reused"]]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the finished run had: on some machines two threads sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -191,6 +201,18 @@ def test_a_finished_run_does_without_what_only_led_to_it(tiny: dict[str, Any], c
     assert not list((copied.parent / "store").glob("teacher_logprobs-*"))
     assert "teacher_logprobs" not in names
     assert "pseudo_target_shard" in names
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_deleted_student_is_made_again(finished: Run, tiny: dict[str, Any], copied: Path) -> None:
+    """It is what a run delivers; its link would lead nowhere. The scores are reused, and the bytes are the same."""
+    deleted = copied.parent / "store" / finished.stages["joint_teaching"].name
+    shutil.rmtree(deleted)
+    again = run(check_recipe(tiny), out=copied.parent)
+
+    assert made(again) == ["final_finetune"]
+    for path in sorted((finished.folder / "student").iterdir()):
+        assert (again.folder / "student" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_what_is_read_after_a_run_is_named_when_it_was_deleted(copied: Path) -> None:

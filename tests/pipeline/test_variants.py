@@ -20,7 +20,7 @@ from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import checkpoint_task_tokenizer
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.prepare import text_limits
-from understudy.pipeline.run import RunStages
+from understudy.pipeline.run import RunStages, run
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.training_data import TaskTokenizers, pool_targets
@@ -55,8 +55,8 @@ def test_a_student_pruned_from_a_decoder_only_teacher(tiny: dict[str, Any], tmp_
 
     teacher = {**tiny["teacher"], "scratch": CAUSAL}
     student = {"prune": {"decoder_layers": 1}, "finetune": tiny["student"]["finetune"]}
-    stages, context = train(variant(tiny, teacher=teacher, student=student), tmp_path, Recorder())
-    config = AutoConfig.from_pretrained(network_folder(stages.systems.final.network, context))
+    done = run(variant(tiny, teacher=teacher, student=student), out=tmp_path, progress=Recorder())
+    config = AutoConfig.from_pretrained(done.folder / "student")
     summary = next(line for line in lines if "predicted latency" in line)
 
     assert lines.index(summary) < lines.index("distil the student")
