@@ -13,12 +13,13 @@ from understudy.executors.local import Local
 from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import RunStages, build_run
 from understudy.pipeline.context import NETWORK, RunContext, run_context
-from understudy.pipeline.run import RunStages, build_run
+from understudy.pipeline.local_teacher import LocalTeacher
+from understudy.pipeline.run import QUIET
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
-from understudy.pipeline.teacher_outputs import LocalTeacher, open_teacher
+from understudy.pipeline.teacher_outputs import open_teacher
 from understudy.pool.pool import PseudoTargetPool
-from understudy.progress import NoProgress
 from understudy.store import Stage
 
 COLORS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
@@ -75,7 +76,7 @@ class SmallTask:
             },
             "distil": {"method": "sampling"},
         }
-        return cls(folder, plain, run_context(folder / "runs", NoProgress()))
+        return cls(folder, plain, run_context(folder / "runs", QUIET))
 
     def teacher(self, **changes: Any) -> LocalTeacher:  # noqa: ANN401 - sections of a recipe
         """The prepared teacher of the recipe with these sections merged in."""
@@ -111,7 +112,7 @@ class SmallTask:
 
 def derive(recipe: Recipe, out: Path) -> tuple[RunStages, RunContext]:
     """The stages of a run; only data, tokenizer and examples are made."""
-    context = run_context(out, NoProgress())
+    context = run_context(out, QUIET)
     return build_run(recipe, context), context
 
 

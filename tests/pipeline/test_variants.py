@@ -12,6 +12,7 @@ from tests.pipeline.stage_helpers import derive, network_folder, train
 from tests.sizes import small
 from transformers import AutoConfig
 
+from understudy import run
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
 from understudy.errors import ModelError, VocabularyError
@@ -19,8 +20,8 @@ from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import checkpoint_task_tokenizer
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import RunStages
 from understudy.pipeline.prepare import text_limits
-from understudy.pipeline.run import RunStages, run
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.training_data import TaskTokenizers, pool_targets
