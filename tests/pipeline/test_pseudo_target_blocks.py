@@ -194,6 +194,18 @@ def test_an_input_is_identified_by_its_source(task: SmallTask) -> None:
     assert [name for name, _ in renamed[LABELED:]] == [row["id"] for row in rows]
 
 
+def test_the_order_of_the_inputs_is_part_of_a_block(task: SmallTask) -> None:
+    """It decides which random numbers an input gets, so the same inputs in another order share no shard."""
+    unlabeled = {"pseudo_targets": {"inputs": ["unlabeled"]}}
+    keys = [{shard.key for shard in task.pool_stage(**unlabeled).shards(task.context)}]
+    path = task.folder / "unlabeled.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    keys.append({shard.key for shard in task.pool_stage(**unlabeled).shards(task.context)})
+
+    assert len(keys[0]) == len(keys[1]) == 3 * (BLOCKS - 1)
+    assert not keys[0] & keys[1]
+
+
 @pytest.mark.parametrize(
     "change",
     [
