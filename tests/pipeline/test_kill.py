@@ -35,8 +35,8 @@ EVERYWHERE = [
     ["student-", "checkpoint-", "-000002-"],
     ["student-", "training.json"],
     ["final_finetune-", "checkpoint-", "-000001-"],
-    ["store/benchmark-"],
     ["store/predictions-"],
+    ["store/benchmark-"],
     ["store/scores-"],
 ]
 """Words of the path at whose naming an attempt is killed; every stage has its turn."""
