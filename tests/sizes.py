@@ -1,4 +1,4 @@
-"""The sizes of networks so small that a test builds them in no time."""
+"""The sizes of networks that a test builds in milliseconds."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from understudy.config.model_sections import Architecture, Scratch
 
 
 def small(architecture: Architecture = "bart", **others: Any) -> Scratch:  # noqa: ANN401 - any size there is
-    """One layer a side, sixteen wide, no dropout; `others` are sizes that a test needs otherwise."""
+    """One layer per stack, width 16, no dropout; `others` replace some of the sizes."""
     sizes = {
         "width": 16,
         "encoder_layers": 1 if architecture in {"bart", "t5"} else 0,

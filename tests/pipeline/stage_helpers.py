@@ -20,7 +20,6 @@ from understudy.pipeline.run import QUIET
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.teacher_outputs import open_teacher
 from understudy.pool.pool import PseudoTargetPool
-from understudy.progress import NoProgress, Progress
 from understudy.store import Stage
 
 COLORS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown")
@@ -77,7 +76,7 @@ class SmallTask:
             },
             "distil": {"method": "sampling"},
         }
-        return cls(folder, plain, run_context(folder / "runs", NoProgress()))
+        return cls(folder, plain, run_context(folder / "runs", QUIET))
 
     def teacher(self, **changes: Any) -> LocalTeacher:  # noqa: ANN401 - sections of a recipe
         """The prepared teacher of the recipe with these sections merged in."""
@@ -111,20 +110,16 @@ class SmallTask:
         return {path.parent.name: path.stat().st_mtime_ns for path in files}
 
 
-def derive(recipe: Recipe, out: Path, progress: Progress = QUIET) -> tuple[RunStages, RunContext]:
+def derive(recipe: Recipe, out: Path) -> tuple[RunStages, RunContext]:
     """The stages of a run; only data, tokenizer and examples are made."""
-    context = run_context(out, progress)
+    context = run_context(out, QUIET)
     return build_run(recipe, context), context
 
 
-def train(recipe: Recipe, out: Path, progress: Progress = QUIET) -> tuple[RunStages, RunContext]:
+def train(recipe: Recipe, out: Path) -> tuple[RunStages, RunContext]:
     """The stages of a run, made up to the predictions of the final student; no benchmark and no report."""
-    stages, context = derive(recipe, out, progress)
-    wanted = [stage for stage in (stages.preview, stages.systems.final.predictions) if stage]
-    outcomes = context.store.get_all(wanted, Local(), context)
-    for outcome in outcomes.values():
-        if isinstance(outcome, Exception):
-            raise outcome
+    stages, context = derive(recipe, out)
+    context.store.get(stages.systems.final.predictions, Local(), context)
     return stages, context
 
 

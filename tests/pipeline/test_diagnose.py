@@ -132,13 +132,13 @@ def test_the_command_prints_numbers_and_the_path(
 
 def test_no_inputs_are_refused(finished: Run) -> None:
     """There is nothing to take a mean of."""
-    with pytest.raises(EvaluationError, match="0 inputs.*at least 1"):
+    with pytest.raises(EvaluationError, match=r"0 inputs.*at least 1"):
         diagnose(finished.folder, inputs=0)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     """The message gives a folder of a run as an example."""
-    with pytest.raises(StoreError, match="holds no finished run.*runs/demo"):
+    with pytest.raises(StoreError, match=r"holds no finished run.*runs/demo"):
         diagnose(tmp_path)
 
 

@@ -35,8 +35,8 @@ EVERYWHERE = [
     ["student-", "checkpoint-", "-000002-"],
     ["student-", "training.json"],
     ["final_finetune-", "checkpoint-", "-000001-"],
-    ["store/benchmark-"],
     ["store/predictions-"],
+    ["store/benchmark-"],
     ["store/scores-"],
 ]
 """Words of the path at whose naming an attempt is killed; every stage has its turn."""
@@ -69,7 +69,7 @@ TIMED = {"manifest.json", "training.json"}
 def test_a_killed_run_ends_with_the_same_student(
     finished: Run, tiny: dict[str, Any], tmp_path: Path, points: list[list[str]]
 ) -> None:
-    """After the kills and one attempt that completes, the student, the teacher and the pool equal those of the uninterrupted run, byte for byte."""
+    """An attempt that completes after the kills has the bytes of the uninterrupted run: student, teacher, pool."""
     recipe = tmp_path / "tiny.json"
     recipe.write_text(json.dumps(tiny))
 

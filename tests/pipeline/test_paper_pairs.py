@@ -1,4 +1,4 @@
-"""The model pairs of the paper at the smallest sizes: checkpoints in the hub's layout with the special tokens of each family."""
+"""The model pairs of the paper at the smallest sizes: checkpoints in the hub's layout, as each family is configured."""
 
 from pathlib import Path
 from typing import Any

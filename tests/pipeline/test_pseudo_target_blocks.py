@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_more_texts_only_add_shards(task: SmallTask, decoding: dict[str, Any], r
         grown[requested] = task.texts(pseudo_targets={"per_input": requested, "decoding": decoding})
         written.append(task.shards())
 
-    for before, after in zip(written, written[1:], strict=False):
+    for before, after in pairwise(written):
         assert before.items() <= after.items()
     assert len(written[-1]) == ranges * BLOCKS
     for requested, texts in grown.items():
@@ -157,7 +158,7 @@ def test_a_deleted_shard_alone_is_generated_again(task: SmallTask) -> None:
     stage = task.pool_stage()
     before = task.texts()
     written = task.shards()
-    lost = sorted(written)[0]
+    lost = min(written)
     shutil.rmtree(task.context.store.root / lost)
 
     assert not task.context.store.finished(stage)
@@ -191,6 +192,18 @@ def test_an_input_is_identified_by_its_source(task: SmallTask) -> None:
     assert task.shards() == written
     assert [own for _, own in renamed] == [own for _, own in whole]
     assert [name for name, _ in renamed[LABELED:]] == [row["id"] for row in rows]
+
+
+def test_the_order_of_the_inputs_is_part_of_a_block(task: SmallTask) -> None:
+    """It decides which random numbers an input gets, so the same inputs in another order share no shard."""
+    unlabeled = {"pseudo_targets": {"inputs": ["unlabeled"]}}
+    keys = [{shard.key for shard in task.pool_stage(**unlabeled).shards(task.context)}]
+    path = task.folder / "unlabeled.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    keys.append({shard.key for shard in task.pool_stage(**unlabeled).shards(task.context)})
+
+    assert len(keys[0]) == len(keys[1]) == 3 * (BLOCKS - 1)
+    assert not keys[0] & keys[1]
 
 
 @pytest.mark.parametrize(

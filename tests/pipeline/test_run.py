@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from understudy.pipeline.run import Run, run
 def made(done: Run) -> list[str]:
     """The stages that a run made itself."""
     return [stage["name"] for stage in done.facts["stages"] if not stage["reused"]]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the finished run had: on some machines two threads sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -108,7 +118,7 @@ def test_a_finished_run_opens_again(finished: Run) -> None:
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     """The message gives a folder of a run as an example."""
-    with pytest.raises(StoreError, match="holds no finished run.*runs/demo"):
+    with pytest.raises(StoreError, match=r"holds no finished run.*runs/demo"):
         open_run(tmp_path)
 
 
@@ -193,20 +203,32 @@ def test_a_finished_run_does_without_what_only_led_to_it(tiny: dict[str, Any], c
     assert "pseudo_target_shard" in names
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_deleted_student_is_made_again(finished: Run, tiny: dict[str, Any], copied: Path) -> None:
+    """It is what a run delivers; its link would lead nowhere. The scores are reused, and the bytes are the same."""
+    deleted = copied.parent / "store" / finished.stages["joint_teaching"].name
+    shutil.rmtree(deleted)
+    again = run(check_recipe(tiny), out=copied.parent)
+
+    assert made(again) == ["final_finetune"]
+    for path in sorted((finished.folder / "student").iterdir()):
+        assert (again.folder / "student" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_what_is_read_after_a_run_is_named_when_it_was_deleted(copied: Path) -> None:
     """The pool by its label; predictions and scores by theirs."""
     store = copied.parent / "store"
     for shard in store.glob("pseudo_target_shard-*"):
         shutil.rmtree(shard)
-    with pytest.raises(PoolError, match="deleted.*run the recipe again"):
+    with pytest.raises(PoolError, match=r"deleted.*run the recipe again"):
         open_pool(copied, student=False)
 
     for predictions in store.glob("predictions-*"):
         shutil.rmtree(predictions)
-    with pytest.raises(StoreError, match="predictions_teacher.*deleted.*again"):
+    with pytest.raises(StoreError, match=r"predictions_teacher.*deleted.*again"):
         score_split(copied)
 
     for scores in store.glob("scores-*"):
         shutil.rmtree(scores)
-    with pytest.raises(StoreError, match="scores.*deleted.*again"):
+    with pytest.raises(StoreError, match=r"scores.*deleted.*again"):
         open_run(copied)

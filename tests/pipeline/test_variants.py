@@ -1,7 +1,8 @@
 """Combinations of teacher and student, and which settings change which stages."""
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tests.pipeline.stage_helpers import derive, network_folder, train
 from tests.sizes import small
 from transformers import AutoConfig
 
+from understudy import run
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
 from understudy.errors import ModelError, VocabularyError
@@ -46,14 +48,16 @@ def test_a_student_pruned_from_a_decoder_only_teacher(tiny: dict[str, Any], tmp_
         def log(self, message: str) -> None:
             lines.append(message)
 
-        def track(self, title: str, total: float | None, unit: str) -> AbstractContextManager[ProgressCallback]:
+        @contextmanager
+        def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
             lines.append(title)
-            return super().track(title, total, unit)
+            with super().track(title, total, unit) as progress:
+                yield progress
 
     teacher = {**tiny["teacher"], "scratch": CAUSAL}
     student = {"prune": {"decoder_layers": 1}, "finetune": tiny["student"]["finetune"]}
-    stages, context = train(variant(tiny, teacher=teacher, student=student), tmp_path, Recorder())
-    config = AutoConfig.from_pretrained(network_folder(stages.systems.final.network, context))
+    done = run(variant(tiny, teacher=teacher, student=student), out=tmp_path, progress=Recorder())
+    config = AutoConfig.from_pretrained(done.folder / "student")
     summary = next(line for line in lines if "predicted latency" in line)
 
     assert lines.index(summary) < lines.index("distil the student")

@@ -1,6 +1,6 @@
 """Runs a recipe: derives its stages, makes what is missing, delivers the run's folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,22 @@ def run(
     """
     context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
     stages = build_run(recipe, context)
-    wanted: list[Stage[Any]] = [stages.scores]
+    outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
-        wanted.insert(0, stages.preview)
-    outcomes = context.store.get_all(wanted, executor, context)
-    raise_failure(stages.scores, outcomes, context)
+        # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.
+        outcomes |= _make([stages.preview], executor, context)
+    delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
+    outcomes |= _make(delivered, executor, context)
     folder, facts, folders = deliver(recipe, Path(out), stages, context, outcomes)
     return Run(folder, facts, folders)
+
+
+def _make(wanted: Sequence[Stage[Any]], executor: Executor, context: RunContext) -> dict[str, Outcome]:
+    """What became of the wanted stages and of those that had to be made for them; a failure is raised."""
+    outcomes = context.store.get_all(wanted, executor, context)
+    for stage in wanted:
+        raise_failure(stage, outcomes, context)
+    return outcomes
 
 
 def raise_failure(stage: Stage[Any], outcomes: Mapping[str, Outcome], context: RunContext) -> None:
