@@ -36,7 +36,9 @@ def deliver(
     labeled = labeled_stages(stages)
     present = {label: context.folder(stage) for label, stage in labeled.items() if context.store.finished(stage)}
     write_text(folder / "recipe.yaml", to_yaml(recipe))
-    write_text(folder / STAGES, json.dumps({label: path.name for label, path in present.items()}, indent=1) + "\n")
+    # Also those that were deleted from the store: whoever needs one can say which.
+    names = {label: stage.folder_name for label, stage in labeled.items()}
+    write_text(folder / STAGES, json.dumps(names, indent=1) + "\n")
     final = stages.systems.final.network
     assert final is not None  # noqa: S101 - the distilled student is on this machine
     for label, target in {**present, STUDENT: context.folder(final) / NETWORK}.items():

@@ -17,7 +17,7 @@ from understudy.pool.pool import PseudoTargetPool
 from understudy.report.facts import TEACHER, Facts
 from understudy.report.page import REPORT
 from understudy.store.disk import read_json
-from understudy.store.manifest import MANIFEST
+from understudy.store.manifest import MANIFEST, read_manifest
 from understudy.store.stage import FinishedStage
 
 PREDICTIONS = "predictions_"
@@ -33,13 +33,16 @@ class OpenedRun(Run):
         """The folder of one stage.
 
         Raises:
-            StoreError: if the run has no such stage, or it was deleted.
+            StoreError: if the run has no such stage, or it or a shard of it was deleted.
         """
         folder = self.stages.get(label)
-        if folder is None or not (folder / MANIFEST).is_file():
-            found = f"{folder.name} was deleted from the store" if folder else f"it has {', '.join(self.stages)}"
+        if folder is None:
+            raise StoreError(f"the run in {self.folder} has no stage {label!r}; it has {', '.join(self.stages)}")
+        if gone := missing_parts(folder):
+            # Running a finished recipe makes nothing: its scores need to be missing too.
             raise StoreError(
-                f"the run in {self.folder} has no stage {label!r}: {found}; run its recipe again to make it again"
+                f"the stage {label!r} of the run in {self.folder} was deleted: {gone[0]} is not in {folder.parent}; "
+                f"delete {self.stages['scores'].name} there too and run the recipe again, which makes both again"
             )
         return folder
 
@@ -64,6 +67,13 @@ class OpenedRun(Run):
         """
         label = f"{PREDICTIONS}{system}"
         return self.stage(label if label in self.stages or system != TEACHER else "api_responses")
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """What is no longer in the store of a stage that was finished: itself, or some of its shards."""
+    if not (folder / MANIFEST).is_file():
+        return [folder.name]
+    return [shard for shard in read_manifest(folder).shards if not (folder.parent / shard / MANIFEST).is_file()]
 
 
 def open_run(folder: str | Path) -> OpenedRun:

@@ -105,9 +105,10 @@ class StudentStage(Stage[TrainingFacts]):
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the student."""
-        return resumable(folder, context, lambda: self._load(folder, context))
+        return resumable(folder, context, lambda: self.training(folder, context))
 
-    def _load(self, folder: Path, context: WorkerContext) -> NetworkTraining:
+    def training(self, folder: Path, context: WorkerContext) -> NetworkTraining:
+        """The training with everything loaded; its inputs are finished. Student samples are saved in `folder`."""
         data = read_data(context.folder(self.examples))
         limits, training = self.settings.limits, self.settings.training
         tokenizers = TaskTokenizers(
