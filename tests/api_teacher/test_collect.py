@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 from tests.api_teacher.server import RequestLog, serve
-from understudy.store.stages import claim
 
 from understudy.api_teacher.collect import CollectResult, collect, refuse_unanswered
 from understudy.config.endpoint import Endpoint
 from understudy.config.read import read_endpoint
 from understudy.errors import ConfigError, DataError, GenerationError, StoreError
 from understudy.records import Example
+from understudy.store.locks import hold
 
 KEY = "sk-a-secret-nobody-may-read"
 PRICE = {"input": 1000.0, "output": 1000.0}
@@ -198,8 +198,9 @@ def test_examples_that_cannot_be_collected_are_refused(examples: list[Example], 
 
 
 def test_two_processes_cannot_collect_in_one_folder(tmp_path: Path) -> None:
-    """Both would request the same inputs; the message names the option for another folder."""
-    with claim(tmp_path / ".lock"), pytest.raises(StoreError, match=r"collecting responses in .*--out"):
+    """Both would request the same inputs; the message names the file and the option for another folder."""
+    held = hold(tmp_path / ".lock", wait=False, making=tmp_path / "journal.jsonl")
+    with held, pytest.raises(StoreError, match=r"another process .*journal\.jsonl .*--out"):
         collect([Example("1", "a")], Endpoint(model="m"), out=tmp_path)
 
 
@@ -236,15 +237,15 @@ def test_a_missing_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget": 5}, r"endpoint: budget is 5\.0.*price\.input"),
-        ({"prompt": "hello"}, r"endpoint: prompt is 'hello'.*source"),
+        ({"budget": 5}, r"endpoint\.yaml .*\n.*budget is 5\.0.*price\.input"),
+        ({"prompt": "hello"}, r"endpoint\.yaml .*\n.*prompt is 'hello'.*source"),
         ({"modle": "x"}, r"modle: unknown key; did you mean 'model'\?"),
         ({"answer": "("}, r"answer: .*'\('.*regular expression"),
         ({"price": {"input": -1, "output": 1}}, r"price\.input: .*greater than or equal to 0"),
     ],
 )
 def test_invalid_settings_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
-    """The message names the path of the setting; no request is sent."""
+    """The message names the file and the setting; no request is sent."""
     path = tmp_path / "endpoint.yaml"
     path.write_text(yaml.safe_dump({"model": "m", **changes}))
 

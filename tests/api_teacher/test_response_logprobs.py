@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.api_teacher.longest_match import LongestMatch
-from understudy.pool.shards import write_shard
 
 from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.response_logprobs import (
@@ -25,6 +24,7 @@ from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 from understudy.pool.logprob_cache import LogprobCacheFile
 from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.pool_files import write_pool_file
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import Example
 
@@ -62,7 +62,7 @@ def written(folder: Path) -> tuple[PseudoTargetPool, Path, int]:
         journal.record_end(journal.record_request(source, 1.0), cost=1.0, choices=choices)
     pool_folder, file = folder / "responses", folder / "logprobs.jsonl"
     pool_folder.mkdir()
-    write_shard(pool_folder / "pool.parquet", pool_rows(EXAMPLES, journal, ENDPOINT), {})
+    write_pool_file(pool_folder / "pool.parquet", pool_rows(EXAMPLES, journal, ENDPOINT), {})
     pool = PseudoTargetPool.open(pool_folder)
     return pool, file, write_response_logprobs(EXAMPLES, journal.path, ENDPOINT, pool, file)
 
@@ -82,7 +82,7 @@ def test_records_are_matched_to_the_training_pool_by_input_and_sample(tmp_path: 
     responses, file, _ = written(tmp_path)
     (tmp_path / "training").mkdir()
     rows = {(row.input_id, row.sample): row for row in responses}
-    write_shard(tmp_path / "training" / "pool.parquet", [rows["2", 0], rows["1", 1]], {})
+    write_pool_file(tmp_path / "training" / "pool.parquet", [rows["2", 0], rows["1", 1]], {})
     matched = match_response_logprobs(responses, PseudoTargetPool.open(tmp_path / "training"), file)
 
     assert [(row, record.response) for row, record in matched] == [(0, "<maybe>")]
@@ -98,7 +98,7 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
     _, file, _ = written(tmp_path)
     maybe, yes = read_response_logprobs(file)
     texts = TokenArrays.of([[1, 0], [3, 0], [2, 0]])
-    cache = LogprobCacheFile.open(tmp_path, positions=6, top=2, content="c", dtype=np.float32)
+    cache = LogprobCacheFile.open(tmp_path, positions=6, top_k=2, fingerprint="c", dtype=np.float32)
     shares = align_response_logprobs(
         texts, [(1, replace(maybe, row=1)), (0, yes)], cache, token_bytes=STUDENT, decode=decode
     )
@@ -114,7 +114,7 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
 
 def test_texts_of_others_get_their_labels_alone(tmp_path: Path) -> None:
     """Gold targets have no record at all."""
-    cache = LogprobCacheFile.open(tmp_path, positions=2, top=1, content="c", dtype=np.float32)
+    cache = LogprobCacheFile.open(tmp_path, positions=2, top_k=1, fingerprint="c", dtype=np.float32)
     shares = align_response_logprobs(TokenArrays.of([[1, 0]]), (), cache, token_bytes=STUDENT, decode=decode)
 
     assert shares == AlignmentShares(0.0, 0.0, 1.0)
@@ -129,7 +129,7 @@ def test_tokens_without_text_before_the_response_do_not_move_its_start(tmp_path:
         0,
         [{"token": "BOS ", "logprob": 0.0, "top": []}, {"token": "yes", "logprob": math.log(0.5), "top": []}],
     )
-    cache = LogprobCacheFile.open(tmp_path, positions=1, top=1, content="c", dtype=np.float32)
+    cache = LogprobCacheFile.open(tmp_path, positions=1, top_k=1, fingerprint="c", dtype=np.float32)
     shares = align_response_logprobs(TokenArrays.of([[1]]), [(0, record)], cache, token_bytes=STUDENT, decode=decode)
 
     assert shares.exact == 1.0

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from understudy.pool.shards import write_shard
 
 from understudy.api_teacher.collect import PromptGroup, endpoint_for
 from understudy.api_teacher.journal import CompletionChoice, Journal
@@ -19,6 +18,7 @@ from understudy.config.decoding import Greedy, Sampling
 from understudy.config.endpoint import Endpoint, Server
 from understudy.errors import GenerationError, PoolError
 from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.pool_files import write_pool_file
 from understudy.records import Example, Prediction, TaskData
 
 ENDPOINT = Endpoint(model="m", per_input=2)
@@ -55,7 +55,7 @@ def test_a_journal_without_a_usable_text_is_refused(tmp_path: Path) -> None:
 
 def pool_of(folder: Path, texts: Mapping[str, Sequence[str]]) -> PseudoTargetPool:
     """The pool of these texts by source."""
-    write_shard(folder / "pool.parquet", pool_rows(EXAMPLES, journal_of(folder, texts), ENDPOINT), {})
+    write_pool_file(folder / "pool.parquet", pool_rows(EXAMPLES, journal_of(folder, texts), ENDPOINT), {})
     return PseudoTargetPool.open(folder)
 
 

@@ -10,8 +10,8 @@ from understudy.api_teacher.collect import CollectResult, refuse_unanswered
 from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.scheduler import (
     AsyncClock,
-    Outcome,
     RequestFailed,
+    RequestOutcome,
     Response,
     max_cost,
     outcome_of,
@@ -62,7 +62,7 @@ def run_requests(
     *,
     fake_time: FakeTime | None = None,
     examples: list[Example] = EXAMPLES,
-) -> tuple[Outcome, Journal]:
+) -> tuple[RequestOutcome, Journal]:
     """The outcome of requests answered by a function, and the journal."""
 
     async def send(source: str, texts: int) -> Response:

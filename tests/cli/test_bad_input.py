@@ -113,9 +113,9 @@ def test_a_source_over_the_positions_of_a_pretrained_model_is_refused(
 
     message = refused(understudy, project)
 
-    room = {"bart": 80, "gpt2": 61}[architecture]
+    limit = {"bart": 80, "gpt2": 61}[architecture]
     assert re.search(r"source of labeled example 'long' has \d+ tokens and .* has 80 positions", message)
-    assert f"task.max_source_tokens={room} and task.long_sources=drop" in message
+    assert f"task.max_source_tokens={limit} and task.long_sources=drop" in message
     assert not list((project / "runs" / "store").glob("teacher-*"))
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_created_is_named(understudy: Command, project: 
     """Here a file has the name of the folder."""
     message = refused(understudy, project, "--out", str(project / "recipe.yaml"))
 
-    assert "recipe.yaml/store cannot be made (Not a directory); name another folder with --out" in message
+    assert re.search(r"recipe\.yaml/store cannot be made \(Not a directory\).* --out", message)
 
 
 def test_a_prompt_without_the_input_is_refused(understudy: Command, project: Path) -> None:
@@ -171,13 +171,11 @@ def test_a_prompt_without_the_input_is_refused(understudy: Command, project: Pat
 
 
 def test_finished_stages_of_a_refused_run_are_kept(understudy: Command, project: Path) -> None:
-    """A run refused at the length limit keeps its data stage, and a corrected run continues from it."""
+    """A run refused at the length limit keeps its data and tokenizer, and a corrected run continues from them."""
     refused(understudy, project, "--set", "task.max_source_tokens=3")
 
-    assert [path.name.split("-")[0] for path in sorted((project / "runs" / "store").glob("[!.]*"))] == [
-        "data",
-        "tokenizer",
-    ]
+    finished = (project / "runs" / "store").glob("*/manifest.json")
+    assert {path.parent.name.split("-")[0] for path in finished} == {"data", "tokenizer"}
 
 
 def test_collecting_without_a_usable_response_fails(

@@ -1,15 +1,21 @@
-"""A study at the smallest sizes, and finished cells that nobody had to train."""
+"""A study at the smallest sizes, finished cells that need no training, and a record of what a study reports."""
 
 import copy
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 
 from understudy.config.study import Study, check_study
 from understudy.evaluation.tally import FloatArray
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.report.facts import FINE_TUNED, TEACHER, Interval
 from understudy.report.table_facts import CellFacts
 from understudy.study.cell_scores import Measured
@@ -45,6 +51,24 @@ TINY: dict[str, Any] = {
 }
 
 
+@dataclass
+class Recorder:
+    """A progress that keeps the titles of the work and the lines of text it receives."""
+
+    titles: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
+        """Keeps the title."""
+        self.titles.append(title)
+        yield NO_PROGRESS
+
+    def log(self, message: str) -> None:
+        """Keeps the line."""
+        self.lines.append(message)
+
+
 @pytest.fixture
 def raw() -> dict[str, Any]:
     """That study as plain data."""
@@ -59,14 +83,46 @@ def tiny() -> Study:
 
 @pytest.fixture(scope="session")
 def studied(tiny: Study, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    """That study, made."""
-    return run_study(tiny, out=tmp_path_factory.mktemp("runs"))
+    """That study, run with one thread: on some machines two threads sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return run_study(tiny, out=tmp_path_factory.mktemp("runs"))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def store(studied: StudyResult, tmp_path: Path) -> Path:
+    """A copy of the stages of that study, without its records."""
+    return Path(shutil.copytree(studied.folder.parent / "store", tmp_path / "store"))
 
 
 @pytest.fixture
 def finished() -> Finished:
-    """Makes a finished cell that nobody had to train."""
+    """Returns a function that makes a finished cell without training."""
     return made
+
+
+def scores_of(folder: Path, method: str, seed: int) -> Path:
+    """The stage with the scores of a cell of the tiny study."""
+    record = json.loads((folder / "cells" / f"tiny-{method}-{seed}.json").read_text())
+    return folder.parent / "store" / str(record["stage"])
+
+
+def inputs_of(stage: Path) -> dict[str, Path]:
+    """Field of a stage -> folder of the stage that it names."""
+    manifest = json.loads((stage / "manifest.json").read_text())
+    return {name: stage.parent / folder for name, folder in manifest["inputs"].items()}
+
+
+def delete_students(studied: StudyResult, store: Path, method: str) -> None:
+    """Deletes the students of a method from a copy of the store, with their predictions and scores."""
+    for seed in (1, 2):
+        scores = scores_of(studied.folder, method, seed)
+        own = [folder for name, folder in inputs_of(scores).items() if name.startswith("systems.2.")]
+        for folder in (scores, *own):
+            shutil.rmtree(store / folder.name)
 
 
 def drawn(teacher: float, fine_tuned: float, distilled: float, *, seed: int) -> FloatArray:

@@ -24,17 +24,21 @@ class Local:
 
 @dataclass
 class LocalQueue:
-    """Stages in the order in which they became ready."""
+    """Stages that are ready. Those that became ready last are made first, so that a study finishes cell by cell."""
 
     context: WorkerContext
     waiting: deque[AnyStage] = field(default_factory=deque)
+    submitted: list[AnyStage] = field(default_factory=list)
+    """Since the last stage was made, in the order in which they are needed."""
 
     def submit(self, stage: AnyStage) -> None:
         """Queues a stage."""
-        self.waiting.append(stage)
+        self.submitted.append(stage)
 
     def wait(self) -> tuple[AnyStage, Outcome]:
         """Makes the first stage of the queue."""
+        self.waiting.extendleft(reversed(self.submitted))
+        self.submitted.clear()
         stage = self.waiting.popleft()
         return stage, attempt(stage, self.context)
 

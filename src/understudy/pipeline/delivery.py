@@ -57,7 +57,7 @@ def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
     named = {
         **{f"{method}_{number}": stage for number, stage in enumerate(systems.generations, 1)},
         f"{method}_distilled" if systems.final.network is not systems.student else method: systems.student,
-        **{f"predictions_{system.name}": system.predictions for system in systems.scored},
+        **{f"predictions_{system.name}": system.predictions for system in systems.local},
         **{system.name: system.network for system in systems.local if system.network},
         **{f"conversion_{system.name}": system.converted for system in systems.local if system.converted},
         "pseudo_targets": stages.scores.pool,

@@ -1,0 +1,143 @@
+"""Runs whose teacher is an API: from inputs without labels to a report."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.api_teacher.server import RequestLog
+from tests.pipeline.api_teacher_recipe import HELD_OUT, INPUTS, labeled_files, recipe_of, run_plain, serving
+
+from understudy.cli.printing import print_scores
+from understudy.errors import ModelError
+from understudy.pipeline.inspect.compare import score_split
+from understudy.pipeline.inspect.diagnose import diagnose
+from understudy.pipeline.run import Run
+from understudy.pool.logprob_cache import IDS, LOGP
+from understudy.pool.pool import PseudoTargetPool
+from understudy.report.verdict import verdict
+from understudy.store.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class ApiRun:
+    """A finished run, its server, and the number of requests that it sent."""
+
+    run: Run
+    folder: Path
+    address: str
+    log: RequestLog
+    requests: int
+
+    def recipe(self, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a recipe
+        """The run's recipe with other sections."""
+        return recipe_of(self.folder, self.address, **changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOME_KEY", "any word")
+        patch.setattr("understudy.api_teacher.scheduler.FIRST_PAUSE_S", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, _key: None) -> Iterator[ApiRun]:
+    """The recipe, run once for all tests of this module; its server goes on running."""
+    folder, log = tmp_path_factory.mktemp("api"), RequestLog(share=0.0)
+    with serving(log) as address:
+        run = run_plain(recipe_of(folder, address), folder / "runs")
+        yield ApiRun(run, folder, address, log, sum(log.requests.values()))
+
+
+def test_inputs_without_labels_become_a_student_with_a_report(finished: ApiRun) -> None:
+    """Each input gets two texts, each that is held out a reference and a prediction, all with one request."""
+    facts, learned = finished.run.facts, len(INPUTS) - HELD_OUT
+    api = facts["api_responses"]
+    teacher, student = facts["systems"]
+
+    assert [teacher["name"], student["name"]] == ["teacher", "extreme_logits"]
+    assert api["inputs"] == len(INPUTS)
+    assert api["texts"] == 2 * learned == api["with_logprobs"]
+    assert api["requests"] >= finished.requests == len(INPUTS)  # a request whose connection was lost is sent again
+    assert teacher["scores"]["bleu"]["value"] == pytest.approx(100)
+    assert "nll" not in teacher["scores"]
+    assert student["scores"]["nll"]["value"] > 0
+    assert facts["gap_closed"] == {}
+    assert any("teacher wrote the references" in note for note in facts["notes"])
+    assert re.search(r"scores 0\.0 in BLEU .* references .* teacher .* 100\.0", verdict(facts))
+    assert 'id="api-responses"' in (finished.run.folder / "report.html").read_text()
+
+
+def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(
+    finished: ApiRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The teacher has no likelihood of gold: the table shows a dash, and there is no network to diagnose."""
+    folder, (teacher, student) = finished.run.folder, finished.run.facts["systems"]
+    scores = score_split(folder, split="test")
+    print_scores(scores)
+
+    assert [score.value for score in scores["teacher"]] == pytest.approx([100, 100])
+    assert scores["extreme_logits"][0].value == pytest.approx(student["scores"]["bleu"]["value"])
+    assert scores["teacher"][0].signature == teacher["scores"]["bleu"]["signature"]
+    assert "decoding:sampling" in scores["teacher"][0].signature
+    assert re.search(r"nll\s+\S\s+–\s+\S\s+\d", capsys.readouterr().out)
+    with pytest.raises(ModelError, match="API"):
+        diagnose(folder)
+
+
+def test_another_method_reuses_the_responses(finished: ApiRun) -> None:
+    """A second run over the same store sends no request."""
+    again = run_plain(finished.recipe(name="other", distil={"method": "extreme_fine_tune"}), finished.folder / "runs")
+    reused = {stage["name"]: stage["reused"] for stage in again.facts["stages"]}
+
+    assert sum(finished.log.requests.values()) == finished.requests
+    assert reused["api_responses"]
+    assert not reused["student"]
+    assert again.stages["api_responses"] == finished.run.stages["api_responses"]
+
+
+def test_log_probabilities_are_aligned_with_the_students_tokens(finished: ApiRun) -> None:
+    """A word of the API is several tokens of the student: the first takes its probability, the others are text."""
+    shares, store = finished.run.facts["api_responses"]["logprob_alignment"], finished.folder / "runs" / "store"
+    inputs = read_manifest(finished.run.stages["extreme_logits"]).inputs
+    (cache,) = [store / name for name in inputs.values() if name.startswith("api_logprobs-")]
+    pool = PseudoTargetPool.open(finished.run.stages["pseudo_targets"])
+    ids, logp = np.load(cache / IDS), np.load(cache / LOGP)
+
+    assert len(ids) == len(pool.token_ids)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["exact"] + shares["merged"] > 0.1
+    mass = np.exp(logp.astype(np.float64)).sum(axis=1)
+    known = mass < 1 - 1e-6
+    # The student has no token for the snowman, but at the beginning it and the word follow a space, which is a token.
+    assert set(mass[known].round(5)) == {round(np.exp(-0.1), 5), round(np.exp(-0.1) + np.exp(-2.5), 5)}
+    assert known.mean() == pytest.approx(shares["exact"] + shares["merged"])
+    assert all(ids[~known, 0] == pool.token_ids[~known])
+
+
+def test_references_of_dev_can_come_from_the_teacher(tmp_path: Path) -> None:
+    """The gold of dev is not read; test keeps its own, and a few labels give a baseline."""
+    with serving(RequestLog(share=0.0)) as address:
+        plain = recipe_of(tmp_path, address)
+        files = labeled_files(tmp_path)
+        rows = [json.dumps({"source": source}) + "\n" for source in INPUTS[20:]]
+        (tmp_path / "inputs.jsonl").write_text("".join(rows))
+        plain["task"] |= {
+            "files": {"unlabeled": str(tmp_path / "inputs.jsonl"), **files},
+            "held_out": {},
+            "pseudo_references": ["dev"],
+        }
+        finished = run_plain(plain, tmp_path / "runs")
+    predictions = finished.stages["predictions_extreme_logits"]
+    dev, test = ((predictions / f"{split}.jsonl").read_text() for split in ("dev", "test"))
+
+    assert {system["name"] for system in finished.facts["systems"]} == {"teacher", "fine_tuned", "extreme_logits"}
+    assert "gold" not in dev
+    assert INPUTS[6].upper() in dev
+    assert f"gold of {INPUTS[12]}" in test
