@@ -1,4 +1,4 @@
-"""The project uses the field's language: no banned words, one meaning per name. (Settings that nothing reads: config/test_fields.py.)"""
+"""The project uses the field's language: no banned words, one meaning per name."""
 
 import ast
 import re

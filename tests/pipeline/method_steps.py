@@ -17,8 +17,8 @@ from understudy.executors.local import Local
 from understudy.models.checkpoint import load_network, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import NETWORK, RunContext, run_context
-from understudy.pipeline.run import build_run
 from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.training import NetworkTraining
 from understudy.progress import NoProgress

@@ -8,8 +8,9 @@ import pytest
 
 from understudy.config.read import check_recipe
 from understudy.executors.processes import Processes
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import STORE, run_context
-from understudy.pipeline.run import Run, build_run
+from understudy.pipeline.run import Run
 from understudy.progress import NoProgress
 from understudy.store.disk import checksums
 from understudy.store.manifest import MANIFEST, read_manifest
