@@ -12,7 +12,7 @@
     │   └── PoolError            pseudo-targets that are missing or do not belong together
     └── EvaluationError          predictions that cannot be scored
 
-Each class also inherits the standard exception it refines. All carry one string, so they survive pickling
+Each class also inherits the standard exception it refines. All carry one string, so they can be pickled
 between processes. A message names what was requested, what was found, and what to do.
 """
 

@@ -7,7 +7,7 @@ from understudy.generation.engine import allowed_threads, batches_by_length
 def test_batches_hold_every_source_once_within_the_budget(budget: int) -> None:
     """Rows times longest source stay within the budget, except where one source is more than that."""
     sources = [[0] * length for length in (3, 1, 9, 4, 4, 2, 7)]
-    batches = batches_by_length(sources, rows_per_source=2, token_budget=budget)
+    batches = batches_by_length(sources, rows_per_source=2, batch_tokens=budget)
 
     assert sorted(index for batch in batches for index in batch) == list(range(len(sources)))
     for batch in batches:
@@ -17,7 +17,7 @@ def test_batches_hold_every_source_once_within_the_budget(budget: int) -> None:
 
 def test_long_sources_come_first() -> None:
     """If memory does not suffice, the first batch fails."""
-    assert batches_by_length([[1], [1, 2, 3], [1, 2]], rows_per_source=1, token_budget=3) == [[1], [2], [0]]
+    assert batches_by_length([[1], [1, 2, 3], [1, 2]], rows_per_source=1, batch_tokens=3) == [[1], [2], [0]]
 
 
 @pytest.mark.parametrize(

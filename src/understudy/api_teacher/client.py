@@ -58,6 +58,7 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[SendRequest]:
 
 
 def _request(endpoint: Endpoint, source: str, texts: int) -> dict[str, Any]:
+    """The body of a request: messages from the prompt template, and the sampling parameters."""
     system = [{"role": "system", "content": endpoint.system}] if endpoint.system else []
     request: dict[str, Any] = {
         "model": endpoint.model,

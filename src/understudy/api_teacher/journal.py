@@ -103,7 +103,7 @@ class Journal:
         self.failures[source_key(source)] = reason
 
     def clear_failure(self, source: str) -> None:
-        """Forgets the failure of a source, because it is requested again."""
+        """Deletes the recorded failure of a source, because it is requested again."""
         self.failures.pop(source_key(source), None)
 
     def responses(self, source: str) -> list[CompletionChoice]:

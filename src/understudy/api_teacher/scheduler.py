@@ -126,7 +126,7 @@ async def request_all(
             for _ in range(endpoint.concurrency):
                 workers.create_task(work())
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None  # all workers meet the same refusal; one error is enough
+        raise group.exceptions[0] from None  # the server rejects the requests of all workers alike; one error is enough
 
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> RequestOutcome:
@@ -175,7 +175,7 @@ class BudgetLimiter:
             return self.journal.record_request(source, max_cost)
 
     async def release(self) -> None:
-        """Wakes the waiting workers after a request has ended."""
+        """Notifies the waiting workers after a request has ended."""
         async with self._ended:
             self._ended.notify_all()
 

@@ -37,7 +37,7 @@ class KBeams(Section):
 
 
 class Sampling(Section):
-    """Samples from the model's distribution after top-k and top-p truncation.
+    """Sampling parameters of local models: samples from the model's distribution after top-k and top-p truncation.
 
     The defaults are those of the paper's code; its high-temperature sampling uses temperature 1.5.
     """

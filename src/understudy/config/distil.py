@@ -68,14 +68,14 @@ class StudentSampling(Section):
 
 
 class SparseLogprobs(Section):
-    """The teacher scores each text once; its top tokens at every position and the mass of the rest are cached.
+    """Top-k truncation of teacher distributions: the teacher scores each text once; its top tokens at every position and the mass of the rest are cached.
 
     Dense distributions of a whole pool would be larger than the models. The truncated tail is lost to the KL.
     """
 
     kind: Literal["sparse"] = "sparse"
     top: PositiveInt = 64
-    """Tokens kept at each position."""
+    """Tokens kept at each position (the k of the top-k truncation)."""
 
 
 class DenseLogprobs(Section):

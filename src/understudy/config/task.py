@@ -115,7 +115,7 @@ class Task(Section):
     """Settings of every task."""
 
     prompt: str = "{source}"
-    """The model input as a template; {source} is replaced by the input."""
+    """Prompt template of local models; {source} is replaced by the input. No chat template is applied to it."""
     metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
     primary_metric: str = "bleu"
     """The metric that chooses checkpoints and decides the verdict; one of `metrics`."""

@@ -70,7 +70,7 @@ def measure(folder: Path, workspace: Path, workload: Workload) -> Efficiency:
         gc.collect()
         if workload.device.startswith("cuda"):
             torch.cuda.empty_cache()
-        _forget_peak()
+        _reset_peak()
         latencies = latencies_ms(engine, workload)
         throughput = throughput_per_s(engine, workload)
         peak = _peak_memory(workload.device)
@@ -108,7 +108,7 @@ def _memory_in_use(device: str) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     """Reset the peak: the memory to open the engine (a conversion holds the weights twice) is no cost of running it."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -1,4 +1,4 @@
-"""Where stages run: `local` in this process, `processes` in several on this machine. Executors know no models.
+"""Where stages run: `local` in this process, `processes` in several on this machine. Executors do not depend on models.
 
 Each module of this package is an executor by its name, and has a function `executor(workers)`: a new one is one file.
 """

@@ -68,7 +68,7 @@ def _make(pickled: bytes, context: WorkerContext) -> Outcome:
 
 
 def as_text(error: Exception) -> RuntimeError:
-    """An unexpected exception as one that survives pickling, whatever the class: its class, message and traceback."""
+    """An unexpected exception as one that can be pickled, whatever the class: its class, message and traceback."""
     text = RuntimeError(f"{type(error).__name__}: {first_line(error)}")
     text.add_note("".join(traceback.format_exception(error)))
     return text

@@ -34,7 +34,7 @@ class Processes:
 
     workers: int
     threads: int = 1
-    """Threads of each worker: with more in total than cores, workers slow each other down."""
+    """Threads of each worker: with more in total than cores, the total speed decreases."""
 
     def __post_init__(self) -> None:
         """Refuses numbers with which no stage could run.

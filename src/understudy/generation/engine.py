@@ -141,18 +141,18 @@ def refuse_impossible(decoding: PoolDecoding, *, per_source: int) -> None:
         )
 
 
-def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, token_budget: int) -> list[list[int]]:
-    """Indices of sources, long ones first, in batches of at most `token_budget` padded tokens.
+def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, batch_tokens: int) -> list[list[int]]:
+    """Indices of sources, long ones first, in batches of at most `batch_tokens` padded tokens.
 
     Args:
         sources: token ids.
         rows_per_source: beams or samples that run at the same time for each.
-        token_budget: rows times longest source; a batch holds at least one source.
+        batch_tokens: rows times longest source; a batch holds at least one source.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(sources)), key=lambda index: -len(sources[index])):
         # The first of a batch is its longest.
-        if batches and (len(batches[-1]) + 1) * rows_per_source * len(sources[batches[-1][0]]) <= token_budget:
+        if batches and (len(batches[-1]) + 1) * rows_per_source * len(sources[batches[-1][0]]) <= batch_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])

@@ -34,7 +34,7 @@ CAPABILITIES = Capabilities(
     logprobs=True,
     dtypes=frozenset({"float32", "bfloat16", "float16"}),
 )
-_TOKEN_BUDGET = 16_384  # rows times longest source; bounds memory, not tuned
+_BATCH_TOKENS = 16_384  # rows times longest source; bounds memory, not tuned
 
 
 @contextmanager
@@ -90,7 +90,7 @@ class HuggingFaceEngine:
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with _evaluating(self._model), torch.inference_mode(), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            for batch in batches_by_length(sources, rows_per_source=rows, token_budget=_TOKEN_BUDGET):
+            for batch in batches_by_length(sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
                 generated = self._batch(repeated, settings, self._processors(decoding))
                 each = len(generated) // len(batch)
@@ -108,6 +108,7 @@ class HuggingFaceEngine:
         return []
 
     def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
+        """The settings of beam search or sampling for `generate` of transformers, which implements both."""
         beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
         settings = GenerationConfig(
             max_new_tokens=max_tokens,
@@ -121,7 +122,7 @@ class HuggingFaceEngine:
         )
         if isinstance(decoding, Beam | KBeams) and beams > 1:
             settings.length_penalty = decoding.length_penalty
-            # As CTranslate2: done when as many texts as beams have ended; without a length penalty, when
+            # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length penalty, when
             # no unfinished text can score higher.
             settings.early_stopping = decoding.length_penalty != 0
         if isinstance(decoding, Sampling):

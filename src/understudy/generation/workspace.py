@@ -21,7 +21,7 @@ def convert_once(convert: Callable[[Path, Path], None], checkpoint: Path, folder
     """Convert a checkpoint into a folder, unless it holds a complete conversion.
 
     The conversion is written under a temporary name in the same place and renamed, so the folder is complete or
-    absent also after a crash, and of two processes one wins.
+    absent also after a crash, and of two processes only the first writes it.
 
     Args:
         convert: writes the conversion of a checkpoint into an empty folder, `MARKER` last.
@@ -37,7 +37,7 @@ def convert_once(convert: Callable[[Path, Path], None], checkpoint: Path, folder
         try:
             partial.rename(folder)
         except OSError:
-            if not is_complete(folder):  # otherwise another process was faster
+            if not is_complete(folder):  # otherwise another process has written it
                 raise
 
 

@@ -58,7 +58,7 @@ class TaskTokenizer:
         return max(source, target) if self.is_encoder_decoder else source + target - 1
 
     def encode_sources(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Token ids of the sources with the prompt applied, of any length."""
+        """Token ids of the sources after the prompt template is applied, of any length."""
         texts = [self.prompt.replace("{source}", example.source) for example in examples]
         return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
 

@@ -1,1 +1,1 @@
-"""From a recipe to a proven student: the stages, their order, and what is done with a finished run."""
+"""From a recipe to an evaluated student: the stages, their order, and what is done with a finished run."""

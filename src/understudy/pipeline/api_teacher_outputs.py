@@ -51,16 +51,16 @@ class ApiTeacher:
 
     @property
     def pool_tokens(self) -> TokenizerSource:
-        """As the protocol says: the texts are encoded for the student."""
+        """See `TeacherOutputs`: the texts are encoded for the student."""
         return self.task.student
 
     def targets(self) -> Stage[Any] | None:
-        """As the protocol says: the responses as the student's tokens, none of them truncated."""
+        """See `TeacherOutputs`: the responses as the student's tokens, none of them truncated."""
         inputs = self.task.recipe.pseudo_targets.inputs
         return ApiPoolStage(self.responses, self.task.examples, self.task.student, inputs, self.task.limits)
 
     def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
-        """As the protocol says; the server gives a few tokens per position, and the one it generated."""
+        """See `TeacherOutputs`; the server gives a few tokens per position, and the one it generated."""
         return ApiLogprobsStage(
             generator,
             self.responses,
@@ -78,11 +78,11 @@ class ApiTeacher:
         )
 
     def system(self) -> System:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         return System(TEACHER, self.responses, self.task.recipe.pseudo_targets.decoding.kind)
 
     def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         pool = self.targets()
         assert pool is not None  # noqa: S101 - an API teacher always has targets
         return ApiReport(self.responses, pool, logprobs)

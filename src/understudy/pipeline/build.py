@@ -1,4 +1,4 @@
-"""The stages of a run in their order, from a recipe to a proven student, as one expression."""
+"""The stages of a run in their order, from a recipe to an evaluated student, as one expression."""
 
 from dataclasses import dataclass
 from typing import Any

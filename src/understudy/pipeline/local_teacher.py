@@ -53,16 +53,16 @@ class LocalTeacher:
 
     @property
     def source(self) -> ModelSource:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         return FromStage(self.network)
 
     @property
     def pool_tokens(self) -> TokenizerSource:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         return TokenizerSource(self.network)
 
     def targets(self) -> Stage[Any] | None:
-        """As the protocol says; after selection."""
+        """See `TeacherOutputs`; after selection."""
         recipe, requested = self.task.recipe, self.task.recipe.pseudo_targets
         if not recipe.distil.targets.teacher:
             return None
@@ -86,7 +86,7 @@ class LocalTeacher:
         return PoolSelectionStage(pool, requested.select, gold)
 
     def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         return TeacherLogprobsStage(
             generator,
             self.network,
@@ -100,7 +100,7 @@ class LocalTeacher:
         )
 
     def system(self) -> System:
-        """As the protocol says."""
+        """See `TeacherOutputs`."""
         return local_system(self.task, TEACHER, self.network)
 
     def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:  # noqa: ARG002 - a TeacherOutputs

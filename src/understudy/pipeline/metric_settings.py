@@ -86,7 +86,7 @@ def load_metrics(
 
 
 def check_metrics(task: Task, *, allow_code: bool) -> None:
-    """Lets pass only metrics whose resources are at hand, before hours are spent on what they would score.
+    """Refuses metrics whose resources are missing, before any training.
 
     Raises:
         ConfigError: for an unknown metric, or one that needs what the task lacks.

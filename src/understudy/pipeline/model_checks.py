@@ -12,7 +12,7 @@ from understudy.store import Content
 
 
 def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource) -> None:
-    """Lets pass only a teacher and a student that can learn from it.
+    """Refuses a teacher and a student that cannot be trained on its outputs.
 
     Raises:
         ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, or relations

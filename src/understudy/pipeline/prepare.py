@@ -97,7 +97,7 @@ class PreparedTask:
 
 
 def require_inputs(recipe: Recipe, facts: ExamplesFacts) -> None:
-    """Lets pass only a task that has inputs of the kinds that pseudo-targets are for.
+    """Refuses a task that has no inputs of the kinds that pseudo-targets are for.
 
     Raises:
         DataError: if there is none.

@@ -8,7 +8,7 @@ from understudy.pipeline.metric_settings import check_metrics
 
 
 def check_names(recipe: Recipe, *, allow_code: bool) -> None:
-    """Lets pass only a recipe whose engine, metrics and objectives can be used, before anything is trained.
+    """Refuses a recipe whose engine, metrics or objectives cannot be used, before anything is trained.
 
     Raises:
         ConfigError: for an unknown name, code that is not allowed or not found, or a metric that needs what the task
@@ -23,7 +23,7 @@ def check_names(recipe: Recipe, *, allow_code: bool) -> None:
 
 
 def check_engine(name: str) -> None:
-    """Lets pass only `auto` and the engines there are.
+    """Refuses an unknown engine.
 
     Raises:
         ConfigError: naming these.

@@ -1,4 +1,4 @@
-"""What a teacher gives: targets, log-probabilities, predictions; from a network here, or from an API.
+"""The outputs of a teacher: targets, log-probabilities, predictions; from a network here, or from an API.
 
 This is the only module that distinguishes the two. A run has one order of stages for both (`run.py`).
 """
@@ -60,7 +60,7 @@ class TeacherOutputs(Protocol):
         """The teacher as a system that is scored."""
 
     def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:
-        """What the report says of an API teacher."""
+        """Facts of an API teacher for the report."""
 
 
 def open_teacher(recipe: Recipe, context: RunContext) -> TeacherOutputs:

@@ -105,7 +105,7 @@ def read_pool_file(path: Path) -> PoolFile:
 
 
 def refuse_other_provenance(first: PoolFile, other: PoolFile) -> None:
-    """Lets pass only two files of one pool.
+    """Refuses two files of different pools.
 
     Raises:
         PoolError: if their provenance differs.

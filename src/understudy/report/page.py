@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network.
+"""The HTML report of a run: one page that needs no network.
 
 `verdict.py` and `tables.py` provide the text, `figures.py` the drawings. The template escapes all text, and the
 page's content security policy allows no script but `page.js`.

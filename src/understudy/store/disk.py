@@ -1,4 +1,4 @@
-"""Writing that survives a kill: a temporary name, fsync, rename.
+"""Files that are complete or absent whenever the process is killed: a temporary name, fsync, rename.
 
 This module handles files, folders and JSON. It does not depend on stages.
 """

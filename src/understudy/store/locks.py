@@ -14,7 +14,7 @@ from understudy.errors import StoreError
 
 @contextmanager
 def hold(path: Path, *, wait: bool, making: Path) -> Iterator[None]:
-    """Holds a lock file; the system releases it when the process dies.
+    """Holds a lock file; the system releases it when the process ends.
 
     Args:
         path: of the lock file; its folder exists.

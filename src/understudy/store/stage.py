@@ -53,7 +53,7 @@ class Stage(Generic[F]):
     version: ClassVar[int] = 1
     """Raised when this stage's files change their meaning; other stages keep their keys."""
     in_caller: ClassVar[bool] = False
-    """Whether it runs in the process that asked for it: requests that share a budget, benchmarks of this machine."""
+    """Whether it runs in the calling process: requests that share a budget, benchmarks of this machine."""
     alone: ClassVar[bool] = False
     """Whether a stage of the caller waits until no worker is busy: others would distort what a benchmark measures."""
 
@@ -151,7 +151,7 @@ class WorkerContext:
         return content.path(self.store.root)
 
     def reuse(self, key: str, opened: Callable[[], AbstractContextManager[T]]) -> T:
-        """What `opened` gives, kept open until something else is asked for: the next shard loads nothing again."""
+        """What `opened` gives, kept open until another key is requested: the next shard loads nothing again."""
         if key not in self._kept:
             self.close()
             stack = ExitStack()

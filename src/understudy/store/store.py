@@ -61,7 +61,7 @@ class Store:
         return self.root / stage.folder_name
 
     def finished(self, stage: AnyStage) -> bool:
-        """Whether the stage and its shards are there. What only led to them may have been deleted."""
+        """Whether the stage and its shards are there. Stages that only they need may have been deleted."""
         folder = self.folder(stage)
         return (folder / MANIFEST).is_file() and all(
             (self.root / shard / MANIFEST).is_file() for shard in read_manifest(folder).shards
@@ -142,7 +142,7 @@ class Store:
 @dataclass
 class _Search:
     """Finds the stages that can be made now. It looks up each stage and its shards once: after each stage that is made,
-    a study asks for hundreds of others.
+    a study requests hundreds of others.
     """
 
     context: WorkerContext

@@ -1,4 +1,4 @@
-"""Micro-batches by token budget, bucketed by length, and their tensors.
+"""Micro-batches limited by padded tokens, bucketed by length, and their tensors.
 
 Axes: S sources, L source positions, B targets (B >= S), T target positions.
 """

@@ -55,7 +55,7 @@ def save_checkpoint(objects: Checkpointable, folder: Path, state: TrainState) ->
 
 
 def load_checkpoint(objects: Checkpointable, folder: Path) -> TrainState:
-    """Loads the last complete checkpoint into the objects; without one, they and the state are those of a start."""
+    """Resumes from the last complete checkpoint, loaded into the objects; without one, the state is that of a start."""
     complete = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not complete:
         return TrainState()

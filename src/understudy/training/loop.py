@@ -175,7 +175,7 @@ def _scale_relation_loss(
 
 
 def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | None, folder: Path) -> None:
-    """Scores dev, saves the weights if they are to be kept, and stops early when patience is exhausted."""
+    """Scores dev, saves the weights if they are to be kept, and decides early stopping (`patience`)."""
     settings, dev = context.settings, context.spec.dev
     if not math.isfinite(state.loss):
         raise TrainingError(

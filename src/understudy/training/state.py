@@ -24,7 +24,7 @@ class TrainState:
     """Step of the kept weights."""
     evals_without_improvement: int = 0
     stopped_early: bool = False
-    """Whether `patience` evaluations brought no improvement."""
+    """Early stopping: whether `patience` evaluations brought no improvement."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per evaluation on dev."""
     loss_sum: float = 0.0

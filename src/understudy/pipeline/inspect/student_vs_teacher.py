@@ -78,7 +78,7 @@ def load_model(place: Path, limits: TextLimits, examples: Sequence[Example], dev
 
 
 def refuse_other_tokens(teacher: TaskTokenizer, student: TaskTokenizer) -> None:
-    """Lets pass only two networks that share their tokens.
+    """Refuses two networks with different tokens.
 
     Raises:
         VocabularyError: if they do not.

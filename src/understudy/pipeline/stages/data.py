@@ -117,7 +117,7 @@ class DataStage(Stage[DataFacts]):
 def data_source(task: Task) -> DataSource:
     """What the splits of a task are read from; files by their content.
 
-    A missing file has no content: reading it says so.
+    A missing file has no content: reading it raises the error.
     """
     match task:
         case ForecastTask():

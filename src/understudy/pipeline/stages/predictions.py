@@ -1,4 +1,4 @@
-"""The stage of what a system generates for dev and test, and of how likely it finds their gold."""
+"""The stage of what a system generates for dev and test, and of the likelihood of their references under it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -42,7 +42,7 @@ Tallies = Mapping[str, Mapping[str, Tally]]
 
 @dataclass(frozen=True)
 class ScoresFacts:
-    """What the report's headline says."""
+    """Content of the report's headline."""
 
     primary_metric: str
     gap_closed: float | None
@@ -183,7 +183,7 @@ class ScoresStage(Stage[ScoresFacts]):
         return shown
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
-        """What a reader must know before believing the numbers."""
+        """Limitations of the results, for the report."""
         notes = []
         if examples < FEW:
             notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")

@@ -1,4 +1,4 @@
-"""The stage of a local teacher: fine-tuned on the labels it may see, or used as it is."""
+"""The stage of a local teacher: fine-tuned on the labels it may use, or used as it is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class TeacherStage(Stage[TrainingFacts]):
     source: ModelSource
     limits: TextLimits
     labels: Content | None = None
-    """Labeled, dev and, where the teacher may see them, withheld examples; None: used as it is."""
+    """Labeled, dev and, where the teacher may use them, withheld examples; None: used as it is."""
     with_withheld: bool = False
     settings: TrainingSettings | None = None
     name: ClassVar[str] = "teacher"

@@ -1,4 +1,4 @@
-"""The stage of the teacher's log-probabilities of texts that exist before training, computed once for all students."""
+"""The stage of the teacher logits cache: log-probabilities of texts that exist before training, for all students."""
 
 import hashlib
 from collections.abc import Sequence

@@ -22,14 +22,14 @@ class TokenizerFacts:
 class TokenizerStage(Stage[TokenizerFacts]):
     """A tokenizer trained on the sources and targets that training may see; dev and test stay unseen.
 
-    A tokenizer that knows the words of dev and test would be a small leak.
+    A tokenizer trained on the text of dev and test would be a small leak.
     """
 
     data: DataStage
     prompt: str
     vocab_size: int
     with_withheld: bool
-    """Whether the labels that are hidden from the student are seen, as by a teacher with `labels: all`."""
+    """Whether the labels that are hidden from the student are used, as by a teacher with `labels: all`."""
     responses: Stage[Any] | None = None
     """The texts of an API teacher, which has no tokenizer to share."""
     name: ClassVar[str] = "tokenizer"

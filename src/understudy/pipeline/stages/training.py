@@ -31,7 +31,7 @@ from understudy.training.spec import BoundObjective, DevScoring, LossSpec, Teach
 from understudy.training.step import AutocastPrecision
 
 RESULT = "training.json"
-"""Written when a training is done, so that a run killed while it cleans up does not train again."""
+"""Written when a training is done, so that a run that is killed while it deletes checkpoints does not train again."""
 WORKSPACE = "workspace"
 
 
