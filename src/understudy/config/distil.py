@@ -68,9 +68,10 @@ class StudentSampling(Section):
 
 
 class SparseLogprobs(Section):
-    """Top-k truncation of teacher distributions: the teacher scores each text once; its top tokens at every position and the mass of the rest are cached.
+    """Top-k truncation of teacher distributions: each text is scored once.
 
-    Dense distributions of a whole pool would be larger than the models. The truncated tail is lost to the KL.
+    The top tokens at every position and the mass of the rest are cached. Dense distributions of a
+    whole pool would be larger than the models. The truncated tail is lost to the KL.
     """
 
     kind: Literal["sparse"] = "sparse"

@@ -39,7 +39,10 @@ class Server(Section):
     system: str | None = None
     """System message; null: none."""
     prompt: str = "{source}"
-    """Prompt template of the user message; {source} is replaced by the input. Write demonstrations (few-shot examples) here."""
+    """Prompt template of the user message; {source} is replaced by the input.
+
+    Demonstrations (few-shot examples) are written here.
+    """
     max_tokens: PositiveInt = 256
     """Maximum length of a response; the server truncates a longer one, and it is rejected."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0

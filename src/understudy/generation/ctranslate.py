@@ -200,7 +200,10 @@ class CTranslate2Engine:
 
 
 def _decoding_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str, float]:
-    """The settings of beam search or sampling for CTranslate2, which implements both. Its scores are log-probabilities before truncation."""
+    """The settings of beam search or sampling for CTranslate2, which implements both.
+
+    Its scores are log-probabilities before truncation.
+    """
     match decoding:
         case Beam() | KBeams():
             return {"beam_size": decoding.beams, "length_penalty": decoding.length_penalty}

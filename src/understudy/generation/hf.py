@@ -122,8 +122,8 @@ class HuggingFaceEngine:
         )
         if isinstance(decoding, Beam | KBeams) and beams > 1:
             settings.length_penalty = decoding.length_penalty
-            # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length penalty, when
-            # no unfinished text can score higher.
+            # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length
+            # penalty, when no unfinished text can score higher.
             settings.early_stopping = decoding.length_penalty != 0
         if isinstance(decoding, Sampling):
             settings.temperature = decoding.temperature

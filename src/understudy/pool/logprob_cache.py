@@ -1,4 +1,4 @@
-"""The teacher logits cache on disk, as top-k log-probabilities: a teacher's most probable tokens at every position of many texts.
+"""The teacher logits cache on disk, as log-probabilities of the most probable tokens at every position of many texts.
 
 Two memory-mapped arrays, so a batch loads no more than its own positions. A fingerprint ties a cache to the teacher,
 sources and texts it was computed from. How log-probabilities are computed is in training/teacher_logprobs.py.

@@ -1,4 +1,4 @@
-"""Sparse teacher log-probabilities (teacher logits after top-k truncation) of texts, computed once in large batches of similar length and cached.
+"""Sparse teacher log-probabilities (teacher logits after top-k truncation) of texts, computed once and cached.
 
 Axes: N target positions of a batch, V vocabulary, K kept tokens.
 """

@@ -84,7 +84,7 @@ def labels_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> 
 
 
 def scored_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> Content:
-    """The examples of some splits with their ids, as a field of the stages that generate predictions for them or score them."""
+    """The examples of some splits with their ids, as a field of the stages that predict or score them."""
     return Content(content_key([facts.digests[split] for split in splits]), stage.folder_name)
 
 
