@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +38,7 @@ EVERYWHERE = [
     ["store/benchmark-"],
     ["store/scores-"],
 ]
-"""Words of the path at whose naming an attempt is killed; every stage has its turn."""
+"""Words of the path at whose naming an attempt is killed, in any order; every stage has its turn."""
 FEW = [
     ["teacher-", "checkpoint-", "-000001-"],
     ["pseudo_target_shard-", "pool-00000"],
@@ -48,7 +47,6 @@ FEW = [
     ["store/scores-"],
 ]
 """One of each kind of state from which a stage resumes, and the last stage."""
-NEVER = ["no such path"]
 SAME = (
     "data",
     "tokenizer",
@@ -74,14 +72,16 @@ def test_a_killed_run_ends_with_the_same_student(
     recipe.write_text(json.dumps(tiny))
 
     done = subprocess.run(
-        [sys.executable, str(KILLED), str(recipe), str(tmp_path / "runs"), json.dumps([*points, NEVER])],
+        [sys.executable, str(KILLED), str(recipe), str(tmp_path / "runs"), json.dumps(points)],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
-    assert json.loads(done.stdout) == [-signal.SIGKILL] * len(points) + [0], done.stderr[-2000:]
+    reached, code = json.loads(done.stdout)
+    assert code == 0, done.stderr[-2000:]
+    assert sorted(reached) == sorted(points)
     resumed = open_run(tmp_path / "runs" / "tiny")
     assert {name: folder.name for name, folder in resumed.stages.items()} == {
         name: folder.name for name, folder in finished.stages.items()

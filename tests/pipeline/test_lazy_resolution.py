@@ -70,8 +70,8 @@ def scores_of(facts: Facts) -> list[Any]:
 
 
 def test_a_run_whose_stages_were_deleted_makes_nothing(copy: Copy, finished: Run) -> None:
-    """But for the examples, on which keys depend, only the scores are needed; the report is written again."""
-    copy.delete(but=("examples", "scores"))
+    """But for the examples, on which keys depend, and the delivered student, only the scores are needed."""
+    copy.delete(but=("examples", "scores", "final_finetune"))
     facts, made = copy.run()
     opened = open_run(copy.folder)
     (copy.folder / "report.html").unlink()
@@ -85,7 +85,7 @@ def test_a_run_whose_stages_were_deleted_makes_nothing(copy: Copy, finished: Run
 
 def test_predictions_are_enough_to_evaluate(copy: Copy, finished: Run) -> None:
     """A second run in between does not lose them."""
-    copy.delete(but=("examples", "scores", "predictions"))
+    copy.delete(but=("examples", "scores", "predictions", "final_finetune"))
     copy.run()
     scores = score_split(copy.folder, split="test")
 

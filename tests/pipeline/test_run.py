@@ -12,7 +12,7 @@ from sacrebleu import sentence_chrf
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from understudy.config.read import check_recipe, read_recipe
-from understudy.errors import ConfigError, EvaluationError, PoolError, StoreError
+from understudy.errors import ConfigError, EvaluationError, StoreError
 from understudy.models.checkpoint import parameter_count
 from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.open import open_pool, open_run
@@ -220,7 +220,7 @@ def test_what_is_read_after_a_run_is_named_when_it_was_deleted(copied: Path) -> 
     store = copied.parent / "store"
     for shard in store.glob("pseudo_target_shard-*"):
         shutil.rmtree(shard)
-    with pytest.raises(PoolError, match=r"deleted.*run the recipe again"):
+    with pytest.raises(StoreError, match=r"pseudo_targets.*deleted.*run the recipe again"):
         open_pool(copied, student=False)
 
     for predictions in store.glob("predictions-*"):
