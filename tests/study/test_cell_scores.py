@@ -64,9 +64,9 @@ def cell(raw: dict[str, Any]) -> Cell:
 @pytest.fixture
 def measured(cell: Cell, tmp_path: Path) -> Measured:
     """The finished cell whose predictions are known."""
-    context = WorkerContext(Store(tmp_path), NoProgress())
-    stage = stage_of(cell)
-    facts = context.store.get(stage, Local(), context)
+    store, stage = Store(tmp_path), stage_of(cell)
+    context = WorkerContext(store, NoProgress())
+    facts = store.get(stage, Local(), context)
     return read_cell(context.folder(stage), facts, cell, seconds=2.5)
 
 
