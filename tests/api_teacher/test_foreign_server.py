@@ -132,9 +132,8 @@ def test_a_student_with_another_tokenizer_is_trained_on_its_log_probabilities(in
         "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20, "latency_inputs": 1, "repeats": 1},
     }
     finished = run(check_recipe(plain), out=tmp_path / "runs")
-    responses = finished.facts["api_responses"]
-    (signal,) = finished.stages["extreme_logits"].parent.glob("teacher_logprobs-*")
-    mass = np.exp(np.load(signal / LOGP).astype(np.float64)).sum(axis=1)
+    responses, cache = finished.facts["api_responses"], finished.stages["api_logprobs_teacher"]
+    mass = np.exp(np.load(cache / LOGP).astype(np.float64)).sum(axis=1)
 
     assert responses["with_logprobs"] == responses["texts"] > 0
     assert responses["logprob_alignment"]["exact"] + responses["logprob_alignment"]["merged"] > 0.2

@@ -104,9 +104,11 @@ def test_another_method_reuses_the_responses(finished: ApiRun) -> None:
 
 def test_log_probabilities_are_aligned_with_the_students_tokens(finished: ApiRun) -> None:
     """A word of the API is several tokens of the student: the first takes its probability, the others are text."""
-    shares, store = finished.run.facts["api_responses"]["logprob_alignment"], finished.folder / "runs" / "store"
-    inputs = read_manifest(finished.run.stages["extreme_logits"]).inputs
-    (cache,) = [store / name for name in inputs.values() if name.startswith("api_logprobs-")]
+    shares, cache = (
+        finished.run.facts["api_responses"]["logprob_alignment"],
+        finished.run.stages["api_logprobs_teacher"],
+    )
+    assert cache.name in read_manifest(finished.run.stages["extreme_logits"]).inputs.values()
     pool = PseudoTargetPool.open(finished.run.stages["pseudo_targets"])
     ids, logp = np.load(cache / IDS), np.load(cache / LOGP)
 

@@ -64,9 +64,8 @@ def cell(raw: dict[str, Any]) -> Cell:
 @pytest.fixture
 def measured(cell: Cell, tmp_path: Path) -> Measured:
     """The finished cell whose predictions are known."""
-    store = Store(tmp_path)
+    store, stage = Store(tmp_path), stage_of(cell)
     context = WorkerContext(store, NoProgress())
-    stage = stage_of(cell)
     facts = store.get(stage, Local(), context)
     return read_cell(context.folder(stage), facts, cell, seconds=2.5)
 

@@ -69,7 +69,7 @@ def test_a_study_with_a_mistake_is_refused(study: Command, raw: dict[str, Any], 
     code, _, err = study(raw)
 
     assert code == 1
-    assert re.search(r"(?s)task tiny, method 'Logits'.*unknown method 'logits'", err)
+    assert re.search(r"task tiny, method 'Logits'.*unknown method 'logits'", err, re.DOTALL)
     assert not (tmp_path / "store").exists()
 
 

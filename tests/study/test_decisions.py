@@ -20,7 +20,7 @@ def option(
 
 
 def test_the_best_mean_over_seeds_is_kept(finished: Finished) -> None:
-    """Shares of 60 and 40 percent beat twice 30; the runner-up and the paired lead are told."""
+    """Shares of 60 and 40 percent beat twice 30; the decision has the runner-up and the paired lead."""
     options = {"Logits": option(finished, 56, 54), "Noisy": option(finished, 53, 53)}
     decision = decide("S3", options, by="gap_closed", carried=None, tasks=("a",))
 
@@ -29,8 +29,8 @@ def test_the_best_mean_over_seeds_is_kept(finished: Finished) -> None:
     assert decision["lead"]["value"] == pytest.approx(0.2)
 
 
-def test_noise_is_where_the_lead_may_be_none(finished: Finished) -> None:
-    """The lead is paired: small but the same in every resample it is none, large but turned round by a seed it is."""
+def test_a_lead_that_may_be_zero_is_noise(finished: Finished) -> None:
+    """The lead is paired: a small one that is equal in every resample is no noise, one that a seed reverses is."""
     strong = {"one": option(finished, 56, 56), "other": option(finished, 51, 51)}
     steady = {"one": option(finished, 56, 56), "other": option(finished, 55.8, 55.8)}
     turned = {"one": option(finished, 59, 53), "other": option(finished, 54, 57)}
@@ -50,8 +50,8 @@ def test_options_are_compared_on_the_cells_they_share(finished: Finished) -> Non
     assert decision["kept"] == "half"
 
 
-def test_an_option_without_cells_is_told_and_not_compared(finished: Finished) -> None:
-    """It holds up no decision between the others."""
+def test_an_option_without_cells_is_listed_and_not_compared(finished: Finished) -> None:
+    """The others are compared without it."""
     options: dict[str, Cells] = {"made": option(finished, 54), "not": {}}
     decision = decide("S3", options, by="gap_closed", carried=None, tasks=("a",))
 
@@ -77,7 +77,7 @@ def test_an_option_with_a_few_lucky_cells_decides_nothing(finished: Finished) ->
 
 
 def test_nothing_is_kept_where_nothing_is_known(finished: Finished) -> None:
-    """Neither without cells nor where the teacher does not lead."""
+    """This holds without cells, and where the teacher does not lead."""
     unknown = {("a", 1): finished("a", 1, (60.0, 59.9, 60.0), known=False)}
 
     both: tuple[dict[str, Cells], ...] = ({"one": {}, "other": {}}, {"one": unknown})
@@ -86,7 +86,7 @@ def test_nothing_is_kept_where_nothing_is_known(finished: Finished) -> None:
 
 
 def test_lower_scores_are_better_where_they_are(finished: Finished) -> None:
-    """A stage that compares fine-tuned students by nll keeps the lower one, and tells it as it is."""
+    """A stage that compares fine-tuned students by nll keeps the lower one and shows it with its own sign."""
     options = {"bart": option(finished, 1.4, 1.4, metric="nll"), "gpt2": option(finished, 1.9, 1.9, metric="nll")}
     decision = decide("S1", options, by="score", carried=None, tasks=("a",))
     own = decision["options"][0]["dev"]
@@ -98,7 +98,7 @@ def test_lower_scores_are_better_where_they_are(finished: Finished) -> None:
     assert own["low"] <= 1.4 <= own["high"]
 
 
-def test_the_baseline_closes_nothing(finished: Finished) -> None:
+def test_the_baseline_closes_no_gap(finished: Finished) -> None:
     """As an option it has the fine-tuned student's scores, resample by resample."""
     cells = option(finished, 56, 54)
     baseline = baseline_of({"Logits": cells})
@@ -111,7 +111,7 @@ def test_the_baseline_closes_nothing(finished: Finished) -> None:
 
 
 def test_a_method_below_the_baseline_is_not_kept(finished: Finished) -> None:
-    """Then the fine-tuned student is."""
+    """The fine-tuned student is kept instead."""
     worse = option(finished, 49, 48)
     options = {FINE_TUNED: baseline_of({"worse": worse}), "worse": worse}
 

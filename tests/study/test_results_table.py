@@ -14,8 +14,8 @@ from understudy.study.results_table import results_table_of
 Finished = Callable[..., Measured]
 
 
-def drawn_up(study: Study, found: dict[str, Measured], errors: dict[str, str] | None = None) -> ResultsTable:
-    """The results_table of a study of which these cells are finished."""
+def table_of(study: Study, found: dict[str, Measured], errors: dict[str, str] | None = None) -> ResultsTable:
+    """The results table of a study of which these cells are finished."""
     cells = list(cells_of(study))
     nothing = dict.fromkeys((cell.recipe.name for cell in cells), "")
     return results_table_of(
@@ -33,7 +33,7 @@ def whole(raw: dict[str, Any], finished: Finished) -> ResultsTable:
         for (method, task), share in closed.items()
         for seed in (1, 2)
     }
-    return drawn_up(check_study(raw, folder=Path()), found)
+    return table_of(check_study(raw, folder=Path()), found)
 
 
 def test_means_are_over_seeds_then_tasks(whole: ResultsTable) -> None:
@@ -46,8 +46,8 @@ def test_means_are_over_seeds_then_tasks(whole: ResultsTable) -> None:
     assert [row["finished"] for row in whole["summary"]] == [row["total"] for row in whole["summary"]] == [4, 4]
 
 
-def test_a_stage_competes_with_what_the_one_before_kept(whole: ResultsTable) -> None:
-    """S3 beats the fine-tuned student; S4 has the kept one as its rival and loses no contest it did not lose."""
+def test_a_stage_is_compared_with_the_option_that_the_one_before_kept(whole: ResultsTable) -> None:
+    """S3 beats the fine-tuned student; S4 is compared with the option that S3 kept, and wins are counted by hand."""
     first, second = whole["decisions"]
 
     assert [own["method"] for own in first["options"]] == [FINE_TUNED, "Logits"]
@@ -61,7 +61,7 @@ def test_a_stage_competes_with_what_the_one_before_kept(whole: ResultsTable) -> 
 
 
 def test_the_interval_of_two_tasks_is_narrower_than_each(whole: ResultsTable) -> None:
-    """Tasks are drawn apart, so their noise averages out."""
+    """Examples of tasks are drawn independently, so their noise averages out."""
     dev = whole["summary"][0]["dev"]
 
     def width(own: Any) -> float:  # noqa: ANN401 - an interval whose ends are known
@@ -71,25 +71,25 @@ def test_the_interval_of_two_tasks_is_narrower_than_each(whole: ResultsTable) ->
 
 
 def test_a_kept_method_is_carried_on_until_it_is_beaten(raw: dict[str, Any], finished: Finished) -> None:
-    """A stage whose rows all lose keeps what was kept before, and the next stage meets it."""
+    """A stage whose rows all lose keeps what was kept before, and the next stage is compared with it."""
     raw["seeds"] = [1]
     raw["methods"].append({"name": "Joint-Teaching", "group": "S8", "method": "joint_teaching"})
     shares = {"Logits": 56.0, "Sequence-level": 51.0, "Joint-Teaching": 58.0}
     found = {f"tiny-{name}-1": finished("tiny", 1, (60.0, 50.0, own)) for name, own in shares.items()}
-    decisions = drawn_up(check_study(raw, folder=Path()), found)["decisions"]
+    decisions = table_of(check_study(raw, folder=Path()), found)["decisions"]
 
     assert [own["kept"] for own in decisions] == ["Logits", "Logits", "Joint-Teaching"]
     assert decisions[2]["options"][0] == decisions[1]["options"][0]
 
 
 def test_students_without_distillation_are_compared_by_their_scores(raw: dict[str, Any], finished: Finished) -> None:
-    """A stage of fine-tuning rows says nothing of the gap, and what it keeps does not compete with methods."""
+    """A stage of fine-tuning rows has no share of the gap, and what it keeps is not compared with methods."""
     raw["seeds"] = [1]
     raw["methods"].insert(0, {"name": "Narrow", "group": "S1", "method": "fine_tune"})
     raw["methods"].insert(1, {"name": "Wide", "group": "S1", "method": "fine_tune"})
     shares = {"Narrow": 49.0, "Wide": 51.0, "Logits": 56.0}
     found = {f"tiny-{name}-1": finished("tiny", 1, (60.0, 50.0, own)) for name, own in shares.items()}
-    results_table = drawn_up(check_study(raw, folder=Path()), found)
+    results_table = table_of(check_study(raw, folder=Path()), found)
     first, second, _ = results_table["decisions"]
 
     assert (first["by"], first["kept"]) == ("score", "Wide")
@@ -102,10 +102,10 @@ def test_students_without_distillation_are_compared_by_their_scores(raw: dict[st
     ]
 
 
-def test_what_is_missing_is_told(tiny: Study, finished: Finished) -> None:
-    """With its sentence where there is one."""
+def test_missing_cells_are_listed(tiny: Study, finished: Finished) -> None:
+    """A cell that failed has its error."""
     one = {"tiny-Logits-1": finished("tiny", 1, (60.0, 50.0, 55.0))}
-    results_table = drawn_up(tiny, one, {"tiny-Logits-2": "no such file"})
+    results_table = table_of(tiny, one, {"tiny-Logits-2": "no such file"})
 
     assert [(cell["method"], cell["seed"], cell["error"]) for cell in results_table["missing"]] == [
         ("Sequence-level", 1, ""),
@@ -116,12 +116,12 @@ def test_what_is_missing_is_told(tiny: Study, finished: Finished) -> None:
     assert results_table["summary"][1]["dev"]["tasks"] == {}
 
 
-def test_a_gap_that_is_noise_takes_no_part(tiny: Study, finished: Finished) -> None:
+def test_a_gap_that_is_noise_is_left_out(tiny: Study, finished: Finished) -> None:
     """The mean is over the seeds in which the teacher leads."""
     found = {
         "tiny-Logits-1": finished("tiny", 1, (60.0, 50.0, 55.0)),
         "tiny-Logits-2": finished("tiny", 2, (60.0, 59.9, 60.0), known=False),
     }
-    results_table = drawn_up(tiny, found)
+    results_table = table_of(tiny, found)
 
     assert results_table["summary"][0]["dev"]["all"]["mean"]["value"] == pytest.approx(0.5)

@@ -52,7 +52,7 @@ def test_one_seed_is_itself() -> None:
 
 
 def test_a_resample_that_turns_the_gap_around_counts_against_both_ends() -> None:
-    """Its share is unknown: the interval is told to be open where too many are."""
+    """Its share is unknown: with too many of them the interval has no end."""
     gap_R = np.ones(RESAMPLES)
     gap_R[: RESAMPLES // 10] = -1.0
     found = share(0.5, np.full(RESAMPLES, 0.5), gap_R)
@@ -69,7 +69,7 @@ def test_means_of_nothing_are_nothing() -> None:
 
 
 def test_a_difference_is_paired() -> None:
-    """What two methods have in common, resample by resample, falls out."""
+    """A difference that is equal in every resample has an interval of width zero."""
     one, shift = spread(3.0, 0), 0.25
     other = Spread(one.value - shift, one.low_R - shift, one.high_R - shift)
     lead = one.minus(other).interval()

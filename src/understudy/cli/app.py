@@ -58,7 +58,9 @@ def run(
 def study(
     file: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
     out: Out = Path("runs"),
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes, each with one thread.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Number of worker processes; the cores are divided among them.")
+    ] = 1,
     only: Annotated[list[str], typer.Option(metavar="TASK", help="Run only this task; can be repeated.")] = [],  # noqa: B006 - typer copies it
     method: Annotated[list[str], typer.Option(metavar="ROW", help="Run only this row; can be repeated.")] = [],  # noqa: B006 - typer copies it
     seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it

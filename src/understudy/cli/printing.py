@@ -92,8 +92,8 @@ def print_results_table(page: Path, results_table: ResultsTable) -> None:
     if missing := len(results_table["missing"]):
         console.print(f"{missing} of {missing + len(results_table['rows'])} cells are not finished\n")
     for decision in results_table["decisions"]:
-        said = f"[bold]{escape(decision['paper_stage'])}[/bold] {escape(decision_text(decision))}"
-        console.print(said, soft_wrap=True)
+        line = f"[bold]{escape(decision['paper_stage'])}[/bold] {escape(decision_text(decision))}"
+        console.print(line, soft_wrap=True)
     console.print(f"\npage: {escape(str(page))}", soft_wrap=True)
 
 

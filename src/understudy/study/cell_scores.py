@@ -1,6 +1,6 @@
 """The stage of one cell's scores: values, shares of the gap, and the scores of every resample.
 
-A stage of the store, so that the results table is drawn again and again without scoring a text twice.
+The scores are a stage of their own, so that the results table can be written often without scoring a text twice.
 Axes: N examples, M metrics, K systems (teacher, fine-tuned, distilled), R resamples.
 """
 

@@ -28,29 +28,29 @@ CELLS = "cells"
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """Where a study lies: its own files, and the store that it shares with runs and other studies."""
+    """The paths of a study: its own files, and the store that it shares with runs and other studies."""
 
     out: Path
     name: str
 
     @property
     def folder(self) -> Path:
-        """Of the study's own files."""
+        """The folder of the study's own files."""
         return self.out / self.name
 
     @property
     def store(self) -> Path:
-        """Of the stages."""
+        """The folder of the stages."""
         return self.out / STORE
 
     def record(self, cell: Cell) -> Path:
-        """What became of a cell."""
+        """The file with the outcome of a cell."""
         return self.folder / CELLS / f"{cell.recipe.name}.json"
 
 
 @dataclass(frozen=True)
 class CellStages:
-    """A cell as stages: its scores need all others."""
+    """A cell as stages: the stage of its scores depends on all others."""
 
     cell: Cell
     scores: CellScoresStage
@@ -65,7 +65,7 @@ class CellStages:
 
 
 def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code: bool) -> CellStages:
-    """The stages of a cell; what their keys depend on is made now.
+    """The stages of a cell. The stages on which their keys depend are made now.
 
     Raises:
         UnderstudyError: if the recipe's data or models cannot be used, or there are no labels.
@@ -84,7 +84,7 @@ def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code
 
 
 def record_finished(stages: CellStages, paths: StudyPaths) -> None:
-    """Writes down where the scores of a cell lie and what its student took."""
+    """Records the folder of a cell's scores, and how long its student took."""
     seconds = sum(read_manifest(paths.store / name).seconds for name in stages.own_folders)
     record = {
         "recipe": recipe_key(stages.cell),
@@ -95,14 +95,14 @@ def record_finished(stages: CellStages, paths: StudyPaths) -> None:
 
 
 def record_failure(cell: Cell, paths: StudyPaths, error: Exception) -> str:
-    """Writes down why a cell has no scores; returns the sentence."""
-    sentence = str(error) if isinstance(error, UnderstudyError) else _with_traceback(error, paths.record(cell))
-    write_json(paths.record(cell), {"recipe": recipe_key(cell), "error": sentence, "tried": time.time()})
-    return sentence
+    """Records why a cell has no scores; returns the message."""
+    message = str(error) if isinstance(error, UnderstudyError) else _with_traceback(error, paths.record(cell))
+    write_json(paths.record(cell), {"recipe": recipe_key(cell), "error": message, "tried": time.time()})
+    return message
 
 
 def measured(cell: Cell, paths: StudyPaths) -> Measured | None:
-    """What a finished cell says; None where it is not finished, or was made by another recipe or from other files."""
+    """The scores of a cell; None if it is not finished, or was made from another recipe or other files."""
     record = _record(cell, paths)
     if "stage" not in record or record["recipe"] != recipe_key(cell):
         return None
@@ -115,18 +115,18 @@ def measured(cell: Cell, paths: StudyPaths) -> Measured | None:
 
 
 def failure_message(cell: Cell, paths: StudyPaths) -> str:
-    """Why a cell could not be made, as a sentence; empty where it was made or never tried."""
+    """Why a cell failed; empty if it was made or never tried."""
     return str(_record(cell, paths).get("error", ""))
 
 
 def recipe_key(cell: Cell) -> str:
-    """What a cell's result is determined by: the recipe's settings, and the contents of the files it names."""
+    """A hash of what determines a cell's result: the recipe's settings, and the contents of the files it names."""
     named = [_content(path) for path in recipe_files(cell.recipe)]
     return content_key({"recipe": cell.recipe.model_dump(mode="json"), "named": named})
 
 
 def _with_traceback(error: Exception, record: Path) -> str:
-    """A sentence for an unexpected error, after its traceback was written to a file."""
+    """Writes the traceback of an unexpected error to a file; returns a message that names the file."""
     trace = record.with_suffix(".traceback.txt")
     write_text(trace, "".join(traceback.format_exception(error)))
     return f"{type(error).__name__}: {first_line(error)}; its traceback is in {trace}"
@@ -142,6 +142,6 @@ def _content(path: Path) -> object:
     return _read(path, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
-@cache  # a study asks for each of its few files once per cell
+@cache  # a study needs the checksum of each of its few files once per cell
 def _read(path: Path, _stamps: tuple[object, ...]) -> object:
     return checksums(path) if path.is_dir() else checksum(path)

@@ -29,9 +29,9 @@ def decide(
         stage: the name of the paper stage.
         options: method -> its finished cells; one with less than half as many as another is listed and not compared,
             because one lucky cell would decide all later stages.
-        by: what is averaged.
+        by: the number to average.
         carried: the option that the previous stage kept.
-        tasks: of the study, in its order.
+        tasks: the tasks of the study, in its order.
     """
     most = max(map(len, options.values()), default=0)
     compared = {name: {*own} for name, own in options.items() if enough_cells(len(own), most=most)}
@@ -78,11 +78,11 @@ def wins_of(name: str, options: Mapping[str, Cells]) -> tuple[int, int]:
     """
     wins = contests = 0
     for at, cell in options[name].items():
-        rivals = [own[at] for own in options.values() if at in own]
-        if len(rivals) < 2:  # noqa: PLR2004 - a single option has no contest
+        compared = [own[at] for own in options.values() if at in own]
+        if len(compared) < 2:  # noqa: PLR2004 - a single option has no contest
             continue
         for metric in counted(cell):
-            best = max(sign_of(cell, metric) * rival.facts["scores"][DEV][metric] for rival in rivals)
+            best = max(sign_of(cell, metric) * other.facts["scores"][DEV][metric] for other in compared)
             wins += sign_of(cell, metric) * cell.facts["scores"][DEV][metric] == best
             contests += 1
     return wins, contests

@@ -46,7 +46,7 @@ def across(cells: Sequence[Measured], measure: Aggregate, *, split: str, tasks: 
 
     Args:
         cells: finished cells of one method.
-        measure: what is averaged; cells without it are left out.
+        measure: the number to average; cells without it are left out.
         split: dev or test.
         tasks: all tasks of the study, in its order.
     """

@@ -1,4 +1,4 @@
-"""Runs a study: all its cells as stages over one store, and the results table after each."""
+"""Runs a study: all its cells as stages over one store. The results table is written after each cell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ QUIET = NoProgress()
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study has found out so far."""
+    """The results of a study so far."""
 
     folder: Path
     results_table: ResultsTable
 
     @property
     def page(self) -> Path:
-        """The results table for people."""
+        """The results table as a page."""
         return self.folder / PAGE
 
     @property
     def failures(self) -> list[str]:
-        """Each cell that could not be made, with its sentence."""
+        """Each cell that failed, with its error."""
         return [
             f"{cell['task']}, {cell['method']}, seed {cell['seed']}: {cell['error']}"
             for cell in self.results_table["missing"]
@@ -58,7 +58,7 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which cells are made: those of these tasks, rows and seeds; where nothing is named, of all."""
+    """The cells to make: those of these tasks, rows and seeds. An empty sequence means all."""
 
     tasks: Sequence[str] = ()
     methods: Sequence[str] = ()
@@ -101,17 +101,17 @@ def run_study(
     executor: Executor = LOCAL,
     allow_code: bool = False,
 ) -> StudyResult:
-    """Makes every cell that is not made yet; the results table is written after each.
+    """Makes every cell that is not finished, and writes the results table after each.
 
     A stage that another process is making is waited for. A cell that fails is listed in the results table with its
-    sentence, and the others go on; it is tried again when the study is run again.
+    error, and the others are still made; the next call tries it again.
 
     Args:
-        study: what to do.
+        study: tasks, methods and seeds.
         out: the folder of the study and, in `store`, of the stages, shared with runs and other studies.
-        progress: is informed about long work.
-        choice: of the cells.
-        executor: where stages run: in this process, or in several.
+        progress: receives reports of long work.
+        choice: the cells to make.
+        executor: where stages run, in this process or in several.
         allow_code: whether code that recipes name (`module:object`) may be imported.
 
     Raises:
@@ -135,15 +135,15 @@ def run_study(
     for stages in pending:
         if failure := failure_of(stages.scores, outcomes, context):
             cell = stages.cell
-            sentence = record_failure(cell, paths, failure)
-            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {sentence}")
+            message = record_failure(cell, paths, failure)
+            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {message}")
         else:
             record_finished(stages, paths)
     return write_results_table(study, out=paths.out)
 
 
 def write_results_table(study: Study, *, out: Path) -> StudyResult:
-    """Writes `results_table.json` and `results_table.html` of what is made so far, by whichever process."""
+    """Writes `results_table.json` and `results_table.html` of all finished cells, also those of other processes."""
     paths = StudyPaths(out, study.name)
     make_folder(paths.folder / CELLS)
     table_file = paths.folder / RESULTS_TABLE
@@ -158,7 +158,7 @@ def write_results_table(study: Study, *, out: Path) -> StudyResult:
 
 
 def _pending(cells: Sequence[Cell], paths: StudyPaths, progress: Progress, *, allow_code: bool) -> list[CellStages]:
-    """The cells that are not made yet, as stages; those whose stages cannot be derived are recorded as failed."""
+    """The unfinished cells as stages. A cell whose stages cannot be derived is recorded as failed."""
     pending = []
     for cell in cells:
         if measured(cell, paths):
@@ -167,6 +167,6 @@ def _pending(cells: Sequence[Cell], paths: StudyPaths, progress: Progress, *, al
         try:
             pending.append(cell_stages(cell, paths, progress, allow_code=allow_code))
         except Exception as error:  # noqa: BLE001 - one broken cell must not keep the others from being made
-            sentence = record_failure(cell, paths, error)
-            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {sentence}")
+            message = record_failure(cell, paths, error)
+            progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {message}")
     return pending

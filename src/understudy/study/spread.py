@@ -53,7 +53,7 @@ def share(value: float, gain_R: FloatArray, gap_R: FloatArray) -> Spread:
 
 
 def mean(spreads: Sequence[Spread]) -> Spread | None:
-    """Over metrics or tasks, all of which stay in every resample; none where there are none."""
+    """The mean over metrics or tasks, all of which are in every resample; None if there are none."""
     if not spreads:
         return None
     shortest = min(len(spread.low_R) for spread in spreads)
@@ -65,11 +65,11 @@ def mean(spreads: Sequence[Spread]) -> Spread | None:
 
 
 def mean_over_seeds(spreads: Sequence[Spread], *, stream: int) -> Spread | None:
-    """Over the seeds of a task, which are drawn with replacement in each resample.
+    """The mean over the seeds of a task, which are drawn with replacement in each resample.
 
     Args:
         spreads: one per seed.
-        stream: another one for each task: seeds of two tasks have nothing to do with each other.
+        stream: a different number for each task, so that the seeds of two tasks are drawn independently.
     """
     whole = mean(spreads)
     if whole is None:
@@ -84,5 +84,5 @@ def mean_over_seeds(spreads: Sequence[Spread], *, stream: int) -> Spread | None:
 
 
 def interval_of(spread: Spread | None) -> Interval:
-    """The interval of what there is; nothing where there is nothing."""
+    """The interval of a number; one without values if there is no number."""
     return spread.interval() if spread else NOT_MEASURED
