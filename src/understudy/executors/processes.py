@@ -72,13 +72,18 @@ class Worker:
 
 @dataclass
 class ProcessQueue:
-    """Stages under way in worker processes, and stages that wait for an idle one."""
+    """Stages under way in worker processes, and stages that wait for an idle one.
+
+    Those that became ready last are made first, so that a study finishes cell by cell.
+    """
 
     most: int
     threads: int
     context: WorkerContext
     workers: list[Worker] = field(default_factory=list)
     waiting: deque[tuple[AnyStage, bytes]] = field(default_factory=deque)
+    newest: int = 0
+    """How many of those, at the left, were submitted since the last `wait`."""
     refused: deque[tuple[AnyStage, Outcome]] = field(default_factory=deque)
     """Stages that could not be pickled."""
     messages: SimpleQueue[tuple[Worker, Message | None]] = field(default_factory=SimpleQueue)
@@ -87,7 +92,8 @@ class ProcessQueue:
     def submit(self, stage: AnyStage) -> None:
         """Sends a stage to an idle worker, or queues it."""
         try:
-            self.waiting.append((stage, pickle.dumps(stage)))
+            self.waiting.insert(self.newest, (stage, pickle.dumps(stage)))
+            self.newest += 1
         except Exception as error:  # noqa: BLE001 - pickle raises errors of several classes
             refusal = UnderstudyError(
                 f"the stage {stage.folder_name} cannot be sent to a worker process ({first_line(error)}); define its "
@@ -98,6 +104,7 @@ class ProcessQueue:
 
     def wait(self) -> tuple[AnyStage, Outcome]:
         """The next stage that is done; shows the progress of all meanwhile."""
+        self.newest = 0
         if self.refused:
             return self.refused.popleft()
         while True:
@@ -138,6 +145,7 @@ class ProcessQueue:
                     self.workers.remove(idle)
                     continue
             worker.stage, _ = self.waiting.popleft()
+            self.newest = max(0, self.newest - 1)
 
     def _start(self) -> Worker:
         ours, theirs = SPAWN.Pipe()
