@@ -4,14 +4,13 @@ This module decides which records are valid examples, merges records of equal so
 unlabeled inputs. `file_formats.py` reads the formats; `guards.py` finds leaks.
 """
 
-import difflib
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.task import Fields
-from understudy.errors import DataError
+from understudy.errors import DataError, did_you_mean
 from understudy.records import Example, TaskData
 from understudy.tasks.file_formats import Record, read_records
 from understudy.tasks.guards import drop_shared
@@ -184,10 +183,9 @@ def checked_text(record: Record, field: str, value: object) -> str:
 
 def missing_field(record: Record, field: str, setting: str) -> DataError:
     """The error for a missing field: the fields found, and the closest name among them."""
-    near = difflib.get_close_matches(field, record.values, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     found = ", ".join(record.values) or "nothing"
-    return DataError(f"{record.where}: no {field!r}, found: {found}; {hint}{setting} names the field")
+    hint = did_you_mean(field, record.values)
+    return DataError(f"{record.where}: no {field!r}, found: {found}; {setting} names the field{hint}")
 
 
 def assemble(

@@ -4,7 +4,6 @@ Templates of columns turn rows into records with a source and a target; `files.p
 examples. A local folder in the hub's layout is read the same way. Code in a dataset never runs: the library refuses it.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
-from understudy.errors import DataError, first_line
+from understudy.errors import DataError, did_you_mean, first_line
 from understudy.tasks.file_formats import Record
 from understudy.tasks.files import LoadedSplit, LoadedTask, assemble, read_split
 
@@ -133,11 +132,9 @@ def refuse_unknown_columns(table: HubTable, templates: Mapping[str, Sequence[str
     for field, parts in templates.items():
         for part in parts:
             if isinstance(part, Column) and part.path[0] not in table.column_names:
-                near = difflib.get_close_matches(str(part.path[0]), table.column_names, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 raise DataError(
                     f"{origin}: no column {part.path[0]!r}, found: {', '.join(table.column_names)}; "
-                    f"{hint}task.hub.{field} names the columns"
+                    f"task.hub.{field} names the columns{did_you_mean(str(part.path[0]), table.column_names)}"
                 )
 
 
