@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from understudy.pipeline.data import read_data
-from understudy.pipeline.open import open_run
 
 from understudy.config.decoding import Beam, Decoding, Greedy, Sampling
 from understudy.generation import Engine, open_engine
 from understudy.models.task_tokenizer import checkpoint_task_tokenizer
+from understudy.pipeline.inspect.open import open_run
+from understudy.pipeline.prepare import text_limits
+from understudy.pipeline.stages.data import read_data
 
 PAIRS = 3
 DECODINGS: dict[str, tuple[Decoding, int]] = {
@@ -44,12 +45,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     run = open_run(arguments.run)
-    checkpoint = run.stages["teacher"].folder / "network"
-    tokenizer = checkpoint_task_tokenizer(run.recipe.task, str(checkpoint))
-    sources = tokenizer.encode_sources(read_data(run.stages["data"]).test[: arguments.inputs])
+    checkpoint = run.stage("teacher") / "network"
+    tokenizer = checkpoint_task_tokenizer(text_limits(run.recipe), str(checkpoint))
+    sources = tokenizer.encode_sources(read_data(run.stage("data")).test[: arguments.inputs])
     limit = run.recipe.task.max_target_tokens
     # A conversion is reused, so its folder is named after the teacher's stage.
-    workspace = arguments.workspace / run.stages["teacher"].key
+    workspace = arguments.workspace / run.stage("teacher").name
     print(f"{len(sources)} inputs, {PAIRS} pairs, {torch.get_num_threads()} threads, teacher of {arguments.run}")
     with (
         open_engine("hf", checkpoint, workspace=workspace) as slow,
