@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -51,11 +50,6 @@ def greedy(name: EngineName, checkpoint: Path, workspace: Path, dtype: str = "fl
 def contents(folder: Path) -> set[str]:
     """Everything in a folder and below it."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def test_the_engines_of_a_recipe_are_those_of_the_table() -> None:
-    """Besides auto, which chooses one of them."""
-    assert {*ENGINES, "auto"} == set(get_args(EngineName))
 
 
 @pytest.mark.parametrize(
