@@ -6,7 +6,7 @@ import pytest
 
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
-from understudy.errors import ConfigError
+from understudy.errors import ConfigError, DataError
 from understudy.pipeline.recipe_checks import check_names
 from understudy.pipeline.run import run
 
@@ -14,6 +14,16 @@ from understudy.pipeline.run import run
 def changed(tiny: dict[str, Any], changes: dict[str, Any]) -> Recipe:
     """The tiny recipe with other settings."""
     return check_recipe(merge(copy.deepcopy(tiny), changes))
+
+
+def test_a_missing_file_is_reported_before_a_model_is_looked_for(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """The teacher's checkpoint does not exist either."""
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("labeled", "dev", "test")}
+    task = {key: value for key, value in tiny["task"].items() if key != "forecast"}
+    recipe = tiny | {"task": task | {"files": files}, "teacher": {"model": str(tmp_path / "teacher")}}
+
+    with pytest.raises(DataError, match=r"labeled\.jsonl: no such file"):
+        run(check_recipe(recipe), out=tmp_path / "runs")
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,21 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DataError: if the file is missing, its suffix unknown, or a row cannot be read.
     """
+    yield from reader_of(path)(path)
+
+
+def reader_of(path: Path) -> Callable[[Path], Iterator[Record]]:
+    """The reader for a file's suffix.
+
+    Raises:
+        DataError: if there is none, or no such file.
+    """
     reader = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
         raise DataError(f"{path}: no reader for this suffix; use one of {', '.join(READERS)}")
     if not path.is_file():
         raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder")
-    yield from reader(path)
+    return reader
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
