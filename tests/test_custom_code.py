@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.custom_code import absolute_spec, load_object, source_digest
+from understudy.custom_code import absolute_spec, load_object, reporting, source_digest
 from understudy.errors import ConfigError
 
 SOURCE = """
@@ -123,3 +123,17 @@ def test_a_file_is_found_from_the_folder_of_its_recipe() -> None:
     assert absolute_spec("own.py:double", Path("/recipes")) == "/recipes/own.py:double"
     assert absolute_spec("/own.py:double", Path("/recipes")) == "/own.py:double"
     assert absolute_spec("package.module:double", Path("/recipes")) == "package.module:double"
+
+
+def test_an_exception_of_custom_code_names_its_line(tmp_path: Path) -> None:
+    """The spec, the exception and the line in the user's file, in one sentence."""
+    path = tmp_path / "own.py"
+    path.write_text("def half(value):\n    return 1 / value\n")
+    spec = f"{path}:half"
+    function = load_object(spec, allowed=True)
+    assert callable(function)
+    reported = reporting(spec, function)
+
+    assert reported(2) == 0.5
+    with pytest.raises(ConfigError, match=r"own\.py:half' raised ZeroDivisionError: division by zero \(.*own\.py:2\)"):
+        reported(0)

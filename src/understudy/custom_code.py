@@ -9,10 +9,17 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
+from typing import ParamSpec, TypeVar
 
-from understudy.errors import ConfigError, first_line
+from understudy.errors import ConfigError, UnderstudyError, first_line
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FORMS = "'package.module:object' or 'path/to/file.py:object'"
 
@@ -50,6 +57,27 @@ def load_object(spec: str, *, allowed: bool) -> object:
         defined = ", ".join(sorted(own for own in vars(module) if not own.startswith("_")))
         raise ConfigError(f"{spec!r}: {path} defines no {name!r}; it defines: {defined or 'nothing'}")
     return getattr(module, name)
+
+
+def reporting(spec: str, function: Callable[P, R]) -> Callable[P, R]:
+    """The function of custom code, whose exceptions become a ConfigError with the spec and the line that raised."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UnderstudyError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            frames = traceback.extract_tb(error.__traceback__)
+            source = _source_file(spec).resolve()
+            own = [frame for frame in frames if Path(frame.filename).resolve() == source] or frames
+            raise ConfigError(
+                f"{spec!r} raised {type(error).__name__}: {first_line(error)} ({own[-1].filename}:{own[-1].lineno}); "
+                "correct the code"
+            ) from error
+
+    return called
 
 
 def source_digest(spec: str) -> str:

@@ -208,3 +208,11 @@ def test_statistics_of_another_shape_are_refused() -> None:
 
     with pytest.raises(EvaluationError, match=r"own needs one row of statistics per prediction, got shape \(2,\)"):
         tally(own, SystemOutputs(FULL))
+
+
+def test_a_formula_of_another_shape_is_refused() -> None:
+    """It maps rows of summed statistics to one value each."""
+    own = Metric("own", "Own", on_texts(lambda predictions: np.zeros((len(predictions), 2))), lambda sums_RD: sums_RD)
+
+    with pytest.raises(EvaluationError, match=r"own needs one value per row.*got shape \(1, 2\).*formula"):
+        tally(own, SystemOutputs(FULL))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
-from understudy.custom_code import is_custom, load_object, source_digest
+from understudy.custom_code import is_custom, load_object, reporting, source_digest
 from understudy.errors import ConfigError, unknown_name
 from understudy.evaluation.bertscore import BERTSCORE
 from understudy.evaluation.diversity import distinct_statistics
@@ -68,7 +68,16 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
             f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build "
             "one, as docs/extending.md shows"
         )
-    return replace(found, name=result_name(name), settings=_with_digest(found.settings, source_digest(name)[:8]))
+    settings = reporting(name, found.settings) if callable(found.settings) else found.settings
+    return replace(
+        found,
+        name=result_name(name),
+        statistics=reporting(name, found.statistics),
+        formula=reporting(name, found.formula),
+        prepare=reporting(name, found.prepare),
+        units=reporting(name, found.units) if found.units else None,
+        settings=_with_digest(settings, source_digest(name)[:8]),
+    )
 
 
 def result_name(name: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import MappingProxyType
 
+import numpy as np
+
 from understudy.config.task import BertScore, Task
 from understudy.errors import EvaluationError
 from understudy.evaluation.slots import Checker
@@ -105,11 +107,7 @@ def tally(
             f"{metric.name} from the metrics, or score a system with a network"
         )
     statistics_ND = metric.statistics(outputs, resource)
-    if statistics_ND.ndim != STATISTICS_AXES or len(statistics_ND) != len(predictions):
-        raise EvaluationError(
-            f"{metric.name} needs one row of statistics per prediction, got shape {statistics_ND.shape} for "
-            f"{len(predictions)} predictions; return an array (N, D) from its statistics"
-        )
+    _refuse_other_shapes(metric, statistics_ND, len(predictions))
     settings = metric.settings(outputs, resource) if callable(metric.settings) else metric.settings
     described = {**fields, **_counts(predictions, references=metric.needs_references), **settings}
     return Tally(
@@ -131,6 +129,22 @@ def can_score(metric: Metric, outputs: SystemOutputs) -> bool:
 def not_prepared(name: str) -> EvaluationError:
     """The error of a metric whose statistics get another resource than its `prepare` returns."""
     return EvaluationError(f"{name} got no prepared resource; pass what its prepare(context) returned to tally")
+
+
+def _refuse_other_shapes(metric: Metric, statistics_ND: FloatArray, count: int) -> None:
+    """Refuses what a metric of the user's own returns in another form than declared."""
+    shape = np.shape(statistics_ND)
+    if not isinstance(statistics_ND, np.ndarray) or len(shape) != STATISTICS_AXES or len(statistics_ND) != count:
+        raise EvaluationError(
+            f"{metric.name} needs one row of statistics per prediction, got shape {shape} for {count} predictions; "
+            "return an array (N, D) from its statistics"
+        )
+    value = metric.formula(statistics_ND.sum(axis=0, keepdims=True))
+    if np.shape(value) != (1,):
+        raise EvaluationError(
+            f"{metric.name} needs one value per row of summed statistics, got shape {np.shape(value)} for 1 row; "
+            "return an array (R,) from its formula"
+        )
 
 
 def _require_references(name: str, predictions: Sequence[Prediction]) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from understudy.custom_code import load_object
+from understudy.custom_code import load_object, reporting
 from understudy.errors import ConfigError, EvaluationError
 from understudy.evaluation.tally import FloatArray
 from understudy.records import Prediction
@@ -60,7 +60,7 @@ def checker_named(spec: str, *, allow_code: bool) -> Checker:
             f"task.checker {spec!r} is of type {type(found).__name__}, not a function; write a function from source "
             "and text to counts of facts"
         )
-    return found
+    return reporting(spec, found)
 
 
 def slot_statistics(predictions: Sequence[Prediction], *, checker: Checker) -> FloatArray:

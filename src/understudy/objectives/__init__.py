@@ -12,7 +12,7 @@ from typing import cast
 from torch import Tensor
 
 from understudy.config.objectives import TAID, AnyObjective, Custom
-from understudy.custom_code import is_custom, load_object
+from understudy.custom_code import is_custom, load_object, reporting
 from understudy.errors import ConfigError, unknown_name
 from understudy.objectives.divergences import OBJECTIVES, Needs, Objective
 
@@ -47,7 +47,7 @@ def objective_named(name: str, *, allow_code: bool = False) -> Objective:
     needs = next((each for each in NEEDS if each == given), None)
     if needs is None:
         raise ConfigError(f"objective {name!r} has the attribute needs = {given!r}; known: {', '.join(NEEDS)}")
-    return Objective(cast("Callable[..., Tensor]", function), needs)
+    return Objective(reporting(name, cast("Callable[..., Tensor]", function)), needs)
 
 
 def objective_of(section: AnyObjective, *, allow_code: bool = False) -> tuple[Objective, Mapping[str, float]]:
