@@ -137,3 +137,12 @@ def test_an_exception_of_custom_code_names_its_line(tmp_path: Path) -> None:
     assert reported(2) == 0.5
     with pytest.raises(ConfigError, match=r"own\.py:half' raised ZeroDivisionError: division by zero \(.*own\.py:2\)"):
         reported(0)
+
+
+def test_code_that_exits_while_it_is_imported_is_reported(tmp_path: Path) -> None:
+    """Otherwise the command would end with the exit code of the code, without a word."""
+    path = tmp_path / "own.py"
+    path.write_text("raise SystemExit(3)\n")
+
+    with pytest.raises(ConfigError, match=r"importing .*own\.py.* failed: SystemExit: 3"):
+        load_object(f"{path}:anything", allowed=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from understudy.pipeline.run import Run, run
     from understudy.pool.pool import PseudoTargetPool
     from understudy.records import Example
-    from understudy.study.run_study import StudyResult, run_study
+    from understudy.study.run_study import Choice, StudyResult, run_study
     from understudy.tasks.in_memory import save_examples
 
     __version__: str
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "METRICS": "evaluation.metrics",
     "OBJECTIVES": "objectives",
+    "Choice": "study.run_study",
     "CollectResult": "api_teacher.collect",
     "Example": "records",
     "Metric": "evaluation.metrics",
@@ -85,6 +86,7 @@ _MODULES = {
 __all__ = [
     "METRICS",
     "OBJECTIVES",
+    "Choice",
     "CollectResult",
     "Example",
     "Metric",

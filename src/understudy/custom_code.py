@@ -49,7 +49,7 @@ def load_object(spec: str, *, allowed: bool) -> object:
     path = _source_file(spec)
     try:
         module = _import_file(path) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise ConfigError(
             f"importing {path} for {spec!r} failed: {type(error).__name__}: {first_line(error)}; correct the code"
         ) from error
@@ -68,7 +68,7 @@ def reporting(spec: str, function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except UnderstudyError:
             raise
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             frames = traceback.extract_tb(error.__traceback__)
             source = _source_file(spec).resolve()
             own = [frame for frame in frames if Path(frame.filename).resolve() == source] or frames

@@ -141,11 +141,17 @@ def test_an_unknown_executor_is_answered_with_the_known(recipe: Path, tmp_path: 
     assert not (tmp_path / "runs").exists()
 
 
-def test_code_of_a_recipe_needs_permission(recipe: Path, folder: Path, understudy: Command) -> None:
-    """Without the option the message names the code; with it the metric is in the report."""
+def test_code_of_a_recipe_needs_permission(
+    recipe: Path, folder: Path, understudy: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the option the message names the code; with it the metric is in the report.
+
+    The run is evaluated and diagnosed from another folder than the one in which the code was named.
+    """
     (recipe.parent / "own.py").write_text(METRIC)
-    metrics = f"task.metrics=[chrf, '{recipe.parent}/own.py:exact']"
-    own = ("run", recipe, "--out", folder.parent, "--quiet", "--set", metrics, "--set", "name=own")
+    monkeypatch.chdir(recipe.parent)
+    settings = ("task.metrics=[chrf, 'own.py:exact']", "task.primary_metric=own.py:exact", "name=own")
+    own = ("run", recipe, "--out", folder.parent, "--quiet", *(word for one in settings for word in ("--set", one)))
     code, _, err = understudy(*own)
     allowed, _, message = understudy(*own, "--allow-code")
 
@@ -154,3 +160,10 @@ def test_code_of_a_recipe_needs_permission(recipe: Path, folder: Path, understud
     assert allowed == 0, message
     facts = json.loads((folder.parent / "own" / "report.json").read_text())
     assert list(facts["systems"][0]["scores"]) == ["chrf", "exact"]
+    monkeypatch.chdir(folder.parent)
+    for command in ("evaluate", "diagnose"):
+        refused, _, err = understudy(command, folder.parent / "own")
+        code, _, message = understudy(command, folder.parent / "own", "--allow-code")
+        assert refused == 1
+        assert re.search(r"own\.py:exact.*--allow-code", err)
+        assert code == 0, message

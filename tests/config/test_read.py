@@ -255,3 +255,21 @@ distil:
     elsewhere.parent.mkdir()
     elsewhere.write_text(to_yaml(recipe))
     assert read_recipe(elsewhere) == recipe
+
+
+def test_paths_of_overrides_start_at_the_current_folder(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are absolute in the recipe, which is read again from the folder of the run."""
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(sample, ["task.metrics=[bleu, own.py:exact]", "task.primary_metric=own.py:exact"])
+
+    assert recipe.task.metrics == ("bleu", f"{tmp_path.resolve()}/own.py:exact")
+    assert recipe.task.primary_metric == recipe.task.metrics[1]
+
+
+@pytest.mark.parametrize("name", ["store", "Store"])
+def test_a_run_cannot_have_the_name_of_the_stage_cache(minimal: dict[str, Any], name: str) -> None:
+    """Its files would lie among the stages."""
+    with pytest.raises(ConfigError, match=rf"name is '{name}', the folder of the stage cache.*choose another"):
+        check_recipe(minimal, [f"name={name}"])

@@ -94,3 +94,12 @@ def test_references_that_are_no_list_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(EvaluationError, match="found no such references"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("name", ["outputs.jsonl", "outputs.txt"])
+def test_a_binary_file_is_refused(tmp_path: Path, name: str) -> None:
+    """The message names the file and the byte."""
+    (tmp_path / name).write_bytes(b"\x80\x03binary")
+
+    with pytest.raises(EvaluationError, match=rf"{name}: byte 0x80 is not UTF-8; save"):
+        read_outputs(tmp_path / name, EXAMPLES)

@@ -92,3 +92,12 @@ def test_different_tokens_are_refused(tokenizer: PreTrainedTokenizerBase) -> Non
         VocabularyError, match=r"but \d+ of \d+ tokens .* \(teacher .*, student .*\).*'cross_entropy', or a student"
     ):
         refuse_different_tokens(tokenizer, other)
+
+
+@pytest.mark.parametrize("architecture", ["t5", "gpt2"])
+def test_a_checkpoint_without_tokenizer_files_is_refused(architecture: str, tmp_path: Path) -> None:
+    """Transformers makes a tokenizer of the special tokens alone, to which all text is unknown."""
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{architecture}"}}')
+
+    with pytest.raises(ModelError, match=r"has no tokenizer files; found none of .*tokenizer\.json"):
+        load_tokenizer(str(tmp_path))

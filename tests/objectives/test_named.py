@@ -73,3 +73,23 @@ def test_what_is_no_objective_is_refused(file: str, name: str, settings: dict[st
     """Before anything is trained; the message gives what was found."""
     with pytest.raises(ConfigError, match=found):
         objective_of(Custom(function=f"{file}:{name}", settings=settings), allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("1.0", r"returned a float; return a scalar tensor"),
+        ("(student - teacher).square().sum(-1)", r"returned a tensor of shape \(2,\); return a scalar tensor"),
+        ("(student.detach() - teacher).square().sum()", r"returned a loss without a gradient"),
+        ("1 / 0", r"raised ZeroDivisionError: division by zero .*own\.py:2"),
+        ("exit(3)", r"raised SystemExit: 3"),
+    ],
+)
+def test_what_is_no_loss_is_refused(tmp_path: Path, body: str, found: str) -> None:
+    """The message names the function, what it returned, and what it should return."""
+    file = tmp_path / "own.py"
+    file.write_text(f"def own(student, teacher):\n    return {body}\n")
+    function = objective_named(f"{file}:own", allow_code=True).function
+
+    with pytest.raises(ConfigError, match=rf"own\.py:own' {found}"):
+        function(torch.zeros(2, 3, requires_grad=True), torch.ones(2, 3))

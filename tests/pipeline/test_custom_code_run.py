@@ -88,6 +88,7 @@ def test_the_report_has_the_scores_of_the_own_metric(done: Run) -> None:
     assert scores["exact_match"]["label"] == "Exact match"
     assert re.search(r"^exact_match\|.*\|code:[0-9a-f]{8}\|", scores["exact_match"]["signature"])
     assert scores["slot_error_rate"]["value"] > 0
+    assert re.search(r"\|code:[0-9a-f]{8}", scores["slot_error_rate"]["signature"])
 
 
 def test_the_run_is_evaluated_again_with_permission_only(done: Run) -> None:

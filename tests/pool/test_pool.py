@@ -121,7 +121,7 @@ def test_unknown_statistics_are_none(tmp_path: Path) -> None:
 def test_an_empty_pool_has_statistics(tmp_path: Path) -> None:
     """A file may be empty; no count divides by zero."""
     write_pool_file(tmp_path / "0.parquet", [], {})
-    pool = PseudoTargetPool.open(tmp_path)
+    pool = PseudoTargetPool.open(str(tmp_path))
 
     assert (list(pool), pool.inputs, pool.statistics(eos_id=1)["texts"]) == ([], (), 0)
 

@@ -167,6 +167,7 @@ def diagnose(
     prune: Annotated[
         bool, typer.Option("--prune", help="Also measure the latency of the teacher with fewer layers.")
     ] = False,
+    allow_code: AllowCode = False,
     quiet: Quiet = False,
 ) -> None:
     """Diagnose a finished run: exposure bias, teacher guidance on student texts, latency by number of layers."""
@@ -175,7 +176,7 @@ def diagnose(
     from understudy.pipeline.inspect.diagnose import diagnose as diagnose_run
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
-        facts = diagnose_run(folder, inputs=inputs, pruned=prune, progress=progress)
+        facts = diagnose_run(folder, inputs=inputs, pruned=prune, progress=progress, allow_code=allow_code)
     print_diagnostics(folder, facts)
 
 

@@ -23,6 +23,9 @@ from understudy.config.pseudo_targets import PseudoTargets
 from understudy.config.task import AnyTask, FilesTask
 from understudy.config.training import Training
 
+STAGE_CACHE = "store"
+"""The folder of finished stages, in the folder of the runs; no run can have this name."""
+
 
 def recipe_conflicts(sections: Mapping[str, object]) -> Iterator[str]:
     """Every conflict between the given sections of a recipe.
@@ -60,8 +63,14 @@ def _primary_metric_is_computed(task: AnyTask) -> Iterator[str]:
     if task.primary_metric not in task.metrics:
         yield (
             f"task.primary_metric is {task.primary_metric!r}, which is not in task.metrics "
-            f"({', '.join(task.metrics)}); add it there"
+            f"({', '.join(task.metrics)}); add it there, or name one as it is written there"
         )
+
+
+def name_conflicts(name: str) -> Iterator[str]:
+    """The name of a run or study that is taken."""
+    if name.casefold() == STAGE_CACHE:
+        yield f"name is {name!r}, the folder of the stage cache next to the runs; choose another name"
 
 
 def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[str]:
@@ -189,7 +198,12 @@ def _endpoint_without_labels(task: AnyTask, distil: Distil, pseudo_targets: Pseu
             yield "pseudo_targets.inputs includes labeled, but task.files has no labeled file; set it to [unlabeled]"
 
 
-GENERAL_RULES: tuple[Rule, ...] = (_primary_metric_is_computed, _student_samples_per_source, _engine_has_the_decoding)
+GENERAL_RULES: tuple[Rule, ...] = (
+    name_conflicts,
+    _primary_metric_is_computed,
+    _student_samples_per_source,
+    _engine_has_the_decoding,
+)
 NETWORK_RULES: tuple[Rule, ...] = (_network_needs_labels, _relations_divide_the_width, _teacher_has_dropout)
 ENDPOINT_RULES: tuple[Rule, ...] = (
     _endpoint_has_no_layers,

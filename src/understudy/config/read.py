@@ -29,7 +29,8 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: the file; paths inside it are relative to its folder, and its name is the default of `name`.
-        overrides: settings that replace those of the file, such as `training.learning_rate=3e-4`.
+        overrides: settings that replace those of the file, such as `training.learning_rate=3e-4`; paths in them are
+            relative to the current folder.
 
     Raises:
         ConfigError: if the file cannot be read, or for any unknown, missing, invalid or contradictory setting;
@@ -61,7 +62,8 @@ def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where
     """A recipe from plain data.
 
     Args:
-        raw: the settings; those that are missing come from the method's preset, then from the defaults.
+        raw: the settings; those that are missing come from the method's preset, then from the defaults. Paths are
+            relative to the current folder.
         overrides: settings that replace those of `raw`, such as `training.learning_rate=3e-4`.
         where: the name of the recipe in errors.
 
@@ -71,6 +73,7 @@ def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where
     requested = copy.deepcopy(dict(raw))
     for override in overrides:
         _apply_override(requested, override)
+    requested = with_absolute_paths(requested, Path())
     distil = requested.setdefault("distil", {})
     method = distil.get("method", DEFAULT_METHOD) if isinstance(distil, dict) else None
     findings, unchecked = [], frozenset[str]()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
 
+from understudy.config.conflicts import name_conflicts
 from understudy.config.findings import findings_of, invalid
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
@@ -84,6 +85,7 @@ class Study(Section):
 
     def conflicts(self) -> Iterator[str]:
         """Rows without a unique name or without a cell, and unknown tasks and rows."""
+        yield from name_conflicts(self.name)
         if not self.tasks or not self.methods:
             yield f"needs tasks and methods, got {len(self.tasks)} tasks and {len(self.methods)} methods; add some"
         labels = [row.label.casefold() for row in self.methods]

@@ -21,7 +21,6 @@ from understudy.evaluation.overlap import bleu, bleu_statistics, chrf, chrf_stat
 from understudy.evaluation.scoring import (
     Metric,
     MetricContext,
-    SettingsFunction,
     SystemOutputs,
     can_score,
     not_prepared,
@@ -68,16 +67,16 @@ def metric_named(name: str, *, allow_code: bool = False) -> Metric:
             f"metric {name!r} is of type {type(found).__name__}, not an understudy.evaluation.metrics.Metric; build "
             "one, as docs/extending.md shows"
         )
-    settings = reporting(name, found.settings) if callable(found.settings) else found.settings
-    return replace(
+    own = replace(
         found,
         name=result_name(name),
         statistics=reporting(name, found.statistics),
         formula=reporting(name, found.formula),
         prepare=reporting(name, found.prepare),
         units=reporting(name, found.units) if found.units else None,
-        settings=_with_digest(settings, source_digest(name)[:8]),
+        settings=reporting(name, found.settings) if callable(found.settings) else found.settings,
     )
+    return with_digest(own, name)
 
 
 def result_name(name: str) -> str:
@@ -111,10 +110,12 @@ def prepare_metrics(names: Iterable[str], context: MetricContext, *, allow_code:
     return {name: metric_named(name, allow_code=allow_code).prepare(context) for name in names}
 
 
-def _with_digest(settings: Mapping[str, str] | SettingsFunction, digest: str) -> Mapping[str, str] | SettingsFunction:
-    if callable(settings):
-        return lambda outputs, resource: {**settings(outputs, resource), "code": digest}
-    return {**settings, "code": digest}
+def with_digest(metric: Metric, spec: str) -> Metric:
+    """The metric with a digest of the user's own code in its signature."""
+    given, digest = metric.settings, source_digest(spec)[:8]
+    if callable(given):
+        return replace(metric, settings=lambda outputs, resource: {**given(outputs, resource), "code": digest})
+    return replace(metric, settings={**given, "code": digest})
 
 
 def _slots(outputs: SystemOutputs, resource: object) -> FloatArray:

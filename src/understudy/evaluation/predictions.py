@@ -56,8 +56,7 @@ def read_outputs(path: Path, examples: Sequence[Example]) -> list[Prediction]:
 
 def _texts_by_line(path: Path, examples: Sequence[Example]) -> list[str]:
     # Not splitlines: it also breaks at rarer separators, which may occur inside a text.
-    with path.open(encoding="utf-8") as file:
-        texts = [line.removesuffix("\n") for line in file]
+    texts = [line.removesuffix("\n") for line in _lines(path)]
     if len(texts) != len(examples):
         raise EvaluationError(
             f"{path} should hold one output per example in the order of the split: expected {len(examples)} lines, "
@@ -87,25 +86,35 @@ def _texts_by_id(path: Path, examples: Sequence[Example]) -> list[str]:
     return [texts[name] for name in known]
 
 
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, with their ends."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    except UnicodeDecodeError as error:
+        raise EvaluationError(
+            f"{path}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the outputs as UTF-8 text"
+        ) from None
+
+
 def _rows(path: Path, fields: Sequence[str]) -> Iterator[dict[str, object]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise EvaluationError(
-                    f"{path}, line {number}: expected a JSON object with {', '.join(fields)}, found "
-                    f"{line[:40]!r} ({error.msg}); write one object per line"
-                ) from None
-            given = row if isinstance(row, dict) else {}
-            wrong = [field for field in fields if not isinstance(given.get(field), FIELD_TYPES[field])]
-            if wrong:
-                expected = ", ".join(f"{field} ({FIELD_TYPES[field].__name__})" for field in fields)
-                raise EvaluationError(
-                    f"{path}, line {number}: expected {expected}, found no such {', '.join(wrong)} in "
-                    f"{line.strip()[:80]!r}; add it"
-                )
-            yield row
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise EvaluationError(
+                f"{path}, line {number}: expected a JSON object with {', '.join(fields)}, found "
+                f"{line[:40]!r} ({error.msg}); write one object per line"
+            ) from None
+        given = row if isinstance(row, dict) else {}
+        wrong = [field for field in fields if not isinstance(given.get(field), FIELD_TYPES[field])]
+        if wrong:
+            expected = ", ".join(f"{field} ({FIELD_TYPES[field].__name__})" for field in fields)
+            raise EvaluationError(
+                f"{path}, line {number}: expected {expected}, found no such {', '.join(wrong)} in "
+                f"{line.strip()[:80]!r}; add it"
+            )
+        yield row
 
 
 def _texts(references: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import cached_file
 
 from understudy.errors import ModelError, VocabularyError, first_line
 
@@ -75,12 +76,28 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         ModelError: if there is none, or it cannot be read.
     """
     try:
-        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"cannot load a tokenizer from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
             "folder that holds tokenizer.json and tokenizer_config.json"
         ) from error
+    # Without any of its files, transformers 5 makes a tokenizer of the special tokens alone: all text is unknown to it.
+    files = {"tokenizer.json", *tokenizer.vocab_files_names.values()} if tokenizer.vocab_files_names else set()
+    if files and not any(_is_there(name_or_path, file) for file in files):
+        raise ModelError(
+            f"{name_or_path!r} has no tokenizer files; found none of {', '.join(sorted(files))}; save the model's "
+            "tokenizer there, or give a checkpoint with one"
+        )
+    return tokenizer
+
+
+def _is_there(name_or_path: str, file: str) -> bool:
+    """Whether a checkpoint has a file, in its folder or, once it was loaded from the hub, in the hub's cache."""
+    try:
+        return cached_file(name_or_path, file, local_files_only=True) is not None
+    except OSError:
+        return False
 
 
 def refuse_different_tokens(

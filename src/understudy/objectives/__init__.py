@@ -7,6 +7,7 @@ relations    attention relations (MiniLMv2)
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import cast
 
 from torch import Tensor
@@ -47,7 +48,26 @@ def objective_named(name: str, *, allow_code: bool = False) -> Objective:
     needs = next((each for each in NEEDS if each == given), None)
     if needs is None:
         raise ConfigError(f"objective {name!r} has the attribute needs = {given!r}; known: {', '.join(NEEDS)}")
-    return Objective(reporting(name, cast("Callable[..., Tensor]", function)), needs)
+    return Objective(_checked(name, reporting(name, cast("Callable[..., object]", function))), needs)
+
+
+def _checked(name: str, function: Callable[..., object]) -> Callable[..., Tensor]:
+    """The user's function, whose result must be a loss that depends on the student's logits."""
+
+    @wraps(function)
+    def checked(student_logits: Tensor, *args: Tensor, **settings: float) -> Tensor:
+        loss = function(student_logits, *args, **settings)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise ConfigError(f"objective {name!r} returned {found}; return a scalar tensor, the sum over positions")
+        if student_logits.requires_grad and not loss.requires_grad:
+            raise ConfigError(
+                f"objective {name!r} returned a loss without a gradient; compute it from the student's logits, without "
+                "detaching them"
+            )
+        return loss
+
+    return checked
 
 
 def objective_of(section: AnyObjective, *, allow_code: bool = False) -> tuple[Objective, Mapping[str, float]]:

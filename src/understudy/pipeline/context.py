@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 
+from understudy.config.conflicts import STAGE_CACHE
 from understudy.config.endpoint import Endpoint
 from understudy.config.training import Precision
 from understudy.progress import Progress
 from understudy.store import Store, WorkerContext
 from understudy.training.step import AutocastPrecision
 
-STORE = "store"
+STORE = STAGE_CACHE
 """Folder next to the runs in which finished stages lie; all runs share it."""
 NETWORK = "network"
 """Folder of a stage that holds a network with its tokenizer, in the Hugging Face layout."""

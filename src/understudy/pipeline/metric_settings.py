@@ -15,6 +15,7 @@ from understudy.evaluation.metrics import (
     prepare_metrics,
     result_name,
     unknown_metrics,
+    with_digest,
 )
 from understudy.evaluation.slots import Checker, checker_named
 from understudy.pipeline.code_content import code_content
@@ -82,6 +83,8 @@ def load_metrics(
     specs = {name: content.place for name, content in settings.code}
     context = metric_context(settings, allow_code=allow_code)
     metrics = {name: metric_named(specs.get(name, name), allow_code=allow_code) for name in names}
+    if SLOT_ERRORS in metrics and isinstance(settings.checker, Content):
+        metrics[SLOT_ERRORS] = with_digest(metrics[SLOT_ERRORS], settings.checker.place)
     return {name: (metric, metric.prepare(context)) for name, metric in metrics.items()}
 
 

@@ -65,12 +65,13 @@ class PseudoTargetPool:
     """The rows of all files in the order of the files' names; columns as in `pool_files.SCHEMA`."""
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: str | Path) -> Self:
         """Reads all pool files (`*.parquet`) of a folder, or those that its index names.
 
         Raises:
             PoolError: if there is none, one is damaged, two differ in provenance, or a sample occurs twice.
         """
+        folder = Path(folder)
         indexed = read_indexed(folder)
         files = [indexed] if indexed else [read_pool_file(path) for path in sorted(folder.glob("*.parquet"))]
         if not files:

@@ -171,17 +171,18 @@ def diagnose(
             f"diagnostics need the teacher's probabilities of the student's texts, and the teacher of {recipe.name} is "
             "behind an API, which only generates; its report shows how far the student agrees with it"
         )
+    metric = text_metric(opened)
+    label = metric_named(metric, allow_code=allow_code).label  # refused before anything is measured
     context = run_context(opened.folder.parent, progress, allow_code=allow_code)
     students = {name: _diagnosis_stage(opened, name, inputs) for name in (FINE_TUNED, recipe.distil.method)}
     for stage in students.values():
         context.store.get(stage, Local(), context)
-    metric = text_metric(opened)
     facts: Diagnostics = {
         "run": recipe.name,
         "method": recipe.distil.method,
         "inputs": len(_dev(opened)[:inputs]),
         "metric": result_name(metric),
-        "metric_label": metric_named(metric, allow_code=allow_code).label,
+        "metric_label": label,
         "students": {
             name: cast(StudentDiagnosis, read_json(context.folder(stage) / FACTS)) for name, stage in students.items()
         },
