@@ -38,6 +38,7 @@ HOMES = {
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "matplotlib": {"report"},
+    "mlflow": {"pipeline"},
     "nltk": {"evaluation"},
     "openai": {"api_teacher"},
     "numpy": {"api_teacher", "evaluation", "pipeline", "pool", "study", "training"},
@@ -51,8 +52,10 @@ HOMES = {
     "safetensors": {"models", "training"},
     "tokenizers": {"models"},
     "torch": {"evaluation", "generation", "models", "objectives", "pipeline", "training"},
+    "trackio": {"pipeline"},
     "transformers": {"evaluation", "generation", "models", "pipeline", "training"},
     "typer": {"cli"},
+    "wandb": {"pipeline"},
     "yaml": {"cli", "config"},
 }
 """Library -> the packages that import it; every library the package imports is listed."""

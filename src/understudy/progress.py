@@ -3,16 +3,27 @@
 The command line shows progress bars (`cli.progress_bars`); in Python the default shows nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 from typing import Protocol
+
+Values = Mapping[str, float]
+"""Measured numbers by name, such as the step, the loss and the dev scores of a training."""
+NO_VALUES: Values = MappingProxyType({})
 
 
 class ProgressCallback(Protocol):
     """Is called whenever more of the work is done."""
 
-    def __call__(self, amount: float, note: str = "") -> None:
-        """Reports that `amount` more units are done; `note` is a short status such as the current loss."""
+    def __call__(self, amount: float, note: str = "", values: Values = NO_VALUES) -> None:
+        """Reports that `amount` more units are done.
+
+        Args:
+            amount: units of work; 0 for a measurement between two of them, such as a dev evaluation.
+            note: a short status such as the current loss.
+            values: what was measured, for the record of the run.
+        """
 
 
 class Progress(Protocol):
@@ -24,8 +35,11 @@ class Progress(Protocol):
     def log(self, message: str) -> None:
         """Shows one line of text."""
 
+    def measured(self, title: str, values: Values) -> None:
+        """Receives what was measured during a piece of work that runs in another process."""
 
-def NO_PROGRESS(amount: float, note: str = "") -> None:  # noqa: N802 - a constant that is a ProgressCallback
+
+def NO_PROGRESS(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: N802 - a constant that is a ProgressCallback
     """Ignores the report."""
 
 
@@ -39,3 +53,6 @@ class NoProgress:
 
     def log(self, message: str) -> None:
         """Ignores the line."""
+
+    def measured(self, title: str, values: Values) -> None:
+        """Ignores the values."""

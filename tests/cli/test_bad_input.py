@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_created_is_named(understudy: Command, project: 
     """Here a file has the name of the folder."""
     message = refused(understudy, project, "--out", str(project / "recipe.yaml"))
 
-    assert re.search(r"recipe\.yaml/store cannot be made \(Not a directory\).* --out", message)
+    assert re.search(r"recipe\.yaml/recipe cannot be made \(Not a directory\).* --out", message)
 
 
 def test_a_prompt_without_the_input_is_refused(understudy: Command, project: Path) -> None:

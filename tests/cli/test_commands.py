@@ -1,8 +1,10 @@
 import io
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from understudy.cli.app import main
 from understudy.cli.progress_bars import BarProgress, LineProgress, progress_for, rich_progress
 from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe
+from understudy.errors import ConfigError
 
 Command = Callable[..., tuple[int, str, str]]
 HEAVY = ("torch", "transformers", "pydantic", "pyarrow", "ctranslate2", "matplotlib")
@@ -86,17 +89,17 @@ def test_a_learning_rate_without_a_dot_is_a_number(understudy: Command, project:
     assert yaml.safe_load(printed)["training"]["learning_rate"] == 1e-4
 
 
-def test_show_explains_a_method(understudy: Command) -> None:
+def test_a_method_is_explained(understudy: Command) -> None:
     """The output has meaning, source and settings."""
-    _, printed, _ = understudy("show", "--method", "sequence_level")
+    _, printed, _ = understudy("methods", "sequence_level")
 
     assert "Kim & Rush 2016" in printed
     assert "cross_entropy" in printed
 
 
-def test_show_lists_all_methods(understudy: Command) -> None:
+def test_all_methods_are_listed(understudy: Command) -> None:
     """A line for each method with its meaning."""
-    code, printed, _ = understudy("show", "--methods")
+    code, printed, _ = understudy("methods")
 
     assert code == 0
     assert [line.split()[0] for line in printed.splitlines()] == list(PRESETS)
@@ -105,7 +108,7 @@ def test_show_lists_all_methods(understudy: Command) -> None:
 
 def test_an_unknown_method_is_answered_with_the_nearest(understudy: Command) -> None:
     """The message suggests the nearest known method."""
-    code, _, err = understudy("show", "--method", "joint_teching")
+    code, _, err = understudy("methods", "joint_teching")
 
     assert code == 1
     assert "did you mean 'joint_teaching'?" in err
@@ -120,6 +123,36 @@ def test_a_log_is_not_flooded() -> None:
 
     assert log.getvalue().count("\n") == 1
     assert "fine-tune teacher: done" in log.getvalue()
+
+
+def test_lines_of_a_log_have_time_stamps() -> None:
+    """A day later the log still says when something happened."""
+    log = io.StringIO()
+    with progress_for(log, quiet=False) as progress:
+        progress.log("compute scores")
+
+    stamp, message = log.getvalue().rstrip().split(" ", 1)
+    assert datetime.fromisoformat(stamp).tzinfo is not None
+    assert message == "compute scores"
+
+
+def test_a_json_log_has_an_object_per_line() -> None:
+    """With the message, the title and the seconds as fields, whatever signs the names contain."""
+    log = io.StringIO()
+    with progress_for(log, quiet=False, log_format="json") as progress, progress.track('a "b"\n', 2, "step") as advance:
+        advance(2)
+        progress.log("c")
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+
+    assert lines[0]["message"] == "c"
+    assert lines[1]["title"] == 'a "b"\n'
+    assert lines[1]["seconds"] >= 0
+
+
+def test_an_unknown_log_format_is_refused() -> None:
+    """The message has the known ones."""
+    with pytest.raises(ConfigError, match="unknown log format 'xml'; known: json, text"):
+        progress_for(io.StringIO(), quiet=False, log_format="xml")
 
 
 def test_a_finished_bar_is_replaced_by_a_line() -> None:

@@ -9,6 +9,7 @@ from understudy.errors import EvaluationError
 from understudy.evaluation.depths import cost_by_depth, layers_of, reduced_depths
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
+from understudy.progress import NO_VALUES
 
 TOKENIZER = train_tokenizer(["snow in the north", "rain in the south"], vocab_size=150)
 END, PAD = TOKENIZER.eos_token_id, TOKENIZER.pad_token_id
@@ -36,7 +37,7 @@ def test_every_depth_is_measured_at_every_length() -> None:
         eos=END,
         pad=PAD,
         clock=lambda: float(next(ticks)),
-        progress=lambda amount, note="": calls.append((amount, note)),
+        progress=lambda amount, note="", values=NO_VALUES: calls.append((amount, note)),
     )
 
     shapes = [(cost.encoder_layers, cost.decoder_layers, cost.tokens) for cost in costs]

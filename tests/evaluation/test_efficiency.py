@@ -6,6 +6,7 @@ from understudy.config.decoding import Beam
 from understudy.errors import EvaluationError
 from understudy.evaluation import efficiency
 from understudy.evaluation.efficiency import BenchmarkedSystem, Workload, measure_all, measure_efficiency
+from understudy.progress import NO_VALUES
 
 WORKLOAD = Workload(sources=((1, 2), (3,)), decoding=Beam(beams=2), max_tokens=5, threads=3)
 
@@ -51,7 +52,7 @@ def test_systems_are_measured_in_turn(child: Path) -> None:
             "student": BenchmarkedSystem(child / "s", child, WORKLOAD),
         },
         repeats=3,
-        progress=lambda amount, note="": measured.append(note * int(amount)),
+        progress=lambda amount, note="", values=NO_VALUES: measured.append(note * int(amount)),
     )
 
     assert (child / "log").read_text(encoding="utf-8") == "tststs"

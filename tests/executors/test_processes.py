@@ -27,7 +27,7 @@ from tests.store.toy_stages import (
 from understudy.errors import ConfigError, DataError, UnderstudyError
 from understudy.executors.local import Local
 from understudy.executors.processes import Processes
-from understudy.progress import NoProgress
+from understudy.progress import NoProgress, Values
 from understudy.store import Stage, Store, WorkerContext
 from understudy.store.disk import read_json
 from understudy.store.manifest import MANIFEST
@@ -39,10 +39,15 @@ class Lines(NoProgress):
     """Collects the lines it is sent, with the process that received them."""
 
     lines: list[tuple[str, int]] = field(default_factory=list)
+    values: list[tuple[str, Values]] = field(default_factory=list)
 
     def log(self, message: str) -> None:
         """Keeps one line."""
         self.lines.append((message, os.getpid()))
+
+    def measured(self, title: str, values: Values) -> None:
+        """Keeps what was measured."""
+        self.values.append((title, values))
 
 
 def files(root: Path) -> dict[str, object]:
@@ -206,6 +211,7 @@ def test_progress_of_workers_reaches_the_caller(store: Store) -> None:
 
     expected = [f"writing {text}: {status}" for text in "ab" for status in ("started", "50% of 4 parts half", "done")]
     assert progress.lines == [(line, os.getpid()) for line in expected]
+    assert progress.values == [("writing a", {"letters": 1}), ("writing b", {"letters": 3})]
 
 
 def test_much_progress_does_not_stop_a_worker(store: Store, tmp_path: Path) -> None:

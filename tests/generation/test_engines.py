@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
 from understudy.errors import GenerationError
 from understudy.generation import ENGINES, Engine, live_engine
+from understudy.progress import NO_VALUES
 
 Sources = Callable[[PreTrainedModel], list[list[int]]]
 LogProb = Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]
@@ -105,7 +106,10 @@ def test_results_are_in_the_order_of_the_sources(engine: Engine, trained: PreTra
     """Batches are sorted inside; outside, reversed sources give reversed texts, and all are reported."""
     reported: list[float] = []
     forward = engine.generate(
-        sources(trained), Greedy(), max_tokens=5, progress=lambda amount, note="": reported.append(amount)
+        sources(trained),
+        Greedy(),
+        max_tokens=5,
+        progress=lambda amount, note="", values=NO_VALUES: reported.append(amount),
     )
     backward = engine.generate(sources(trained)[::-1], Greedy(), max_tokens=5)
 

@@ -17,14 +17,14 @@ from understudy.pipeline.inspect.diagnose import diagnose, text_metric
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.inspect.student_vs_teacher import PASSES, refuse_other_tokens
 from understudy.pipeline.run import Run
-from understudy.progress import ProgressCallback
+from understudy.progress import NO_VALUES, NoProgress, ProgressCallback, Values
 from understudy.report.diagnostics import Diagnostics
 
 DEV = 6
 """Dev inputs of the tiny recipe."""
 
 
-class RecordedProgress:
+class RecordedProgress(NoProgress):
     """A progress that records the total of each piece of work and how much was reported."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class RecordedProgress:
         piece = [total or 0.0, 0.0]
         self.pieces.append(piece)
 
-        def advance(amount: float, note: str = "") -> None:
+        def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:
             piece[1] += amount
 
         yield advance

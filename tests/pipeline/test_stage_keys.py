@@ -22,10 +22,12 @@ from understudy.config.recipe import Recipe
 from understudy.errors import DataError
 from understudy.pipeline.prepare import data_stage
 
+TRACKER = "a tracker receives numbers and changes none"
 EXEMPT = {
-    "scratch": {"task.bertscore": "only metric bertscore has an encoder"},
-    "pretrained": {"task.checker": "only slot_error_rate and metrics of one's own have a checker"},
+    "scratch": {"task.bertscore": "only metric bertscore has an encoder", "tracker": TRACKER},
+    "pretrained": {"task.checker": "only slot_error_rate and metrics of one's own have a checker", "tracker": TRACKER},
     "api": {
+        "tracker": TRACKER,
         "task.bertscore": "only metric bertscore has an encoder",
         "task.checker": "only slot_error_rate and metrics of one's own have a checker",
         "student.finetune": "there are no labels, so there is no baseline",

@@ -8,7 +8,7 @@ from understudy.errors import GenerationError
 from understudy.pool import PseudoTargetPool
 from understudy.pool.generate import generate_pool
 from understudy.pool.pool_files import read_pool_file
-from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.progress import NO_PROGRESS, NO_VALUES, ProgressCallback, Values
 from understudy.records import Generated
 
 SOURCES = {name: [index, 2] for index, name in enumerate("edcbafg")}
@@ -52,7 +52,7 @@ class TotalProgress:
 
     total = 0.0
 
-    def __call__(self, amount: float, note: str = "") -> None:
+    def __call__(self, amount: float, note: str = "", values: Values = NO_VALUES) -> None:
         """Adds one amount."""
         self.total += amount
 

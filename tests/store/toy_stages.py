@@ -46,6 +46,7 @@ class Text(Stage[TextFacts]):
         with context.progress.track(f"writing {self.text}", 4, "part") as advance:
             (folder / TEXT).write_text(text)
             advance(2, "half")
+            advance(0, values={"letters": len(text)})
             advance(2)
         words = tuple(text.split())
         return TextFacts(len(text), words, 1 / 3, {len(word): (word,) for word in words})

@@ -15,7 +15,7 @@ import torch
 
 from understudy.config.study import Study, check_study
 from understudy.evaluation.tally import FloatArray
-from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.progress import NO_PROGRESS, NoProgress, ProgressCallback
 from understudy.report.facts import FINE_TUNED, TEACHER, Interval
 from understudy.report.table_facts import CellFacts
 from understudy.study.cell_scores import Measured
@@ -52,7 +52,7 @@ TINY: dict[str, Any] = {
 
 
 @dataclass
-class Recorder:
+class Recorder(NoProgress):
     """A progress that keeps the titles of the work and the lines of text it receives."""
 
     titles: list[str] = field(default_factory=list)

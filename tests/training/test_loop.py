@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.pool.token_arrays import TokenArrays
-from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.progress import NO_PROGRESS, NO_VALUES, ProgressCallback, Values
 from understudy.training.loop import _set_learning_rate, train
 from understudy.training.mixture import Mixture, TrainItem, plan_round
 from understudy.training.rounds import add_student_samples
@@ -52,7 +52,7 @@ class RecordedProgress:
     def __init__(self) -> None:
         self.amounts, self.notes = list[float](), list[str]()
 
-    def __call__(self, amount: float, note: str = "") -> None:
+    def __call__(self, amount: float, note: str = "", values: Values = NO_VALUES) -> None:
         """Records one call."""
         self.amounts.append(amount)
         self.notes.append(note)
@@ -111,7 +111,7 @@ def test_the_average_of_late_weights_is_kept_if_requested(build: Build, mixture:
     """Of those after every step of the last quarter, as numpy computes it; the last evaluation is of the average."""
     network, scores, after = build(), GivenScores(1, 3, 2), list[Tensor]()
 
-    def record(amount: float, note: str = "") -> None:
+    def record(amount: float, note: str = "", values: Values = NO_VALUES) -> None:
         if note.startswith("loss"):
             after.append(weights(network))
 

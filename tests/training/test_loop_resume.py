@@ -13,6 +13,7 @@ from understudy.config.decoding import Sampling
 from understudy.config.training import Training
 from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
+from understudy.progress import NO_VALUES, Values
 from understudy.training.batches import collate
 from understudy.training.loop import train
 from understudy.training.mixture import Mixture, TrainItem
@@ -44,7 +45,7 @@ class CallLimit:
             raise Interrupted
         self.count += 1
 
-    def __call__(self, amount: float, note: str = "") -> None:
+    def __call__(self, amount: float, note: str = "", values: Values = NO_VALUES) -> None:
         """Counts a call of the progress callback and adds up its amounts."""
         self.check()
         self.amount += amount

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from understudy.models.forward import target_logits
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import NO_VALUES, Values
 from understudy.training import teacher_logprobs
 from understudy.training.batches import collate
 from understudy.training.mixture import Mixture, TrainItem
@@ -93,7 +94,7 @@ def test_an_interrupted_cache_resumes_after_its_finished_chunks(
     amounts: dict[str, list[float]] = {"whole": [], "interrupted": [], "resumed": []}
 
     def cache(name: str, folder: str, *, interrupt_at: int | None = None) -> None:
-        def progress(amount: float, note: str = "") -> None:
+        def progress(amount: float, note: str = "", values: Values = NO_VALUES) -> None:
             amounts[name].append(amount)
             if len(amounts[name]) == interrupt_at:
                 raise KeyboardInterrupt(note)

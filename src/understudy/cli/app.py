@@ -9,11 +9,11 @@ import typer
 
 from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
+from understudy.pipeline.run_folder import require_run
 
 app = typer.Typer(
     help="Turn an expensive text generator into a small, fast model for one task, and prove it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
@@ -32,12 +32,35 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.")]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(help="Show progress as lines: text, or json (one object per line). Default: bars on a terminal."),
+]
+
+
+def _version(*, requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        typer.echo(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Turn an expensive text generator into a small, fast model for one task, and prove it."""
 
 
 @app.command()
-def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006 - typer copies it
+def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False, log_format: LogFormat = None) -> None:  # noqa: B006 - typer copies it
     """Distil a student on the embedded weather-bulletin task: offline, in minutes on two cores."""
-    _run(RECIPE, override, out, quiet=quiet)
+    _run(RECIPE, override, out, quiet=quiet, log_format=log_format)
 
 
 @app.command()
@@ -49,9 +72,19 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
-    _run(recipe, override, out, quiet=quiet, executor=executor, workers=workers, allow_code=allow_code)
+    _run(
+        recipe,
+        override,
+        out,
+        quiet=quiet,
+        log_format=log_format,
+        executor=executor,
+        workers=workers,
+        allow_code=allow_code,
+    )
 
 
 @app.command()
@@ -66,19 +99,20 @@ def study(
     seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it
     allow_code: AllowCode = False,
     quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Run methods x seeds x tasks over one cache and print the results table; several can run at the same time."""
-    from understudy.cli.printing import print_results_table
-    from understudy.cli.progress_bars import progress_for
     from understudy.config.study import read_study
 
     settings = read_study(file)
+    from understudy.cli.printing import print_results_table
+    from understudy.cli.progress_bars import progress_for
     from understudy.executors import executor_named
     from understudy.study.run_study import Choice, run_study
 
     choice = Choice(only, method, seed)
     executor = executor_named("processes" if processes > 1 else "local", processes)
-    with progress_for(sys.stderr, quiet=quiet) as progress:
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
         done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
     print_results_table(done.page, done.results_table)
     for failure in done.failures:
@@ -93,17 +127,21 @@ def show(
         Path | None, typer.Argument(help="Recipe file (YAML); default: the demo.", show_default=False)
     ] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
-    method: Annotated[str | None, typer.Option(help="Explain this method instead of printing a recipe.")] = None,
-    methods: Annotated[bool, typer.Option("--methods", help="List all methods instead of printing a recipe.")] = False,
 ) -> None:
-    """Print a checked recipe with every default filled in, or explain methods."""
-    from understudy.cli.printing import method_explained, methods_listed
+    """Print a checked recipe with every default filled in."""
     from understudy.config.read import read_recipe, to_yaml
 
-    if methods or method:
-        typer.echo(method_explained(method) if method else methods_listed(), nl=False)
-    else:
-        typer.echo(to_yaml(read_recipe(recipe or RECIPE, override)), nl=False)
+    typer.echo(to_yaml(read_recipe(recipe or RECIPE, override)), nl=False)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Explain this method.", show_default=False)] = None,
+) -> None:
+    """List the distillation methods, or explain one: its source and its settings."""
+    from understudy.cli.methods import method_explained, methods_listed
+
+    typer.echo(method_explained(name) if name else methods_listed(), nl=False)
 
 
 @app.command()
@@ -117,6 +155,7 @@ def evaluate(
     allow_code: AllowCode = False,
 ) -> None:
     """Score the systems of a run, and outputs of any other system, with the run's metrics."""
+    folder = require_run(folder)
     from understudy.cli.printing import print_scores
     from understudy.pipeline.inspect.compare import score_split
 
@@ -132,17 +171,18 @@ def collect(
     out: Annotated[Path, typer.Option(help="Folder of the responses.")] = Path("responses"),
     override: Overrides = [],  # noqa: B006 - typer copies it
     quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Collect texts for inputs from an OpenAI-compatible API; responses are cached, so none is paid for twice."""
-    from understudy.cli.printing import print_collected
-    from understudy.cli.progress_bars import progress_for
     from understudy.config.read import read_endpoint
 
     settings = read_endpoint(endpoint, override)
     from understudy.api_teacher.collect import collect as collect_texts
     from understudy.api_teacher.collect import refuse_unanswered
+    from understudy.cli.printing import print_collected
+    from understudy.cli.progress_bars import progress_for
 
-    with progress_for(sys.stderr, quiet=quiet) as progress:
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
         result = collect_texts(inputs, settings, out=out, progress=progress)
     print_collected(result)
     refuse_unanswered(result, settings)
@@ -151,6 +191,7 @@ def collect(
 @app.command()
 def report(folder: RunFolder) -> None:
     """Write report.html and report.json of a finished run again."""
+    folder = require_run(folder)
     from understudy.cli.printing import print_result
     from understudy.pipeline.inspect.open import open_run
     from understudy.report.page import write_report
@@ -169,13 +210,15 @@ def diagnose(
     ] = False,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Diagnose a finished run: exposure bias, teacher guidance on student texts, latency by number of layers."""
+    folder = require_run(folder)
     from understudy.cli.printing import print_diagnostics
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.inspect.diagnose import diagnose as diagnose_run
 
-    with progress_for(sys.stderr, quiet=quiet) as progress:
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
         facts = diagnose_run(folder, inputs=inputs, pruned=prune, progress=progress, allow_code=allow_code)
     print_diagnostics(folder, facts)
 
@@ -193,6 +236,7 @@ def pool_show(
     ] = False,
 ) -> None:
     """Show pseudo-targets with their sources, log-probability, duplicates, length and origin."""
+    folder = require_run(folder)
     from understudy.cli.printing import print_pool
     from understudy.pipeline.inspect.open import open_pool
     from understudy.pool.show import show_rows
@@ -207,19 +251,22 @@ def _run(
     out: Path,
     *,
     quiet: bool,
+    log_format: str | None,
     executor: str = "local",
     workers: int = 1,
     allow_code: bool = False,
 ) -> None:
-    from understudy.cli.printing import print_result
-    from understudy.cli.progress_bars import progress_for
     from understudy.config.read import read_recipe
     from understudy.executors import executor_named
+    from understudy.pipeline.recipe_files import check_files
 
     settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
+    check_files(settings)  # before the libraries below are loaded, which takes seconds
+    from understudy.cli.printing import print_result
+    from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.run import run as run_recipe
 
-    with progress_for(sys.stderr, quiet=quiet) as progress:
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
         result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code)
     print_result(result.folder, result.facts)
 

@@ -1,4 +1,4 @@
-"""Prints what commands return: results, scores, pseudo-targets, methods. All user text is escaped for rich."""
+"""Prints what commands return: results, scores, pseudo-targets. All user text is escaped for rich."""
 
 import sys
 from collections import Counter
@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from understudy.config.presets import PRESETS, preset_named
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
@@ -28,23 +26,6 @@ if TYPE_CHECKING:
 
 LOG_WIDTH = 150
 """Width in columns without a terminal; narrower terminals omit columns that are on the page only."""
-
-
-def methods_listed() -> str:
-    """A line for each method: its name and its meaning."""
-    width = max(map(len, PRESETS))
-    return "".join(f"{name:<{width}}  {preset.meaning}\n" for name, preset in PRESETS.items())
-
-
-def method_explained(method: str) -> str:
-    """A method's meaning, its source, and the settings it provides.
-
-    Raises:
-        ConfigError: if there is no such method.
-    """
-    preset = preset_named(method)
-    settings = yaml.safe_dump(preset.defaults(), sort_keys=False, default_flow_style=None)
-    return f"{method}: {preset.meaning}\nSource: {preset.source}\n\n{settings}"
 
 
 def print_result(folder: Path, facts: Facts) -> None:

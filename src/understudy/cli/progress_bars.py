@@ -1,9 +1,11 @@
-"""Displays progress: bars with rate and remaining time on a terminal, occasional lines in a log."""
+"""Displays progress: bars with rate and remaining time on a terminal, lines with time stamps in a log."""
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from importlib.util import find_spec
 from typing import IO, TextIO
 
@@ -14,17 +16,31 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from understudy.progress import NoProgress, Progress, ProgressCallback
+from understudy.errors import unknown_name
+from understudy.progress import NO_VALUES, NoProgress, Progress, ProgressCallback, Values
 
 LINE_EVERY_S = 30.0
 """Shortest time between two lines on the same piece of work in a log."""
 
 
-def progress_for(stream: TextIO, *, quiet: bool) -> AbstractContextManager[Progress]:
-    """The progress display for a stream: nothing if quiet, bars on a terminal, else lines."""
+def progress_for(stream: TextIO, *, quiet: bool, log_format: str | None = None) -> AbstractContextManager[Progress]:
+    """The progress display for a stream: nothing if quiet, bars on a terminal, else lines.
+
+    Args:
+        stream: where it is shown.
+        quiet: show nothing.
+        log_format: a key of `LOG_FORMATS`: lines in this format, also on a terminal; None: as above.
+
+    Raises:
+        ConfigError: for an unknown format.
+    """
+    if log_format is not None and log_format not in LOG_FORMATS:
+        raise unknown_name("log format", log_format, LOG_FORMATS)
     if quiet:
         return nullcontext(NoProgress())
-    return rich_progress(Console(file=stream)) if stream.isatty() else nullcontext(LineProgress(stream))
+    if stream.isatty() and log_format is None:
+        return rich_progress(Console(file=stream))
+    return nullcontext(LineProgress(stream, LOG_FORMATS[log_format or "text"]))
 
 
 def rich_progress(console: Console | None = None) -> AbstractContextManager[Progress]:
@@ -80,7 +96,7 @@ class BarProgress:
         started, last = time.monotonic(), ""
         task = self.bars.add_task(title, total=total, unit=unit, note="")
 
-        def advance(amount: float, note: str = "") -> None:
+        def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - for the record
             nonlocal last
             last = note or last
             self.bars.update(task, advance=amount, note=last)
@@ -93,12 +109,33 @@ class BarProgress:
         """Prints a line above the bars."""
         self.bars.console.print(escape(message))
 
+    def measured(self, title: str, values: Values) -> None:
+        """Shows nothing: the run's record holds the values."""
+
+
+Event = Mapping[str, object]
+"""A line of a log before it is written: `message`, and where it reports work its title, share, rate and time left."""
+
+
+def text_line(event: Event) -> str:
+    """The time and the message."""
+    return f"{event['time']} {event['message']}"
+
+
+def json_line(event: Event) -> str:
+    """The whole event as one JSON object."""
+    return json.dumps(event, ensure_ascii=False)
+
+
+LOG_FORMATS: dict[str, Callable[[Event], str]] = {"text": text_line, "json": json_line}
+
 
 class LineProgress:
     """A `Progress` that prints a line when work ends, and at most every half minute before."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], line: Callable[[Event], str] = text_line) -> None:
         self.stream = stream
+        self.line = line
 
     @contextmanager
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
@@ -107,7 +144,7 @@ class LineProgress:
         done = resumed = 0.0
         last = ""
 
-        def advance(amount: float, note: str = "") -> None:
+        def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - for the record
             nonlocal done, printed, last, resumed
             now = time.monotonic()
             # A first large amount within a second was found in the cache: it does not count for the rate.
@@ -116,13 +153,23 @@ class LineProgress:
             if total and now - printed > LINE_EVERY_S and done > resumed:
                 rate = (done - resumed) / (now - started)
                 # The first hundredth may include a wait for something else, such as the student's first texts.
-                left = f", {(total - done) / rate:.0f} s left" if done - resumed > total / 100 else ""
-                self.log(f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}")
+                left_s = (total - done) / rate if done - resumed > total / 100 else None
+                left = "" if left_s is None else f", {left_s:.0f} s left"
+                message = f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}".rstrip()
+                self._print(message, title=title, done=done / total, per_s=rate, unit=unit, left_s=left_s, note=last)
                 printed = now
 
         yield advance
-        self.log(f"{title}: done in {time.monotonic() - started:.1f} s {last}".rstrip())
+        seconds = time.monotonic() - started
+        self._print(f"{title}: done in {seconds:.1f} s {last}".rstrip(), title=title, done=1.0, seconds=seconds)
 
     def log(self, message: str) -> None:
         """Prints a line."""
-        print(message, file=self.stream, flush=True)
+        self._print(message)
+
+    def measured(self, title: str, values: Values) -> None:
+        """Prints nothing: the run's record holds the values."""
+
+    def _print(self, message: str, **facts: object) -> None:
+        event = {"time": datetime.now().astimezone().isoformat(timespec="seconds"), "message": message, **facts}
+        print(self.line(event), file=self.stream, flush=True)

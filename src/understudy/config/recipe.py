@@ -1,7 +1,7 @@
 """The recipe: all settings of a run in one closed, frozen model."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ from understudy.config.training import Precision, Training
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """The range that all random generators in use accept."""
+
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Recipe(Section):
@@ -46,6 +49,9 @@ class Recipe(Section):
     """The library that generates text."""
     precision: Precision = "auto"
     """Precision of training; auto is bf16 on CUDA and float32 on CPU, where interrupted runs resume to equal bytes."""
+
+    tracker: TrackerName | None = None
+    """An experiment tracker that receives losses and dev scores; null: only progress.jsonl in the run's folder."""
 
     @property
     def seed_of_students(self) -> int:

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
 from understudy.errors import UnderstudyError, first_line
-from understudy.progress import ProgressCallback
+from understudy.progress import NO_VALUES, ProgressCallback, Values
 from understudy.store.stage import WorkerContext
 from understudy.store.store import Outcome, Store, attempt
 
@@ -27,8 +28,16 @@ class Done:
     outcome: Outcome
 
 
-Message = str | Done
-"""A line of progress, or the outcome of the stage."""
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured during a piece of work."""
+
+    title: str
+    values: Values
+
+
+Message = str | Measurements | Done
+"""A line of progress, measurements, or the outcome of the stage."""
 
 
 def work(pipe: Connection, store: Store, allow_code: bool) -> None:
@@ -81,17 +90,22 @@ class PipeProgress:
     pipe: Connection
     every: float = 0.1
     """Share of the work between two lines."""
+    measure_every_s: float = 1.0
+    """Time between two measurements within a piece of work, so that the pipe does not fill with those of fast steps."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Starts a piece of work and yields the callback that advances it."""
-        done = shown = 0.0
+        done = shown = measured = 0.0
         self.log(f"{title}: started")
 
-        def advance(amount: float, note: str = "") -> None:
-            nonlocal done, shown
+        def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:
+            nonlocal done, shown, measured
             done += amount
+            if values and (not amount or time.monotonic() - measured > self.measure_every_s):
+                measured = time.monotonic()
+                self.measured(title, values)
             if total and done / total - shown >= self.every and done < total:
                 shown = done / total
                 self.log(f"{title}: {shown:.0%} of {total:g} {unit}s {note}".rstrip())
@@ -102,6 +116,10 @@ class PipeProgress:
     def log(self, message: str) -> None:
         """Sends one line."""
         self.send(message)
+
+    def measured(self, title: str, values: Values) -> None:
+        """Sends what was measured."""
+        self.send(Measurements(title, dict(values)))
 
     def send(self, message: Message) -> None:
         """Sends a message; threads of one stage may do so at the same time."""

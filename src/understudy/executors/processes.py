@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
 from understudy.errors import ConfigError, UnderstudyError, first_line
-from understudy.executors._worker import Done, Message, as_text, work
+from understudy.executors._worker import Done, Measurements, Message, as_text, work
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome
 
@@ -111,6 +111,9 @@ class ProcessQueue:
             worker, message = self.messages.get()
             if isinstance(message, str):
                 self.context.progress.log(message)
+                continue
+            if isinstance(message, Measurements):
+                self.context.progress.measured(message.title, message.values)
                 continue
             stage, worker.stage = worker.stage, None
             if message is None and worker in self.workers:

@@ -10,6 +10,7 @@ from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, RunContext
+from understudy.pipeline.run_folder import STAGES
 from understudy.pipeline.stages.scores import FACTS
 from understudy.report.facts import Facts, StageFacts
 from understudy.report.page import write_report
@@ -19,7 +20,6 @@ from understudy.store.manifest import MANIFEST, read_manifest
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
 
-STAGES = "stages.json"
 STUDENT = "student"
 
 

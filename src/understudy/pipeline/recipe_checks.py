@@ -1,12 +1,11 @@
 """Checks of what a recipe names: its engine, files, metrics and objectives. They take seconds and read no weights."""
 
 from understudy.config.recipe import Recipe
-from understudy.config.task import FilesTask, Splits
 from understudy.errors import unknown_name
 from understudy.generation import ENGINES
 from understudy.objectives import objective_of
 from understudy.pipeline.metric_settings import check_metrics
-from understudy.tasks.file_formats import reader_of
+from understudy.pipeline.recipe_files import check_files
 
 
 def check_names(recipe: Recipe, *, allow_code: bool) -> None:
@@ -20,10 +19,7 @@ def check_names(recipe: Recipe, *, allow_code: bool) -> None:
         ModelError: if there is no such encoder.
     """
     check_engine(recipe.engine)
-    if isinstance(recipe.task, FilesTask) and isinstance(recipe.task.files, Splits):
-        for _, path in recipe.task.files:
-            if path is not None:
-                reader_of(path)
+    check_files(recipe)
     check_metrics(recipe.task, allow_code=allow_code)
     for requested in recipe.distil.objectives:
         objective_of(requested, allow_code=allow_code)

@@ -1,10 +1,11 @@
-"""The files and folders that a recipe names."""
+"""The files and folders that a recipe names. Reads none of them, and imports no heavy library."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, HubTask, Splits
+from understudy.tasks.file_formats import reader_of
 
 
 def recipe_files(recipe: Recipe) -> Iterator[Path]:
@@ -20,3 +21,15 @@ def recipe_files(recipe: Recipe) -> Iterator[Path]:
     recorded = getattr(getattr(recipe.teacher, "endpoint", None), "recorded", None)
     named += [recorded] if recorded else []
     yield from (path for path in named if path.exists())
+
+
+def check_files(recipe: Recipe) -> None:
+    """Refuses data files that are missing or have no reader.
+
+    Raises:
+        DataError: naming the file.
+    """
+    if isinstance(recipe.task, FilesTask) and isinstance(recipe.task.files, Splits):
+        for _, path in recipe.task.files:
+            if path is not None:
+                reader_of(path)

@@ -10,6 +10,7 @@ from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver
+from understudy.pipeline.progress_file import recorded
 from understudy.pipeline.teacher_outputs import (
     endpoint_of,
 )
@@ -50,12 +51,17 @@ def run(
         allow_code: whether code that the recipe names (`module:object`) may be imported.
 
     Returns:
-        The run's folder with `report.html`, `report.json`, the recipe, and a link to each stage.
+        The run's folder with `report.html`, `report.json`, `progress.jsonl`, the recipe, and a link to each stage.
 
     Raises:
         UnderstudyError: whatever the user can fix, in one sentence. Finished stages are kept.
     """
-    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
+    with recorded(progress, Path(out) / recipe.name, recipe.tracker) as record:
+        context = run_context(Path(out), record, allow_code=allow_code, endpoint=endpoint_of(recipe))
+        return _run(recipe, Path(out), context, executor)
+
+
+def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor) -> Run:
     stages = build_run(recipe, context)
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
@@ -63,7 +69,7 @@ def run(
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    folder, facts, folders = deliver(recipe, Path(out), stages, context, outcomes)
+    folder, facts, folders = deliver(recipe, out, stages, context, outcomes)
     return Run(folder, facts, folders)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from understudy.config.study import Cell, Study, cells_of
 from understudy.errors import unknown_name
 from understudy.executors.local import Local
-from understudy.pipeline.context import run_context
+from understudy.pipeline.context import RunContext, run_context
+from understudy.pipeline.progress_file import recorded
 from understudy.progress import NoProgress, Progress
 from understudy.report.table_facts import ResultsTable
 from understudy.report.table_page import render_results_table
@@ -118,9 +119,16 @@ def run_study(
         ConfigError: for a task, a row or a seed that the study does not have.
     """
     paths = StudyPaths(Path(out), study.name)
+    cells = choice.cells(study)
     make_folder(paths.folder / CELLS)
-    context = run_context(paths.out, progress, wait=True, allow_code=allow_code)
-    pending = _pending(choice.cells(study), paths, progress, allow_code=allow_code)
+    with recorded(progress, paths.folder) as record:
+        _make(study, cells, paths, run_context(paths.out, record, wait=True, allow_code=allow_code), executor)
+    return write_results_table(study, out=paths.out)
+
+
+def _make(study: Study, cells: Sequence[Cell], paths: StudyPaths, context: RunContext, executor: Executor) -> None:
+    progress = context.progress
+    pending = _pending(cells, paths, progress, allow_code=context.allow_code)
     by_key: dict[str, list[CellStages]] = {}
     for stages in pending:
         by_key.setdefault(stages.scores.key, []).append(stages)
@@ -139,7 +147,6 @@ def run_study(
             progress.log(f"{cell.task}, {cell.row.name}, seed {cell.seed} failed: {message}")
         else:
             record_finished(stages, paths)
-    return write_results_table(study, out=paths.out)
 
 
 def write_results_table(study: Study, *, out: Path) -> StudyResult:

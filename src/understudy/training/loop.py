@@ -118,7 +118,8 @@ def _train(
             train_step(context, micro_batches, data, state)
             if context.averaged and state.progress(rounds) > AVERAGE_FROM:
                 context.averaged.update_parameters(context.network)
-            progress(len(micro_batches) / len(batches), f"loss {state.loss:.3f}")
+            values = {"step": state.step, "loss": state.loss}
+            progress(len(micro_batches) / len(batches), f"loss {state.loss:.3f}", values)
             state.seconds = time.monotonic() - started
             if state.seconds - saved > SAVE_EVERY_S:
                 save_checkpoint(context, folder, state)
@@ -128,7 +129,7 @@ def _train(
             if context.averaged and state.round == rounds:  # the last evaluation is of the weights that are kept
                 context.network.load_state_dict(context.averaged.module.state_dict())
             _evaluate(context, state, mixture.student_share, folder)
-            progress(0, f"dev {metric} {state.history[-1][metric]:.2f}")
+            progress(0, f"dev {metric} {state.history[-1][metric]:.2f}", state.history[-1])
             save_checkpoint(context, folder, state)
 
 

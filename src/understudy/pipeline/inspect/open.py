@@ -9,8 +9,9 @@ from understudy.config.recipe import Recipe
 from understudy.errors import PoolError, StoreError
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import NETWORK, STORE
-from understudy.pipeline.delivery import STAGES, report_facts
+from understudy.pipeline.delivery import report_facts
 from understudy.pipeline.run import Run
+from understudy.pipeline.run_folder import STAGES, require_run
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pool.pool import PseudoTargetPool
@@ -84,9 +85,7 @@ def open_run(folder: str | Path) -> OpenedRun:
     Raises:
         StoreError: if the folder holds no finished run, or its scores were deleted.
     """
-    folder = Path(folder).resolve()  # the store lies next to it, also if the folder is given as "."
-    if not (folder / STAGES).is_file():
-        raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
+    folder = require_run(folder)
     names = cast(dict[str, str], read_json(folder / STAGES))
     store = folder.parent / STORE
     stages = {label: store / name for label, name in names.items()}
