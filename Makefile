@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin/python
 STAMP := .venv/installed
 
-.PHONY: setup demo check test-fast test test-slow bench
+.PHONY: setup demo check test-fast test test-slow bench wheel
 
 setup: $(STAMP)
 
@@ -37,3 +37,7 @@ test-slow: setup
 
 bench: demo
 	set -e; for script in benchmarks/*.py; do $(BIN) "$$script"; done
+
+# One file in dist/ that pip installs anywhere.
+wheel: setup
+	$(BIN) -m pip wheel --quiet --no-deps --wheel-dir dist .

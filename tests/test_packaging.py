@@ -1,12 +1,17 @@
 """What is installed: versions that agree, data files that travel along, dependencies that are used."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 
 import understudy
 from understudy.config.read import read_recipe
@@ -62,10 +67,21 @@ def test_every_data_file_is_named_here() -> None:
     assert {name for name in found if "." in Path(name).name} == set(DATA)
 
 
-def test_the_wheel_is_the_package_folder() -> None:
-    """Whatever lies in the package's folder is installed: nothing is chosen by pattern."""
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
-    assert build == {"targets": {"wheel": {"packages": ["src/understudy"]}}}
+def test_the_wheel_runs_outside_the_clone(tmp_path: Path) -> None:
+    """Unpacked into an empty folder, with the libraries of this environment, it has its recipe and its version."""
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
+    subprocess.run([*map(str, wheel)], check=True, capture_output=True)
+    (built,) = tmp_path.glob("understudy-*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    code = "import understudy, understudy.cli as cli; print(understudy.__file__); cli.main()"
+    command = [sys.executable, "-c", code, "show"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    place, recipe = done.stdout.split("\n", 1)
+
+    assert Path(place).is_relative_to(tmp_path / "site")
+    assert yaml.safe_load(recipe)["name"] == "demo"
 
 
 def test_the_demo_is_a_recipe() -> None:
