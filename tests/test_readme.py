@@ -2,15 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
-import yaml
 
 import understudy
 from understudy.cli.app import app
 from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe, merge
+from understudy.config.yaml_values import load_yaml
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(understudy.__file__).parent
@@ -66,17 +67,24 @@ def test_every_file_has_a_clause() -> None:
     assert [path for path, clause in printed_tree().items() if not clause] == []
 
 
+def plain(block: str) -> dict[str, Any]:
+    """The settings in a block, read as a recipe's file is."""
+    settings = load_yaml(block, "block")
+    assert isinstance(settings, dict)
+    return settings
+
+
 @pytest.mark.parametrize("block", blocks(README, "yaml"))
 def test_a_recipe_of_the_readme_is_read(block: str) -> None:
     """What users copy is a whole recipe without a mistake."""
-    assert check_recipe({"name": "readme", **yaml.safe_load(block)}).name == "readme"
+    assert check_recipe({"name": "readme", **plain(block)}).name == "readme"
 
 
 @pytest.mark.parametrize("block", blocks(METHODS, "yaml"))
 def test_a_variation_of_the_methods_page_is_read(block: str) -> None:
     """Each block of the page can be put into the README's recipe, and changes it."""
-    whole = {"name": "methods", **yaml.safe_load(blocks(README, "yaml")[0])}
-    assert check_recipe(merge(whole, yaml.safe_load(block))) != check_recipe(whole)
+    whole = {"name": "methods", **plain(blocks(README, "yaml")[0])}
+    assert check_recipe(merge(whole, plain(block))) != check_recipe(whole)
 
 
 def test_the_documents_show_recipes() -> None:

@@ -50,7 +50,7 @@ def test_as_many_texts_as_are_generated_can_be_kept(minimal: dict[str, Any]) -> 
             {"kind": "mbr", "n": 5},
             r"pseudo_targets: select\.n is 5, .*per_input is 4.*lower select\.n.*raise per_input",
         ),
-        ({"kind": "agreement", "n": 0}, r"select\.n: .*greater than 0"),
+        ({"kind": "agreement", "n": 0}, r"select\.n: must be 1 to 10,000"),
         ({"kind": "distinct", "n": 2}, r"select\.n: unknown key"),
         ({"kind": "longest"}, r"select: got .*'longest'.*; kind is one of agreement, all, closest_to_gold"),
     ],

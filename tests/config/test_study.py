@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from understudy.config.study import cells_of, check_study, read_study
+from understudy.config.yaml_values import load_yaml
 from understudy.errors import ConfigError
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "studies.md"
@@ -133,9 +134,9 @@ def test_all_findings_are_reported_together(raw: dict[str, Any]) -> None:
     message = refused(raw)
 
     assert "sedes: unknown key; did you mean 'seeds'? (known here: base, methods, name, seeds, tasks)" in message
-    assert re.search(r"  seeds: .*duplicates, got \[1, 1\]", message)
-    assert "methods.0.sett: unknown key; did you mean 'set'?" in message
-    assert "methods.1.group: is missing" in message
+    assert re.search(r"  seeds: has a seed more than once: \[1, 1\]", message)
+    assert "methods.entry 1.sett: unknown key; did you mean 'set'?" in message
+    assert "methods.entry 2.group: is missing" in message
 
 
 def test_an_old_key_of_a_row_is_refused_with_the_new_one(raw: dict[str, Any]) -> None:
@@ -143,7 +144,7 @@ def test_an_old_key_of_a_row_is_refused_with_the_new_one(raw: dict[str, Any]) ->
     raw["methods"][1]["stage"] = raw["methods"][1].pop("group")
 
     message = refused(raw)
-    assert "methods.1.stage: was renamed; write 'group'" in message
+    assert "methods.entry 2.stage: was renamed; write 'group'" in message
     assert "missing" not in message
 
 
@@ -164,10 +165,10 @@ def test_a_finding_in_a_recipe_names_its_cell(raw: dict[str, Any]) -> None:
     [
         ({"tasks": {}}, "got 0 tasks and 2 methods; add"),
         ({"methods": []}, "got 2 tasks and 0 methods; add"),
-        ({"seeds": []}, "seeds: needs at least one seed and no duplicates, got []"),
+        ({"seeds": []}, "seeds: needs at least one seed, got none"),
         ({"tasks": {"easy": 3}}, "tasks.easy: expected a section, got 3; its keys are recipe, rows, seeds"),
-        ({"tasks": 3}, "tasks: Input should be a valid dictionary, got 3"),
-        ({"base": 3}, "base: Input should be a valid dictionary, got 3"),
+        ({"tasks": 3}, "tasks: expected keys with values, got 3"),
+        ({"base": 3}, "base: expected keys with values, got 3"),
     ],
 )
 def test_a_study_without_its_parts_is_refused(raw: dict[str, Any], changes: dict[str, Any], expected: str) -> None:
@@ -178,9 +179,9 @@ def test_a_study_without_its_parts_is_refused(raw: dict[str, Any], changes: dict
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"name": "k-Beams"}, "methods.1.name: 'K beams' is empty or a duplicate"),
-        ({"tasks": ["esy"]}, "methods.0.tasks: unknown task 'esy'; known: easy, hard; did you mean 'easy'?"),
-        ({"seeds": [9]}, "methods.0.seeds: 'Logits' has no seed in common with its tasks"),
+        ({"name": "k-Beams"}, "methods.entry 2.name: 'K beams' gives the same file name as entry 1"),
+        ({"tasks": ["esy"]}, "methods.entry 1.tasks: unknown task 'esy'; known: easy, hard; did you mean 'easy'?"),
+        ({"seeds": [9]}, "methods.entry 1.seeds: 'Logits' has no seed in common with its tasks"),
     ],
 )
 def test_rows_need_unique_names_and_at_least_one_cell(raw: dict[str, Any], row: dict[str, Any], expected: str) -> None:
@@ -236,8 +237,8 @@ def test_unreadable_files_are_refused(raw: dict[str, Any], tmp_path: Path) -> No
 
     for name, expected in {
         "absent.yaml": r"no study at .*absent\.yaml; give the path of a YAML file",
-        "bad.yaml": r"bad\.yaml is not a YAML file",
-        "list.yaml": r"list\.yaml contains list, not a mapping",
+        "bad.yaml": r"bad\.yaml is not valid YAML",
+        "list.yaml": r"list\.yaml contains a list, not a mapping",
         "study.yaml": r"no recipe at .*none\.yaml; give the path of a YAML file",
     }.items():
         with pytest.raises(ConfigError, match=expected):
@@ -247,6 +248,8 @@ def test_unreadable_files_are_refused(raw: dict[str, Any], tmp_path: Path) -> No
 def test_the_documented_study_is_valid() -> None:
     """Users copy this study from the docs."""
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    study = check_study({"name": "docs", **yaml.safe_load(block)}, folder=DOCS.parent.parent / "recipes")
+    settings = load_yaml(block, "docs")
+    assert isinstance(settings, dict)
+    study = check_study({"name": "docs", **settings}, folder=DOCS.parent.parent / "recipes")
 
     assert len(list(cells_of(study))) > 2

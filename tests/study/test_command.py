@@ -122,7 +122,7 @@ def test_two_studies_over_one_store_make_each_stage_once(
         words = [sys.executable, "-m", "understudy", "study", str(tmp_path / f"{name}.yaml"), "--out", str(tmp_path)]
         processes.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
     logs = [process.communicate()[1] for process in processes]
-    work = Counter(title for log in logs for title in re.findall(r"^(.*): done in", log, re.MULTILINE))
+    work = Counter(title for log in logs for title in re.findall(r"^\S+ (.*): done in", log, re.MULTILINE))
     tables = [json.loads((tmp_path / name / "results_table.json").read_text()) for name in ("first", "second")]
 
     assert [process.returncode for process in processes] == [0, 0]

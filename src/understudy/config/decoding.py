@@ -5,8 +5,9 @@ Packages below the pipeline take a decoding as a plain argument.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
+from understudy.config.numbers import CountFromZero, Positive, Real, ShareAboveZero, TextsPerInput
 from understudy.config.section import Section
 
 
@@ -20,9 +21,9 @@ class Beam(Section):
     """Beam search; returns the best text, one per input."""
 
     kind: Literal["beam"] = "beam"
-    beams: PositiveInt = 4
+    beams: TextsPerInput = 4
     """Number of beams."""
-    length_penalty: float = 1.0
+    length_penalty: Real = 1.0
     """Exponent of the length by which a text's log-probability is divided to rank it."""
 
 
@@ -30,9 +31,9 @@ class KBeams(Section):
     """Beam search; returns the best texts, as many as are requested per input."""
 
     kind: Literal["k_beams"] = "k_beams"
-    beams: PositiveInt
+    beams: TextsPerInput
     """Number of beams; at least the number of texts per input."""
-    length_penalty: float = 1.0
+    length_penalty: Real = 1.0
     """Exponent of the length by which a text's log-probability is divided to rank it."""
 
 
@@ -43,11 +44,11 @@ class Sampling(Section):
     """
 
     kind: Literal["sampling"] = "sampling"
-    temperature: PositiveFloat = 1.0
+    temperature: Positive = 1.0
     """Divides the logits before the softmax."""
-    top_k: NonNegativeInt = 50
+    top_k: CountFromZero = 50
     """Top-k truncation: only the k most probable tokens can be sampled; 0 disables it."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    top_p: ShareAboveZero = 0.95
     """Top-p (nucleus) truncation: only the most probable tokens that together reach this probability; 1 disables it."""
 
 
@@ -58,9 +59,9 @@ class DiverseBeam(Section):
     """
 
     kind: Literal["diverse_beam"] = "diverse_beam"
-    groups: PositiveInt
+    groups: TextsPerInput
     """Number of groups, each of which gives one text; at least the number of texts per input."""
-    diversity: PositiveFloat = 1.0
+    diversity: Positive = 1.0
     """Penalty in nats on a token for every earlier group that chose it at the same position."""
 
 

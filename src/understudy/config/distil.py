@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, StrictBool
 
 from understudy.config.decoding import Decoding, Sampling
+from understudy.config.numbers import CountFromZero, Real, Rounds, ShareAboveZero, ShareBelowOne, TokenCount, Weight
 from understudy.config.objectives import AnyObjective, CrossEntropy
 from understudy.config.section import Section
 from understudy.config.training import Training
@@ -14,11 +15,11 @@ from understudy.config.training import Training
 class Shares(Section):
     """Shares of the target texts of an epoch by origin; only their proportions matter."""
 
-    gold: NonNegativeFloat = 0.0
+    gold: Weight = 0.0
     """Share of human-written targets."""
-    teacher: NonNegativeFloat = 0.0
+    teacher: Weight = 0.0
     """Share of the teacher's pseudo-targets."""
-    student: NonNegativeFloat = 0.0
+    student: Weight = 0.0
     """Share of texts sampled from the student itself."""
 
     def conflicts(self) -> Iterator[str]:
@@ -37,7 +38,7 @@ class Growing(Section):
     """The student's share grows from 0 as 1 - base^(-t), t being the finished share of training (Lin et al. 2020)."""
 
     kind: Literal["growing"] = "growing"
-    base: Annotated[float, Field(gt=1)] = 200.0
+    base: Annotated[Real, Field(gt=1)] = 200.0
     """Base of the exponential; a larger one grows faster."""
 
 
@@ -45,7 +46,7 @@ class Adaptive(Section):
     """The student's share starts at 0 and rises whenever the dev score gets worse (Ko et al. 2024)."""
 
     kind: Literal["adaptive"] = "adaptive"
-    step: Annotated[PositiveFloat, Field(le=1)] = 0.1
+    step: ShareAboveZero = 0.1
     """Amount by which the share rises."""
 
 
@@ -54,14 +55,14 @@ class StudentSampling(Section):
 
     decoding: Decoding = Sampling()
     """How the texts are generated."""
-    rounds_per_epoch: PositiveInt = 1
+    rounds_per_epoch: Rounds = 1
     """Times per epoch that new texts are generated with the current weights."""
-    start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    start: ShareBelowOne = 0.0
     """Share of training during which the teacher's texts take the place of the student's.
 
     A student built from scratch generates noise at first.
     """
-    max_age: NonNegativeInt = 0
+    max_age: CountFromZero = 0
     """Replay: rounds for which a text is used again before a new one is generated for its input."""
     share: Annotated[Constant | Growing | Adaptive, Field(discriminator="kind")] = Constant()
     """Schedule of the student's share of the targets."""
@@ -75,8 +76,8 @@ class SparseLogprobs(Section):
     """
 
     kind: Literal["sparse"] = "sparse"
-    top: PositiveInt = 64
-    """Tokens kept at each position (the k of the top-k truncation)."""
+    top: TokenCount = 64
+    """TokenCount kept at each position (the k of the top-k truncation)."""
 
 
 class DenseLogprobs(Section):
@@ -93,9 +94,9 @@ class Relations(Section):
 
     of: Literal["attention", "hidden"]
     """Relations between queries, keys and values of the last layers, or between the last hidden states."""
-    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    share: ShareAboveZero = 0.5
     """Share of this loss in the sum; the objective has the rest."""
-    scale_batches: PositiveInt = 100
+    scale_batches: Rounds = 100
     """Batches over which the scales are measured."""
 
 
@@ -112,15 +113,15 @@ class Distil(Section):
     """Another objective for texts sampled from the student; null: the same."""
     teacher_logprobs: Annotated[SparseLogprobs | DenseLogprobs, Field(discriminator="kind")] = SparseLogprobs()
     """How teacher log-probabilities are computed and kept; cross_entropy needs none."""
-    enable_teacher_dropout: bool = False
+    enable_teacher_dropout: StrictBool = False
     """Whether the teacher's dropout is active when its log-probabilities are computed."""
-    enable_student_dropout: bool = True
+    enable_student_dropout: StrictBool = True
     """Whether the student's dropout is active during distillation."""
     relations: Relations | None = None
     """Second loss on attention or hidden-state relations; null: none."""
     student_samples: StudentSampling = StudentSampling()
     """How texts are sampled from the student."""
-    generations: PositiveInt = 1
+    generations: Rounds = 1
     """Number of students distilled in turn; every student after the first has the previous one as its teacher."""
     final_finetune: Training | None = None
     """Fine-tuning on gold after distillation, kept only if the dev score improves (about 10 epochs in the paper)."""

@@ -1,10 +1,7 @@
 """Evaluation settings: how predictions are generated, scored and timed."""
 
-from typing import Annotated
-
-from pydantic import Field, PositiveInt
-
 from understudy.config.decoding import Beam, Decoding, Greedy
+from understudy.config.numbers import Inputs, Resamples, Rounds
 from understudy.config.section import Section
 
 
@@ -15,13 +12,13 @@ class Evaluation(Section):
     """How predictions are generated."""
     dev_decoding: Decoding = Greedy()
     """How predictions are generated on dev during training, to select checkpoints."""
-    dev_inputs: PositiveInt | None = None
+    dev_inputs: Inputs | None = None
     """Number of dev inputs used to select checkpoints; null: all."""
-    resamples: Annotated[int, Field(ge=20)] = 1000
+    resamples: Resamples = 1000
     """Bootstrap resamples of the confidence intervals."""
-    latency_inputs: PositiveInt = 64
+    latency_inputs: Inputs = 64
     """Number of inputs on which latency is measured."""
-    batch_inputs: PositiveInt = 64
+    batch_inputs: Inputs = 64
     """Inputs per batch when throughput is measured."""
-    repeats: PositiveInt = 3
+    repeats: Rounds = 3
     """Times that the speed of each system is measured, alternating between systems; the median is reported."""

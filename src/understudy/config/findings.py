@@ -33,6 +33,20 @@ RENAMED_KEYS = {
 `study.`; names of tasks and indices of rows are left out."""
 
 
+EXPECTED = {
+    "int_type": "a whole number such as 4",
+    "int_from_float": "a whole number such as 4",
+    "float_type": "a number such as 0.5",
+    "bool_type": "true or false",
+    "string_type": "text (a number or a date as text goes into quotes)",
+    "tuple_type": "a list such as [a, b]",
+    "dict_type": "keys with values",
+    "path_type": "the path of a file",
+    "none_required": "null",
+}
+"""Kind of error in pydantic -> what the setting should be."""
+
+
 def invalid(where: str, findings: Iterable[str]) -> ConfigError:
     """The error that reports all findings in a file, a line each."""
     return ConfigError("\n".join([f"{where} cannot be used as written:", *findings]).replace("\n", "\n  "))
@@ -74,6 +88,8 @@ def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterat
         yield f"{path}: got {found}; kind is one of {', '.join(sorted(_tags(place.sections)))}"
     elif kind in {"model_attributes_type", "model_type"}:
         yield f"{path}: expected a section, got {found}; {_keys(place.sections)}"
+    elif kind in EXPECTED:
+        yield f"{path}: expected {EXPECTED[kind]}, got {found}"
     else:
         yield f"{path}: {details['msg']}, got {found}"
 
@@ -84,7 +100,7 @@ class _Place:
 
     sections: set[type[Section]]
     parts: list[str] = field(default_factory=list)
-    """The path as the user wrote it."""
+    """The path as the user wrote it; the entries of a list are counted from 1."""
     schema_parts: list[str] = field(default_factory=list)
     """The path without the keys of mappings and the indices of lists."""
 
@@ -98,12 +114,12 @@ def _walk(location: Iterable[str | int], root: type[Section]) -> _Place:
     place, in_container = _Place({root}), False
     for part in location:
         if in_container:
-            place.parts.append(str(part))
+            place.parts.append(f"entry {part + 1}" if isinstance(part, int) else str(part))
             in_container = False
         elif len(place.sections) > 1:
             place.sections = {s for s in place.sections if str(part) in _tags({s})}
         elif place.sections or isinstance(part, int):
-            place.parts.append(str(part))
+            place.parts.append(f"entry {part + 1}" if isinstance(part, int) else str(part))
             place.schema_parts.append(str(part))
             fields = [s.model_fields[name] for s in place.sections for name in s.model_fields if name == part]
             place.sections = set().union(*(_sections(field.annotation) for field in fields))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, Tag
+from pydantic import Field, Tag
 
 from understudy.config.endpoint import Server
+from understudy.config.numbers import CountFromZero, Dimension, ShareBelowOne, TokenCount, Whole
 from understudy.config.section import Section, variant_by_key
 from understudy.config.training import Training
 
@@ -18,17 +19,17 @@ class Scratch(Section):
 
     architecture: Architecture = "bart"
     """bart and t5 are encoder-decoders, gpt2 and llama decoder-only."""
-    width: PositiveInt
+    width: Dimension
     """Hidden size."""
-    encoder_layers: NonNegativeInt = 0
+    encoder_layers: CountFromZero = 0
     """0 for the decoder-only architectures gpt2 and llama."""
-    decoder_layers: PositiveInt
+    decoder_layers: Dimension
     """Number of decoder layers."""
-    heads: PositiveInt = 4
+    heads: Dimension = 4
     """Attention heads per layer."""
-    feed_forward: PositiveInt
+    feed_forward: Dimension
     """Hidden size of the feed-forward layers."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: ShareBelowOne = 0.1
     """Dropout probability."""
 
     @property
@@ -66,9 +67,9 @@ class Prune(Section):
 
     from_: Annotated[Literal["teacher"], Field(alias="from")] = "teacher"
     """The model to prune."""
-    encoder_layers: PositiveInt | tuple[int, ...] | None = None
+    encoder_layers: Dimension | tuple[Whole, ...] | None = None
     """Encoder layers to keep; null keeps all."""
-    decoder_layers: PositiveInt | tuple[int, ...] | None = None
+    decoder_layers: Dimension | tuple[Whole, ...] | None = None
     """Decoder layers to keep; null keeps all."""
 
 
@@ -93,7 +94,7 @@ class ScratchTeacher(Teacher):
 
     scratch: Scratch
     """Sizes of the network."""
-    vocab_size: PositiveInt = 4000
+    vocab_size: TokenCount = 4000
     """Vocabulary size of the tokenizer trained on the task's texts."""
     finetune: Training = Training(learning_rate=7e-4)
     """How the teacher is trained."""
@@ -104,7 +105,7 @@ class EndpointTeacher(Section):
 
     endpoint: Server
     """Model, prompt, limits and price of the endpoint."""
-    vocab_size: PositiveInt = 4000
+    vocab_size: TokenCount = 4000
     """Vocabulary size of a student built from scratch; its tokenizer is trained on the inputs and the responses."""
 
 

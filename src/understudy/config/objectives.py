@@ -2,32 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
+from understudy.config.numbers import Positive, Real, Share, ShareBelowOne
 from understudy.config.section import Section
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CrossEntropy(Section):
     """Maximise the likelihood of the target (Kim & Rush 2016, section 3.2). Works across vocabularies."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: ShareBelowOne = 0.0
 
 
 class ForwardKL(Section):
     """Match the teacher's token distributions (Hinton et al. 2015). Needs the teacher's vocabulary, as do all below."""
 
     kind: Literal["forward_kl"] = "forward_kl"
-    temperature: PositiveFloat = 1.0
+    temperature: Positive = 1.0
 
 
 class ReverseKL(Section):
     """Match them where the student's probability is high (Gu et al. 2024)."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
-    temperature: PositiveFloat = 1.0
+    temperature: Positive = 1.0
 
 
 class JSD(Section):
@@ -35,7 +34,7 @@ class JSD(Section):
 
     kind: Literal["jsd"] = "jsd"
     beta: Share = 0.5
-    temperature: PositiveFloat = 1.0
+    temperature: Positive = 1.0
 
 
 class TVD(Section):
@@ -70,9 +69,9 @@ class TAID(Section):
     kind: Literal["taid"] = "taid"
     start: Share = 0.4
     """Interpolation weight at the start; it never falls below a straight line from here to 1."""
-    step: PositiveFloat = 5e-4
+    step: Positive = 5e-4
     """The largest increase of the weight in one step, reached when the loss falls fast."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    momentum: ShareBelowOne = 0.99
 
 
 class Custom(Section):
@@ -81,7 +80,7 @@ class Custom(Section):
     kind: Literal["custom"] = "custom"
     function: Annotated[str, Field(pattern=r".:\w+$")]
     """'package.module:function' or 'path/to/file.py:function'; docs/extending.md shows one."""
-    settings: dict[str, float] = Field(default_factory=dict)
+    settings: dict[str, Real] = Field(default_factory=dict)
     """Keyword arguments of the function."""
 
 

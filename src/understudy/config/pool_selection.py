@@ -5,8 +5,9 @@ A selection reads a finished pool; changing it does not generate texts again.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
+from understudy.config.numbers import TextsPerInput
 from understudy.config.section import Section
 
 
@@ -32,7 +33,7 @@ class MBR(Section):
     """Keeps the texts with the highest mean chrF to the input's other texts: minimum Bayes risk (arXiv:2407.10456)."""
 
     kind: Literal["mbr"] = "mbr"
-    n: PositiveInt = 1
+    n: TextsPerInput = 1
     """Maximum number of distinct texts per input."""
 
 
@@ -40,7 +41,7 @@ class MostProbable(Section):
     """Keeps the texts with the highest log-probability per token under the teacher."""
 
     kind: Literal["most_probable"] = "most_probable"
-    n: PositiveInt = 1
+    n: TextsPerInput = 1
     """Maximum number of distinct texts per input."""
 
 
@@ -48,7 +49,7 @@ class Agreement(Section):
     """Keeps the texts sampled most often; ties go to the more probable."""
 
     kind: Literal["agreement"] = "agreement"
-    n: PositiveInt = 1
+    n: TextsPerInput = 1
     """Maximum number of distinct texts per input."""
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.config.numbers import Inputs, TextsPerInput
 from understudy.config.pool_selection import KeepAll, Selection
 from understudy.config.section import Section
 
@@ -17,11 +18,11 @@ class PseudoTargets(Section):
 
     inputs: Annotated[tuple[InputKind, ...], Field(min_length=1)] = ("labeled", "unlabeled")
     """Inputs for which texts are generated."""
-    per_input: PositiveInt = 1
+    per_input: TextsPerInput = 1
     """Texts per input."""
     decoding: PoolDecoding = Beam()
     """How the texts are generated."""
-    shard_inputs: PositiveInt = 512
+    shard_inputs: Inputs = 512
     """Inputs per shard. A shard has its own seed, and an interruption loses at most the current one."""
     select: Selection = KeepAll()
     """Which of an input's texts are used as targets; the pool is generated once for all selections."""

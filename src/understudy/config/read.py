@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from understudy.config.conflicts import recipe_conflicts
@@ -17,7 +16,8 @@ from understudy.config.findings import findings_of, invalid
 from understudy.config.presets import PRESETS, preset_named
 from understudy.config.recipe import Recipe
 from understudy.config.yaml_files import read_mapping, with_absolute_paths
-from understudy.errors import ConfigError
+from understudy.config.yaml_values import dump_yaml, load_yaml
+from understudy.errors import ConfigError, shortened
 
 DEFAULT_METHOD: str = Distil.model_fields["method"].default
 METHOD_SECTIONS = frozenset({"distil", "pseudo_targets", "training"})
@@ -148,13 +148,10 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {key}: {section} is {inner!r} in the recipe, which is not a section with keys")
         at = inner
-    try:
-        at[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {text!r} is not YAML: {' '.join(str(error).split())}") from None
+    at[last] = load_yaml(text, f"--set {key}: {shortened(text)}")
 
 
 def to_yaml(recipe: Recipe) -> str:
     """The recipe with every default filled in, as YAML that reads back to the same recipe."""
     plain = TypeAdapter(Recipe).dump_python(recipe, mode="json", by_alias=True)
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(plain)

@@ -10,12 +10,13 @@ from understudy.config.decoding import EngineName
 from understudy.config.distil import Distil
 from understudy.config.evaluation import Evaluation
 from understudy.config.model_sections import AnyStudent, AnyTeacher
+from understudy.config.numbers import Whole
 from understudy.config.pseudo_targets import PseudoTargets
 from understudy.config.section import Section
 from understudy.config.task import AnyTask
 from understudy.config.training import Precision, Training
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 """The range that all random generators in use accept."""
 
 

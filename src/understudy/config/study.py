@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from understudy.config.conflicts import name_conflicts
 from understudy.config.findings import findings_of, invalid
 from understudy.config.read import check_recipe, merge
-from understudy.config.recipe import Recipe
+from understudy.config.recipe import Recipe, Seed
 from understudy.config.section import Section
 from understudy.config.yaml_files import read_mapping, with_absolute_paths
 from understudy.errors import ConfigError, shortened, unknown_name
@@ -24,15 +24,16 @@ VARIANTS = frozenset({"files", "hub", "forecast", "model", "scratch", "endpoint"
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if not seeds or len(set(seeds)) < len(seeds):
-        msg = f"needs at least one seed and no duplicates, got {list(seeds)}"
-        raise ValueError(msg)
+    if not seeds:
+        raise ValueError("needs at least one seed, got none; write [1]")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"has a seed more than once: {list(seeds)}; keep one")
     return seeds
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 """A name that can be part of a file name."""
-Seeds = Annotated[tuple[NonNegativeInt, ...], AfterValidator(_distinct)]
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(_distinct)]
 """Seeds of the students."""
 
 
@@ -90,12 +91,16 @@ class Study(Section):
             yield f"needs tasks and methods, got {len(self.tasks)} tasks and {len(self.methods)} methods; add some"
         labels = [row.label.casefold() for row in self.methods]
         for index, row in enumerate(self.methods):
-            if not row.label or row.label.casefold() in labels[:index]:
-                yield f"methods.{index}.name: {row.name!r} is empty or a duplicate as a file name; use another name"
+            entry = f"methods.entry {index + 1}"
+            if not row.label:
+                yield f"{entry}.name: {row.name!r} has no letter or digit for a file name; use a name with one"
+            elif row.label.casefold() in labels[:index]:
+                earlier = labels.index(row.label.casefold()) + 1
+                yield f"{entry}.name: {row.name!r} gives the same file name as entry {earlier}; use another name"
             unknown = [task for task in row.tasks or () if task not in self.tasks]
-            yield from (f"methods.{index}.tasks: {unknown_name('task', task, self.tasks)}" for task in unknown)
+            yield from (f"{entry}.tasks: {unknown_name('task', task, self.tasks)}" for task in unknown)
             if self.tasks and not unknown and not any(self.seeds_of(task, row) for task in self.tasks):
-                yield f"methods.{index}.seeds: {row.name!r} has no seed in common with its tasks; use one of theirs"
+                yield f"{entry}.seeds: {row.name!r} has no seed in common with its tasks; use one of theirs"
         names = [row.name for row in self.methods]
         for task, settings in self.tasks.items():
             unknown = [name for name in settings.rows if name not in names]

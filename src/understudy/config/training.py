@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-
+from understudy.config.numbers import CountFromZero, Positive, Rounds, TextsPerInput, TokenCount, Weight
 from understudy.config.section import Section
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -14,28 +13,28 @@ Precision = Literal["auto", "float32", "bf16"]
 class Training(Section):
     """Optimization settings of one training."""
 
-    learning_rate: PositiveFloat = 5e-4
+    learning_rate: Positive = 5e-4
     """Peak of the schedule. The right value depends on the model: 5e-4 suits small students, 5e-5 large teachers."""
-    epochs: PositiveInt = 10
+    epochs: Rounds = 10
     """Passes over the inputs."""
-    batch_tokens: PositiveInt = 8192
+    batch_tokens: TokenCount = 8192
     """Padded tokens of one micro-batch, source and target together."""
-    gradient_accumulation_steps: PositiveInt = 1
+    gradient_accumulation_steps: Rounds = 1
     """Micro-batches per optimizer step."""
-    targets_per_source: PositiveInt = 1
+    targets_per_source: TextsPerInput = 1
     """Targets of one source that share one encoder pass. Gold targets are still used one per source, so their share of
     the targets shrinks when pseudo-targets are used too (docs/methods.md)."""
-    warmup_steps: NonNegativeInt = 100
+    warmup_steps: CountFromZero = 100
     """Optimizer steps over which the learning rate rises from 0 to its peak."""
     schedule: Literal["linear", "constant"] = "linear"
     """Learning rate after warm-up: linear decay to zero at the last step, or constant."""
-    weight_decay: NonNegativeFloat = 0.01
+    weight_decay: Weight = 0.01
     """Weight decay of AdamW."""
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    evaluate_every: PositiveInt = 1
+    evaluate_every: Rounds = 1
     """Epochs between two evaluations on dev."""
-    patience: PositiveInt | None = None
+    patience: Rounds | None = None
     """Early stopping: evaluations on dev without improvement after which training stops; null disables it."""
     keep_weights: Literal["best", "last", "average"] = "best"
     """Which weights training returns. best: the checkpoint with the best dev score, against overfitting on few gold

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from understudy.config.yaml_values import load_yaml
 from understudy.custom_code import absolute_spec
-from understudy.errors import ConfigError
+from understudy.errors import ConfigError, shortened
 
 PATHS = (
     ("task", "files"),
@@ -29,33 +28,48 @@ CODE = (
 """The keys of a recipe whose values may name code as 'path/to/file.py:object', the path relative to its folder."""
 
 
+LONGEST_PATH = 300
+"""Characters of a path that a message shows as they are."""
+
+
 def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
         ConfigError: if the file cannot be read or holds no mapping; `what` names the kind of file expected.
     """
-    try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a safe loader
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"no {what} at {path}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+    raw = load_yaml(_text_of(path, what), str(path))
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} contains {type(raw).__name__}, not a mapping of keys to settings ({what})")
+        raise ConfigError(
+            f"{path} contains {_kind_of(raw)}, not a mapping of keys to settings; give the path of a {what}"
+        )
     return raw
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that occurs twice in a mapping, where YAML would keep the last without a warning."""
+def _text_of(path: str | Path, what: str) -> str:
+    """The text of a file that should be YAML."""
+    shown = str(path) if len(str(path)) < LONGEST_PATH and str(path).isprintable() else shortened(str(path))
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"no {what} at {shown}; give the path of a YAML file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{shown} is a folder, not a {what}; give the path of a YAML file") from None
+    except (OSError, ValueError) as error:  # no permission; a name that is too long or holds a null character
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{what} {shown} cannot be read ({reason}); give the path of a YAML file") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{shown} is not UTF-8 text (byte {content[error.start]:#04x} at position {error.start}); save the file as "
+            "UTF-8"
+        ) from None
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1} repeats the key {key.value!r}; keep one")
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+
+def _kind_of(raw: object) -> str:
+    """What a YAML file holds instead of a mapping."""
+    return {type(None): "nothing", list: "a list", str: "a text"}.get(type(raw), "a single value")
 
 
 def with_absolute_paths(raw: dict[str, Any], folder: str | Path) -> dict[str, Any]:
