@@ -13,6 +13,8 @@ from understudy.errors import ConfigError
 
 MOST_VALUES = 100_000
 """Values in one file, counted as often as aliases repeat them."""
+MOST_DEPTH = 100
+"""Collections inside of each other. PyYAML needs seconds for three thousand opened brackets."""
 NULL, BOOL, INT, FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"))
 PATTERNS = {
     NULL: (r"null|Null|NULL|~|", "nN~"),
@@ -40,13 +42,26 @@ def load_yaml(text: str, where: str) -> object:
             recipe, or has more than `MOST_VALUES` values.
     """
     try:
+        check_depth(text)
         node = yaml.compose(text, Loader=StrictLoader)
         count_values(node, {})
         return yaml.load(text, Loader=StrictLoader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{where} is nested too deeply; remove brackets or indentation") from None
+
+
+def check_depth(text: str) -> None:
+    """Reads a text up to the first place that is nested too deeply.
+
+    Raises:
+        ValueError: if there is one.
+        yaml.YAMLError: if the text before it is not YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=StrictLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"line {event.start_mark.line + 1} is nested too deeply; remove brackets or indentation")
 
 
 def dump_yaml(plain: object) -> str:

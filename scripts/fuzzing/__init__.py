@@ -1,0 +1,1 @@
+"""Fuzzing of everything that understudy reads; `scripts/fuzz.py` runs it."""
