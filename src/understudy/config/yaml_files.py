@@ -12,6 +12,7 @@ from understudy.errors import ConfigError
 
 PATHS = (
     ("task", "files"),
+    ("task", "format", "batch_requests"),
     ("task", "hub", "dataset"),
     ("task", "bertscore", "model"),
     ("teacher", "model"),

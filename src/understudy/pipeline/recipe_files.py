@@ -13,6 +13,8 @@ def recipe_files(recipe: Recipe) -> Iterator[Path]:
     if isinstance(recipe.task, FilesTask):
         files = recipe.task.files
         named += [path for _, path in files if path] if isinstance(files, Splits) else [files.kd4gen]
+        requests = recipe.task.format.batch_requests
+        named += [requests] if requests else []
     if isinstance(recipe.task, HubTask):
         named.append(Path(recipe.task.hub.dataset))
     for section in (recipe.teacher, recipe.student):
