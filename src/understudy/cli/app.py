@@ -111,16 +111,21 @@ def evaluate(
     folder: RunFolder,
     outputs: Annotated[
         Path | None,
-        typer.Option(help="Outputs of another system for the split: JSONL with id and text, or plain lines."),
+        typer.Option(
+            help="Outputs of another system for the split: JSONL, JSON, CSV with id and text, or plain lines."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score: dev or test.")] = "test",
     allow_code: AllowCode = False,
 ) -> None:
     """Score the systems of a run, and outputs of any other system, with the run's metrics."""
     from understudy.cli.printing import print_scores
+    from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.inspect.compare import score_split
 
-    print_scores(score_split(folder, split=split, outputs=outputs, allow_code=allow_code))
+    with progress_for(sys.stderr, quiet=False) as progress:
+        scores = score_split(folder, split=split, outputs=outputs, progress=progress, allow_code=allow_code)
+    print_scores(scores)
 
 
 @app.command()

@@ -39,8 +39,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise unreadable(path, error) from error
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, *, missing: str = "relative paths in a recipe start at the recipe's folder") -> None:
     """Refuses a path that is no file which can be opened.
+
+    Args:
+        path: of the file.
+        missing: what to do if there is no such file.
 
     Raises:
         DataError: naming the path, and what is there instead.
@@ -49,7 +53,7 @@ def check_file(path: Path) -> None:
         if path.is_dir():
             raise DataError(f"{path}: is a folder; name a file in it")
         if not path.exists():
-            raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder")
+            raise DataError(f"{path}: no such file; {missing}")
         with path.open("rb"):
             pass
     except OSError as error:
