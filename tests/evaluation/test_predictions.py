@@ -50,8 +50,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_wrong_number_of_lines_is_refused(tmp_path: Path) -> None:
     """The message gives the numbers expected and found."""
-    with pytest.raises(EvaluationError, match="expected 3 lines, found 2; write one line per example"):
-        read_outputs(lines(tmp_path / "outputs.txt", "uno", "due"), EXAMPLES)
+    with pytest.raises(EvaluationError, match="expected 3 lines, found 4; write one line per example"):
+        read_outputs(lines(tmp_path / "outputs.txt", "uno", "due", "tre", ""), EXAMPLES)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.cli.init import init
 from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 app.add_typer(pool_app, name="pool")
+app.command()(init)
 
 INTERRUPTED = 130
 """Exit code that shells expect after control-C."""

@@ -57,7 +57,7 @@ def read_outputs(path: Path, examples: Sequence[Example], *, log: Log = no_log) 
     """
     check_file(path, missing="give outputs as JSONL with id and text, or as plain text with one line per example")
     as_records = path.name.lower().endswith(tuple(READERS))
-    texts = _texts_by_id(path, examples) if as_records else _texts_by_line(path, examples)
+    texts = _texts_by_id(path, examples) if as_records else _texts_by_line(path, examples, log)
     if empty := sum(not text.strip() for text in texts):
         log(f"{path}: {empty} of {len(texts)} outputs are empty; they are scored as empty texts")
     return [
@@ -66,9 +66,13 @@ def read_outputs(path: Path, examples: Sequence[Example], *, log: Log = no_log) 
     ]
 
 
-def _texts_by_line(path: Path, examples: Sequence[Example]) -> list[str]:
+def _texts_by_line(path: Path, examples: Sequence[Example], log: Log) -> list[str]:
     with opened(path) as file:
         texts = [line.removesuffix("\n").removesuffix("\r") for line in text_lines(file, path)]
+    if texts and len(texts) == len(examples) - 1:
+        # Texts joined by line ends, of which the last is empty, have one line end fewer than texts.
+        log(f"{path}: {len(texts)} lines for {len(examples)} examples; the output of the last one is taken as empty")
+        texts.append("")
     if len(texts) != len(examples):
         raise EvaluationError(
             f"{path} should hold one output per example in the order of the split: expected {len(examples)} lines, "
