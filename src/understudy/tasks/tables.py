@@ -89,7 +89,7 @@ def refuse_repeated(names: Sequence[str], where: str) -> None:
 
 def refuse_other_delimiter(header: Sequence[str], path: Path, delimiter: str) -> None:
     """Refuses a table whose one column name holds another delimiter, or the line ends of old systems."""
-    if header and "\r" in header[-1]:
+    if any("\r" in name for name in header):
         raise DataError(f"{path} line 1: the lines end with a carriage return alone; convert the line ends to \\n")
     found = [other for other in DELIMITERS if other in "".join(header)] if len(header) == 1 else []
     if found:

@@ -76,6 +76,8 @@ def text_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         if number == 1:
             refuse_other_encoding(line, path)
+        if 0 in line:  # before decoding: UTF-16 without a mark is full of zeros, and some of it is UTF-8
+            raise zero_byte(line, path, number, offset)
         mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
         try:
             text = line[mark:].decode()
@@ -85,8 +87,6 @@ def text_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
                 f"{path} line {number}: byte {line[at]:#04x} at offset {offset + at} is not UTF-8; convert the file "
                 "to UTF-8, from Windows-1252 for example with iconv -f WINDOWS-1252 -t UTF-8"
             ) from None
-        if "\0" in text:
-            raise zero_byte(line, path, number, offset)
         offset += len(line)
         yield text
 
