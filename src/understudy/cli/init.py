@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from understudy.tasks.file_description import FileDescription
 
 RECIPE_FILE, DATA_FOLDER = "recipe.yaml", "data"
-SEED = 13
+DRAW_SEED = 13
 """Draws dev and test where the user asks for them."""
 TOKENS_PER_WORD = 2
 """Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached."""
-SPLITS = ("labeled", "dev", "test")
+DRAWN_SPLITS = ("labeled", "dev", "test")
 
 
 def init(
@@ -121,7 +121,7 @@ def with_held_out(
         sizes = max(1, min(200, inputs // 10)), max(1, min(400, inputs // 5))
         typer.echo(f"task.held_out proposes {sizes[0]} inputs as dev and {sizes[1]} as test: set the sizes you want")
         return replace(values, held_out=sizes)
-    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in SPLITS}
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in DRAWN_SPLITS}
     if not dev and not test:
         typer.echo(
             f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
@@ -150,19 +150,19 @@ def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int
             f"--dev {sizes['dev']} --test {sizes['test']} must both be at least 1 and leave inputs for training; "
             f"{described.path} has {len(groups)} different ones"
         )
-    if present := [str(folder / f"{split}.jsonl") for split in SPLITS if (folder / f"{split}.jsonl").exists()]:
+    if present := [str(folder / f"{split}.jsonl") for split in DRAWN_SPLITS if (folder / f"{split}.jsonl").exists()]:
         raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
-    drawn = random.Random(SEED).sample(sorted(groups), len(groups))
+    drawn = random.Random(DRAW_SEED).sample(sorted(groups), len(groups))
     ends = {"dev": drawn[: sizes["dev"]], "test": drawn[sizes["dev"] : sum(sizes.values())]}
     chosen = {form: split for split, forms in ends.items() for form in forms}
-    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Example]] = {split: [] for split in DRAWN_SPLITS}
     for form, sources in groups.items():
         own = splits[chosen.get(form, "labeled")]
         own += [Example(f"{len(own) + i}", source, described.targets[source]) for i, source in enumerate(sources)]
     named = {split: [replace(one, id=f"{split}-{one.id}") for one in examples] for split, examples in splits.items()}
     save_examples(folder, labeled=named["labeled"], dev=named["dev"], test=named["test"])
     counts = ", ".join(f"{len(examples)} {split}" for split, examples in named.items())
-    typer.echo(f"drew dev and test from the file (seed {SEED}) and wrote {folder}: {counts}")
+    typer.echo(f"drew dev and test from the file (seed {DRAW_SEED}) and wrote {folder}: {counts}")
 
 
 def summary(described: "FileDescription") -> str:

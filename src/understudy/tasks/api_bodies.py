@@ -11,7 +11,7 @@ from understudy.errors import DataError
 from understudy.tasks.chat_turns import TEXT_PARTS, Turn, content_text, turns_of
 from understudy.tasks.json_values import json_value
 
-FINISHED = (None, "stop", "end_turn", "stop_sequence", "completed")
+WHOLE = (None, "stop", "end_turn", "stop_sequence", "completed")
 """Reasons for the end of a text that is whole; logs that name none hold whole texts."""
 CUT = ("length", "max_tokens", "incomplete")
 NO_TEXT = "no text"
@@ -99,7 +99,7 @@ def choice_text(choice: Mapping[str, object], where: str) -> tuple[str, str | No
         return "", "refusal"
     if reason in CUT:
         return "", "cut at the length limit"
-    if reason not in FINISHED:
+    if reason not in WHOLE:
         return "", f"finish reason {reason!s:.40}"
     content = given.get("content")
     text = content_text(content, f"{where}: the response") if content else ""

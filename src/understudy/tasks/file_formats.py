@@ -81,7 +81,7 @@ def read_jsonl_gz(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Reco
             ) from error
 
 
-def read_json(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
+def read_json_array(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """One JSON array of objects."""
     content = json_file(path, remedy="write one array of objects, or name a file with an object per line .jsonl")
     if not isinstance(content, list):
@@ -143,7 +143,7 @@ Reader = Callable[[Path, ReadOptions], Iterator[Record]]
 READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".jsonl.gz": read_jsonl_gz,
-    ".json": read_json,
+    ".json": read_json_array,
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": read_parquet,

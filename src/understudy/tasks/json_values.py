@@ -7,7 +7,7 @@ from understudy.errors import DataError
 
 MOST_DIGITS = 100
 """Digits of a whole number that is read as one. Python converts at most 4,300; no id needs a hundred."""
-SHOWN = 60
+SHOWN_JSON = 60
 """Characters of a malformed text that a message shows."""
 
 
@@ -40,7 +40,7 @@ def json_value(text: str, where: str, *, remedy: str) -> object:
         return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno} " if error.lineno > 1 else ""
-        shown = text[max(0, error.pos - SHOWN) : error.pos + SHOWN // 2] if line else text[:SHOWN]
+        shown = text[max(0, error.pos - SHOWN_JSON) : error.pos + SHOWN_JSON // 2] if line else text[:SHOWN_JSON]
         raise DataError(
             f"{where}: malformed JSON ({error.msg} at {line}column {error.colno}): {shown.strip()!r}; {remedy}"
         ) from None

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 """What may separate the cells of a table, and what a message calls it."""
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 """The line where a row starts, and its cells."""
 
 
 def csv_records(path: Path) -> Iterator[Record]:
     """The rows of a CSV file under its header, with cells quoted as spreadsheets do."""
     with opened(path) as file:
-        yield from records_of(quoted_rows(without_blank_end(text_lines(file, path)), path, ","), path, ",")
+        yield from table_records(quoted_rows(without_blank_end(text_lines(file, path)), path, ","), path, ",")
 
 
 def tsv_records(path: Path, *, quotes: bool, log: Log = no_log) -> Iterator[Record]:
@@ -35,10 +35,10 @@ def tsv_records(path: Path, *, quotes: bool, log: Log = no_log) -> Iterator[Reco
     with opened(path) as file:
         lines = without_blank_end(text_lines(file, path))
         rows = quoted_rows(lines, path, "\t") if quotes else plain_rows(lines, path, log)
-        yield from records_of(rows, path, "\t")
+        yield from table_records(rows, path, "\t")
 
 
-def records_of(rows: Iterator[Row], path: Path, delimiter: str) -> Iterator[Record]:
+def table_records(rows: Iterator[NumberedRow], path: Path, delimiter: str) -> Iterator[Record]:
     """One record per row below the header."""
     _, header = next(rows, (1, []))
     refuse_repeated(header, f"{path} line 1")
@@ -53,7 +53,7 @@ def records_of(rows: Iterator[Row], path: Path, delimiter: str) -> Iterator[Reco
         yield Record(start, f"{path} line {start}", dict(zip(header, cells, strict=True)))
 
 
-def quoted_rows(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[Row]:
+def quoted_rows(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[NumberedRow]:
     """The rows of a table with quotation marks; a row starts at the line after the last line of the row before it."""
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     start = 1
@@ -67,7 +67,7 @@ def quoted_rows(lines: Iterable[str], path: Path, delimiter: str) -> Iterator[Ro
         ) from error
 
 
-def plain_rows(lines: Iterable[str], path: Path, log: Log) -> Iterator[Row]:
+def plain_rows(lines: Iterable[str], path: Path, log: Log) -> Iterator[NumberedRow]:
     """The rows of a table in which quotation marks are text: one for each line."""
     quoted = 0
     for number, line in enumerate(lines, start=1):

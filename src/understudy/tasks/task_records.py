@@ -138,8 +138,8 @@ def say_what_was_left_out(reading: Reading, path: Path, log: Log) -> None:
         log(f"{path}: records without a usable answer are left out: {reasons(reading)}")
     if reading.systems:
         log(
-            f"{path}: system turns are left out of the sources ({len(reading.systems)} different); instructions belong "
-            "into task.prompt and, for an API teacher, teacher.endpoint.prompt"
+            f"{path}: system turns are left out of the sources ({len(reading.systems)} different); put instructions "
+            "into task.prompt, and those of an API teacher into teacher.endpoint.system"
         )
 
 
