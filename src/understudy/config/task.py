@@ -236,6 +236,13 @@ class FilesTask(GivenTask):
         if isinstance(self.files, Kd4gen) and self.format != Format():
             msg = "format is that of task.files by split, but a KD4Gen file has its own; leave format out"
             raise ValueError(msg)
+        named = {getattr(self.format, split) for split in given if given[split]}
+        columns = self.fields.model_copy(update={"id": Fields().id})
+        if isinstance(self.files, Splits) and columns != Fields() and named.isdisjoint({"auto", "columns"}):
+            msg = (
+                f"fields names columns, which files of format {', '.join(sorted(named))} do not have; leave fields out"
+            )
+            raise ValueError(msg)
         if isinstance(self.files, Splits) and not (self.files.labeled or self.files.unlabeled):
             msg = "files names neither labeled nor unlabeled, so there is nothing to train on; name one of them"
             raise ValueError(msg)
