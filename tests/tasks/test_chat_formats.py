@@ -14,6 +14,7 @@ from understudy.errors import DataError
 from understudy.records import Example
 from understudy.tasks.chat_formats import FORMATS
 from understudy.tasks.files import read_examples, read_split
+from understudy.tasks.record import no_log
 from understudy.tasks.task_records import RecordSettings, task_records
 
 Row = Mapping[str, object]
@@ -31,7 +32,7 @@ def examples_of(
 ) -> Sequence[Example]:
     """The examples of a file of these rows."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    settings = RecordSettings(form=Format.model_validate(form), log=[].append if log is None else log.append)
+    settings = RecordSettings(form=Format.model_validate(form), log=no_log if log is None else log.append)
     split = "labeled" if labeled else "unlabeled"
     records = task_records(path, settings, split=split, labeled=labeled)
     return read_split(records, split=split, fields=Fields(), labeled=labeled, origin=str(path)).examples

@@ -118,7 +118,7 @@ def test_quotation_marks_in_tsv_are_text(tmp_path: Path) -> None:
 
 def test_cells_that_look_quoted_are_kept_and_said(tmp_path: Path) -> None:
     """Spreadsheets quote; a line names the setting that reads such files."""
-    path, log = tmp_path / "train.tsv", []
+    path, log = tmp_path / "train.tsv", list[str]()
     path.write_text('source\ttarget\n"a ""b"""\tc\n', encoding="utf-8")
 
     plain = [record.values["source"] for record in read_records(path, ReadOptions(log=log.append))]

@@ -14,7 +14,7 @@ from understudy.tasks.in_memory import save_examples
 
 def test_examples_pairs_and_sources_come_back_as_they_were_given(tmp_path: Path) -> None:
     """Ids that are whole numbers are kept as texts."""
-    own: Any = Example(7, "one", ("eins", "uno"))  # type: ignore[arg-type] # users give numbers
+    own = ANY_EXAMPLE(7, "one", ("eins", "uno"))
     files = save_examples(tmp_path, labeled=[own, ("two", "zwei")], unlabeled=["three"], test=[("four", "vier")])
     data = load_files(**{split: Path(path) for split, path in files.items()}).data  # type: ignore[arg-type] # splits
 
@@ -24,6 +24,7 @@ def test_examples_pairs_and_sources_come_back_as_they_were_given(tmp_path: Path)
 
 
 NAN = float("nan")
+ANY_EXAMPLE: Any = Example  # users make mistakes that mypy would see
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a number": ({"labeled": [("a", "b"), 5]}, r"labeled\[1\] is 5, a int; give an Example, a \(source, target\) pair"),
     "nothing": ({"unlabeled": [None]}, r"unlabeled\[0\] is None, a NoneType; give an Example"),
@@ -37,22 +38,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "one text": ({"unlabeled": "abc"}, r"unlabeled is 'abc', a str; give a list"),
     "no list": ({"dev": 5}, r"dev is 5, a int; give a list"),
     "targets of one text": (
-        {"labeled": [Example("1", "a", "bc")]},
+        {"labeled": [ANY_EXAMPLE("1", "a", "bc")]},
         r"labeled\[0\]\.targets is 'bc', a str; give a tuple",
-    ),  # type: ignore[arg-type] # the mistake
-    "a target that is none": ({"dev": [Example("1", "a", (None,))]}, r"dev\[0\]\.targets\[0\] is None"),  # type: ignore[arg-type] # the mistake
-    "a source that is none": ({"test": [Example("1", None, ("b",))]}, r"test\[0\]\.source is None"),  # type: ignore[arg-type] # the mistake
+    ),
+    "a target that is none": ({"dev": [ANY_EXAMPLE("1", "a", (None,))]}, r"dev\[0\]\.targets\[0\] is None"),
+    "a source that is none": ({"test": [ANY_EXAMPLE("1", None, ("b",))]}, r"test\[0\]\.source is None"),
     "an id that is none": (
-        {"test": [Example(NAN, "a", ("b",))]},
+        {"test": [ANY_EXAMPLE(NAN, "a", ("b",))]},
         r"test\[0\]\.id is nan, a float; an id must be a text",
-    ),  # type: ignore[arg-type] # the mistake
+    ),
     "an enormous id": (
-        {"test": [Example(10**5000, "a", ("b",))]},
+        {"test": [ANY_EXAMPLE(10**5000, "a", ("b",))]},
         r"test\[0\]\.id is a number of more than 100 digits",
-    ),  # type: ignore[arg-type] # the mistake
+    ),
     "an enormous number": ({"unlabeled": [10**5000]}, r"unlabeled\[0\] is a number of more than 100 digits; give"),
     "one id twice": (
-        {"labeled": [Example("1", "a", ("b",))], "dev": [Example("1", "c", ("d",))]},
+        {"labeled": [ANY_EXAMPLE("1", "a", ("b",))], "dev": [ANY_EXAMPLE("1", "c", ("d",))]},
         r"dev\[0\] has the id '1' of another source, labeled\[0\]; make ids unique",
     ),
     "nothing at all": ({}, r"no example was given"),
