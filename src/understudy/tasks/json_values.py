@@ -37,7 +37,7 @@ def json_value(text: str, where: str, *, remedy: str) -> object:
         DataError: if the text is malformed, nested too deeply, or an object in it has a key twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_int=_whole_number)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno} " if error.lineno > 1 else ""
         shown = text[max(0, error.pos - SHOWN_JSON) : error.pos + SHOWN_JSON // 2] if line else text[:SHOWN_JSON]
@@ -61,3 +61,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _whole_number(text: str) -> int | LongNumber:
     digits = len(text.lstrip("-"))
     return int(text) if digits <= MOST_DIGITS else LongNumber(digits)
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole_number)
+"""Made once: `json.loads` makes one for each text."""
