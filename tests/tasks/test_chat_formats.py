@@ -159,6 +159,11 @@ REFUSED: dict[str, tuple[Row, str | Row, str]] = {
         r"message 1: 'content' has a part 'image_url', which is not text",
     ),
     "no content": ({"messages": [USER, {"role": "assistant", "content": None}]}, "auto", r"'content' is None"),
+    "an answer without weight": (
+        {"messages": [USER, ANSWER | {"weight": 0}]},
+        "auto",
+        r"the last message has weight 0, which excludes it",
+    ),
     "an unknown role": (
         {"messages": [{"role": "usr", "content": "a"}, ANSWER]},
         "auto",

@@ -146,6 +146,16 @@ def test_two_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         list(read_records(path))
 
 
+def test_damaged_parquet_names_are_refused(tmp_path: Path) -> None:
+    """One byte of a column's name that is not UTF-8 makes the library fail while it opens the file."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a_source": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"a_source", b"\xff_source"))
+
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable Parquet file \(.*utf-8.*write it again"):
+        list(read_records(path))
+
+
 BAD_CELLS = {
     "invalid UTF-8": pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")]

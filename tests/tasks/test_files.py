@@ -130,6 +130,10 @@ def test_unlabeled_inputs_that_are_labeled_or_repeated_are_dropped_and_counted(w
 REFUSED = {
     "no source": ({"sorce": "a", "target": "b"}, r"line 2: .*'source', found: sorce, target.*'sorce'\?"),
     "no near name": ({"x": "a"}, r"line 2: .*'source', found: x.*task\.fields\.source"),
+    "names that are no words": (
+        {"x" * 99: 1, "a\x1b[31m": 2, **{str(i): 0 for i in range(99)}},
+        r"line 2: no 'source', found: x{40}\.\.\., 'a\\x1b\[31m', 0, .*, 17, \.\.\.; task",
+    ),
     "no target": ({"source": "a"}, r"line 2: .*'target', found: source.*task\.fields\.target"),
     "empty source": ({"source": " ", "target": "b"}, r"line 2: 'source' is empty.*remove"),
     "empty target": ({"source": "a", "target": "\n"}, r"line 2: 'target' is empty.*remove"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from understudy.errors import EvaluationError
 from understudy.records import Example, Prediction
 from understudy.tasks.file_formats import READERS, read_jsonl, read_records
-from understudy.tasks.record import Log, Record, no_log
+from understudy.tasks.record import Log, Record, listed, no_log
 from understudy.tasks.record_checks import id_of, whole_characters
 from understudy.tasks.text_lines import check_file, opened, text_lines
 
@@ -108,7 +108,7 @@ def _output(record: Record) -> tuple[str, str]:
     if record.values.get("id") is None or not given:
         raise EvaluationError(
             f"{record.where}: expected an output as id and text, found the fields "
-            f"{', '.join(record.values) or 'nothing'}; the text may be called {', '.join(TEXT_FIELDS)}"
+            f"{listed(record.values)}; the text may be called {', '.join(TEXT_FIELDS)}"
         )
     if len(given) > 1:
         raise EvaluationError(
@@ -127,8 +127,7 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
         if wrong:
             expected = ", ".join(f"{field} ({kind.__name__})" for field, kind in FIELD_TYPES.items())
             raise EvaluationError(
-                f"{record.where}: expected {expected}, found no such {', '.join(wrong)} among "
-                f"{', '.join(row) or 'nothing'}; add it"
+                f"{record.where}: expected {expected}, found no such {', '.join(wrong)} among {listed(row)}; add it"
             )
         yield row
 

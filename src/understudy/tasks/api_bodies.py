@@ -10,6 +10,7 @@ from typing import Any
 from understudy.errors import DataError
 from understudy.tasks.chat_turns import TEXT_PARTS, Turn, content_text, turns_of
 from understudy.tasks.json_values import json_value
+from understudy.tasks.record import listed
 
 WHOLE = (None, "stop", "end_turn", "stop_sequence", "completed")
 """Reasons for the end of a text that is whole; logs that name none hold whole texts."""
@@ -44,7 +45,7 @@ def request_turns(body: object, where: str) -> list[Turn]:
             return [*system, Turn("user", value)]
         if value is not None:
             return [*system, *turns_of(value, where)]
-    raise DataError(f"{where}: the request has no messages, input or prompt; found: {', '.join(given) or 'nothing'}")
+    raise DataError(f"{where}: the request has no messages, input or prompt; found: {listed(given)}")
 
 
 def system_text(value: object, where: str) -> str:

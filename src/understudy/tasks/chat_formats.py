@@ -14,7 +14,7 @@ from understudy.tasks.api_bodies import body_of, request_turns, response_texts
 from understudy.tasks.chat_turns import Turn, split_answer, turns_of
 from understudy.tasks.file_formats import read_records
 from understudy.tasks.json_values import json_value
-from understudy.tasks.record import Record
+from understudy.tasks.record import Record, listed
 
 REQUEST_KEYS = ("request", "request_body", "input")
 RESPONSE_KEYS = ("response", "response_body", "output")
@@ -86,14 +86,19 @@ def refuse_other_keys(record: Record, name: str) -> None:
     if not any(all(key in record.values for key in marks) for marks in alternatives):
         needed = " or ".join(" and ".join(map(repr, marks)) for marks in alternatives)
         hint = did_you_mean(alternatives[0][0], record.values)
-        raise DataError(
-            f"{record.where}: format {name} has the keys {needed}, found: {', '.join(record.values) or 'nothing'}{hint}"
-        )
+        raise DataError(f"{record.where}: format {name} has the keys {needed}, found: {listed(record.values)}{hint}")
 
 
 def read_messages(record: Record, reading: Reading) -> Answered:
     """A chat: the last turn is the answer."""
-    return last_answer(turns_of(parsed(record, "messages"), record.where), record, reading)
+    messages = parsed(record, "messages")
+    turns = turns_of(messages, record.where)
+    if isinstance(messages, list) and messages[-1].get("weight") == 0:
+        raise DataError(
+            f"{record.where}: the last message has weight 0, which excludes it from training; remove the conversation, "
+            "or the weight"
+        )
+    return last_answer(turns, record, reading)
 
 
 def read_sharegpt(record: Record, reading: Reading) -> Answered:

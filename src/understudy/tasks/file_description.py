@@ -12,10 +12,10 @@ from pathlib import Path
 
 from understudy.config.task import Fields, Format
 from understudy.errors import DataError, did_you_mean
-from understudy.tasks.chat_formats import FORMATS, parsed
+from understudy.tasks.chat_formats import FORMATS, parsed, refuse_other_keys
 from understudy.tasks.chat_turns import split_answer, turns_of
 from understudy.tasks.file_formats import ReadOptions, read_records
-from understudy.tasks.record import Log, Record, no_log
+from understudy.tasks.record import Log, Record, listed, no_log
 from understudy.tasks.record_checks import id_of, targets_of, text_of
 from understudy.tasks.task_records import COLUMNS, RecordSettings, recognised, task_records
 
@@ -104,7 +104,7 @@ def column_fields(columns: Sequence[str], source: str | None, target: str | None
     """
     for name in (source, target):
         if name is not None and name not in columns:
-            raise DataError(f"{where}: no column {name!r}, found: {', '.join(columns)}{did_you_mean(name, columns)}")
+            raise DataError(f"{where}: no column {name!r}, found: {listed(columns)}{did_you_mean(name, columns)}")
     source = source or one_of(columns if len(columns) == 1 else SOURCE_NAMES, columns, "source", where, needed=True)
     others = [name for name in columns if name != source]
     target = target or one_of(TARGET_NAMES, others, "target", where, needed=False)
@@ -122,7 +122,7 @@ def one_of(names: Sequence[str], columns: Sequence[str], field: str, where: str,
     if len(found) > 1 or (needed and not found):
         what = f"{', '.join(map(repr, found))} may each be" if found else "none of them has a usual name for"
         raise DataError(
-            f"{where}: found the columns {', '.join(columns)}; {what} the {field}: name it with --{field}, and if the "
+            f"{where}: found the columns {listed(columns)}; {what} the {field}: name it with --{field}, and if the "
             "file has targets, these with --target"
         )
     return found[0] if found else None
@@ -130,6 +130,7 @@ def one_of(names: Sequence[str], columns: Sequence[str], field: str, where: str,
 
 def has_answer(name: str, first: Record) -> bool:
     """Whether the first record of a format holds an answer."""
+    refuse_other_keys(first, name)
     if name in ("messages", "sharegpt"):
         return split_answer(turns_of(parsed(first, FORMATS[name].marks[0][0]), first.where))[1] is not None
     return "output" in first.values if name == "alpaca" else name != "batch_input"

@@ -5,7 +5,7 @@ import ast
 from understudy.config.task import Fields
 from understudy.errors import DataError, did_you_mean
 from understudy.tasks.json_values import MOST_DIGITS, LongNumber
-from understudy.tasks.record import Record
+from understudy.tasks.record import Record, listed
 
 
 def id_of(record: Record, field: str | None, split: str) -> str:
@@ -84,6 +84,5 @@ def whole_characters(record: Record, field: str, value: str) -> str:
 
 def missing_field(record: Record, field: str, setting: str) -> DataError:
     """The error for a missing field: the fields found, and the closest name among them."""
-    found = ", ".join(record.values) or "nothing"
     hint = did_you_mean(field, record.values)
-    return DataError(f"{record.where}: no {field!r}, found: {found}; {setting} names the field{hint}")
+    return DataError(f"{record.where}: no {field!r}, found: {listed(record.values)}; {setting} names the field{hint}")

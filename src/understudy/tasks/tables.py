@@ -119,7 +119,9 @@ def parquet_records(path: Path, columns: Collection[str] | None) -> Iterator[Rec
             for batch in table.iter_batches(columns=wanted):
                 for number, values in enumerate(rows_of(batch, number, path), start=number + 1):  # noqa: B020 the count continues over batches
                     yield Record(number, f"{path} row {number}", values)
-    except (ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except (ArrowException, OSError, ValueError) as error:  # a ValueError for names of columns that are not UTF-8
         raise DataError(f"{path}: not a readable Parquet file ({first_line(error)}); write it again") from error
 
 

@@ -15,7 +15,7 @@ from understudy.errors import DataError
 from understudy.tasks.chat_formats import FORMATS, Reading, batch_requests, marks_of, refuse_other_keys
 from understudy.tasks.chat_turns import conversation
 from understudy.tasks.file_formats import ReadOptions, read_records
-from understudy.tasks.record import Log, Record, no_log
+from understudy.tasks.record import Log, Record, listed, no_log
 
 DEFAULT_FIELDS, DEFAULT_FORMAT = Fields(), Format()
 COLUMNS = "columns"
@@ -101,7 +101,7 @@ def recognised(first: Record, fields: Fields, log: Log) -> str:
     candidates = [COLUMNS, *found] if fields.source in first.values else found
     if len(candidates) > 1:
         raise DataError(
-            f"{first.where}: the keys {', '.join(first.values)} fit the formats {' and '.join(candidates)}; set "
+            f"{first.where}: the keys {listed(first.values)} fit the formats {' and '.join(candidates)}; set "
             "task.format to the one that is meant"
         )
     own, keys = FORMATS[found[0]], ", ".join(marks_of(FORMATS[found[0]], first.values))
