@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from understudy.config.task import BertScore, Fields, FilesTask, ForecastSizes, ForecastTask, Kd4gen, Splits, Task
+from understudy.config.task import (
+    BertScore,
+    Fields,
+    FilesTask,
+    ForecastSizes,
+    ForecastTask,
+    Format,
+    Kd4gen,
+    Splits,
+    Task,
+)
 from understudy.evaluation.metrics import METRICS
 
 
@@ -49,3 +59,42 @@ def test_columns_of_a_kd4gen_file_cannot_be_named() -> None:
         ValidationError, match=r"fields names columns, but the columns of a KD4Gen file are always text and target"
     ):
         FilesTask(files=Kd4gen(kd4gen=Path("task.json")), fields=Fields(source="question"))
+
+
+def test_one_format_is_that_of_all_files() -> None:
+    """The name alone is short for a section that names it for each file."""
+    files = {"labeled": "l.jsonl", "dev": "d.jsonl", "test": "t.jsonl"}
+    task = FilesTask.model_validate({"files": files, "format": "messages"})
+
+    assert task.format == Format(labeled="messages", unlabeled="messages", dev="messages", test="messages")
+    assert FilesTask.model_validate({"files": files}).format.labeled == "auto"
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"format": "mesages"}, "unknown format 'mesages'; known: auto, columns, .*did you mean 'messages'"),
+        ({"format": {"labeled": "mesages"}}, "Input should be 'auto', 'columns'"),
+        ({"format": {"turns": "first"}}, "'refuse', 'last' or 'all'"),
+        ({"format": "messages", "fields": {"source": "q"}}, "fields names columns, which files of format messages do"),
+    ],
+)
+def test_formats_that_cannot_be_used_are_refused(more: dict[str, object], found: str) -> None:
+    """The known names are in the message; a setting that would be ignored is refused."""
+    files = {"labeled": "l.jsonl", "dev": "d.jsonl", "test": "t.jsonl"}
+    with pytest.raises(ValidationError, match=found):
+        FilesTask.model_validate({"files": files, **more})
+
+
+def test_names_of_columns_serve_files_whose_format_is_recognised() -> None:
+    """One file may be a log and another have columns; `id: null` is a setting of every format."""
+    files = {"labeled": "l.jsonl", "dev": "d.jsonl", "test": "t.jsonl"}
+    mixed = {"files": files, "format": {"labeled": "request_log"}, "fields": {"source": "q"}}
+    assert FilesTask.model_validate(mixed).fields.source == "q"
+    assert FilesTask.model_validate({"files": files, "format": "messages", "fields": {"id": None}}).fields.id is None
+
+
+def test_a_kd4gen_file_has_its_own_format() -> None:
+    """Another one would be ignored."""
+    with pytest.raises(ValidationError, match=r"a KD4Gen file has its own; leave format out"):
+        FilesTask(files=Kd4gen(kd4gen=Path("task.json")), format=Format(turns="last"))

@@ -154,3 +154,54 @@ def test_the_key_of_a_hub_data_set_depends_on_its_name(tiny: dict[str, Any], hub
     changes = [{}, {"dataset": "another/name"}, {"revision": "v1"}, {"config": "own"}]
 
     assert len({stage_of(tiny, {"hub": hub | {"dataset": "some/name"} | one}).key for one in changes}) == 4
+
+
+class Lines(NoProgress):
+    """Keeps the lines that are logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        """Keeps a line."""
+        self.lines.append(message)
+
+
+def test_what_was_recognised_merged_and_repeated_is_said(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """A file of another format, rows that are copies, and targets that repeat: each in a line with its number."""
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}]
+    (tmp_path / "train.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 3)
+    for split in ("dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"source": split, "target": "x"}))
+    files = {split: str(tmp_path / f"{name}.jsonl") for split, name in NAMES.items()}
+    progress = Lines()
+    data, facts = made(stage_of(tiny, {"files": files}), tmp_path, progress)
+
+    assert data.labeled == (Example("labeled-1", "u", ("v",)),)
+    assert facts.changes == {"merged": 2, "repeated": 2, "shared": 0}
+    assert [line.split(": recognised")[0] for line in progress.lines[:1]] == [files["labeled"]]
+    assert progress.lines[1:] == [
+        "2 records have the source of an earlier record of their file and are merged with it",
+        "2 targets repeat a target of their source and are left out",
+    ]
+
+
+NAMES = {"labeled": "train", "dev": "dev", "test": "test"}
+
+
+def test_a_batch_is_identified_by_the_content_of_its_requests(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Not by their path: the same requests in another place are the same data, other requests are not."""
+    for split in ("dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"source": split, "target": "x"}))
+    response = {"custom_id": "1", "response": {"body": {"choices": [{"text": "out"}]}}}
+    (tmp_path / "train.jsonl").write_text(json.dumps(response))
+    files = {split: str(tmp_path / f"{name}.jsonl") for split, name in NAMES.items()}
+    stages = {}
+    for name, source in (("a", "in"), ("copy", "in"), ("other", "another")):
+        requests = tmp_path / f"{name}.jsonl"
+        requests.write_text(json.dumps({"custom_id": "1", "body": {"prompt": source}}))
+        stages[name] = stage_of(tiny, {"files": files, "format": {"batch_requests": str(requests)}})
+
+    assert stages["a"].key == stages["copy"].key != stages["other"].key
+    data, _ = made(stages["other"], tmp_path)
+    assert data.labeled == (Example("1", "another", ("out",)),)

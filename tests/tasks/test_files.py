@@ -130,6 +130,10 @@ def test_unlabeled_inputs_that_are_labeled_or_repeated_are_dropped_and_counted(w
 REFUSED = {
     "no source": ({"sorce": "a", "target": "b"}, r"line 2: .*'source', found: sorce, target.*'sorce'\?"),
     "no near name": ({"x": "a"}, r"line 2: .*'source', found: x.*task\.fields\.source"),
+    "names that are no words": (
+        {"x" * 99: 1, "a\x1b[31m": 2, **{str(i): 0 for i in range(99)}},
+        r"line 2: no 'source', found: x{40}\.\.\., 'a\\x1b\[31m', 0, .*, 17, \.\.\.; task",
+    ),
     "no target": ({"source": "a"}, r"line 2: .*'target', found: source.*task\.fields\.target"),
     "empty source": ({"source": " ", "target": "b"}, r"line 2: 'source' is empty.*remove"),
     "empty target": ({"source": "a", "target": "\n"}, r"line 2: 'target' is empty.*remove"),
@@ -141,6 +145,19 @@ REFUSED = {
     "half a character": (
         {"source": "cut \ud83d", "target": "b"},
         r"line 2: 'source' holds '\\ud83d', half of a character",
+    ),
+    "an enormous id": (
+        {"id": 10**4000, "source": "a", "target": "b"},
+        r"line 2: 'id' is a number of 4001 digits; an id has at most 100",
+    ),
+    "half a character as id": (
+        {"id": "\ud83d", "source": "a", "target": "b"},
+        r"line 2: 'id' holds '\\ud83d', half of a character",
+    ),
+    "a zero character": ({"source": "a\0b", "target": "b"}, r"line 2: 'source' contains a zero character"),
+    "a printed list": (
+        {"source": "a", "targets": "['b', 'c']"},
+        r"line 2: 'targets' is the text of a list, .*one row for each target under 'target'.*\"targets\": \[",
     ),
     "list as id": ({"id": [], "source": "a", "target": "b"}, r"line 2: 'id' is \[\].*text or a whole"),
     "id used before": ({"id": "1", "source": "a", "target": "b"}, r"line 2: id '1'.*another source.*task\.fields\.id"),
@@ -154,6 +171,17 @@ def test_an_invalid_record_is_refused(write: Write, row: Mapping[str, object], m
 
     with pytest.raises(DataError, match=r"train\.jsonl " + message):
         read_examples(path, split="labeled", labeled=True)
+
+
+def test_a_printed_list_in_a_table_is_refused_and_other_brackets_are_text(tmp_path: Path) -> None:
+    """Pandas writes lists so; they would be read as one target. A text in brackets is a target."""
+    path = tmp_path / "train.csv"
+    path.write_text("source,targets\na,[sic] b\nb,[1]\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.csv line 3: 'targets' is the text of a list, '\[1\]'"):
+        read_examples(path, split="labeled", labeled=True)
+
+    path.write_text("source,targets\na,[sic] b]\n", encoding="utf-8")
+    assert read_examples(path, split="labeled", labeled=True)[0].targets == ("[sic] b]",)
 
 
 def test_an_empty_file_is_refused(write: Write) -> None:

@@ -69,7 +69,7 @@ REFUSED = {
         r"item 1: .*'text', found: source, target",
     ),
     "list": ([], r"found a JSON list"),
-    "malformed": ("{", r"data\.json line 1: malformed JSON"),
+    "malformed": ("{", r"data\.json: malformed JSON .*column 2"),
 }
 
 
@@ -91,5 +91,5 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(b'{"\xfc')
 
-    with pytest.raises(DataError, match=r"data\.json: byte 0xfc at 2.*UTF-8"):
+    with pytest.raises(DataError, match=r"data\.json line 1: byte 0xfc at offset 2.*UTF-8"):
         load_kd4gen(path)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def collect(
         PoolError: if the folder holds responses of other settings.
         StoreError: if another process collects responses in the same folder, or the folder cannot be written.
     """
-    examples, folder = _examples(inputs), Path(out)
+    examples, folder = _examples(inputs, progress.log), Path(out)
     with disk_errors(folder), exclusive_journal(folder, endpoint) as journal:
         try:
             collect_groups([PromptGroup(examples, endpoint)], journal, progress)
@@ -199,10 +199,10 @@ def _refuse_over_budget(outcome: RequestOutcome, endpoint: Endpoint) -> None:
         )
 
 
-def _examples(inputs: str | Path | Sequence[Example]) -> Sequence[Example]:
+def _examples(inputs: str | Path | Sequence[Example], log: Callable[[str], None]) -> Sequence[Example]:
     """The inputs, each source once."""
     if isinstance(inputs, str | Path):
-        return read_examples(Path(inputs), split="unlabeled", labeled=False)
+        return read_examples(Path(inputs), split="unlabeled", labeled=False, log=log)
     by_source: dict[str, Example] = {}
     for example in inputs:
         by_source.setdefault(example.source, example)

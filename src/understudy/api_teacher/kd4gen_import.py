@@ -13,8 +13,8 @@ from typing import Any
 
 from understudy.api_teacher.journal import CompletionChoice
 from understudy.errors import DataError
-from understudy.tasks.file_formats import Record
 from understudy.tasks.kd4gen import read_json_object, split_records
+from understudy.tasks.record import Record
 
 UNREPORTED_LOGPROB = -9999.0
 """The log-probability of a token that is not among those listed at its position, as servers write it."""

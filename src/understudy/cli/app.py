@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.cli.init import init
 from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
 from understudy.pipeline.run_folder import require_run
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 app.add_typer(pool_app, name="pool")
+app.command()(init)
 
 INTERRUPTED = 130
 """Exit code that shells expect after control-C."""
@@ -149,7 +151,9 @@ def evaluate(
     folder: RunFolder,
     outputs: Annotated[
         Path | None,
-        typer.Option(help="Outputs of another system for the split: JSONL with id and text, or plain lines."),
+        typer.Option(
+            help="Outputs of another system for the split: JSONL, JSON, CSV with id and text, or plain lines."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split to score: dev or test.")] = "test",
     allow_code: AllowCode = False,
@@ -157,9 +161,12 @@ def evaluate(
     """Score the systems of a run, and outputs of any other system, with the run's metrics."""
     folder = require_run(folder)
     from understudy.cli.printing import print_scores
+    from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.inspect.compare import score_split
 
-    print_scores(score_split(folder, split=split, outputs=outputs, allow_code=allow_code))
+    with progress_for(sys.stderr, quiet=False) as progress:
+        scores = score_split(folder, split=split, outputs=outputs, progress=progress, allow_code=allow_code)
+    print_scores(scores)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from understudy.config.endpoint import Endpoint
 from understudy.config.findings import findings_of, invalid
 from understudy.config.presets import PRESETS, preset_named
 from understudy.config.recipe import Recipe
+from understudy.config.task import Format
 from understudy.config.yaml_files import read_mapping, with_absolute_paths
 from understudy.config.yaml_values import dump_yaml, load_yaml
 from understudy.errors import ConfigError, shortened
@@ -56,6 +57,18 @@ def read_endpoint(path: str | Path, overrides: Sequence[str] = ()) -> Endpoint:
         return Endpoint.model_validate(requested)
     except ValidationError as error:
         raise invalid(str(path), findings_of(error.errors(), Endpoint, prefix="teacher.endpoint.")) from None
+
+
+def check_format(raw: Mapping[str, Any] | str) -> Format:
+    """The section `task.format` from plain data, or from the name of one format.
+
+    Raises:
+        ConfigError: for any unknown or invalid setting.
+    """
+    try:
+        return Format.model_validate(raw)
+    except ValidationError as error:
+        raise invalid("format", findings_of(error.errors(), Format)) from None
 
 
 def check_recipe(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe") -> Recipe:

@@ -1,12 +1,13 @@
 """The section `task`: data, prompt, metrics and length limits."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from understudy.config.section import Section, variant_by_key
 from understudy.config.template import Template
+from understudy.errors import did_you_mean
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,7 +24,7 @@ own. Names are checked against the table before anything is trained."""
 
 
 class Splits(Section):
-    """One file per split: JSONL, JSONL.gz, CSV, TSV or Parquet."""
+    """One file per split: JSONL, JSONL.gz, JSON (an array), CSV, TSV or Parquet."""
 
     labeled: Path | None = None
     """None for a task without labels, where an API teacher generates all training targets."""
@@ -63,6 +64,49 @@ class Fields(Section):
     """A text, or a list of texts."""
     targets: str = "targets"
     """A list of texts, for records without `target`."""
+
+
+FormatName = Literal[
+    "auto",
+    "columns",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "stored_completions",
+    "batch_input",
+    "batch_output",
+    "request_log",
+]
+"""Keys of `FORMATS` in tasks/record_formats.py, columns for records with the names of `fields`, and auto: the format
+that the keys of the first record fit, which the run says in a line."""
+TurnPolicy = Literal["refuse", "last", "all"]
+
+
+class Format(Section):
+    """What the records of the files hold. `format: messages` is short for that format in all files."""
+
+    labeled: FormatName = "auto"
+    unlabeled: FormatName = "auto"
+    dev: FormatName = "auto"
+    test: FormatName = "auto"
+    turns: TurnPolicy = "refuse"
+    """What is done with conversations of several turns before the answer: refuse them, take the last user message
+    alone as the source, or take all turns, each with its role. System turns are never part of the source."""
+    batch_requests: Path | None = None
+    """The input file of the batch whose output files are read; joined by `custom_id`."""
+    tsv_quotes: bool = False
+    """Whether quotation marks in TSV files quote cells, as in CSV. Otherwise each line is an example."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_is_for_all_files(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        known = get_args(FormatName)
+        if value not in known:
+            msg = f"unknown format {value!r}; known: {', '.join(known)}{did_you_mean(value, known)}"
+            raise ValueError(msg)
+        return dict.fromkeys(Splits.model_fields, value)
 
 
 class HubSplits(Section):
@@ -157,6 +201,7 @@ class FilesTask(GivenTask):
         Discriminator(lambda files: "kd4gen" if _has(files, "kd4gen") else "labeled"),
     ]
     fields: Fields = Fields()
+    format: Format = Format()
     held_out: HeldOut = HeldOut()
     pseudo_references: tuple[Literal["dev", "test"], ...] = ()
     """Splits whose references the teacher generates although there is a file; held-out splits always are."""
@@ -187,6 +232,16 @@ class FilesTask(GivenTask):
                 raise ValueError(msg)
         if isinstance(self.files, Kd4gen) and self.fields != Fields():
             msg = "fields names columns, but the columns of a KD4Gen file are always text and target; leave fields out"
+            raise ValueError(msg)
+        if isinstance(self.files, Kd4gen) and self.format != Format():
+            msg = "format is that of task.files by split, but a KD4Gen file has its own; leave format out"
+            raise ValueError(msg)
+        named = {getattr(self.format, split) for split in given if given[split]}
+        columns = self.fields.model_copy(update={"id": Fields().id})
+        if isinstance(self.files, Splits) and columns != Fields() and named.isdisjoint({"auto", "columns"}):
+            msg = (
+                f"fields names columns, which files of format {', '.join(sorted(named))} do not have; leave fields out"
+            )
             raise ValueError(msg)
         if isinstance(self.files, Splits) and not (self.files.labeled or self.files.unlabeled):
             msg = "files names neither labeled nor unlabeled, so there is nothing to train on; name one of them"

@@ -11,6 +11,7 @@ from understudy.errors import ConfigError, shortened
 
 PATHS = (
     ("task", "files"),
+    ("task", "format", "batch_requests"),
     ("task", "hub", "dataset"),
     ("task", "bertscore", "model"),
     ("teacher", "model"),

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.config.recipe import Recipe
-from understudy.config.task import FilesTask, HubTask, Splits
+from understudy.config.task import FilesTask, HubTask, Kd4gen, Splits
 from understudy.tasks.file_formats import reader_of
+from understudy.tasks.text_lines import check_file
 
 
 def recipe_files(recipe: Recipe) -> Iterator[Path]:
@@ -14,6 +15,8 @@ def recipe_files(recipe: Recipe) -> Iterator[Path]:
     if isinstance(recipe.task, FilesTask):
         files = recipe.task.files
         named += [path for _, path in files if path] if isinstance(files, Splits) else [files.kd4gen]
+        requests = recipe.task.format.batch_requests
+        named += [requests] if requests else []
     if isinstance(recipe.task, HubTask):
         named.append(Path(recipe.task.hub.dataset))
     for section in (recipe.teacher, recipe.student):
@@ -24,12 +27,17 @@ def recipe_files(recipe: Recipe) -> Iterator[Path]:
 
 
 def check_files(recipe: Recipe) -> None:
-    """Refuses data files that are missing or have no reader.
+    """Refuses data files that are missing, cannot be opened, or have an unknown format.
 
     Raises:
         DataError: naming the file.
     """
-    if isinstance(recipe.task, FilesTask) and isinstance(recipe.task.files, Splits):
-        for _, path in recipe.task.files:
-            if path is not None:
-                reader_of(path)
+    if not isinstance(recipe.task, FilesTask):
+        return
+    files = recipe.task.files
+    if isinstance(files, Kd4gen):
+        check_file(files.kd4gen)
+        return
+    for path in (*dict(files).values(), recipe.task.format.batch_requests):
+        if path is not None:
+            reader_of(path)

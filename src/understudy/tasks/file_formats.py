@@ -1,34 +1,43 @@
-"""Readers of file formats: JSONL, CSV, TSV and Parquet files become records, each with its position in the file.
+"""Readers of file formats: JSONL, JSON, CSV, TSV and Parquet files become records, each with its position in the file.
 
-This module handles formats only. `files.py` decides what a source or a target is, and which records are refused.
+This module handles files only. `record_formats.py` decides what a record holds (columns, a conversation, a request with
+its response), and `files.py` which records are valid examples.
 """
 
-import csv
 import gzip
-import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from understudy.errors import DataError
+from understudy.tasks.json_values import json_value
+from understudy.tasks.record import Log, Record, no_log
+from understudy.tasks.tables import csv_records, parquet_records, tsv_records
+from understudy.tasks.text_lines import check_file, opened, text_lines, without_blank_end
 
 
-class Record(NamedTuple):
-    """One row of a file, not validated yet."""
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read, where a format leaves a choice."""
 
-    number: int
-    """The line where it starts, or its row or item, from 1."""
-    where: str
-    """The file and the position in it, for messages."""
-    values: Mapping[str, object]
+    columns: frozenset[str] | None = None
+    """The columns of a Parquet file to read, where they exist; None for all."""
+    tsv_quotes: bool = False
+    """Whether quotation marks in TSV files quote cells; otherwise each line is a row."""
+    log: Log = no_log
+    """Is called with what the user should know about a file."""
 
 
-def read_records(path: Path) -> Iterator[Record]:
+DEFAULT_OPTIONS = ReadOptions()
+
+
+def read_records(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """The rows of a file, read by the reader for its suffix.
 
     Args:
         path: a file whose name ends with one of `READERS`.
+        options: choices that some formats leave.
 
     Yields:
         Records in the order of the file.
@@ -36,122 +45,105 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         DataError: if the file is missing, its suffix unknown, or a row cannot be read.
     """
-    yield from reader_of(path)(path)
+    yield from reader_of(path)(path, options)
 
 
-def reader_of(path: Path) -> Callable[[Path], Iterator[Record]]:
+def reader_of(path: Path) -> "Reader":
     """The reader for a file's suffix.
 
     Raises:
-        DataError: if there is none, or no such file.
+        DataError: if there is none, no such file, or a file that cannot be opened.
     """
     reader = next((read for suffix, read in READERS.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
+        check_file(path)
         raise DataError(f"{path}: no reader for this suffix; use one of {', '.join(READERS)}")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder")
+    check_file(path)
     return reader
 
 
-def read_jsonl(path: Path) -> Iterator[Record]:
+def read_jsonl(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """One JSON object per line."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         yield from json_lines(file, path)
 
 
-def read_jsonl_gz(path: Path) -> Iterator[Record]:
+def read_jsonl_gz(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """One JSON object per line, gzipped."""
-    try:
-        with gzip.open(path, "rb") as file:
-            yield from json_lines(file, path)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    with opened(path) as packed:
+        try:
+            with gzip.open(packed, "rb") as file:
+                yield from json_lines(file, path)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{path}: not a complete gzip file ({error}); compress it again, or name it .jsonl if it is not "
+                "compressed"
+            ) from error
+
+
+def read_json_array(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
+    """One JSON array of objects."""
+    content = json_file(path, remedy="write one array of objects, or name a file with an object per line .jsonl")
+    if not isinstance(content, list):
         raise DataError(
-            f"{path}: not a complete gzip file ({error}); compress it again, or name it .jsonl if it is not compressed"
-        ) from error
+            f"{path}: found a JSON {kind_of(content)}, not an array of objects; write [{{...}}, {{...}}], or name a "
+            "file of the KD4Gen code as task.files.kd4gen"
+        )
+    for number, values in enumerate(content, start=1):
+        yield Record(number, f"{path} item {number}", checked_object(values, f"{path} item {number}"))
 
 
-def read_csv(path: Path) -> Iterator[Record]:
+def read_csv(path: Path, _: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """Comma-separated cells under a header row, quoted as spreadsheets do."""
-    yield from table_rows(path, delimiter=",")
+    return csv_records(path)
 
 
-def read_tsv(path: Path) -> Iterator[Record]:
-    """Tab-separated cells under a header row, quoted as spreadsheets do."""
-    yield from table_rows(path, delimiter="\t")
+def read_tsv(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
+    """Tab-separated cells under a header row."""
+    return tsv_records(path, quotes=options.tsv_quotes, log=options.log)
 
 
-def read_parquet(path: Path) -> Iterator[Record]:
+def read_parquet(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Iterator[Record]:
     """The rows of a Parquet table."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    number = 0
-    try:
-        with ParquetFile(path) as table:
-            for batch in table.iter_batches():
-                for number, values in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 the count continues over batches
-                    yield Record(number, f"{path} row {number}", values)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error}); write it again") from error
+    return parquet_records(path, options.columns)
 
 
 def json_lines(file: Iterable[bytes], path: Path) -> Iterator[Record]:
     """One record per line of a binary file."""
-    for number, line in enumerate(decoded_lines(file, path), start=1):
+    for number, line in enumerate(without_blank_end(text_lines(file, path)), start=1):
         where = f"{path} line {number}"
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{where}: malformed JSON ({error.msg} at column {error.colno}): {line.strip()[:60]!r}; "
-                "write one JSON object per line"
-            ) from error
-        if not isinstance(values, dict):
-            raise DataError(
-                f"{where}: found a JSON {type(values).__name__}, not an object; "
-                'write lines like {"source": "...", "target": "..."}'
-            )
-        yield Record(number, where, values)
+        if not line.strip():
+            raise DataError(f"{where}: blank, with records below it; remove the line")
+        values = json_value(line, where, remedy="write one JSON object per line")
+        yield Record(number, where, checked_object(values, where))
 
 
-def table_rows(path: Path, *, delimiter: str) -> Iterator[Record]:
-    """One record per row below the header. A row starts at the line after the last line of the row before it."""
-    with path.open("rb") as file:
-        rows = csv.reader(decoded_lines(file, path), delimiter=delimiter, strict=True)
-        start = 1
-        try:
-            header = next(rows, [])
-            if len(set(header)) < len(header):
-                raise DataError(f"{path} line 1: a column name occurs twice in {header}; rename one of them")
-            start = rows.line_num + 1
-            for cells in rows:
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path} line {start}: found {len(cells)} cells under {len(header)} column names; "
-                        "quote cells that contain the delimiter, and remove empty lines"
-                    )
-                yield Record(start, f"{path} line {start}", dict(zip(header, cells, strict=True)))
-                start = rows.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"{path} line {start}: not a row of cells ({error}); fix its quotes or use JSONL"
-            ) from error
+def json_file(path: Path, *, remedy: str) -> object:
+    """The value in a JSON file."""
+    with opened(path) as file:
+        return json_value("".join(text_lines(file, path)), str(path), remedy=remedy)
 
 
-def decoded_lines(file: Iterable[bytes], path: Path) -> Iterator[str]:
-    """UTF-8 lines, without the byte order mark that spreadsheets write."""
-    for number, line in enumerate(file, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path} line {number}: byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
-            ) from error
+def checked_object(values: object, where: str) -> dict[str, object]:
+    """The value, if it is a JSON object."""
+    if not isinstance(values, dict):
+        raise DataError(
+            f"{where}: found a JSON {kind_of(values)}, not an object; "
+            'write objects like {"source": "...", "target": "..."}'
+        )
+    return values
 
 
-READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+def kind_of(value: object) -> str:
+    """What a message calls a JSON value."""
+    return {"dict": "object", "NoneType": "null", "LongNumber": "int"}.get(type(value).__name__, type(value).__name__)
+
+
+Reader = Callable[[Path, ReadOptions], Iterator[Record]]
+READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".jsonl.gz": read_jsonl_gz,
+    ".json": read_json_array,
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": read_parquet,

@@ -1,21 +1,24 @@
 """Loads the splits of a task from the user's files.
 
-This module decides which records are valid examples, merges records of equal source, and withholds labels to make
-unlabeled inputs. `file_formats.py` reads the formats; `guards.py` finds leaks.
+This module merges records of equal source, and withholds labels to make unlabeled inputs. `task_records.py` reads the
+files; `record_checks.py` decides which records are valid examples; `guards.py` finds leaks.
 """
 
 import random
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.task import Fields
-from understudy.errors import DataError, did_you_mean
+from understudy.errors import DataError
 from understudy.records import Example, TaskData
-from understudy.tasks.file_formats import Record, read_records
 from understudy.tasks.guards import drop_shared
+from understudy.tasks.record import Log, Record, no_log
+from understudy.tasks.record_checks import id_of, targets_of, text_of
+from understudy.tasks.task_records import DEFAULT_FIELDS, RecordSettings, task_records
 
-DEFAULT_FIELDS = Fields()
+DEFAULT_SETTINGS = RecordSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def load_files(
     labeled: Path | None = None,
     unlabeled: Path | None = None,
     dev: Path | None = None,
-    fields: Fields = DEFAULT_FIELDS,
+    settings: RecordSettings = DEFAULT_SETTINGS,
     unreferenced: Collection[str] = (),
     labeled_inputs: int | None = None,
     unlabeled_inputs: int | None = None,
@@ -59,7 +62,7 @@ def load_files(
         labeled: records with targets.
         unlabeled: records; their targets, if any, are not read.
         dev: records with targets.
-        fields: names of the records' fields.
+        settings: names of the records' fields, and the format of each file.
         unreferenced: other splits whose targets are not read.
         labeled_inputs: number of labeled sources that keep their labels, drawn by `seed`; the labels of the others
             are withheld and their sources become unlabeled inputs. None keeps all labels.
@@ -76,28 +79,34 @@ def load_files(
     if labeled is None and unlabeled is None:
         raise DataError("a task needs training inputs, got neither a labeled nor an unlabeled file; name one of them")
     paths = {"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test}
+    labels = paths.keys() - {"unlabeled", *unreferenced}
+    left_out: Counter[str] = Counter()
     splits = {
         name: read_split(
-            read_records(path),
+            task_records(path, settings, split=name, labeled=name in labels, left_out=left_out),
             split=name,
-            fields=fields,
-            labeled=name not in {"unlabeled", *unreferenced},
+            fields=settings.fields,
+            labeled=name in labels,
             origin=str(path),
         )
         for name, path in paths.items()
         if path is not None
     }
-    return assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
+    loaded = assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
+    return replace(loaded, facts=loaded.facts | {"unanswered": left_out.total()}) if left_out else loaded
 
 
-def read_examples(path: Path, *, split: str, labeled: bool, fields: Fields = DEFAULT_FIELDS) -> tuple[Example, ...]:
+def read_examples(
+    path: Path, *, split: str, labeled: bool, fields: Fields = DEFAULT_FIELDS, log: Log = no_log
+) -> tuple[Example, ...]:
     """Reads one file as examples; records of equal source are merged.
 
     Args:
-        path: .jsonl, .jsonl.gz, .csv, .tsv or .parquet.
+        path: .jsonl, .jsonl.gz, .json, .csv, .tsv or .parquet, in any format of `FORMATS`.
         split: part of the ids of records that have none.
         labeled: whether each record must have a target; if not, targets are not read.
         fields: names of the records' fields.
+        log: is called with what was recognised in the file, and what was left out.
 
     Returns:
         Examples in the order of the file; the first id of equal sources is kept, exact copies of a target are not.
@@ -105,7 +114,8 @@ def read_examples(path: Path, *, split: str, labeled: bool, fields: Fields = DEF
     Raises:
         DataError: if the file or one of its records cannot be used.
     """
-    return read_split(read_records(path), split=split, fields=fields, labeled=labeled, origin=str(path)).examples
+    records = task_records(path, RecordSettings(fields, log=log), split="labeled", labeled=labeled)
+    return read_split(records, split=split, fields=fields, labeled=labeled, origin=str(path)).examples
 
 
 def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled: bool, origin: str) -> LoadedSplit:
@@ -132,60 +142,6 @@ def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled
     examples = tuple(Example(ids[source], source, tuple(texts)) for source, texts in targets.items())
     kept = sum(len(example.targets) for example in examples)
     return LoadedSplit(examples, merged=count - len(examples), repeated=read - kept)
-
-
-def id_of(record: Record, field: str | None, split: str) -> str:
-    """The record's id, or one made of split and line."""
-    value = None if field is None else record.values.get(field)
-    if value is None:
-        return f"{split}-{record.number}"
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise DataError(f"{record.where}: {field!r} is {value!r}; an id must be a text or a whole number")
-    return str(value)
-
-
-def targets_of(record: Record, fields: Fields) -> tuple[str, ...]:
-    """The record's targets, at least one."""
-    given = [name for name in (fields.target, fields.targets) if record.values.get(name) is not None]
-    if len(given) > 1:
-        raise DataError(f"{record.where}: has both {given[0]!r} and {given[1]!r}; keep one of them")
-    if not given:
-        if null := record.values.keys() & {fields.target, fields.targets}:
-            raise DataError(f"{record.where}: {min(null)!r} is null; give a target or move it to unlabeled")
-        raise missing_field(record, fields.target, "task.fields.target")
-    value = record.values[given[0]]
-    texts = value if isinstance(value, list) else [value]
-    if not texts:
-        raise DataError(f"{record.where}: {given[0]!r} is an empty list; give a target or move it to unlabeled")
-    return tuple(checked_text(record, given[0], text) for text in texts)
-
-
-def text_of(record: Record, field: str) -> str:
-    """The record's source."""
-    if field not in record.values:
-        raise missing_field(record, field, "task.fields.source")
-    return checked_text(record, field, record.values[field])
-
-
-def checked_text(record: Record, field: str, value: object) -> str:
-    """The value, if it is a text that is not blank."""
-    if not isinstance(value, str):
-        raise DataError(f"{record.where}: {field!r} is {value!r:.60}, a {type(value).__name__}; it must be a text")
-    if not value.strip():
-        raise DataError(f"{record.where}: {field!r} is empty; fill it in or remove the record")
-    if not value.isascii() and (halves := [character for character in value if "\ud800" <= character <= "\udfff"]):
-        raise DataError(
-            f"{record.where}: {field!r} holds {halves[0]!r}, half of a character (a text truncated within an emoji?), "
-            "which UTF-8 cannot encode; fix the text or remove the record"
-        )
-    return value
-
-
-def missing_field(record: Record, field: str, setting: str) -> DataError:
-    """The error for a missing field: the fields found, and the closest name among them."""
-    found = ", ".join(record.values) or "nothing"
-    hint = did_you_mean(field, record.values)
-    return DataError(f"{record.where}: no {field!r}, found: {found}; {setting} names the field{hint}")
 
 
 def assemble(

@@ -15,8 +15,8 @@ from typing import Protocol
 from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, parts_of
 from understudy.errors import DataError, did_you_mean, first_line
-from understudy.tasks.file_formats import Record
 from understudy.tasks.files import LoadedSplit, LoadedTask, assemble, read_split
+from understudy.tasks.record import Record
 
 HUB_FIELDS = Fields(id=None)
 SHOWN_VALUE = 60

@@ -3,14 +3,14 @@
 {"train": {"text": [...], "target": [...]}, "dev": {...}, "test": {...}, "unlabeled": {"text": [...]}}
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.config.task import Fields
 from understudy.errors import DataError
-from understudy.tasks.file_formats import Record
+from understudy.tasks.file_formats import json_file
 from understudy.tasks.files import LoadedTask, assemble, read_split
+from understudy.tasks.record import Record
 
 SPLIT_NAMES = {
     "train": "labeled",
@@ -66,16 +66,7 @@ def load_kd4gen(
 
 def read_json_object(path: Path) -> dict[str, object]:
     """The file's JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; relative paths in a recipe start at the recipe's folder") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {error.lineno}: malformed JSON ({error.msg}); write the file again") from error
+    content = json_file(path, remedy="write the file again")
     if not isinstance(content, dict):
         raise DataError(f"{path}: found a JSON {type(content).__name__}, not an object of splits")
     return content

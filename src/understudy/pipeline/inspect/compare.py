@@ -11,12 +11,20 @@ from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.metric_settings import load_metrics, metric_settings
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, system_outputs
+from understudy.progress import NoProgress, Progress
 from understudy.records import Score
 from understudy.report.facts import TEACHER
 
+QUIET = NoProgress()
+
 
 def score_split(
-    folder: str | Path, *, split: str = "test", outputs: str | Path | None = None, allow_code: bool = False
+    folder: str | Path,
+    *,
+    split: str = "test",
+    outputs: str | Path | None = None,
+    progress: Progress = QUIET,
+    allow_code: bool = False,
 ) -> dict[str, list[Score]]:
     """The scores of a run's systems on a split, and of another system's outputs if there are any.
 
@@ -24,6 +32,7 @@ def score_split(
         folder: of a finished run.
         split: dev or test.
         outputs: a file as `evaluation.predictions.read_outputs` reads it; the system is named by the file.
+        progress: is informed about outputs that are empty.
         allow_code: whether metrics of the user's own may be imported.
 
     Returns:
@@ -31,6 +40,7 @@ def score_split(
 
     Raises:
         ConfigError: for an unknown split.
+        DataError: if the file of the outputs cannot be read.
         EvaluationError: if the outputs do not fit the split, or have the name of one of the run's systems.
         StoreError: if there is no finished run, or its predictions were deleted.
     """
@@ -46,7 +56,9 @@ def score_split(
                 f"{outputs}: the run already has a system named {outputs.stem!r}, and a file's system is named by the "
                 "file; rename the file"
             )
-        systems[outputs.stem] = SystemOutputs(read_outputs(outputs, load_split(opened.stage("examples"), split)))
+        systems[outputs.stem] = SystemOutputs(
+            read_outputs(outputs, load_split(opened.stage("examples"), split), log=progress.log)
+        )
     examples = len(next(iter(systems.values())).predictions)
     weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
     names = recipe.task.metrics

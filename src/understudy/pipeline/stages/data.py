@@ -12,6 +12,7 @@ from understudy.config.task import (
     FilesTask,
     ForecastSizes,
     ForecastTask,
+    Format,
     HeldOut,
     Hub,
     HubTask,
@@ -28,10 +29,19 @@ from understudy.tasks.files import LoadedTask, hold_out, load_files
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
+from understudy.tasks.record import Log
+from understudy.tasks.task_records import RecordSettings
 
 SPLITS = tuple(field.name for field in fields(TaskData))
 ORDER = "unlabeled_order.json"
 """Ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
+CHANGES = {
+    "merged": "records have the source of an earlier record of their file and are merged with it",
+    "repeated": "targets repeat a target of their source and are left out",
+    "shared": "unlabeled inputs are labeled too, or occur twice, and are left out",
+    "incomplete": "rows have no source or no target and are left out",
+}
+"""Fact of loading -> what the user reads after its count."""
 Policy = Literal["refuse", "drop_from_train", "allow"]
 
 
@@ -49,6 +59,9 @@ class FilesSource:
 
     files: tuple[tuple[str, Content], ...]
     fields: Fields
+    format: Format
+    batch_requests: Content | None
+    """The file that `format` names; its path is not in the key."""
     held_out: HeldOut
     unreferenced: tuple[str, ...]
     counts: Counts
@@ -93,10 +106,12 @@ class DataStage(Stage[DataFacts]):
     leaks: Policy
     seed: int
     name: ClassVar[str] = "data"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> DataFacts:
         """Reads the splits and refuses or drops inputs that are both learned from and scored."""
-        loaded = _load(self.source, self.seed)
+        loaded = _load(self.source, self.seed, context.progress.log)
+        _log_changes(context, loaded.facts)
         data = loaded.data
         match self.leaks:
             case "refuse":
@@ -129,7 +144,16 @@ def data_source(task: Task) -> DataSource:
             return HubSource(hub.model_copy(update={"dataset": ""}), Content(digest, hub.dataset), _counts(task))
         case FilesTask(files=Splits() as files):
             contents = tuple((name, file_content(path)) for name, path in files if path is not None)
-            return FilesSource(contents, task.fields, task.held_out, task.pseudo_references, _counts(task))
+            requests = task.format.batch_requests
+            return FilesSource(
+                contents,
+                task.fields,
+                task.format.model_copy(update={"batch_requests": None}),
+                file_content(requests) if requests else None,
+                task.held_out,
+                task.pseudo_references,
+                _counts(task),
+            )
         case FilesTask(files=Kd4gen() as kd4gen):
             return Kd4genSource(file_content(kd4gen.kd4gen), task.held_out, _counts(task))
     raise AssertionError(task)
@@ -167,7 +191,7 @@ def _counts(task: FilesTask | HubTask) -> Counts:
     return Counts(task.labeled_inputs, task.unlabeled_inputs)
 
 
-def _load(source: DataSource, seed: int) -> LoadedTask:
+def _load(source: DataSource, seed: int, log: Log) -> LoadedTask:
     match source:
         case ForecastSizes():
             data = forecast_task(**source.model_dump(), seed=seed)
@@ -182,9 +206,12 @@ def _load(source: DataSource, seed: int) -> LoadedTask:
             return _held_out(loaded, held_out, seed)
         case FilesSource(held_out=held_out, counts=counts):
             paths: Mapping[str, Path] = {name: Path(content.place) for name, content in source.files}
+            form = source.format
+            if source.batch_requests:
+                form = form.model_copy(update={"batch_requests": Path(source.batch_requests.place)})
             loaded = load_files(
                 **paths,
-                fields=source.fields,
+                settings=RecordSettings(source.fields, form, log),
                 unreferenced=source.unreferenced,
                 labeled_inputs=counts.labeled,
                 unlabeled_inputs=counts.unlabeled,
@@ -196,6 +223,12 @@ def _load(source: DataSource, seed: int) -> LoadedTask:
 def _held_out(loaded: LoadedTask, held_out: HeldOut, seed: int) -> LoadedTask:
     data = hold_out(loaded.data, {split: count for split, count in held_out if count}, seed=seed)
     return LoadedTask(data, loaded.facts, loaded.unlabeled_order)
+
+
+def _log_changes(context: WorkerContext, facts: Mapping[str, int]) -> None:
+    for change, meaning in CHANGES.items():
+        if count := facts.get(change):
+            context.progress.log(f"{count} {meaning}")
 
 
 def _log_dropped(context: WorkerContext, whole: TaskData, clean: TaskData) -> None:

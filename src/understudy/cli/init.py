@@ -1,0 +1,197 @@
+"""The command `init`: a commented recipe for the user's file, or a template with a place for data."""
+
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from understudy.cli.recipe_text import RecipeValues, recipe_text
+from understudy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from understudy.tasks.file_description import FileDescription
+
+RECIPE_FILE, DATA_FOLDER = "recipe.yaml", "data"
+DRAW_SEED = 13
+"""Draws dev and test where the user asks for them."""
+TOKENS_PER_WORD = 2
+"""Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached."""
+DRAWN_SPLITS = ("labeled", "dev", "test")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the recipe; created.", show_default=False)],
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the source.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the target.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="What the records hold (docs/data.md).")] = "auto",
+    turns: Annotated[str, typer.Option(help="Conversations of several turns: refuse, last or all.")] = "refuse",
+    batch_requests: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The input file of the batch, if FILE is its output.")
+    ] = None,
+    dev: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as dev, into files.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as test, into files.")] = 0,
+) -> None:
+    """Write a commented recipe for your data, or a template with a place for data."""
+    recipe = folder / RECIPE_FILE
+    if recipe.exists() or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"{recipe if recipe.exists() else folder} exists already and is kept; name another folder")
+    if from_ is None:
+        of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test}
+        if unused := [name for name, value in of_a_file.items() if value]:
+            raise ConfigError(f"{', '.join(unused)} describes a data file, and --from names none; add --from FILE")
+        values = template_values(folder)
+    else:
+        settings = {"turns": turns, "batch_requests": str(batch_requests.resolve()) if batch_requests else None}
+        values = values_of_file(from_.resolve(), folder, settings, format_, source, target, (dev, test))
+    from understudy.store.disk import write_text
+
+    try:
+        (folder / DATA_FOLDER if from_ is None else folder).mkdir(parents=True, exist_ok=True)
+        write_text(recipe, recipe_text(values))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
+    typer.echo(f"wrote {recipe}; next: understudy show {recipe}")
+
+
+def template_values(folder: Path) -> RecipeValues:
+    """The values of a recipe for files that do not exist yet."""
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in ("labeled", "unlabeled", "dev", "test")}
+    comment = (
+        'Put your data into the files below, a line for each example: {"source": "...", "target": "..."}\n'
+        "(unlabeled: the source alone). docs/data.md has the other formats."
+    )
+    return RecipeValues(recipe_name(folder), comment, files, {}, {})
+
+
+def values_of_file(
+    path: Path,
+    folder: Path,
+    settings: dict[str, str | None],
+    format_: str,
+    source: str | None,
+    target: str | None,
+    held_out: tuple[int, int],
+) -> RecipeValues:
+    """The values of a recipe for a file; prints what was recognised in it."""
+    from understudy.config.read import check_format
+    from understudy.tasks.file_description import describe_file
+    from understudy.tasks.text_lines import check_file
+
+    check_file(path, missing="give --from the path of a data file")
+    check_format(format_)  # its message about an unknown name is shorter than that of each split
+    form = check_format({"labeled": format_, "unlabeled": format_, **settings})
+    described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
+    comment, note = summary(described), metrics_note(described)
+    typer.echo(comment)
+    typer.echo(f"metrics: {', '.join(described.metrics)}" + (f" ({note})" if note else ""))
+    split = "labeled" if described.labeled else "unlabeled"
+    given = {key: value for key, value in settings.items() if value not in (None, "refuse")}
+    values = RecipeValues(
+        recipe_name(folder),
+        comment,
+        {split: str(path.relative_to(folder.resolve()) if path.is_relative_to(folder.resolve()) else path)},
+        ({split: described.format} if described.format != "columns" else {}) | given,
+        described.fields.model_dump(exclude_defaults=True),
+        described.metrics,
+        note,
+        described.script,
+        token_limit(list(described.targets), described.script),
+        token_limit(described.texts, described.script) if described.labeled else 128,
+    )
+    return with_held_out(values, described, folder, *held_out)
+
+
+def with_held_out(
+    values: RecipeValues, described: "FileDescription", folder: Path, dev: int, test: int
+) -> RecipeValues:
+    """The values with dev and test: files drawn on request, files to be written, or inputs that are held out."""
+    inputs = len(described.targets)
+    if not described.labeled:
+        if dev or test:
+            raise ConfigError(
+                f"--dev and --test draw labeled inputs, and {described.path} has no targets; leave them out: "
+                "task.held_out takes dev and test from the inputs"
+            )
+        sizes = max(1, min(200, inputs // 10)), max(1, min(400, inputs // 5))
+        typer.echo(f"task.held_out proposes {sizes[0]} inputs as dev and {sizes[1]} as test: set the sizes you want")
+        return replace(values, held_out=sizes)
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in DRAWN_SPLITS}
+    if not dev and not test:
+        typer.echo(
+            f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
+            f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
+            "them from the file"
+        )
+        return replace(values, files={**values.files, "dev": files["dev"], "test": files["test"]})
+    write_drawn(described, folder / DATA_FOLDER, {"dev": dev, "test": test})
+    return replace(values, files=files, format={}, fields={})
+
+
+def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int]) -> None:
+    """Draws dev and test from a labeled file, and writes them and the rest as files.
+
+    Inputs that are equal but for case and white space stay together, so that none is learned from and scored.
+    """
+    from understudy.records import Example
+    from understudy.tasks.guards import normalized
+    from understudy.tasks.in_memory import save_examples
+
+    groups: dict[str, list[str]] = {}
+    for source in described.targets:
+        groups.setdefault(normalized(source), []).append(source)
+    if not all(sizes.values()) or sum(sizes.values()) >= len(groups):
+        raise ConfigError(
+            f"--dev {sizes['dev']} --test {sizes['test']} must both be at least 1 and leave inputs for training; "
+            f"{described.path} has {len(groups)} different ones"
+        )
+    if present := [str(folder / f"{split}.jsonl") for split in DRAWN_SPLITS if (folder / f"{split}.jsonl").exists()]:
+        raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
+    drawn = random.Random(DRAW_SEED).sample(sorted(groups), len(groups))
+    ends = {"dev": drawn[: sizes["dev"]], "test": drawn[sizes["dev"] : sum(sizes.values())]}
+    chosen = {form: split for split, forms in ends.items() for form in forms}
+    splits: dict[str, list[Example]] = {split: [] for split in DRAWN_SPLITS}
+    for form, sources in groups.items():
+        own = splits[chosen.get(form, "labeled")]
+        own += [Example(f"{len(own) + i}", source, described.targets[source]) for i, source in enumerate(sources)]
+    named = {split: [replace(one, id=f"{split}-{one.id}") for one in examples] for split, examples in splits.items()}
+    save_examples(folder, labeled=named["labeled"], dev=named["dev"], test=named["test"])
+    counts = ", ".join(f"{len(examples)} {split}" for split, examples in named.items())
+    typer.echo(f"drew dev and test from the file (seed {DRAW_SEED}) and wrote {folder}: {counts}")
+
+
+def summary(described: "FileDescription") -> str:
+    """What was recognised in a file, in one line."""
+    fields = described.fields
+    columns = f" (source {fields.source!r}" + (f", target {fields.target!r})" if described.labeled else ", no target)")
+    targets = sum(map(len, described.targets.values()))
+    return (
+        f"{described.path.name}: {described.format}{columns if described.format == 'columns' else ''}, "
+        f"{described.records} records with {len(described.targets)} different inputs and {targets} targets"
+    )
+
+
+def metrics_note(described: "FileDescription") -> str:
+    """Why the proposed metrics are not the usual ones."""
+    if described.script == "spaceless":
+        return "the language does not separate words by spaces, so characters are compared"
+    if described.metrics == ("chrf",):
+        return "most targets have fewer than four words, and BLEU counts sequences of four"
+    return ""
+
+
+def token_limit(texts: list[str], script: str) -> int:
+    """A limit of tokens that the longest text does not reach: a power of two."""
+    longest = max(len(text) if script == "spaceless" else len(text.split()) * TOKENS_PER_WORD for text in texts)
+    return max(32, 1 << longest.bit_length())
+
+
+def recipe_name(folder: Path) -> str:
+    """The folder's name as the name of a run."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("._-")
+    return name if name and name.casefold() != "store" else "my-task"
