@@ -152,11 +152,13 @@ def collect(
 def report(folder: RunFolder) -> None:
     """Write report.html and report.json of a finished run again."""
     from understudy.cli.printing import print_result
+    from understudy.pipeline.delivery import guarded
     from understudy.pipeline.inspect.open import open_run
     from understudy.report.page import write_report
 
     opened = open_run(folder)
-    write_report(opened.facts, folder)
+    with guarded(opened.folder):
+        write_report(opened.facts, opened.folder)
     print_result(opened.folder, opened.facts)
 
 

@@ -9,10 +9,8 @@ from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
-from understudy.pipeline.delivery import deliver
-from understudy.pipeline.teacher_outputs import (
-    endpoint_of,
-)
+from understudy.pipeline.delivery import deliver, prepare_folder
+from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress, Progress
 from understudy.report.facts import Facts
 from understudy.store import Stage
@@ -39,6 +37,7 @@ def run(
     progress: Progress = QUIET,
     executor: Executor = LOCAL,
     allow_code: bool = False,
+    copy: bool = False,
 ) -> Run:
     """Runs a recipe; stages that any run in `out` has finished are reused.
 
@@ -48,6 +47,7 @@ def run(
         progress: is informed about long work.
         executor: where stages run.
         allow_code: whether code that the recipe names (`module:object`) may be imported.
+        copy: whether the run's folder gets its own copies of the stages, so that it can be moved by itself.
 
     Returns:
         The run's folder with `report.html`, `report.json`, the recipe, and a link to each stage.
@@ -57,13 +57,14 @@ def run(
     """
     context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
     stages = build_run(recipe, context)
+    folder = prepare_folder(recipe, Path(out), stages)
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    folder, facts, folders = deliver(recipe, Path(out), stages, context, outcomes)
+    facts, folders = deliver(recipe, folder, stages, context, outcomes, copy=copy)
     return Run(folder, facts, folders)
 
 

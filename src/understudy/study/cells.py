@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from understudy.config.study import Cell
-from understudy.errors import ConfigError, StoreError, UnderstudyError, first_line
+from understudy.errors import ConfigError, UnderstudyError, first_line
 from understudy.pipeline.build import train_systems
 from understudy.pipeline.context import STORE, run_context
 from understudy.pipeline.recipe_files import recipe_files
@@ -19,8 +19,9 @@ from understudy.pipeline.systems import TrainedSystems
 from understudy.pipeline.teacher_outputs import endpoint_of, open_teacher
 from understudy.progress import Progress
 from understudy.store.disk import checksum, checksums, read_json, write_json, write_text
-from understudy.store.manifest import parse, read_manifest
+from understudy.store.manifest import MANIFEST, parse, read_manifest
 from understudy.store.stage import content_key
+from understudy.store.verify import verified
 from understudy.study.cell_scores import CellScoresFacts, CellScoresStage, Measured, read_cell
 
 CELLS = "cells"
@@ -107,10 +108,9 @@ def measured(cell: Cell, paths: StudyPaths) -> Measured | None:
     if "stage" not in record or record["recipe"] != recipe_key(cell):
         return None
     folder = paths.store / str(record["stage"])
-    try:
-        facts = parse(CellScoresFacts, read_manifest(folder).facts, folder)
-    except StoreError:  # the store was emptied: the cell is made again
+    if not (folder / MANIFEST).exists():  # the store was emptied: the cell is made again
         return None
+    facts = parse(CellScoresFacts, read_manifest(verified(folder)).facts, folder)
     return read_cell(folder, facts, cell, seconds=cast(float, record["seconds"]))
 
 
