@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,40 +12,20 @@ from understudy.config.recipe import Recipe
 from understudy.errors import StoreError
 from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, STORE, RunContext
+from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
 from understudy.pipeline.stages.scores import FACTS
 from understudy.report.facts import Facts, StageFacts
-from understudy.report.page import PAGE, REPORT, write_report
+from understudy.report.page import REPORT, REPORT_PAGE, write_report
 from understudy.store import Stage
 from understudy.store.copy import copy_stages
 from understudy.store.disk import checksum, disk_errors, make_folder, read_json, write_text
 from understudy.store.locks import hold
-from understudy.store.manifest import MANIFEST, parse, read_checked, read_manifest, write_checked
+from understudy.store.manifest import MANIFEST, read_manifest, write_checked
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
 from understudy.store.verify import verified
 
-STAGES = "stages.json"
-PLANNED = ".planned.json"
-"""The stages of a run that is not finished, so that they are not taken for stages that no run needs."""
-RECIPE = "recipe.yaml"
 STUDENT = "student"
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What a run's folder says of the run."""
-
-    stages: tuple[tuple[str, str], ...]
-    """Label and folder in the store, in the order in which they are needed; also of stages that were deleted, so that
-    whoever needs one can say which."""
-    student: str
-    """The folder of the stage that holds the delivered student."""
-    store: str
-    """The store, relative to the run's folder."""
-    made: tuple[str, ...]
-    """Keys of the stages that the run made itself; the others were reused."""
-    recipe: str
-    """The sha256 of the recipe's file."""
 
 
 def prepare_folder(recipe: Recipe, out: Path, stages: RunStages) -> Path:
@@ -59,7 +39,7 @@ def prepare_folder(recipe: Recipe, out: Path, stages: RunStages) -> Path:
     labels = labeled_stages(stages)
     with guarded(folder):
         _refuse_files_of_the_user(folder, {*labels, STUDENT})
-        write_checked(folder / PLANNED, {label: stage.folder_name for label, stage in labels.items()})
+        write_planned(folder / PLANNED, labels.values())
     return folder
 
 
@@ -101,49 +81,15 @@ def deliver(
         if copy:
             present = copy_stages(present, folder / STORE)
             student = folder / STORE / student.name
-        write_text(folder / RECIPE, to_yaml(recipe))
+        write_text(folder / RECIPE_FILE, to_yaml(recipe))
         store = os.path.relpath(student.parent, folder)
-        record = RunRecord(names, student.name, store, tuple(sorted(made)), checksum(folder / RECIPE))
+        record = RunRecord(names, student.name, store, tuple(sorted(made)), checksum(folder / RECIPE_FILE))
         for label, target in {**present, STUDENT: student / NETWORK}.items():
             _link(folder / label, target)
         write_report(facts, folder)
         write_checked(folder / STAGES, asdict(record))
         (folder / PLANNED).unlink(missing_ok=True)
     return facts, present
-
-
-def read_record(folder: Path) -> RunRecord:
-    """What the folder of a finished run says of it.
-
-    Raises:
-        StoreError: if the folder holds no finished run, or its record or recipe was changed.
-    """
-    if not (folder / STAGES).is_file():
-        raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
-    try:
-        record = parse(RunRecord, read_checked(folder / STAGES), folder)
-        unchanged = checksum(folder / RECIPE) == record.recipe
-    except OSError as error:
-        raise StoreError(
-            f"the record of the run in {folder} is damaged ({STAGES} or {RECIPE} cannot be read: "
-            f"{error.strerror or 'it is not as it was written'}); run the recipe again, which writes both again"
-        ) from error
-    if not unchanged:
-        raise StoreError(
-            f"{folder / RECIPE} is not the recipe of this run any more: it was changed after the run; run the recipe "
-            "again, which writes it again"
-        )
-    return record
-
-
-def needed_by_runs(out: Path) -> dict[str, set[str]]:
-    """Name of each run in a folder of runs, finished or interrupted -> the folders of its stages in the store."""
-    needed: dict[str, set[str]] = {}
-    for path in (*out.glob(f"*/{STAGES}"), *out.glob(f"*/{PLANNED}")):
-        content = read_checked(path)
-        names = content if path.name == PLANNED else dict(parse(RunRecord, content, path.parent).stages)
-        needed.setdefault(path.parent.name, set()).update(map(str, names.values()))
-    return needed
 
 
 @contextmanager
@@ -155,7 +101,7 @@ def guarded(folder: Path) -> Iterator[None]:
 
 def _refuse_files_of_the_user(folder: Path, links: set[str]) -> None:
     own = {STAGES, PLANNED} & {path.name for path in folder.iterdir()}
-    for name in sorted({RECIPE, PAGE, REPORT} | links):
+    for name in sorted({RECIPE_FILE, REPORT_PAGE, REPORT} | links):
         path = folder / name
         if not path.is_symlink() and (path.exists() if name in links or not own else path.is_dir()):
             raise StoreError(

@@ -15,7 +15,7 @@ from understudy.report.templates import render_template, trusted_figures, truste
 from understudy.report.verdict import key_numbers, verdict, verdict_kind
 from understudy.store.disk import write_text
 
-PAGE = "report.html"
+REPORT_PAGE = "report.html"
 REPORT = "report.json"
 
 
@@ -52,7 +52,7 @@ def write_report(facts: Facts, folder: Path) -> Path:
     Returns:
         The path of the page.
     """
-    page = folder / PAGE
+    page = folder / REPORT_PAGE
     write_text(page, render(facts))
     write_facts(facts, folder / REPORT)
     return page

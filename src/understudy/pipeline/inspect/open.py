@@ -9,8 +9,9 @@ from understudy.config.recipe import Recipe
 from understudy.errors import PoolError, StoreError
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import NETWORK
-from understudy.pipeline.delivery import RECIPE, read_record, report_facts
+from understudy.pipeline.delivery import report_facts
 from understudy.pipeline.run import Run
+from understudy.pipeline.run_record import RECIPE_FILE, read_record
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pool.pool import PseudoTargetPool
@@ -96,7 +97,7 @@ def open_run(folder: str | Path) -> OpenedRun:
         raise StoreError(f"the scores of the run in {folder} were deleted from {store}; run its recipe again")
     if (store / record.student / MANIFEST).exists():
         verified(store / record.student)
-    recipe = read_recipe(folder / RECIPE)
+    recipe = read_recipe(folder / RECIPE_FILE)
     present = {label: path for label, path in stages.items() if (path / MANIFEST).is_file()}
     return OpenedRun(folder, report_facts(recipe, present, set(record.made)), stages, recipe, store)
 
