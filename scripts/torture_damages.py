@@ -35,7 +35,7 @@ def letter(content: bytes, chance: random.Random) -> bytes:
     return content[:place] + bytes([other]) + content[place + 1 :]
 
 
-def zero(content: bytes, chance: random.Random) -> bytes:
+def zero(content: bytes, _chance: random.Random) -> bytes:
     """Zeros in the second half."""
     return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
 
@@ -45,12 +45,12 @@ def cut(content: bytes, chance: random.Random) -> bytes:
     return content[: chance.randrange(len(content))]
 
 
-def append(content: bytes, chance: random.Random) -> bytes:
+def append(content: bytes, _chance: random.Random) -> bytes:
     """Something at the end."""
     return content + b"\n{}"
 
 
-def delete(content: bytes, chance: random.Random) -> None:
+def delete(_content: bytes, _chance: random.Random) -> None:
     """No file."""
 
 

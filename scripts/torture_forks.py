@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,9 @@ def run_command(
             os.kill(child, kill.signal)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         orphans = _orphans()
-        texts = [(file.seek(0), file.read())[1] for file in (out, err)]
-    return Ended(code, *texts, orphans)
+        out.seek(0)
+        err.seek(0)
+        return Ended(code, out.read(), err.read(), orphans)
 
 
 def _be_the_command(arguments: Sequence[str], folder: Path, kill: Kill | None, modules: Path | None) -> None:
@@ -121,13 +122,13 @@ def _kill_at(operation: int, number: signal.Signals, folder: str) -> None:
         if event in OPERATIONS and arguments and str(arguments[0]).startswith(folder):
             count()
 
-    fsync: Callable[[int], None] = os.fsync
+    fsync = os.fsync
 
-    def counted(descriptor: int) -> None:
+    def counted(descriptor: Any) -> None:  # noqa: ANN401 - as `os.fsync` has it
         count()
         fsync(descriptor)
 
-    os.fsync = counted
+    os.fsync = counted  # type: ignore[assignment]  # its parameter has a private type
     sys.addaudithook(audit)
 
 

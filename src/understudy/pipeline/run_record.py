@@ -60,8 +60,8 @@ def read_record(folder: Path) -> RunRecord:
         ) from error
     if not unchanged:
         raise StoreError(
-            f"{folder / RECIPE_FILE} is not the recipe of this run any more: it was changed after the run; run the recipe "
-            "again, which writes it again"
+            f"{folder / RECIPE_FILE} was changed after the run and is not its recipe any more; run the recipe again, "
+            "which writes it again"
         )
     return record
 
