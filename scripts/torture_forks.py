@@ -88,6 +88,7 @@ def run_command(
 def _be_the_command(arguments: Sequence[str], folder: Path, kill: Kill | None, modules: Path | None) -> None:
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         sys.argv = ["understudy", *arguments]
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
