@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,10 @@ def kinds(folder: Path) -> Iterator[list[Kind]]:
                 file.write(prompt + "\n")
             return super().next_fault(prompt)
 
-    from http.server import ThreadingHTTPServer
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(Log(share=0.0)))
     child = os.fork()
     if child == 0:
+        os.close(2)  # it would print a traceback whenever a client is killed
         server.serve_forever()
     SERVERS.add(child)
     server.server_close()
@@ -111,13 +111,23 @@ def kinds(folder: Path) -> Iterator[list[Kind]]:
         os.waitpid(child, 0)
 
 
-def result_of(run: Path) -> tuple[dict[str, bytes], object]:
-    """The bytes of the delivered student, and the facts of the report without what time changes."""
-    student = {path.name: path.read_bytes() for path in sorted((run / "student").iterdir())}
-    return student, settled(json.loads((run / "report.json").read_text()))
+def result_of(run: Path) -> dict[str, Any]:
+    """The checksums of the delivered student, and the facts of the report without what time changes."""
+    from understudy.store.disk import checksums
+
+    return {"student": checksums((run / "student").resolve()), **settled(json.loads((run / "report.json").read_text()))}
 
 
-def settled(value: object) -> object:
+def differences(found: Any, expected: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - JSON
+    """The places at which two values differ."""
+    if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
+        for key, part in found.items():
+            yield from differences(part, expected[key], f"{where}/{key}")
+    elif found != expected:
+        yield f"{where} is {str(found)[:80]} instead of {str(expected)[:80]}"
+
+
+def settled(value: Any) -> Any:  # noqa: ANN401 - JSON
     """A value without the keys that time changes."""
     if isinstance(value, dict):
         return {key: settled(part) for key, part in value.items() if key not in CHANGING}
@@ -154,7 +164,8 @@ def trial(kind: Kind, folder: Path, reference: Any, chance: random.Random, most:
         expect_clean_end(kind, kill, ended, stage, outcome)
     outcome.expect(ended.code == 0, f"{kind.name}: the last attempt ended with {ended.code}: {ended.err[-600:]}")
     if ended.code == 0:
-        outcome.expect(result_of(folder / "runs" / kind.run) == reference, f"{kind.name}: another student or report")
+        other = ", ".join(differences(result_of(folder / "runs" / kind.run), reference))
+        outcome.expect(not other, f"{kind.name}: another student or report: {other}")
     outcome.expect(
         not any((folder / "tmp").iterdir()), f"{kind.name}: temporary files {list((folder / 'tmp').iterdir())}"
     )
