@@ -39,7 +39,7 @@ MOST_KILLS = 30
 OPERATIONS = 45
 SECONDS = 1.5
 """The most file operations and seconds before a kill; what an attempt finds finished counts too."""
-CHANGING = {"latency_ms", "throughput_per_s", "peak_memory_bytes", "seconds", "stages", "benchmark_conditions", "spent"}
+CHANGING = {"latency_ms", "throughput_per_s", "peak_memory_bytes", "seconds", "stages", "requests", "spent"}
 """Keys of the report's facts that time, or requests that were in flight, may change."""
 
 
