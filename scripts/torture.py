@@ -139,7 +139,7 @@ def random_kill(chance: random.Random) -> Kill:
     number = chance.choice(list(SIGNALS))
     if chance.random() < 2 / 3:
         return Kill(number, operation=chance.randint(1, OPERATIONS))
-    return Kill(number, seconds=chance.uniform(0.02, SECONDS))
+    return Kill(number, seconds=chance.uniform(0.05, SECONDS))
 
 
 def trial(kind: Kind, folder: Path, reference: Any, chance: random.Random, most: int, outcome: Outcome) -> int:  # noqa: ANN401 - bytes and facts

@@ -263,8 +263,8 @@ def main() -> None:
         except UnderstudyError as error:
             typer.echo(f"understudy: {error}", err=True)
             sys.exit(1)
-        except SystemExit as stop:
-            if stop.code != INTERRUPTED:
+        except (SystemExit, KeyboardInterrupt) as stop:  # typer makes the first of the second, once it has parsed
+            if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
                 raise
             code, sentence = ending()
             typer.echo(f"understudy: {sentence}", err=True)
