@@ -1,35 +1,43 @@
 """What a store holds, who needs it, and deleting the rest."""
 
 import os
-import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from tests.store.toy_stages import TEXT, AnyStage, Text, Words
+from tests.store.toy_stages import TEXT, AnyStage, Text, WordFacts, Words
 
 from understudy.executors.local import Local
-from understudy.store import Store, WorkerContext
+from understudy.store import Stage, Store, WorkerContext
 from understudy.store.inventory import Need, StoredStage, damage_of, delete_stages, is_older, stored_stages
 from understudy.store.locks import hold
 
+
+@dataclass(frozen=True)
+class Counted(Stage[WordFacts]):
+    """Repeats the facts of another stage."""
+
+    words: Words
+    name: ClassVar[str] = "counted"
+
+    def run(self, folder: Path, context: WorkerContext) -> WordFacts:
+        """Writes nothing."""
+        return context.facts(self.words)
+
+
 FIRST, OTHER = Text("a bc"), Text("other")
 WORDS = Words(FIRST)
-LAST = Text("d", (WORDS,))
+LAST = Counted(WORDS)
 
 
 @pytest.fixture
-def filled(store: Store, context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store with a text, its two words, a text made of them, and another text."""
-
-    def nothing(_context: object, stage: AnyStage) -> Path:
-        return shutil.copy(store.folder(FIRST) / TEXT, store.folder(stage) / TEXT) and store.folder(stage)
-
-    for stage in (WORDS, OTHER):
+def filled(store: Store, context: WorkerContext) -> Store:
+    """A store with a text, its two words, a stage that reads them, and another text."""
+    stages: tuple[AnyStage, ...] = (LAST, OTHER)
+    for stage in stages:
         store.get(stage, Local(), context)
-    (store.folder(WORDS) / "below").mkdir()
-    shutil.copy(store.folder(FIRST) / TEXT, store.folder(WORDS) / TEXT)
-    store.get(LAST, Local(), context)
     return store
 
 
