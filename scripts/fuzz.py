@@ -15,14 +15,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import hypothesis
-from fuzzing import data, journals, recipes
-from fuzzing.oracle import VALID, Case, Domain, verdict
-from hypothesis import HealthCheck, Phase, given, settings
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-DOMAINS: dict[str, Domain] = {
-    domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, journals.DOMAIN)
-}
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+from scripts.fuzzing import data, journals, recipes
+from scripts.fuzzing.oracle import VALID, Case, Domain, verdict
+
+DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, journals.DOMAIN)}
 
 
 def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fuzzing.oracle import VALID, Case, Domain
 from hypothesis import strategies as st
+from scripts.fuzzing.oracle import VALID, Case, Domain
 
 from understudy.tasks import load_files
 
@@ -20,7 +20,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 Rows = list[dict[str, Any]]
 Bytes = Callable[[Rows], bytes]
 CONTROLS = [chr(code) for code in (*range(32), 127, *range(128, 160))]
-TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=25).filter(
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=25).filter(
     lambda text: bool(text.strip()) and not text.startswith("\ufeff")
 )
 TEST = "source,target\nheld out,the text\n"
@@ -42,7 +42,9 @@ def as_csv(rows: Rows) -> bytes:
 
 def as_tsv(rows: Rows) -> bytes:
     """Tab-separated, without quotation."""
-    return "".join("\t".join(cells) + "\n" for cells in (("id", "source", "target"), *(tuple(row.values()) for row in rows))).encode()
+    return "".join(
+        "\t".join(cells) + "\n" for cells in (("id", "source", "target"), *(tuple(row.values()) for row in rows))
+    ).encode()
 
 
 def as_parquet(rows: Rows) -> bytes:
@@ -94,9 +96,14 @@ class Fault:
     change: Callable[[bytes], bytes]
 
 
+def appending(line: str) -> Callable[[bytes], bytes]:
+    """A change that adds a line."""
+    return lambda content: content + line.encode() + b"\n"
+
+
 TEXT_FILES = (".jsonl", ".csv", ".tsv")
 FAULTS: dict[str, Fault] = {
-    **{name: Fault((".jsonl",), lambda content, line=line: content + line.encode() + b"\n") for name, line in JSON_LINES.items()},
+    **{name: Fault((".jsonl",), appending(line)) for name, line in JSON_LINES.items()},
     "an invalid byte": Fault(TEXT_FILES, lambda content: content[:-2] + b"\xff" + content[-2:]),
     "a zero byte": Fault(TEXT_FILES, lambda content: content[:-2] + b"\0" + content[-2:]),
     "UTF-16": Fault(TEXT_FILES, lambda content: content.decode().encode("utf-16")),
@@ -105,11 +112,15 @@ FAULTS: dict[str, Fault] = {
     "half a file": Fault((".jsonl.gz", ".parquet"), lambda content: content[: len(content) // 2]),
     "another kind of file": Fault((".jsonl.gz", ".parquet"), lambda content: b"source,target\na,b\n" * 10),
     "a missing cell": Fault((".csv", ".tsv"), lambda content: content + b"lonely\n"),
-    "an extra cell": Fault((".csv", ".tsv"), lambda content: content + b"x,y,z,w\n".replace(b",", b"\t" if b"\t" in content[:20] else b",")),
+    "an extra cell": Fault(
+        (".csv", ".tsv"), lambda content: content + b"x,y,z,w\n".replace(b",", b"\t" if b"\t" in content[:20] else b",")
+    ),
     "an open quotation mark": Fault((".csv",), lambda content: content + b'i9,"never closed,the end\n'),
     "a repeated column": Fault((".csv", ".tsv"), lambda content: content.replace(b"target", b"source", 1)),
     "no column source": Fault((".csv", ".tsv"), lambda content: content.replace(b"source", b"sauce", 1)),
-    "a printed list": Fault((".csv",), lambda content: content.replace(b"target", b"targets", 1) + b"i9,a b c,\"['a', 'b']\"\n"),
+    "a printed list": Fault(
+        (".csv",), lambda content: content.replace(b"target", b"targets", 1) + b"i9,a b c,\"['a', 'b']\"\n"
+    ),
     "semicolons": Fault((".csv",), lambda content: b"id;source;target\ni9;a b c;d\n"),
     "only a header": Fault((".csv", ".tsv"), lambda content: content.splitlines(keepends=True)[0]),
 }

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fuzzing.oracle import VALID, Case, Domain
 from hypothesis import strategies as st
+from scripts.fuzzing.oracle import VALID, Case, Domain
 
 from understudy.api_teacher.journal import CompletionChoice, Journal, iter_responses
 
-TEXTS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 SETTINGS = {"model": "m", "prompt": "p"}
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Events = list[dict[str, Any]]
@@ -47,8 +47,8 @@ FAULTS: dict[str, Callable[[Events, int], list[str]]] = {
     "a number": line_fault(lambda event: 3),
     "an empty object": line_fault(lambda event: {}),
     "an unknown event": line_fault(lambda event: {"zz": 1}),
-    "text for a number": line_fault(lambda event: {key: "x" for key in event}),
-    "null values": line_fault(lambda event: dict.fromkeys(event)),
+    "text for a number": line_fault(lambda event: dict.fromkeys(event, "x")),
+    "null values": line_fault(dict.fromkeys),
     "lists for values": line_fault(lambda event: {key: [1] for key in event}),
     "half a line": lambda events, index: [
         json.dumps(event)[: 5 if number == index else None] for number, event in enumerate(events)

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-
-from fuzzing.oracle import VALID, Case, Domain
 from hypothesis import strategies as st
+from scripts.fuzzing.oracle import VALID, Case, Domain
 
 from understudy.config.read import read_recipe
 from understudy.config.yaml_values import dump_yaml, load_yaml
@@ -15,7 +14,7 @@ from understudy.config.yaml_values import dump_yaml, load_yaml
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = [ROOT / "src" / "understudy" / "demo" / "demo.yaml", *sorted((ROOT / "recipes").rglob("*.yaml"))]
 KEYS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=3, max_size=12).map(lambda word: f"zz_{word}")
-TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Plain = dict[str, Any]
 
@@ -23,7 +22,11 @@ Plain = dict[str, Any]
 def plain_recipes() -> list[Plain]:
     """The shipped recipes as plain data; studies are left out."""
     loaded = [load_yaml(path.read_text(encoding="utf-8"), str(path)) for path in SHIPPED]
-    return [plain for plain in loaded if isinstance(plain, dict) and "methods" not in plain and {"task", "teacher", "student"} <= plain.keys()]
+    return [
+        plain
+        for plain in loaded
+        if isinstance(plain, dict) and "methods" not in plain and {"task", "teacher", "student"} <= plain.keys()
+    ]
 
 
 def sections(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -53,7 +56,9 @@ def part(plain: Plain, path: tuple[str, ...]) -> Plain:
 def valid_change(plain: Plain, draw: Draw) -> None:
     """Other values that are as valid."""
     plain["seed"] = draw(st.integers(0, 2**32 - 1))
-    plain["name"] = draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda name: name != "store"))
+    plain["name"] = draw(
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter(lambda name: name != "store")
+    )
     training = plain.setdefault("training", {})
     training["epochs"] = draw(st.integers(1, 1000))
     training["learning_rate"] = draw(st.floats(1e-7, 1.0))

@@ -11,7 +11,7 @@ import yaml
 from understudy.config.read import read_recipe
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, Splits
-from understudy.pipeline.recipe_checks import check_data_files
+from understudy.pipeline.recipe_files import check_files
 from understudy.records import Example
 from understudy.tasks.files import LoadedTask, load_files
 from understudy.tasks.guards import refuse_leaks
@@ -92,8 +92,8 @@ def test_dev_and_test_are_drawn_on_request(understudy: Command, tmp_path: Path, 
     """The files partition the inputs, share none but for case, and the recipe reads them as they are."""
     code, out, _ = understudy("init", tmp_path / "task", "--from", log, "--dev", "4", "--test", "6")
 
-    _, task, files = read(tmp_path / "task")
-    check_data_files(task)
+    recipe, task, files = read(tmp_path / "task")
+    check_files(recipe)
     data = load(task, files).data
     sources = [example.source for split in (data.labeled, data.dev, data.test) for example in split]
     assert code == 0

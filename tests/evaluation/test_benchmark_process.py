@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Greedy, PoolDecoding
 from understudy.evaluation.benchmark_process import latencies_ms, throughput_per_s
-from understudy.evaluation.efficiency import Workload, measure_efficiency
+from understudy.evaluation.efficiency import CHILD, Workload, measure_efficiency
 from understudy.models.checkpoint import disk_bytes, parameter_count, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
@@ -97,3 +100,14 @@ def test_a_checkpoint_is_measured_in_a_process_of_its_own(
         "ctranslate2 on cpu, 1 thread, decoding greedy, at most 4 tokens, latency of 4 inputs at batch 1, "
         "throughput of 5 inputs at batch 2"
     )
+
+
+def test_the_measuring_process_ends_with_its_caller() -> None:
+    """It would wait for its workload forever; the caller's pipe closes, however the caller ends."""
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-m", CHILD, "folder", "workspace", str(reading)], stdin=subprocess.PIPE, pass_fds=[reading]
+    ) as child:
+        os.close(reading)
+        os.close(writing)
+        assert child.wait() == 1

@@ -51,7 +51,7 @@ def workers_of(caller: subprocess.Popen[str]) -> set[int]:
 def output_until_all_end(caller: subprocess.Popen[str], workers: set[int]) -> tuple[str, str]:
     """What was written until the last process that holds the output has ended: the caller and all its workers."""
     try:
-        return caller.communicate(timeout=30)
+        return caller.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         for process in workers:
             os.kill(process, signal.SIGKILL)

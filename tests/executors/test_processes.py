@@ -29,8 +29,7 @@ from understudy.executors.local import Local
 from understudy.executors.processes import Processes
 from understudy.progress import NoProgress, Values
 from understudy.store import Stage, Store, WorkerContext
-from understudy.store.disk import read_json
-from understudy.store.manifest import MANIFEST
+from understudy.store.manifest import MANIFEST, read_checked
 from understudy.store.store import AnyStage, Outcome, failure_of
 
 
@@ -56,7 +55,7 @@ def files(root: Path) -> dict[str, object]:
     for path in sorted(root.rglob("[!.]*")):
         name = str(path.relative_to(root))
         if path.name == MANIFEST:
-            found[name] = {**read_json(path), "seconds": 0}
+            found[name] = {**read_checked(path), "seconds": 0}
         elif path.is_file():
             found[name] = path.read_bytes()
     return found

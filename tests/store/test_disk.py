@@ -37,9 +37,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"a\.json is missing"),
-        (b"{", r"a\.json is not JSON \(Expecting .*\); delete its folder"),
-        (b"\xff", r"a\.json is not JSON \(.*utf-8.*\); delete its folder"),
-        (b"[1]", r"a\.json holds list instead of an object; delete its folder"),
+        (b"{", r"a\.json is not JSON \(Expecting .*\); delete the folder"),
+        (b"\xff", r"a\.json is not JSON \(.*utf-8.*\); delete the folder"),
+        (b"[1]", r"a\.json holds list instead of an object; delete the folder"),
     ],
 )
 def test_a_file_without_an_object_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

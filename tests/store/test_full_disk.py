@@ -31,6 +31,13 @@ OTHERS = {
 }
 
 
+READ_ONLY = {
+    "permission of a file": OSError(errno.EACCES, "Permission denied"),
+    "mounted read-only": OSError(errno.EROFS, "Read-only file system"),
+}
+"""Errors of a file in the store."""
+
+
 @dataclass(frozen=True)
 class Breaks(Stage[Any]):
     """Raises one of the errors above."""
@@ -41,6 +48,19 @@ class Breaks(Stage[Any]):
     def run(self, folder: Path, context: WorkerContext) -> None:
         """Fails."""
         raise {**FULL_DISK, **OTHERS}[self.error]
+
+
+@dataclass(frozen=True)
+class CannotWrite(Stage[Any]):
+    """Raises one of the errors of files in its folder."""
+
+    error: str
+    name: ClassVar[str] = "cannot_write"
+
+    def run(self, folder: Path, context: WorkerContext) -> None:
+        """Fails."""
+        found = READ_ONLY[self.error]
+        raise OSError(found.errno, found.strerror, str(folder / "weights"))
 
 
 @pytest.mark.parametrize("error", FULL_DISK)
@@ -55,3 +75,10 @@ def test_other_errors_keep_their_class_and_message(context: WorkerContext, error
     """An error that already says what to do about a full disk, and one that has nothing to do with it."""
     with pytest.raises(type(OTHERS[error]), match=r"disk full while writing|Permission denied"):
         make(Breaks(error), context)
+
+
+@pytest.mark.parametrize("error", READ_ONLY)
+def test_a_store_that_cannot_be_written_is_a_store_error(context: WorkerContext, error: str) -> None:
+    """The message has the file, the system's reason and the way out."""
+    with pytest.raises(StoreError, match=rf"weights cannot be written \({READ_ONLY[error].strerror}\); make .*--out"):
+        make(CannotWrite(error), context)

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 from tests.store.toy_stages import TEXT, Refused, Text, TextFacts, Word, Words
@@ -14,7 +14,7 @@ from understudy.errors import DataError, StoreError
 from understudy.executors.local import Local
 from understudy.store import Content, Stage, Store, WorkerContext
 from understudy.store.disk import checksum, write_json
-from understudy.store.manifest import MANIFEST
+from understudy.store.manifest import MANIFEST, read_checked, write_checked
 from understudy.store.stage import FinishedStage
 from understudy.store.store import make
 
@@ -119,8 +119,8 @@ def test_damaged_facts_are_refused(store: Store, context: WorkerContext, damage:
     stage = Text("a")
     make(stage, context)
     path = store.folder(stage) / MANIFEST
-    manifest = json.loads(path.read_text())
-    write_json(path, manifest | {"facts": manifest["facts"] | damage})
+    manifest = read_checked(path)
+    write_checked(path, manifest | {"facts": {**cast(dict[str, object], manifest["facts"]), **damage}})
 
     with pytest.raises(StoreError, match=rf"{stage.folder_name} is damaged.*delete the folder and run"):
         store.facts(stage)

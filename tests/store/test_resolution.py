@@ -23,7 +23,7 @@ from tests.store.toy_stages import (
 from understudy.errors import DataError, StoreError
 from understudy.executors.local import Local
 from understudy.store import Content, Stage, Store, WorkerContext
-from understudy.store.disk import read_json, write_json
+from understudy.store.manifest import read_checked, write_checked
 from understudy.store.store import Outcome, failure_of
 
 LOCAL = Local()
@@ -104,8 +104,7 @@ def test_shards_that_the_stage_no_longer_has_are_reported(store: Store, context:
     stage = Words(Text("a bc"))
     store.get(stage, LOCAL, context)
     path = store.folder(stage) / "manifest.json"
-    manifest = read_json(path)
-    write_json(path, manifest | {"shards": ["word-of-an-earlier-version"]})
+    write_checked(path, read_checked(path) | {"shards": ["word-of-an-earlier-version"]})
 
     with pytest.raises(StoreError, match=rf"{stage.folder_name} .*shards that are missing.*; delete the folder"):
         store.get(stage, LOCAL, context)
@@ -133,7 +132,7 @@ def test_the_failure_of_a_shard_is_that_of_its_stage(store: Store, context: Work
     last = Text("a", (stage,))
     outcomes = store.get_all([last], LOCAL, context)
 
-    assert isinstance(failure_of(last, outcomes, context), FileNotFoundError)
+    assert isinstance(failure_of(last, outcomes, context), StoreError)
     assert failure_of(Text("never wanted"), outcomes, context) is None
 
 
@@ -142,7 +141,7 @@ def test_what_failed_is_tried_again_in_the_next_run(store: Store, context: Worke
     Path(store.root).mkdir(parents=True)
     stage = Word(Content("a word", "word.txt"), 0)
 
-    assert isinstance(store.get_all([stage], LOCAL, context)[stage.key], FileNotFoundError)
+    assert isinstance(store.get_all([stage], LOCAL, context)[stage.key], StoreError)
     (store.root / "word.txt").write_text("a")
     assert store.get_all([stage], LOCAL, context) == {stage.key: "made"}
 

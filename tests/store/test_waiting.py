@@ -50,7 +50,7 @@ class Gated(Stage[GatedFacts]):
         if gate.attempts == 1:
             (folder / "file.txt").write_text("text")
             gate.begun.set()
-            assert gate.go_on.wait(timeout=60)
+            assert gate.go_on.wait(timeout=300)
             if gate.interrupted:
                 raise KeyboardInterrupt
         return GatedFacts(gate.attempts, found)
@@ -100,7 +100,7 @@ def test_a_stage_that_another_process_makes_is_waited_for(context: WorkerContext
     """The second process finds what the first made, and makes nothing."""
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(make, stage, waiting(context))
-        assert gate.begun.wait(timeout=60)
+        assert gate.begun.wait(timeout=300)
         second = make(stage, waiting(context))
 
     assert (first.result(), second) == ("made", "found")
@@ -114,7 +114,7 @@ def test_a_stage_that_failed_elsewhere_is_made_by_the_process_that_waited(
     gate.interrupted = True
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(make, stage, waiting(context))
-        assert gate.begun.wait(timeout=60)
+        assert gate.begun.wait(timeout=300)
         second = make(stage, waiting(context))
 
     assert isinstance(first.exception(), KeyboardInterrupt)
@@ -127,7 +127,7 @@ def test_a_refusal_is_the_outcome_of_the_stage(context: WorkerContext, gate: Gat
     """So that the stages that do not need it go on; the process that makes it is not disturbed."""
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(make, stage, context)
-        assert gate.begun.wait(timeout=60)
+        assert gate.begun.wait(timeout=300)
         refused = attempt(stage, context)
 
     assert isinstance(refused, StoreError)

@@ -245,10 +245,10 @@ class Waiting(Stage[WordFacts]):
     in_caller: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> WordFacts:
-        """Waits at most 30 seconds."""
+        """Waits at most five minutes: a test that hangs must end."""
         descriptor = os.open(self.pipe, os.O_RDWR)
         try:
-            readable, _, _ = select.select([descriptor], [], [], 30)
+            readable, _, _ = select.select([descriptor], [], [], 300)
         finally:
             os.close(descriptor)
         if not readable:

@@ -1,6 +1,7 @@
 import errno
 import resource
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from understudy.errors import StoreError
 from understudy.training.checkpoints import Checkpointable, load_best, load_checkpoint, save_best, save_checkpoint
 from understudy.training.state import TrainState
 
@@ -112,6 +114,34 @@ def test_earlier_best_weights_are_deleted_after_the_next_checkpoint(tmp_path: Pa
 
     training.save(TrainState(step=2, best_step=2))
     assert names(tmp_path) == {"best-00000002", "checkpoint-00000002-000000-000000"}
+
+
+def flipped(path: Path) -> None:
+    """One bit of the last byte: safetensors and torch would load it."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json", "best"])
+@pytest.mark.parametrize("damage", [flipped, Path.unlink, Path.touch])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    """The message names the folder to delete; after that the training starts again. A new time is no damage."""
+    training, state = SmallTraining(tmp_path), TrainState(step=1, best_step=1, best_score=0.5)
+    training.step()
+    save_best(training.model, tmp_path, state)
+    training.save(state)
+    checkpoint = tmp_path / "checkpoint-00000001-000000-000000"
+    damage(tmp_path / "best-00000001" / "weights.safetensors" if name == "best" else checkpoint / name)
+    if damage is Path.touch:
+        assert training.load() == state
+        return
+
+    with pytest.raises(
+        StoreError, match=rf"{checkpoint} is damaged.*delete the folder {checkpoint} and run the recipe"
+    ):
+        training.load()
+    shutil.rmtree(checkpoint)
+    assert training.load() == TrainState()
 
 
 def test_the_loss_is_a_mean_over_positions() -> None:

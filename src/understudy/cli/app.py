@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from understudy.cli.init import init
+from understudy.cli.signals import INTERRUPTED, ending, stop_after, stopping_signals
+from understudy.cli.store import store_app
 from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
-from understudy.pipeline.run_folder import require_run
 
 app = typer.Typer(
     help="Turn an expensive text generator into a small, fast model for one task, and prove it.",
@@ -19,19 +20,36 @@ app = typer.Typer(
 )
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 app.add_typer(pool_app, name="pool")
+app.add_typer(store_app, name="store")
 app.command()(init)
 
-INTERRUPTED = 130
-"""Exit code that shells expect after control-C."""
-
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run, such as runs/demo.", show_default=False)]
+
+
+def _finished_run(folder: Path) -> Path:
+    """Refuses a folder without a finished run before anything heavy is imported."""
+    from understudy.pipeline.run_record import read_record
+
+    read_record(folder)
+    return folder
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(help="Folder of a finished run, such as runs/demo.", callback=_finished_run, show_default=False),
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the file; can be repeated.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder for runs and the stage cache.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Stop after this time with exit code 124; the same command resumes.", show_default=False
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.")]
 LogFormat = Annotated[
@@ -72,11 +90,17 @@ def run(
     override: Overrides = [],  # noqa: B006 - typer copies it
     executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
+    max_minutes: MaxMinutes = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the stages into the run's folder, so that it can be moved by itself.")
+    ] = False,
     allow_code: AllowCode = False,
     quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> None:
     """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
+    if max_minutes is not None:
+        stop_after(max_minutes)
     _run(
         recipe,
         override,
@@ -86,6 +110,7 @@ def run(
         executor=executor,
         workers=workers,
         allow_code=allow_code,
+        copy=copy,
     )
 
 
@@ -159,7 +184,6 @@ def evaluate(
     allow_code: AllowCode = False,
 ) -> None:
     """Score the systems of a run, and outputs of any other system, with the run's metrics."""
-    folder = require_run(folder)
     from understudy.cli.printing import print_scores
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.inspect.compare import score_split
@@ -198,13 +222,14 @@ def collect(
 @app.command()
 def report(folder: RunFolder) -> None:
     """Write report.html and report.json of a finished run again."""
-    folder = require_run(folder)
     from understudy.cli.printing import print_result
+    from understudy.pipeline.delivery import guarded
     from understudy.pipeline.inspect.open import open_run
     from understudy.report.page import write_report
 
     opened = open_run(folder)
-    write_report(opened.facts, folder)
+    with guarded(opened.folder):
+        write_report(opened.facts, opened.folder)
     print_result(opened.folder, opened.facts)
 
 
@@ -220,7 +245,6 @@ def diagnose(
     log_format: LogFormat = None,
 ) -> None:
     """Diagnose a finished run: exposure bias, teacher guidance on student texts, latency by number of layers."""
-    folder = require_run(folder)
     from understudy.cli.printing import print_diagnostics
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.inspect.diagnose import diagnose as diagnose_run
@@ -243,7 +267,6 @@ def pool_show(
     ] = False,
 ) -> None:
     """Show pseudo-targets with their sources, log-probability, duplicates, length and origin."""
-    folder = require_run(folder)
     from understudy.cli.printing import print_pool
     from understudy.pipeline.inspect.open import open_pool
     from understudy.pool.show import show_rows
@@ -262,6 +285,7 @@ def _run(
     executor: str = "local",
     workers: int = 1,
     allow_code: bool = False,
+    copy: bool = False,
 ) -> None:
     from understudy.config.read import read_recipe
     from understudy.executors import executor_named
@@ -274,7 +298,7 @@ def _run(
     from understudy.pipeline.run import run as run_recipe
 
     with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code)
+        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code, copy=copy)
     print_result(result.folder, result.facts)
 
 
@@ -283,12 +307,15 @@ def main() -> None:
     # oneDNN caches compiled kernels for 1,024 shapes, and texts of every length add new ones: the memory of a training
     # grew from 2.5 to 4.1 GB in half an hour. With 8 it stays constant, at the same speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
-    try:
-        app()
-    except UnderstudyError as error:
-        typer.echo(f"understudy: {error}", err=True)
-        sys.exit(1)
-    except SystemExit as stop:  # typer turns control-C into one
-        if stop.code == INTERRUPTED:
-            typer.echo("understudy: interrupted; run the same command again to resume", err=True)
-        raise
+    with stopping_signals():
+        try:
+            app()
+        except UnderstudyError as error:
+            typer.echo(f"understudy: {error}", err=True)
+            sys.exit(1)
+        except (SystemExit, KeyboardInterrupt) as stop:  # typer makes the first of the second, once it has parsed
+            if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+                raise
+            code, sentence = ending()
+            typer.echo(f"understudy: {sentence}", err=True)
+            sys.exit(code)

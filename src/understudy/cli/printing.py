@@ -34,7 +34,9 @@ def print_result(folder: Path, facts: Facts) -> None:
     console.print(f"\n{escape(verdict(facts))}\n")
     for label, value in five_numbers(facts):
         console.print(f"  {label:<24} [bold]{escape(value)}[/bold]")
-    console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(str(folder / 'student'))}")
+    student = folder / "student"
+    shown = str(student) if student.exists() else "was deleted from the store; run the recipe again to make it"
+    console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(shown)}")
 
 
 def print_collected(done: "CollectResult") -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag, model_validator
 
+from understudy.config.numbers import CountFromZero, Inputs, TextsPerInput, TokenCount
 from understudy.config.section import Section, variant_by_key
 from understudy.config.template import Template
 from understudy.errors import did_you_mean
@@ -40,8 +41,8 @@ class HeldOut(Section):
     They are taken from the inputs that remain after `unlabeled_inputs`.
     """
 
-    dev: PositiveInt | None = None
-    test: PositiveInt | None = None
+    dev: Inputs | None = None
+    test: Inputs | None = None
 
 
 class Kd4gen(Section):
@@ -94,7 +95,7 @@ class Format(Section):
     alone as the source, or take all turns, each with its role. System turns are never part of the source."""
     batch_requests: Path | None = None
     """The input file of the batch whose output files are read; joined by `custom_id`."""
-    tsv_quotes: bool = False
+    tsv_quotes: StrictBool = False
     """Whether quotation marks in TSV files quote cells, as in CSV. Otherwise each line is an example."""
 
     @model_validator(mode="before")
@@ -138,11 +139,11 @@ class Hub(Section):
 class ForecastSizes(Section):
     """Sizes of the embedded task: structured weather forecasts -> short bulletins."""
 
-    labeled: PositiveInt = 1500
-    unlabeled: PositiveInt = 10000
-    dev: PositiveInt = 300
-    test: PositiveInt = 500
-    references: PositiveInt = 3
+    labeled: Inputs = 1500
+    unlabeled: Inputs = 10000
+    dev: Inputs = 300
+    test: Inputs = 500
+    references: TextsPerInput = 3
     """Reference bulletins per dev and test input."""
 
 
@@ -151,7 +152,7 @@ class BertScore(Section):
 
     model: str
     """A checkpoint by hub name, or a local folder."""
-    layer: NonNegativeInt | None = None
+    layer: CountFromZero | None = None
     """Index of the hidden states, 0 for the embeddings; null for the last layer."""
 
 
@@ -165,8 +166,8 @@ class Task(Section):
     """The metric that chooses checkpoints and decides the verdict; one of `metrics`."""
     bertscore: BertScore | None = None
     """Required by the metric of that name."""
-    max_source_tokens: PositiveInt = 256
-    max_target_tokens: PositiveInt = 64
+    max_source_tokens: TokenCount = 256
+    max_target_tokens: TokenCount = 64
     long_sources: Literal["refuse", "drop"] = "refuse"
     """Whether to refuse or drop training inputs over the limit. None is truncated: the end may hold the answer."""
     leaks: Literal["refuse", "drop_from_train", "allow"] = "refuse"
@@ -183,9 +184,9 @@ class Task(Section):
 class GivenTask(Task):
     """Settings of tasks whose data come from files or the hub."""
 
-    labeled_inputs: PositiveInt | None = None
+    labeled_inputs: Inputs | None = None
     """Number of train inputs that keep their labels, drawn by the seed; the others become unlabeled."""
-    unlabeled_inputs: PositiveInt | None = None
+    unlabeled_inputs: Inputs | None = None
     """Number of unlabeled inputs to use, drawn by the seed before `leaks` and the length limits remove some; null for
     all. A teacher that trains on all labels still uses those of the others."""
     checker: str | None = None

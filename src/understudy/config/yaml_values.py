@@ -61,7 +61,7 @@ def check_depth(text: str) -> None:
     for event in yaml.parse(text, Loader=StrictLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
-            raise ValueError(f"line {event.start_mark.line + 1} is nested too deeply; remove brackets or indentation")
+            raise ValueError(f"over {MOST_DEPTH} collections are nested; remove brackets or indentation")
 
 
 def dump_yaml(plain: object) -> str:

@@ -1,12 +1,15 @@
-"""The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER WORKSPACE < workload > efficiency`.
+"""The measuring process: `python -m understudy.evaluation.benchmark_process FOLDER WORKSPACE PIPE < workload`.
 
-Started by `efficiency`, which gives the reason for a separate process. Importing this module loads torch and every
-engine.
+Started by `efficiency`, which gives the reason for a separate process. PIPE is the number of an open file whose other
+end the caller holds: when it closes, the caller has ended, and so does this process. Importing this module loads torch
+and every engine.
 """
 
 import gc
 import json
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -123,7 +126,18 @@ def _peak_memory(device: str) -> int:
     return 1024 * int(kibibytes)
 
 
+def end_with_caller(pipe: int) -> None:
+    """Ends this process as soon as nothing holds the other end of the pipe."""
+
+    def wait() -> None:
+        os.read(pipe, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_caller(int(sys.argv[3]))
     cost = measure(Path(sys.argv[1]), Path(sys.argv[2]), Workload.model_validate_json(sys.stdin.read()))
     # The last line of stdout; libraries may have printed before.
     sys.stdout.write(json.dumps(asdict(cost)) + "\n")

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -54,15 +55,17 @@ def measure_efficiency(folder: Path, workload: Workload, *, workspace: Path) -> 
         EvaluationError: if there is nothing to measure, or the process fails; with the last line of its stderr.
     """
     _require_work(workload)
-    done = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
-        [sys.executable, "-m", CHILD, str(folder), str(workspace)],
-        input=workload.model_dump_json(),
-        capture_output=True,
-        text=True,
-        check=False,
-        # Thread pools are sized when the libraries load, before any code of the child runs.
-        env={**os.environ, "OMP_NUM_THREADS": str(workload.threads)},
-    )
+    with _caller_pipe() as caller:
+        done = subprocess.run(  # noqa: S603  # our own interpreter and module, no shell
+            [sys.executable, "-m", CHILD, str(folder), str(workspace), str(caller)],
+            input=workload.model_dump_json(),
+            capture_output=True,
+            text=True,
+            check=False,
+            # Thread pools are sized when the libraries load, before any code of the child runs.
+            env={**os.environ, "OMP_NUM_THREADS": str(workload.threads)},
+            pass_fds=[caller],
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise EvaluationError(
@@ -107,6 +110,17 @@ def measure_all(
             measured[name].append(own)
             progress(1, name)
     return {name: _median(own) for name, own in measured.items()}
+
+
+@contextmanager
+def _caller_pipe() -> Iterator[int]:
+    """A pipe whose other end closes when this process ends, however it ends."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _require_work(workload: Workload) -> None:

@@ -1,54 +1,120 @@
 """The run's folder: the recipe, the report, and links to the stages."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
+from understudy.errors import StoreError
 from understudy.pipeline.build import RunStages
-from understudy.pipeline.context import NETWORK, RunContext
-from understudy.pipeline.run_folder import STAGES
+from understudy.pipeline.context import NETWORK, STORE, RunContext
+from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
 from understudy.pipeline.stages.scores import FACTS
 from understudy.report.facts import Facts, StageFacts
-from understudy.report.page import write_report
+from understudy.report.page import REPORT, REPORT_PAGE, write_report
 from understudy.store import Stage
-from understudy.store.disk import make_folder, read_json, write_text
-from understudy.store.manifest import MANIFEST, read_manifest
+from understudy.store.copy import copy_stages
+from understudy.store.disk import checksum, disk_errors, make_folder, read_json, write_text
+from understudy.store.locks import hold
+from understudy.store.manifest import MANIFEST, read_manifest, write_checked
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
+from understudy.store.verify import verified
 
 STUDENT = "student"
 
 
-def deliver(
-    recipe: Recipe, out: Path, stages: RunStages, context: RunContext, outcomes: Mapping[str, Outcome]
-) -> tuple[Path, Facts, dict[str, Path]]:
-    """Writes the run's folder.
+def prepare_folder(recipe: Recipe, out: Path, stages: RunStages) -> Path:
+    """Makes the run's folder before anything is trained, and records the stages that the run is going to need.
 
-    Returns:
-        The folder, the facts of the report, and the folder of each stage by its label.
+    Raises:
+        StoreError: if it cannot be made or written, or holds a file or folder of the user's in place of one of its own.
     """
     folder = out / recipe.name
     make_folder(folder)
+    labels = labeled_stages(stages)
+    with guarded(folder):
+        _refuse_files_of_the_user(folder, {*labels, STUDENT})
+        write_planned(folder / PLANNED, labels.values())
+    return folder
+
+
+def deliver(
+    recipe: Recipe,
+    folder: Path,
+    stages: RunStages,
+    context: RunContext,
+    outcomes: Mapping[str, Outcome],
+    *,
+    copy: bool = False,
+) -> tuple[Facts, dict[str, Path]]:
+    """Fills the run's folder.
+
+    Args:
+        recipe: of the run.
+        folder: as `prepare_folder` made it.
+        stages: of the run.
+        context: of the run.
+        outcomes: what became of the stages.
+        copy: whether the folder gets its own copies of the stages, so that it can be moved by itself.
+
+    Returns:
+        The facts of the report, and the folder of each stage by its label.
+
+    Raises:
+        StoreError: if the scores or the student are damaged, or the folder cannot be written.
+    """
     labeled = labeled_stages(stages)
-    present = {label: context.folder(stage) for label, stage in labeled.items() if context.store.finished(stage)}
-    write_text(folder / "recipe.yaml", to_yaml(recipe))
-    # Also those that were deleted from the store: whoever needs one can say which.
-    names = {label: stage.folder_name for label, stage in labeled.items()}
-    write_text(folder / STAGES, json.dumps(names, indent=1) + "\n")
+    present = {label: context.store.folder(stage) for label, stage in labeled.items() if context.store.finished(stage)}
     final = stages.systems.final.network
     assert final is not None  # noqa: S101 - the distilled student is on this machine
-    for label, target in {**present, STUDENT: context.folder(final) / NETWORK}.items():
-        link = folder / label
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(target, folder), target_is_directory=True)
+    student = context.folder(final)
     made = {key for key, outcome in outcomes.items() if outcome == "made"}
     facts = report_facts(recipe, present, made)
-    write_report(facts, folder)
-    return folder, facts, present
+    names = tuple((label, stage.folder_name) for label, stage in labeled.items())
+    with guarded(folder):
+        _refuse_files_of_the_user(folder, {*labeled, STUDENT})
+        if copy:
+            present = copy_stages(present, folder / STORE)
+            student = folder / STORE / student.name
+        write_text(folder / RECIPE_FILE, to_yaml(recipe))
+        store = os.path.relpath(student.parent, folder)
+        record = RunRecord(names, student.name, store, tuple(sorted(made)), checksum(folder / RECIPE_FILE))
+        for label, target in {**present, STUDENT: student / NETWORK}.items():
+            _link(folder / label, target)
+        write_report(facts, folder)
+        write_checked(folder / STAGES, asdict(record))
+        (folder / PLANNED).unlink(missing_ok=True)
+    return facts, present
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Within, no other process writes into the run's folder, and a full or read-only disk is one sentence."""
+    with disk_errors(folder), hold(folder / ".lock", wait=True, making=folder):
+        yield
+
+
+def _refuse_files_of_the_user(folder: Path, links: set[str]) -> None:
+    own = {STAGES, PLANNED} & {path.name for path in folder.iterdir()}
+    for name in sorted({RECIPE_FILE, REPORT_PAGE, REPORT} | links):
+        path = folder / name
+        if not path.is_symlink() and (path.exists() if name in links or not own else path.is_dir()):
+            raise StoreError(
+                f"the run's folder needs the name {path}, which is a {'folder' if path.is_dir() else 'file'} that no "
+                "run made; move it away, or give the run another name"
+            )
+
+
+def _link(path: Path, target: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(os.path.relpath(target, path.parent), target_is_directory=True)
+    partial.replace(path)
 
 
 def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
@@ -100,7 +166,7 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
         stages: label -> folder, of the stages that are there.
         made: keys of the stages that this run made; the others were reused.
     """
-    facts = cast(Facts, read_json(stages["scores"] / FACTS))
+    facts = cast(Facts, read_json(verified(stages["scores"]) / FACTS))
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
     facts["versions"] = dict(read_manifest(stages["scores"]).versions)

@@ -9,11 +9,9 @@ from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
-from understudy.pipeline.delivery import deliver
+from understudy.pipeline.delivery import deliver, prepare_folder
 from understudy.pipeline.progress_file import recorded
-from understudy.pipeline.teacher_outputs import (
-    endpoint_of,
-)
+from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress, Progress
 from understudy.report.facts import Facts
 from understudy.store import Stage
@@ -40,6 +38,7 @@ def run(
     progress: Progress = QUIET,
     executor: Executor = LOCAL,
     allow_code: bool = False,
+    copy: bool = False,
 ) -> Run:
     """Runs a recipe; stages that any run in `out` has finished are reused.
 
@@ -49,6 +48,7 @@ def run(
         progress: is informed about long work.
         executor: where stages run.
         allow_code: whether code that the recipe names (`module:object`) may be imported.
+        copy: whether the run's folder gets its own copies of the stages, so that it can be moved by itself.
 
     Returns:
         The run's folder with `report.html`, `report.json`, `progress.jsonl`, the recipe, and a link to each stage.
@@ -58,18 +58,19 @@ def run(
     """
     with recorded(progress, Path(out) / recipe.name, recipe.tracker) as record:
         context = run_context(Path(out), record, allow_code=allow_code, endpoint=endpoint_of(recipe))
-        return _run(recipe, Path(out), context, executor)
+        return _run(recipe, Path(out), context, executor, copy=copy)
 
 
-def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor) -> Run:
+def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor, *, copy: bool) -> Run:
     stages = build_run(recipe, context)
+    folder = prepare_folder(recipe, out, stages)
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    folder, facts, folders = deliver(recipe, out, stages, context, outcomes)
+    facts, folders = deliver(recipe, folder, stages, context, outcomes, copy=copy)
     return Run(folder, facts, folders)
 
 

@@ -12,6 +12,7 @@ from understudy.report.diagnostics import (
 )
 from understudy.report.tables import pool_table
 from understudy.report.templates import render_template, trusted_figures
+from understudy.store.disk import write_text
 
 
 def render_diagnostics(facts: Diagnostics) -> str:
@@ -41,5 +42,5 @@ def write_diagnostics(facts: Diagnostics, folder: Path) -> Path:
         The path of the page.
     """
     page = folder / "diagnostics.html"
-    page.write_text(render_diagnostics(facts), "utf-8")
+    write_text(page, render_diagnostics(facts))
     return page

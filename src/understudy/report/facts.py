@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+from understudy.store.disk import write_text
+
 TEACHER = "teacher"
 FINE_TUNED = "fine_tuned"
 """Names of the two systems that every run compares with; the third system has the method's name."""
@@ -205,7 +207,7 @@ def write_facts(facts: Facts, path: Path) -> None:
         facts: the content; keys keep their order.
         path: the file, in an existing folder.
     """
-    path.write_text(json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    write_text(path, json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def system_named(facts: Facts, name: str) -> SystemFacts | None:

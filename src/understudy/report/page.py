@@ -13,7 +13,9 @@ from understudy.report.facts import Facts, metric_label, write_facts
 from understudy.report.figures import pool_figures, result_figures
 from understudy.report.templates import render_template, trusted_figures, trusted_file
 from understudy.report.verdict import key_numbers, verdict, verdict_kind
+from understudy.store.disk import write_text
 
+REPORT_PAGE = "report.html"
 REPORT = "report.json"
 
 
@@ -50,8 +52,8 @@ def write_report(facts: Facts, folder: Path) -> Path:
     Returns:
         The path of the page.
     """
-    page = folder / "report.html"
-    page.write_text(render(facts), "utf-8")
+    page = folder / REPORT_PAGE
+    write_text(page, render(facts))
     write_facts(facts, folder / REPORT)
     return page
 

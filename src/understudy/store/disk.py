@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from understudy.errors import StoreError
+from understudy.errors import StoreError, first_line
 
 READ_BYTES = 1 << 20
 MEGABYTE = 1e6
+READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,18 +38,25 @@ def read_json(path: Path) -> dict[str, object]:
     """The object in a JSON file.
 
     Raises:
-        StoreError: if the file is missing or holds no JSON object.
+        StoreError: if the file is missing, unreadable or holds no JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; check that the run finished and that this is its folder") from None
-    except ValueError as error:
-        raise StoreError(f"{path} is not JSON ({error}); delete its folder and run the same command again") from None
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read ({error.strerror}); make it readable, or delete the folder {path.parent} and run "
+            "the recipe again"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is not JSON ({first_line(error)}); delete the folder {path.parent} and run the recipe again"
+        ) from None
     if not isinstance(value, dict):
         raise StoreError(
-            f"{path} holds {type(value).__name__} instead of an object; delete its folder and run the same command "
-            "again"
+            f"{path} holds {type(value).__name__} instead of an object; delete the folder {path.parent} and run the "
+            "recipe again"
         )
     return value
 
@@ -62,15 +70,32 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror}); choose another folder with --out") from None
+        raise StoreError(
+            f"{folder} cannot be made ({error.strerror}); choose another name, or another folder with --out"
+        ) from None
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Renames a finished folder to its final name, after everything in it has been synced to disk."""
+    """Renames a finished folder to its final name, after everything in it has been synced to disk.
+
+    Its files get the permissions that the umask gave to the folder: some libraries make files that only their owner can
+    read.
+    """
+    allowed = partial.stat().st_mode
     for path in (*partial.rglob("*"), partial):
+        if not path.is_symlink():
+            path.chmod(allowed & (0o777 if path.is_dir() else 0o666))
         _sync(path)
     partial.rename(final)
     _sync(final.parent)
+
+
+def delete(path: Path) -> None:
+    """Deletes a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -90,21 +115,28 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Raises a full disk, whichever library noticed it, as one sentence.
+    """Raises a full or read-only disk, whichever library noticed it, as one sentence.
 
     Raises:
-        StoreError: when anything inside failed because no space is left.
+        StoreError: when anything inside failed because no space is left, or because `folder` cannot be written.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, StoreError) or not _is_full(error):
+        if isinstance(error, StoreError):
             raise
-        free = shutil.disk_usage(folder).free / MEGABYTE
-        raise StoreError(
-            f"the disk is full: {free:.0f} MB are left for {folder}; free some space and run the same command again "
-            "to resume: finished stages are kept"
-        ) from error
+        if _is_full(error):
+            free = shutil.disk_usage(folder).free / MEGABYTE
+            raise StoreError(
+                f"the disk is full: {free:.0f} MB are left for {folder}; free some space and run the same command "
+                "again to resume: finished stages are kept"
+            ) from error
+        if isinstance(error, OSError) and error.errno in READ_ONLY and _lies_in(error.filename, folder):
+            raise StoreError(
+                f"{error.filename} cannot be written ({error.strerror}); make {folder} writable, or choose another "
+                "folder with --out"
+            ) from error
+        raise
 
 
 def _is_full(error: BaseException | None) -> bool:
@@ -114,6 +146,10 @@ def _is_full(error: BaseException | None) -> bool:
             return True
         error = error.__context__
     return False
+
+
+def _lies_in(path: object, folder: Path) -> bool:
+    return isinstance(path, str | os.PathLike) and Path(path).absolute().is_relative_to(folder.absolute())
 
 
 def _sync(path: Path) -> None:

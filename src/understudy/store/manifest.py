@@ -1,5 +1,7 @@
 """The manifest of a finished stage: what it was made from, which files it has, and the facts of its result."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from understudy.errors import StoreError, first_line
 from understudy.store.disk import read_json, write_json
 
 MANIFEST = "manifest.json"
+CHECKSUM = "checksum"
+"""Key of the sha256 of all other values. Manifests of earlier versions have none and are accepted without."""
 
 F = TypeVar("F")
 
@@ -39,7 +43,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a stage whose files are complete."""
-    write_json(folder / MANIFEST, asdict(manifest))
+    write_checked(folder / MANIFEST, asdict(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -48,14 +52,36 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         StoreError: if the folder has none, it is damaged, or files that it names are missing.
     """
-    manifest = parse(Manifest, read_json(folder / MANIFEST), folder)
+    manifest = parse(Manifest, read_checked(folder / MANIFEST), folder)
     gone = [name for name in manifest.files if not (folder / name).is_file()]
     if gone:
         raise StoreError(
             f"{folder} lacks {len(gone)} of its {len(manifest.files)} files (first: {gone[0]}); "
-            "delete the folder and run the same command again to make the stage again"
+            "delete the folder and run the recipe again to make the stage again"
         )
     return manifest
+
+
+def write_checked(path: Path, value: Mapping[str, object]) -> None:
+    """Writes a JSON file with a checksum of its values."""
+    content = json.loads(json.dumps(value))  # as it is read: keys that are numbers become text
+    write_json(path, {**content, CHECKSUM: _checksum(content)})
+
+
+def read_checked(path: Path) -> dict[str, object]:
+    """The values of a file that `write_checked` wrote.
+
+    Raises:
+        StoreError: if it is missing, or its values do not have the checksum that it records.
+    """
+    content = read_json(path)
+    recorded = content.pop(CHECKSUM, None)
+    if recorded is not None and recorded != _checksum(content):
+        raise StoreError(
+            f"{path} is damaged: its values do not have the checksum that it records; delete the folder {path.parent} "
+            "and run the recipe again"
+        )
+    return content
 
 
 def parse(kind: type[F], plain: object, folder: Path) -> F:
@@ -69,5 +95,9 @@ def parse(kind: type[F], plain: object, folder: Path) -> F:
     except ValidationError as error:
         raise StoreError(
             f"the manifest in {folder} is damaged or of another version ({first_line(error)}); delete the folder and "
-            "run the same command again to make the stage again"
+            "run the recipe again to make the stage again"
         ) from None
+
+
+def _checksum(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

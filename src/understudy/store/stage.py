@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from understudy.errors import StoreError
 from understudy.progress import Progress
+from understudy.store.verify import verified
 
 FORMAT = 2
 """Raised whenever the files of all stages change their meaning, so that old ones are not reused."""
@@ -135,8 +136,12 @@ class WorkerContext:
     _kept: dict[str, tuple[object, ExitStack]] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, stage: Stage[Any]) -> Path:
-        """The folder of a finished stage."""
-        return self.store.root / stage.folder_name
+        """The folder of a finished stage, whose files are verified.
+
+        Raises:
+            StoreError: if the stage is not finished, or is damaged.
+        """
+        return verified(self.store.root / stage.folder_name)
 
     def facts(self, stage: Stage[F]) -> F:
         """The facts of a finished stage.
@@ -147,7 +152,15 @@ class WorkerContext:
         return self.store.facts(stage)
 
     def path(self, content: Content) -> Path:
-        """Where content lies on this machine."""
+        """Where content lies on this machine; the stage that holds it is verified.
+
+        Raises:
+            StoreError: if that stage is not finished, or is damaged.
+        """
+        if not Path(content.place).is_absolute():
+            stage = self.store.root / Path(content.place).parts[0]
+            if not stage.is_file():  # a file of the user's
+                verified(stage)
         return content.path(self.store.root)
 
     def reuse(self, key: str, opened: Callable[[], AbstractContextManager[T]]) -> T:

@@ -4,7 +4,6 @@ A stage works in `<name>-<key>.partial`, where it may leave what lets it resume;
 written and the folder gets its final name by one rename. An equal key means reuse. The store is not searched.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from understudy.errors import StoreError
-from understudy.store.disk import checksums, disk_errors, make_folder, publish
+from understudy.store.disk import checksums, delete, disk_errors, make_folder, publish
 from understudy.store.locks import hold
 from understudy.store.manifest import MANIFEST, Manifest, parse, read_manifest, write_manifest
 from understudy.store.stage import Stage, WorkerContext, inputs_of
@@ -230,10 +229,9 @@ def make(stage: AnyStage, context: WorkerContext) -> Literal["made", "found"]:
         if final.exists():
             raise StoreError(
                 f"{final} has no manifest, or its manifest lists shards that are missing and that the stage does not "
-                "have any more; delete the folder and run the same command again to make the stage again"
+                "have any more; delete the folder and run the recipe again to make the stage again"
             )
-        partial.mkdir(exist_ok=True)
-        remove_unfinished_files(partial)
+        prepare_partial(partial)
         started = time.monotonic()
         facts = stage.run(partial, context)
         write_manifest(partial, _manifest(stage, context, partial, facts, seconds=time.monotonic() - started))
@@ -241,14 +239,24 @@ def make(stage: AnyStage, context: WorkerContext) -> Literal["made", "found"]:
     return "made"
 
 
-def remove_unfinished_files(partial: Path) -> None:
-    """Deletes what a killed attempt had not finished: hidden files and folders, and a manifest of an earlier state."""
-    (partial / MANIFEST).unlink(missing_ok=True)
-    for half in sorted(partial.rglob(".*"), reverse=True):
-        if half.is_dir() and not half.is_symlink():
-            shutil.rmtree(half)
-        else:
-            half.unlink(missing_ok=True)
+def prepare_partial(partial: Path) -> None:
+    """Makes the folder of an attempt, or deletes what a killed one had not finished: hidden files and folders, and a
+    manifest of an earlier state.
+
+    Raises:
+        StoreError: if that is not possible; it names the folder to delete.
+    """
+    try:
+        partial.mkdir(exist_ok=True)
+        for half in (partial / MANIFEST, *sorted(partial.rglob(".*"), reverse=True)):
+            delete(half)
+    except OSError as error:
+        if isinstance(error, FileExistsError | PermissionError):
+            raise StoreError(
+                f"{error.filename} stands in the way of an unfinished stage ({error.strerror}); delete {partial} and "
+                "run the same command again"
+            ) from None
+        raise
 
 
 @cache

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import cast
 
 from understudy.config.study import Cell
-from understudy.errors import ConfigError, StoreError, UnderstudyError, first_line
+from understudy.errors import ConfigError, UnderstudyError, first_line
 from understudy.pipeline.build import train_systems
 from understudy.pipeline.context import STORE, run_context
+from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.recipe_files import recipe_files
+from understudy.pipeline.run_record import PLANNED, write_planned
 from understudy.pipeline.systems import TrainedSystems
 from understudy.pipeline.teacher_outputs import endpoint_of, open_teacher
 from understudy.progress import Progress
 from understudy.store.disk import checksum, checksums, read_json, write_json, write_text
-from understudy.store.manifest import parse, read_manifest
+from understudy.store.manifest import MANIFEST, parse, read_manifest
 from understudy.store.stage import content_key
+from understudy.store.verify import verified
 from understudy.study.cell_scores import CellScoresFacts, CellScoresStage, Measured, read_cell
-
-CELLS = "cells"
+from understudy.study.needs import CELLS
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class StudyPaths:
     def record(self, cell: Cell) -> Path:
         """The file with the outcome of a cell."""
         return self.folder / CELLS / f"{cell.recipe.name}.json"
+
+    def planned(self, cell: Cell) -> Path:
+        """The file with the stages that an unfinished cell is going to need."""
+        return self.folder / CELLS / f".{cell.recipe.name}{PLANNED}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code
             "few hundred labels will do), or use understudy run"
         )
     scored = (systems.teacher, systems.baseline, systems.final)
-    return CellStages(cell, CellScoresStage(scored, teacher.task.scoring(), teacher.task.data), systems)
+    scores = CellScoresStage(scored, teacher.task.scoring(), teacher.task.data)
+    write_planned(paths.planned(cell), dependencies_first(scores))
+    return CellStages(cell, scores, systems)
 
 
 def record_finished(stages: CellStages, paths: StudyPaths) -> None:
@@ -92,6 +100,7 @@ def record_finished(stages: CellStages, paths: StudyPaths) -> None:
         "seconds": round(seconds, 3),
     }
     write_json(paths.record(stages.cell), record)
+    paths.planned(stages.cell).unlink(missing_ok=True)
 
 
 def record_failure(cell: Cell, paths: StudyPaths, error: Exception) -> str:
@@ -107,10 +116,9 @@ def measured(cell: Cell, paths: StudyPaths) -> Measured | None:
     if "stage" not in record or record["recipe"] != recipe_key(cell):
         return None
     folder = paths.store / str(record["stage"])
-    try:
-        facts = parse(CellScoresFacts, read_manifest(folder).facts, folder)
-    except StoreError:  # the store was emptied: the cell is made again
+    if not (folder / MANIFEST).exists():  # the store was emptied: the cell is made again
         return None
+    facts = parse(CellScoresFacts, read_manifest(verified(folder)).facts, folder)
     return read_cell(folder, facts, cell, seconds=cast(float, record["seconds"]))
 
 

@@ -18,7 +18,6 @@ from understudy.store.disk import make_folder, write_json, write_text
 from understudy.store.locks import hold
 from understudy.store.store import Executor, Outcome, failure_of
 from understudy.study.cells import (
-    CELLS,
     CellStages,
     StudyPaths,
     cell_stages,
@@ -27,6 +26,7 @@ from understudy.study.cells import (
     record_failure,
     record_finished,
 )
+from understudy.study.needs import CELLS
 from understudy.study.results_table import results_table_of
 
 RESULTS_TABLE = "results_table.json"

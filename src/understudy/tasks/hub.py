@@ -38,7 +38,12 @@ class HubTable(Protocol):
 
 
 def load_hub(
-    hub: Hub, *, labeled_inputs: int | None = None, unlabeled_inputs: int | None = None, seed: int = 0
+    hub: Hub,
+    *,
+    labeled_inputs: int | None = None,
+    unlabeled_inputs: int | None = None,
+    seed: int = 0,
+    scratch: Path | None = None,
 ) -> LoadedTask:
     """Loads a task from a dataset of the hub, or from a local folder in its layout.
 
@@ -47,6 +52,7 @@ def load_hub(
         labeled_inputs: as in `load_files`.
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
+        scratch: an existing folder for temporary files; None: the system's.
 
     Returns:
         The splits, with counts of what was merged and dropped; `incomplete` counts the rows that were
@@ -58,7 +64,7 @@ def load_hub(
     names = {name: split for name, split in hub.splits if split is not None}
     splits: dict[str, LoadedSplit] = {}
     incomplete = 0
-    with open_tables(hub, list(names.values())) as tables:
+    with open_tables(hub, list(names.values()), scratch) as tables:
         for (name, split), table in zip(names.items(), tables, strict=True):
             origin = f"{hub.dataset} {split}"
             wanted = {"source": hub.source} | ({} if name == "unlabeled" else {"target": hub.target})
@@ -74,7 +80,7 @@ def load_hub(
 
 
 @contextmanager
-def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[HubTable]]:
+def open_tables(hub: Hub, splits: Sequence[str], scratch: Path | None) -> Iterator[Sequence[HubTable]]:
     """The splits as tables, valid within the context."""
     local = Path(hub.dataset).is_dir()
     if local and hub.revision is not None:
@@ -83,8 +89,8 @@ def open_tables(hub: Hub, splits: Sequence[str]) -> Iterator[Sequence[HubTable]]
             "it to null"
         )
     # The library copies what it reads into a cache. That is worth keeping for datasets of the hub, not for local files.
-    with TemporaryDirectory() as scratch:
-        yield load_tables(hub, splits, cache=scratch if local else None)
+    with TemporaryDirectory(prefix=".hub-", dir=scratch) as cache:
+        yield load_tables(hub, splits, cache=cache if local else None)
 
 
 def load_tables(hub: Hub, splits: Sequence[str], *, cache: str | None) -> Sequence[HubTable]:

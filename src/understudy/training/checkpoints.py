@@ -1,18 +1,22 @@
 """Checkpoints of a training: weights, optimizer, averaged weights and state, and the weights to keep.
 
-A training that is interrupted anywhere resumes from the last complete checkpoint.
+A training that is interrupted anywhere resumes from the last complete checkpoint. Checkpoints have checksums: damaged
+weights would load without an error and train another network.
 """
 
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from understudy.store.disk import publish, read_json, write_json
+from understudy.errors import StoreError
+from understudy.store.disk import checksum, publish
+from understudy.store.manifest import read_checked, write_checked
 from understudy.training.state import TrainState
 
 STATE = "state.json"
@@ -44,7 +48,11 @@ def save_checkpoint(objects: Checkpointable, folder: Path, state: TrainState) ->
         save_model(objects.averaged, str(partial / AVERAGE))
     with (partial / OPTIMIZER).open("wb") as file:  # given a path, torch would hide the system's error
         torch.save(objects.optimizer.state_dict(), file)
-    write_json(partial / STATE, asdict(state))
+    kept = _best_folder(folder, state) / WEIGHTS
+    files = {str(path.relative_to(folder)).replace(partial.name, name): checksum(path) for path in partial.iterdir()}
+    if kept.exists():
+        files[str(kept.relative_to(folder))] = checksum(kept)
+    write_checked(partial / STATE, {"state": asdict(state), "files": files})
     publish(partial, folder / name)
     for earlier in folder.glob("checkpoint-*"):
         if earlier.name != name:
@@ -55,17 +63,37 @@ def save_checkpoint(objects: Checkpointable, folder: Path, state: TrainState) ->
 
 
 def load_checkpoint(objects: Checkpointable, folder: Path) -> TrainState:
-    """Resumes from the last complete checkpoint, loaded into the objects; without one, the state is that of a start."""
+    """Resumes from the last complete checkpoint, loaded into the objects; without one, the state is that of a start.
+
+    Raises:
+        StoreError: if that checkpoint, or the weights to keep that it names, are damaged.
+    """
     complete = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not complete:
         return TrainState()
+    state = _verified_state(complete[-1])
     load_model(objects.model, str(complete[-1] / WEIGHTS))
     if objects.averaged:
         load_model(objects.averaged, str(complete[-1] / AVERAGE))
     device = next(objects.model.parameters()).device
     optimizer_state = torch.load(complete[-1] / OPTIMIZER, map_location=device, weights_only=True)
     objects.optimizer.load_state_dict(optimizer_state)
-    return TrainState(**read_json(complete[-1] / STATE))  # type: ignore[arg-type]  # written by `save_checkpoint`
+    return state
+
+
+def _verified_state(checkpoint: Path) -> TrainState:
+    try:
+        record: Any = read_checked(checkpoint / STATE)
+        state, files = TrainState(**record["state"]), record["files"]
+        damaged = [name for name, expected in files.items() if checksum(checkpoint.parent / name) != expected]
+    except (OSError, KeyError, TypeError) as error:
+        damaged = [str(error)]
+    if damaged:
+        raise StoreError(
+            f"the checkpoint {checkpoint} is damaged: {damaged[0]} is not as it was written; delete the folder "
+            f"{checkpoint} and run the recipe again, which starts this training again and keeps all finished stages"
+        )
+    return state
 
 
 def save_best(model: nn.Module, folder: Path, state: TrainState) -> None:

@@ -12,6 +12,7 @@ from understudy.evaluation.metrics import metric_named, result_name
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK, default_device, run_context
+from understudy.pipeline.delivery import guarded
 from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.inspect.student_vs_teacher import (
     PASSES,
@@ -173,7 +174,7 @@ def diagnose(
         )
     metric = text_metric(opened)
     label = metric_named(metric, allow_code=allow_code).label  # refused before anything is measured
-    context = run_context(opened.folder.parent, progress, allow_code=allow_code)
+    context = run_context(opened.store.parent, progress, allow_code=allow_code)
     students = {name: _diagnosis_stage(opened, name, inputs) for name in (FINE_TUNED, recipe.distil.method)}
     for stage in students.values():
         context.store.get(stage, Local(), context)
@@ -196,8 +197,9 @@ def diagnose(
         context.store.get(depths, Local(), context)
     if context.store.finished(depths):
         facts["depths"] = cast(Depths, read_json(context.folder(depths) / FACTS))
-    write_json(opened.folder / "diagnostics.json", facts)
-    write_diagnostics(facts, opened.folder)
+    with guarded(opened.folder):
+        write_json(opened.folder / "diagnostics.json", facts)
+        write_diagnostics(facts, opened.folder)
     return facts
 
 

@@ -2,24 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from understudy.config.read import read_recipe
 from understudy.config.recipe import Recipe
 from understudy.errors import PoolError, StoreError
 from understudy.models.tokenizers import load_tokenizer
-from understudy.pipeline.context import NETWORK, STORE
+from understudy.pipeline.context import NETWORK
 from understudy.pipeline.delivery import report_facts
 from understudy.pipeline.run import Run
-from understudy.pipeline.run_folder import STAGES, require_run
+from understudy.pipeline.run_record import RECIPE_FILE, read_record
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pool.pool import PseudoTargetPool
-from understudy.report.facts import TEACHER, Facts
-from understudy.report.page import REPORT
-from understudy.store.disk import read_json
+from understudy.report.facts import TEACHER
 from understudy.store.manifest import MANIFEST, read_manifest
 from understudy.store.stage import FinishedStage
+from understudy.store.verify import verified
 
 PREDICTIONS = "predictions_"
 
@@ -29,23 +28,27 @@ class OpenedRun(Run):
     """A finished run with its recipe."""
 
     recipe: Recipe
+    store: Path
+    """The store in which its stages lie."""
 
     def stage(self, label: str) -> Path:
-        """The folder of one stage.
+        """The folder of one stage, whose files are verified.
 
         Raises:
-            StoreError: if the run has no such stage, or it or a shard of it was deleted.
+            StoreError: if the run has no such stage, or it or a shard of it was deleted or is damaged.
         """
         folder = self.stages.get(label)
         if folder is None:
             raise StoreError(f"the run in {self.folder} has no stage {label!r}; it has {', '.join(self.stages)}")
+        # Running a finished recipe makes nothing: its scores need to be missing too.
+        remedy = f"delete {self.stages['scores'].name} there too and run the recipe again, which makes both again"
+        what = f"the stage {label!r} of the run in {self.folder}"
         if gone := missing_parts(folder):
-            # Running a finished recipe makes nothing: its scores need to be missing too.
-            raise StoreError(
-                f"the stage {label!r} of the run in {self.folder} was deleted: {gone[0]} is not in {folder.parent}; "
-                f"delete {self.stages['scores'].name} there too and run the recipe again, which makes both again"
-            )
-        return folder
+            raise StoreError(f"{what} was deleted: {gone[0]} is not in {self.store}; {remedy}")
+        try:
+            return verified(folder)
+        except StoreError as error:
+            raise StoreError(f"{what} is damaged: {error}; {remedy}") from None
 
     def finished(self, label: str) -> FinishedStage:
         """One stage as a value, for stages that depend on it.
@@ -80,28 +83,23 @@ def missing_parts(folder: Path) -> list[str]:
 def open_run(folder: str | Path) -> OpenedRun:
     """The run in a folder.
 
-    Only the stage of its scores must be there; others may have been deleted from the store.
+    Only the stage of its scores must be there; others may have been deleted from the store. The delivered student is
+    verified, if it is there.
 
     Raises:
-        StoreError: if the folder holds no finished run, or its scores were deleted.
+        StoreError: if the folder holds no finished run, its scores were deleted, or they or its student are damaged.
     """
-    folder = require_run(folder)
-    names = cast(dict[str, str], read_json(folder / STAGES))
-    store = folder.parent / STORE
-    stages = {label: store / name for label, name in names.items()}
+    folder = Path(folder).resolve()  # the store lies next to it, also if the folder is given as "."
+    record = read_record(folder)
+    store = (folder / record.store).resolve()
+    stages = {label: store / name for label, name in record.stages}
     if "scores" not in stages or not (stages["scores"] / MANIFEST).is_file():
         raise StoreError(f"the scores of the run in {folder} were deleted from {store}; run its recipe again")
-    recipe = read_recipe(folder / "recipe.yaml")
+    if (store / record.student / MANIFEST).exists():
+        verified(store / record.student)
+    recipe = read_recipe(folder / RECIPE_FILE)
     present = {label: path for label, path in stages.items() if (path / MANIFEST).is_file()}
-    return OpenedRun(folder, report_facts(recipe, present, _made_by(folder)), stages, recipe)
-
-
-def _made_by(folder: Path) -> set[str]:
-    """The keys of the stages that the run made itself, as its own report says."""
-    if not (folder / REPORT).is_file():
-        return set()
-    stages = cast(Facts, read_json(folder / REPORT)).get("stages", [])
-    return {stage["key"] for stage in stages if not stage["reused"]}
+    return OpenedRun(folder, report_facts(recipe, present, set(record.made)), stages, recipe, store)
 
 
 def open_pool(folder: str | Path, *, student: bool) -> tuple[PseudoTargetPool, dict[str, str], int | None]:

@@ -110,7 +110,7 @@ class DataStage(Stage[DataFacts]):
 
     def run(self, folder: Path, context: WorkerContext) -> DataFacts:
         """Reads the splits and refuses or drops inputs that are both learned from and scored."""
-        loaded = _load(self.source, self.seed, context.progress.log)
+        loaded = _load(self.source, self.seed, folder, context.progress.log)
         _log_changes(context, loaded.facts)
         data = loaded.data
         match self.leaks:
@@ -191,14 +191,20 @@ def _counts(task: FilesTask | HubTask) -> Counts:
     return Counts(task.labeled_inputs, task.unlabeled_inputs)
 
 
-def _load(source: DataSource, seed: int, log: Log) -> LoadedTask:
+def _load(source: DataSource, seed: int, scratch: Path, log: Log) -> LoadedTask:
     match source:
         case ForecastSizes():
             data = forecast_task(**source.model_dump(), seed=seed)
             return LoadedTask(data, {}, tuple(example.id for example in data.unlabeled))
         case HubSource(hub=hub, content=content, counts=counts):
             named = hub.model_copy(update={"dataset": content.place})
-            return load_hub(named, labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed)
+            return load_hub(
+                named,
+                labeled_inputs=counts.labeled,
+                unlabeled_inputs=counts.unlabeled,
+                seed=seed,
+                scratch=scratch,
+            )
         case Kd4genSource(file=file, held_out=held_out, counts=counts):
             loaded = load_kd4gen(
                 Path(file.place), labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed

@@ -160,5 +160,6 @@ def block_examples(sources: Content, context: WorkerContext) -> Sequence[Example
     """The inputs of a block."""
     place, _, block = sources.place.partition("#")
     kind, start, end = block.split(":")
-    ordered = kind_in_order(context.store.root / place, "unlabeled" if kind == "unlabeled" else "labeled")
+    examples = context.path(Content(sources.digest, place))
+    ordered = kind_in_order(examples, "unlabeled" if kind == "unlabeled" else "labeled")
     return ordered[int(start) : int(end)]
