@@ -29,7 +29,7 @@ CODE = (
 """The keys of a recipe whose values may name code as 'path/to/file.py:object', the path relative to its folder."""
 
 
-LONGEST_PATH = 300
+LONGEST_SHOWN = 300
 """Characters of a path that a message shows as they are."""
 
 
@@ -49,7 +49,7 @@ def read_mapping(path: str | Path, what: str) -> dict[str, Any]:
 
 def _text_of(path: str | Path, what: str) -> str:
     """The text of a file that should be YAML."""
-    shown = str(path) if len(str(path)) < LONGEST_PATH and str(path).isprintable() else shortened(str(path))
+    shown = str(path) if len(str(path)) < LONGEST_SHOWN and str(path).isprintable() else shortened(str(path))
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:

@@ -119,6 +119,11 @@ class _QuotingDumper(yaml.SafeDumper):
     yaml_implicit_resolvers = {first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012 - as in the base class
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes U+0085 between single quotation marks as it is, and reads it back as a space.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
 def _is_implicit(tag: str) -> bool:
     return tag in {*PATTERNS, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map", "merge"))}
 
@@ -130,3 +135,4 @@ StrictLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"
 StrictLoader.yaml_constructors = {
     tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag and _is_implicit(tag)
 } | {None: StrictLoader.construct_named_type}
+_QuotingDumper.add_representer(str, _represent_text)
