@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.characters import visible
 from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
 
@@ -82,7 +83,7 @@ def study(
         done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
     print_results_table(done.page, done.results_table)
     for failure in done.failures:
-        typer.echo(f"understudy: {failure}", err=True)
+        typer.echo(f"understudy: {visible(str(failure))}", err=True)
     if done.failures:
         raise typer.Exit(1)
 
@@ -232,7 +233,7 @@ def main() -> None:
     try:
         app()
     except UnderstudyError as error:
-        typer.echo(f"understudy: {error}", err=True)
+        typer.echo(f"understudy: {visible(str(error))}", err=True)
         sys.exit(1)
     except SystemExit as stop:  # typer turns control-C into one
         if stop.code == INTERRUPTED:
