@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from understudy.config.decoding import Beam, Decoding, Greedy
 from understudy.config.section import Section
@@ -25,3 +25,5 @@ class Evaluation(Section):
     """Inputs per batch when throughput is measured."""
     repeats: PositiveInt = 3
     """Times that the speed of each system is measured, alternating between systems; the median is reported."""
+    price_per_hour: PositiveFloat | None = None
+    """Price of an hour of this machine, in the currency of the endpoint's price; null: no costs of local systems."""

@@ -11,6 +11,7 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, RunContext
 from understudy.pipeline.stages.scores import FACTS
+from understudy.report.costs import run_costs
 from understudy.report.facts import Facts, StageFacts
 from understudy.report.page import write_report
 from understudy.store import Stage
@@ -103,6 +104,15 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
     facts = cast(Facts, read_json(stages["scores"] / FACTS))
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
+    costs = run_costs(
+        facts["systems"],
+        facts["stages"],
+        method=facts["method"],
+        machine_per_hour=recipe.evaluation.price_per_hour,
+        api=facts.get("api_responses"),
+    )
+    if costs:
+        facts["costs"] = costs
     facts["versions"] = dict(read_manifest(stages["scores"]).versions)
     return facts
 
