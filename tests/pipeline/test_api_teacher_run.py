@@ -74,6 +74,16 @@ def test_inputs_without_labels_become_a_student_with_a_report(finished: ApiRun) 
     assert 'id="api-responses"' in (finished.run.folder / "report.html").read_text()
 
 
+def test_the_price_of_the_api_gives_the_cost_of_its_requests(finished: ApiRun) -> None:
+    """All requests are for two texts here. Without the machine's price there is no cost of the student."""
+    api, costs = finished.run.facts["api_responses"], finished.run.facts["costs"]
+
+    assert api["request_texts"] == 2
+    assert costs["per_1000"] == {"teacher": pytest.approx(1000 * (api["spent"] or 0) / len(INPUTS), rel=0.05)}
+    assert (costs["api"], costs["distillation"], costs["break_even"]) == (api["spent"], None, None)
+    assert "evaluation.price_per_hour" in (finished.run.folder / "report.html").read_text()
+
+
 def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(
     finished: ApiRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +96,7 @@ def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(
     assert scores["extreme_logits"][0].value == pytest.approx(student["scores"]["bleu"]["value"])
     assert scores["teacher"][0].signature == teacher["scores"]["bleu"]["signature"]
     assert "decoding:sampling" in scores["teacher"][0].signature
-    assert re.search(r"nll\s+\S\s+–\s+\S\s+\d", capsys.readouterr().out)
+    assert re.search(r"nll\s↓\s+–\s+\d", capsys.readouterr().out)
     with pytest.raises(ModelError, match="API"):
         diagnose(folder)
 

@@ -1,6 +1,8 @@
 """A whole run at the smallest sizes: what it delivers, what another run reuses, and how it opens again."""
 
 import json
+import platform
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from understudy.config.read import check_recipe, read_recipe
 from understudy.errors import ConfigError, EvaluationError, StoreError
 from understudy.models.checkpoint import parameter_count
+from understudy.pipeline.delivery import report_facts
 from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.open import open_pool, open_run
 from understudy.pipeline.run import Run, run
@@ -64,6 +67,33 @@ def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
             assert "split:test" in score["signature"]
             assert "|n:8|" in score["signature"]
     assert set(facts["gap_closed"]) == set(facts["systems"][0]["scores"])
+
+
+def test_the_report_says_when_and_where_it_was_made(finished: Run) -> None:
+    """The day, the machine, and the student's paired difference from the teacher in each metric."""
+    facts = json.loads((finished.folder / "report.json").read_text())
+    teacher, _, student = facts["systems"]
+
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", facts["date"])
+    assert f"Python {platform.python_version()}" in facts["machine"]
+    for metric, difference in facts["teacher_differences"].items():
+        sign = 1 if student["scores"][metric]["higher_is_better"] else -1
+        apart = student["scores"][metric]["value"] - teacher["scores"][metric]["value"]
+        assert difference["value"] == pytest.approx(sign * apart)
+        assert difference["low"] <= difference["value"] <= difference["high"]
+    assert "costs" not in facts
+
+
+def test_the_price_of_the_machine_gives_costs(finished: Run, tiny: dict[str, Any]) -> None:
+    """No stage is made again for them: they follow from the recipe and the facts."""
+    recipe = check_recipe(tiny | {"evaluation": tiny.get("evaluation", {}) | {"price_per_hour": 2.0}})
+    facts = report_facts(recipe, finished.stages, made=set())
+    teacher, _, student = facts["systems"]
+    hours = sum(stage["seconds"] for stage in facts["stages"]) / 3600
+
+    assert facts["costs"]["per_1000"]["teacher"] == pytest.approx(2.0 / 3.6 / (teacher["throughput_per_s"] or 0))
+    assert facts["costs"]["per_1000"]["joint_teaching"] == pytest.approx(2.0 / 3.6 / (student["throughput_per_s"] or 0))
+    assert facts["costs"]["distillation"] == pytest.approx(2.0 * hours)
 
 
 def test_examples_have_the_score_that_they_were_selected_by(finished: Run) -> None:

@@ -24,8 +24,16 @@ from understudy.pipeline.prepare import data_stage
 
 TRACKER = "a tracker receives numbers and changes none"
 EXEMPT = {
-    "scratch": {"task.bertscore": "only metric bertscore has an encoder", "tracker": TRACKER},
-    "pretrained": {"task.checker": "only slot_error_rate and metrics of one's own have a checker", "tracker": TRACKER},
+    "scratch": {
+        "task.bertscore": "only metric bertscore has an encoder",
+        "tracker": TRACKER,
+        "evaluation.price_per_hour": "what a machine costs changes no result",
+    },
+    "pretrained": {
+        "task.checker": "only slot_error_rate and metrics of one's own have a checker",
+        "tracker": TRACKER,
+        "evaluation.price_per_hour": "what a machine costs changes no result",
+    },
     "api": {
         "tracker": TRACKER,
         "task.bertscore": "only metric bertscore has an encoder",
@@ -39,6 +47,7 @@ EXEMPT = {
         "teacher.endpoint.attempts": "a limit on requests",
         "teacher.endpoint.price": "what a response costs does not change it",
         "teacher.endpoint.budget": "a limit on requests",
+        "evaluation.price_per_hour": "what a machine costs changes no result",
         "pseudo_targets.shard_inputs": "responses are not generated in shards",
     },
 }

@@ -83,7 +83,7 @@ def test_the_summary_claims_no_more_than_the_intervals_allow(diagnostics: Diagno
 def test_the_main_numbers_are_the_ends_of_the_curves(diagnostics: Diagnostics) -> None:
     """The excess error at the last length, the completion scores at three shares, the entropy on both texts."""
     numbers = dict(main_numbers(diagnostics))
-    distilled = "Distilled student (joint_teaching)"
+    distilled = "Distilled student"
 
     assert numbers["Fine-tuned student: ExAccErr(3)"] == "33.4\u202f% [25.4,\u00a041.4]"
     assert numbers[f"{distilled}: BLEU at 0, 50, 100 %"] == "60.0, 55.0, 50.0"
@@ -94,7 +94,7 @@ def test_the_tables_have_a_row_per_student_and_per_depth(diagnostics: Diagnostic
     """Every row has a cell for each column head."""
     exposure, completion, depth = exposure_table(diagnostics), completion_table(diagnostics), depth_table(diagnostics)
 
-    assert [row[0].value for row in exposure.rows] == ["Fine-tuned student", "Distilled student (joint_teaching)"]
+    assert [row[0].value for row in exposure.rows] == ["Fine-tuned student", "Distilled student"]
     assert [cell.value for cell in exposure.rows[0][2:]] == ["0.500", "0.350", "0.75", "0.50"]
     assert completion.head[1:] == ("0\u202f%", "25\u202f%", "50\u202f%", "75\u202f%", "100\u202f%")
     assert [(row[0].value, row[2].value, row[2].detail) for row in depth.rows] == [

@@ -1,6 +1,10 @@
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.report.conftest import facts_example
+
+from understudy import report
 from understudy.report.facts import Facts
 from understudy.report.figures import pool_figures, result_figures
 
@@ -33,8 +37,9 @@ def test_text_stays_text(facts: Facts) -> None:
 
 
 def test_hostile_names_are_escaped(facts: Facts) -> None:
-    """A system's name cannot close its text element, shrink the axes, or be parsed as a formula."""
-    facts["systems"][2]["name"] = facts["method"] = "</text><script>alert($1$ $)</script>" + 9 * " and on"
+    """A metric's name cannot close its text element, shrink the axes, or be parsed as a formula."""
+    for system in facts["systems"]:
+        system["scores"]["bleu"]["label"] = "</text><script>alert($1$ $)</script>" + 9 * " and on"
 
     assert "<script" not in "".join(result_figures(facts).values())
 
@@ -56,3 +61,28 @@ def test_a_curve_with_gaps_and_without_seconds_is_drawn_over_steps(facts: Facts)
     assert "Training loss" in figures
     assert ">steps</text>" in figures["Training loss"]
     assert "BLEU on dev during training" not in figures
+
+
+def test_figures_have_the_colours_of_the_page(facts: Facts) -> None:
+    """Every colour is a variable of the style sheet, which has a value for it in the light and the dark theme."""
+    style = (Path(report.__file__).parent / "page.css").read_text("utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[:2]
+
+    for drawing in (result_figures(facts) | pool_figures(facts)).values():
+        for variable in set(re.findall(r"var\((--[\w-]+), #", drawing)):
+            assert f"{variable}:" in light
+            assert f"{variable}:" in dark
+        # What is left is in no visible mark: the patches of figure and axes are transparent.
+        assert set(re.findall(r"(?<!, )#[0-9a-f]{6}", drawing)) <= {"#000000", "#ffffff"}
+
+
+def test_a_legend_names_systems_whose_labels_would_overlap(facts: Facts) -> None:
+    """Three systems with nearly equal scores: each name is there once, in a legend."""
+    for system, milliseconds, score in zip(facts["systems"], (15.0, 8.0, 14.0), (65.9, 65.8, 65.7), strict=True):
+        system["latency_ms"]["p50"] = milliseconds
+        system["scores"]["bleu"] |= {"value": score, "low": score - 1, "high": score + 1}
+    (quality, *_) = result_figures(facts).values()
+
+    assert 'id="result0-legend_1"' not in next(iter(result_figures(facts_example()).values()))
+    assert 'id="result0-legend_1"' in quality
+    assert all(quality.count(f">{name}</text>") == 1 for name in ("Teacher", "Fine-tuned student", "Distilled student"))

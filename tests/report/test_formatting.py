@@ -17,11 +17,19 @@ from understudy.report.facts import Facts
         (formatting.percent(0.0004, 2), "0.04 %"),
         (formatting.whole(32_008), "32 008"),
         (formatting.signed(-1.25, 2), "−1.25"),
+        (formatting.signed(-0.004, 2), "+0.00"),
+        (formatting.fixed(-0.004, 2), "0.00"),
         (formatting.rounded(0.0123, "ms"), "0.012 ms"),
         (formatting.brackets({"value": 0.7, "low": -0.1, "high": 1.2}, scale=100, places=0), "[−10, 120]"),
         (formatting.percent_with_interval({"value": 0.7, "low": 0.6, "high": 0.8}), "70 % [60, 80]"),
-        (formatting.system_label("joint_teaching"), "Distilled student (joint_teaching)"),
-        (formatting.short_system_label("joint_teaching"), "Distilled student"),
+        (formatting.system_label("joint_teaching"), "Distilled student"),
+        (formatting.money(0.0), "0.00"),
+        (formatting.money(12345.678), "12 345.68"),
+        (formatting.money(0.1), "0.10"),
+        (formatting.money(0.0123), "0.012"),
+        (formatting.money(0.0000512), "0.000051"),
+        (formatting.with_direction("WER", higher_is_better=False), "WER ↓"),
+        (formatting.with_direction("BLEU", higher_is_better=True), "BLEU"),
     ],
 )
 def test_numbers_are_short_and_have_a_unit(text: str, expected: str) -> None:
@@ -37,6 +45,7 @@ def test_missing_numbers_are_a_dash() -> None:
         formatting.percent,
         formatting.whole,
         formatting.rounded,
+        formatting.money,
     )
     assert {format_number(None) for format_number in formats} == {formatting.UNKNOWN}
     assert formatting.brackets({"value": 1.0, "low": None, "high": None}, places=1) == ""

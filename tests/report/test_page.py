@@ -9,8 +9,9 @@ from typing import cast
 import pytest
 
 from understudy.report.facts import Facts, Interval
+from understudy.report.formatting import SPACE
 from understudy.report.page import render, write_report
-from understudy.report.tables import api_responses_table
+from understudy.report.tables import api_responses_table, costs_table
 from understudy.report.verdict import verdict
 
 HOSTILE = "</script><script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;"
@@ -90,7 +91,7 @@ def test_the_page_parses_and_names_every_system(facts: Facts, html: str) -> None
         verdict(facts),
         "Teacher",
         "Fine-tuned student",
-        "Distilled student (joint_teaching)",
+        "Distilled student",
         facts["recipe"],
         facts["benchmark_conditions"],
     ):
@@ -129,7 +130,7 @@ def test_injected_html_stays_text(facts: Facts) -> None:
 
 
 def test_the_page_uses_the_labels_of_the_facts(facts: Facts) -> None:
-    """A metric of the user appears with its own label, and the page states that lower is better."""
+    """A metric of the user appears with its own label, and an arrow marks that lower is better."""
     del facts["curves"], facts["pool"]  # figures are slow and not needed here
     for system in facts["systems"]:
         system["scores"]["mine:own"] = system["scores"]["bleu"] | {"label": "My error", "higher_is_better": False}
@@ -137,7 +138,8 @@ def test_the_page_uses_the_labels_of_the_facts(facts: Facts) -> None:
     del facts["example_metric_label"]
     text = Page(render(facts)).text
 
-    assert "Lower is better for My error." in text
+    assert f"My error{SPACE}↓" in text
+    assert "↓: lower is better." in text
     assert "My error 61.2" in text
     assert "mine:own" not in text
 
@@ -156,15 +158,17 @@ def test_responses_of_an_api_teacher_have_a_section(facts: Facts) -> None:
         "without_reference": {"dev": 1, "test": 0},
         "too_long": 5,
         "spent": 0.125,
+        "latency_ms": {"p50": 812.0, "p95": 1904.0},
         "logprob_alignment": {"exact": 0.625, "merged": 0.25, "text": 0.125},
     }
     html = render(facts)
-    rows = api_responses_table(facts).rows
+    rows, costs = api_responses_table(facts).rows, costs_table(facts).rows
 
     assert 'id="api-responses"' in html
     assert [row[1].value.replace("\u202f", " ") for row in rows] == [
         "some-model", "40", "43", "0.1250", "77", "71", "3", "2", "1", "5", "62.5 %", "25.0 %", "12.5 %",
     ]  # fmt: skip
+    assert [cell.value.replace("\u202f", " ") for cell in costs[0][3:5]] == ["812 ms", "1904 ms"]
     assert "a refusal" in html
     assert "timeout" in html
 
@@ -176,7 +180,7 @@ def test_a_gap_without_a_share_shows_its_note(facts: Facts) -> None:
 
     del facts["curves"], facts["pool"]  # figures are slow and not needed here
 
-    assert "the teacher does not lead" in Page(render(facts)).text
+    assert "The teacher does not lead." in Page(render(facts)).text
 
 
 @pytest.mark.parametrize("keep", [0, 1])
@@ -194,12 +198,14 @@ def test_required_facts_suffice(facts: Facts, keep: int) -> None:
 
 
 def test_without_its_script_the_page_is_a_plain_list(html: str) -> None:
-    """The filters are hidden until the script shows them; the examples are visible."""
+    """The filters are hidden until the script shows them; one example of each kind is open, the others are folded."""
     page = Page(html)
     hidden = [attributes.get("class") for _, attributes in page.elements if "hidden" in attributes]
 
     assert hidden == ["filter", "filter"]
-    assert sum(tag == "article" for tag, _ in page.elements) == 6
+    items = [attributes for tag, attributes in page.elements if tag == "details" and attributes.get("class") == "item"]
+    assert ["open" in attributes for attributes in items] == [True, True, True]
+    assert sum(tag == "article" for tag, _ in page.elements) == 3
 
 
 def test_page_and_json_are_written_together(tmp_path: Path, facts: Facts, html: str) -> None:
@@ -209,3 +215,81 @@ def test_page_and_json_are_written_together(tmp_path: Path, facts: Facts, html: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
     assert page.read_text("utf-8") == html
     assert json.loads((tmp_path / "report.json").read_text("utf-8")) == facts
+
+
+@pytest.fixture
+def small(facts: Facts) -> Facts:
+    """The facts without figures, which are slow."""
+    del facts["curves"], facts["pool"]
+    return facts
+
+
+def test_the_gap_comes_first(html: str) -> None:
+    """The first tile and the first column of the first table; on a phone nothing is above them but the verdict."""
+    text = Page(html).text
+
+    assert text.index("Gap closed in BLEU") < text.index("Parameters")
+    assert [text.index(word) for word in ("Quality", "Cost", "Examples")] == sorted(
+        text.index(word) for word in ("Quality", "Cost", "Examples")
+    )
+    assert html.index('<th scope="col">Gap closed</th>') < html.index('<th scope="col">Teacher</th>')
+
+
+def test_every_cell_names_its_column(html: str) -> None:
+    """On a phone a row is a block of lines, each with the head of its column."""
+    cells = [attributes for tag, attributes in Page(html).elements if tag == "td"]
+
+    assert cells
+    assert all(attributes.get("data-head") for attributes in cells if "data-head" in attributes)
+    assert "attr(data-head)" in html
+
+
+def test_equal_examples_are_folded(small: Facts) -> None:
+    """The first example of each kind is open; the page says of each why it is shown, not how good it is."""
+    small["examples"] = [example | {"tag": tag} for tag in ("best", "random") for example in small["examples"]]
+    page = Page(render(small))
+    items = [attributes for tag, attributes in page.elements if tag == "details" and attributes.get("class") == "item"]
+
+    assert ["open" in attributes for attributes in items] == [True, False, False, True, False, False]
+    assert "student ahead of teacher by chrF" in page.text
+    assert "best" not in page.text.split("Examples")[1].split("Reproduce")[0]
+
+
+def test_findings_of_an_example_are_shown_and_can_be_filtered(small: Facts) -> None:
+    """What a check found wrong is below the prediction."""
+    small["examples"][1]["findings"] = {"joint_teaching": "missing: 45 km/h"}
+    page = Page(render(small))
+    items = [attributes["data-tags"] for tag, attributes in page.elements if "data-tags" in attributes]
+
+    assert "missing: 45 km/h" in page.text
+    assert items == ["best", "worst findings", "random"]
+    assert ("option", {"value": "findings"}) in page.elements
+
+
+def test_warnings_date_machine_and_versions_are_on_the_page(small: Facts) -> None:
+    """Warnings stand above the limitations."""
+    small["warnings"] = ["12 of 40 targets change when they are encoded and decoded."]
+    small["date"], small["machine"] = "2026-11-28", "A processor, 2 cores"
+    text = Page(render(small)).text
+
+    assert text.index("Warnings") < text.index("12 of 40 targets") < text.index("Limitations")
+    assert text.count("2026-11-28") == text.count("A processor, 2 cores") == 2
+    assert "torch 2.13.0" in text
+
+
+def test_control_characters_are_visible(small: Facts) -> None:
+    """An escape, an override of the writing direction and half a surrogate pair are shown, not obeyed."""
+    small["task"], small["examples"][0]["source"] = "a\x1b[31m", "a\u202eb\ud800"
+    html = render(small)
+
+    assert r"a\x1b[31m" in html
+    assert r"a\u202eb\ud800" in html
+    assert not {"\x1b", "\u202e", "\ud800"} & {*html}
+
+
+def test_half_a_surrogate_pair_is_written_as_json(tmp_path: Path, small: Facts) -> None:
+    """UTF-8 cannot hold it; JSON has an escape for it, so that every reader gets the same text."""
+    small["task"] = "a\ud800"
+    write_report(small, tmp_path)
+
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["task"] == "a\ud800"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.characters import visible
 from understudy.cli.init import init
 from understudy.cli.signals import INTERRUPTED, ending, stop_after, stopping_signals
 from understudy.cli.store import store_app
@@ -143,7 +144,7 @@ def study(
         done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
     print_results_table(done.page, done.results_table)
     for failure in done.failures:
-        typer.echo(f"understudy: {failure}", err=True)
+        typer.echo(f"understudy: {visible(str(failure))}", err=True)
     if done.failures:
         raise typer.Exit(1)
 
@@ -311,7 +312,7 @@ def main() -> None:
         try:
             app()
         except UnderstudyError as error:
-            typer.echo(f"understudy: {error}", err=True)
+            typer.echo(f"understudy: {visible(str(error))}", err=True)
             sys.exit(1)
         except (SystemExit, KeyboardInterrupt) as stop:  # typer makes the first of the second, once it has parsed
             if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:

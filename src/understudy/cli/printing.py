@@ -1,4 +1,8 @@
-"""Prints what commands return: results, scores, pseudo-targets. All user text is escaped for rich."""
+"""Prints what commands return: results, scores, pseudo-targets.
+
+Text is printed as it is: without rich's markup, its emoji or its highlighting, with control characters visible, and
+in characters that the stream has.
+"""
 
 import sys
 from collections import Counter
@@ -8,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from understudy.characters import visible
+from understudy.config.presets import PRESETS
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
+from understudy.report.costs import cost_numbers
 from understudy.report.diagnostics import Diagnostics, main_numbers, summary_sentence
-from understudy.report.facts import Facts
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts
+from understudy.report.formatting import system_label, with_direction
 from understudy.report.table_facts import ResultsTable
 from understudy.report.table_page import methods_table, without_empty
 from understudy.report.table_text import decision_text
@@ -29,85 +37,112 @@ LOG_WIDTH = 150
 
 
 def print_result(folder: Path, facts: Facts) -> None:
-    """Prints the verdict, five numbers, and the paths of report and student."""
-    console = Console(highlight=False)
-    console.print(f"\n{escape(verdict(facts))}\n")
-    for label, value in five_numbers(facts):
-        console.print(f"  {label:<24} [bold]{escape(value)}[/bold]")
+    """Prints the verdict, its numbers, warnings, and the paths of report and student."""
+    console = _console()
+    _line(console, f"\n{verdict(facts)}\n")
+    costs = [(label, f"{value} ({detail})" if detail else value) for label, value, detail in cost_numbers(facts)]
+    for label, value in (*five_numbers(facts), *costs):
+        _line(console, f"  {label:<24} ", (value, "bold"))
+    for number, warning in enumerate(facts.get("warnings", [])):
+        _line(console, "" if number else "\n", (f"warning: {warning}", "bold"))
     student = folder / "student"
     shown = str(student) if student.exists() else "was deleted from the store; run the recipe again to make it"
-    console.print(f"\nreport: {escape(str(folder / 'report.html'))}\nstudent: {escape(shown)}")
+    _line(console, f"\nreport: {folder / 'report.html'}\nstudent: {shown}")
 
 
 def print_collected(done: "CollectResult") -> None:
     """Prints how many inputs have a response, why others have none, the cost, and the paths of the files."""
     from understudy.api_teacher.collect import FAILED, RESPONSES
 
-    console, outcome = Console(highlight=False), done.outcome
-    console.print(f"\n{outcome.answered} inputs with a response, {done.texts} usable texts, {outcome.spent:.4f} spent")
+    console, outcome = _console(), done.outcome
+    _line(console, f"\n{outcome.answered} inputs with a response, {done.texts} usable texts, {outcome.spent:.4f} spent")
     for reason, count in outcome.rejected.items():
-        console.print(f"  rejected, {escape(reason)}: {count}")
+        _line(console, f"  rejected, {reason}: {count}")
     for reason, count in Counter(outcome.failed.values()).most_common():
-        console.print(f"  failed, {escape(reason)}: {count}")
-    console.print(f"\nresponses: {escape(str(done.folder / RESPONSES))}\nfailed: {escape(str(done.folder / FAILED))}")
+        _line(console, f"  failed, {reason}: {count}")
+    _line(console, f"\nresponses: {done.folder / RESPONSES}\nfailed: {done.folder / FAILED}")
 
 
 def print_diagnostics(folder: Path, facts: Diagnostics) -> None:
     """Prints a summary of the curves, their main numbers, and the path of the page."""
-    console = Console(highlight=False)
-    console.print(f"\n{escape(summary_sentence(facts))}\n", soft_wrap=True)
+    console = _console()
+    _line(console, f"\n{summary_sentence(facts)}\n")
     for label, value in main_numbers(facts):
-        console.print(f"  {escape(label):<44} [bold]{escape(value)}[/bold]", soft_wrap=True)
-    console.print(f"\ndiagnostics: {escape(str(folder / 'diagnostics.html'))}", soft_wrap=True)
+        _line(console, f"  {label:<44} ", (value, "bold"))
+    _line(console, f"\ndiagnostics: {folder / 'diagnostics.html'}")
 
 
 def print_results_table(page: Path, results_table: ResultsTable) -> None:
     """Prints the finished part of a results table, the decisions of its stages, and the path of the whole page."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = _console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     shown = methods_table(without_empty(results_table))
-    columns = len(shown.head) if console.width >= LOG_WIDTH else shown.head.index("Mean") + 1
-    table = Table(*map(escape, shown.head[:columns]), box=box.SIMPLE_HEAD)
-    for row in shown.rows:
-        # A cell shows its value above its interval; other details are on the page only.
-        lines = [[cell.value, cell.detail] if cell.detail.startswith("[") else [cell.value] for cell in row]
-        table.add_row(*(escape("\n".join(cell)) for cell in lines[:columns]))
-    console.print(table)
+    columns = len(shown.head) if console.width >= LOG_WIDTH else shown.head.index("Wins") + 1
+    # A cell shows its value above its interval; other details are on the page only.
+    rows = [
+        ["\n".join((cell.value, *([cell.detail] if cell.detail.startswith("[") else []))) for cell in row[:columns]]
+        for row in shown.rows
+    ]
+    console.print(_table(console, shown.head[:columns], rows))
     if missing := len(results_table["missing"]):
-        console.print(f"{missing} of {missing + len(results_table['rows'])} cells are not finished\n")
+        _line(console, f"{missing} of {missing + len(results_table['rows'])} cells are not finished\n")
     for decision in results_table["decisions"]:
-        line = f"[bold]{escape(decision['paper_stage'])}[/bold] {escape(decision_text(decision))}"
-        console.print(line, soft_wrap=True)
-    console.print(f"\npage: {escape(str(page))}", soft_wrap=True)
+        _line(console, (decision["paper_stage"], "bold"), f" {decision_text(decision)}")
+    _line(console, f"\npage: {page}")
 
 
 def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:
     """Prints a table of metrics by systems with intervals (a dash: not available), then the signatures."""
-    table = Table("", *(escape(name.replace("_", " ")) for name in scores))
-    cells: dict[str, dict[str, str]] = {score.metric: {} for of_system in scores.values() for score in of_system}
+    cells: dict[str, dict[str, str]] = {}
     for name, of_system in scores.items():
         for score in of_system:
-            cells[score.metric][name] = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
-    for metric, by_system in cells.items():
-        table.add_row(escape(metric), *(escape(by_system.get(name, "–")) for name in scores))
-    console = Console(highlight=False)
-    console.print(table)
+            metric = with_direction(score.metric, higher_is_better=score.higher_is_better)
+            cells.setdefault(metric, {})[name] = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+    console = _console()
+    rows = [[metric, *(own.get(name, "–") for name in scores)] for metric, own in cells.items()]
+    console.print(_table(console, ["", *map(_system, scores)], rows))
     for signature in dict.fromkeys(score.signature for of_system in scores.values() for score in of_system):
-        console.print(escape(signature), style="dim", soft_wrap=True)
+        _line(console, (signature, "dim"))
 
 
 def print_pool(statistics: PoolStatistics, rows: Sequence[ShownRow]) -> None:
     """Prints statistics of a pool and some of its texts."""
-    console = Console(highlight=False)
+    console = _console()
     facts: Mapping[str, Any] = statistics
-    console.print(
+    _line(
+        console,
         f"{facts['texts']} texts for {facts['inputs']} inputs, {facts['per_input']:.1f} each; "
         f"{facts['duplicates']:.1%} repeat another text of their input"
-        + ("" if facts["unfinished"] is None else f"; {facts['unfinished']:.1%} unfinished")
+        + ("" if facts["unfinished"] is None else f"; {facts['unfinished']:.1%} unfinished"),
     )
     for row in rows:
         logprob = "" if row.logprob_per_token is None else f"{row.logprob_per_token:.2f} nats/token, "
         origin = f"{row.generator}, round {row.round}"
-        console.print(
-            f"\n[bold]{escape(row.input_id)}[/bold] [dim]{logprob}{row.tokens} tokens, x{row.copies}, {origin}[/dim]"
-        )
-        console.print(f"  [dim]{escape(row.source)}[/dim]\n  {escape(row.text)}", soft_wrap=True)
+        _line(console, "\n", (row.input_id, "bold"), (f" {logprob}{row.tokens} tokens, x{row.copies}, {origin}", "dim"))
+        _line(console, (f"  {row.source}", "dim"), f"\n  {row.text}")
+
+
+def _console(*, width: int | None = None) -> Console:
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def _line(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Prints text and pairs of text and style, without wrapping it."""
+    shown = [
+        visible(part, console.encoding) if isinstance(part, str) else (visible(part[0], console.encoding), part[1])
+        for part in parts
+    ]
+    console.print(Text.assemble(*shown), soft_wrap=True)
+
+
+def _table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    # Folded, not cut: a cut cell ends with a character that few encodings have.
+    columns = (Column(Text(visible(name, console.encoding)), overflow="fold") for name in head)
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(visible(cell, console.encoding)) for cell in row))
+    return table
+
+
+def _system(name: str) -> str:
+    """A system of the run by its label; outputs of another system by the name of their file."""
+    return system_label(name) if name in {TEACHER, FINE_TUNED, *PRESETS} else name

@@ -9,13 +9,13 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import IO, TextIO
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, OverflowMethod
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from understudy.characters import visible, visible_line
 from understudy.errors import unknown_name
 from understudy.progress import NO_VALUES, NoProgress, Progress, ProgressCallback, Values
 
@@ -58,16 +58,17 @@ def rich_progress(console: Console | None = None) -> AbstractContextManager[Prog
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Progress]:
+    cut: OverflowMethod = "ellipsis" if console.encoding.startswith("utf") else "crop"
     columns = (
         # On a narrow terminal text is cut, never a number.
-        TextColumn("{task.description}", table_column=Column(ratio=2, no_wrap=True, overflow="ellipsis"), markup=False),
+        TextColumn("{task.description}", table_column=Column(ratio=2, no_wrap=True, overflow=cut), markup=False),
         BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f}%"),
         RateColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
         TextColumn(
             "left {task.fields[note]}",
-            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            table_column=Column(ratio=1, no_wrap=True, overflow=cut),
             markup=False,
         ),
     )
@@ -94,12 +95,12 @@ class BarProgress:
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Shows a bar until the work is done, then a line in its place, so that old bars do not fill the screen."""
         started, last = time.monotonic(), ""
-        task = self.bars.add_task(title, total=total, unit=unit, note="")
+        task = self.bars.add_task(self._shown(title), total=total, unit=unit, note="")
 
         def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - for the record
             nonlocal last
             last = note or last
-            self.bars.update(task, advance=amount, note=last)
+            self.bars.update(task, advance=amount, note=self._shown(last))
 
         yield advance
         self.bars.remove_task(task)
@@ -107,7 +108,11 @@ class BarProgress:
 
     def log(self, message: str) -> None:
         """Prints a line above the bars."""
-        self.bars.console.print(escape(message))
+        console = self.bars.console
+        console.print(Text(visible(message, console.encoding)))
+
+    def _shown(self, text: str) -> str:
+        return visible_line(text, self.bars.console.encoding)
 
     def measured(self, title: str, values: Values) -> None:
         """Shows nothing: the run's record holds the values."""
@@ -124,7 +129,7 @@ def text_line(event: Event) -> str:
 
 def json_line(event: Event) -> str:
     """The whole event as one JSON object."""
-    return json.dumps(event, ensure_ascii=False)
+    return json.dumps(event)
 
 
 LOG_FORMATS: dict[str, Callable[[Event], str]] = {"text": text_line, "json": json_line}
@@ -172,4 +177,5 @@ class LineProgress:
 
     def _print(self, message: str, **facts: object) -> None:
         event = {"time": datetime.now().astimezone().isoformat(timespec="seconds"), "message": message, **facts}
-        print(self.line(event), file=self.stream, flush=True)
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        print(visible(self.line(event), encoding), file=self.stream, flush=True)

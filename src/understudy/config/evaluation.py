@@ -1,7 +1,7 @@
 """Evaluation settings: how predictions are generated, scored and timed."""
 
 from understudy.config.decoding import Beam, Decoding, Greedy
-from understudy.config.numbers import Inputs, Resamples, Rounds
+from understudy.config.numbers import Inputs, Positive, Resamples, Rounds
 from understudy.config.section import Section
 
 
@@ -22,3 +22,5 @@ class Evaluation(Section):
     """Inputs per batch when throughput is measured."""
     repeats: Rounds = 3
     """Times that the speed of each system is measured, alternating between systems; the median is reported."""
+    price_per_hour: Positive | None = None
+    """Price of an hour of this machine, in the currency of the endpoint's price; null: no costs of local systems."""

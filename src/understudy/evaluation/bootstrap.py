@@ -101,7 +101,7 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
         EvaluationError: if metric or examples differ.
     """
     require_pairs(teacher, fine_tuned, distilled)
-    if any(not _same_units(teacher, student) for student in (fine_tuned, distilled)):
+    if any(not same_units(teacher, student) for student in (fine_tuned, distilled)):
         note = (
             f"{teacher.metric} is a mean over tokens, and the systems tokenize the same targets differently, so their "
             "means cannot be compared"
@@ -124,7 +124,8 @@ def gap_closed(teacher: Tally, *, fine_tuned: Tally, distilled: Tally, weights_R
     return GapClosed(gap.metric, value, _interval(low_R)[0], _interval(high_R)[1])
 
 
-def _same_units(one: Tally, other: Tally) -> bool:
+def same_units(one: Tally, other: Tally) -> bool:
+    """Whether both are means over the same units, such as tokens; a difference of other means is meaningless."""
     return one.units_N is None or other.units_N is None or np.array_equal(one.units_N, other.units_N)
 
 

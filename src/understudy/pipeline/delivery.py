@@ -14,6 +14,7 @@ from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, STORE, RunContext
 from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
 from understudy.pipeline.stages.scores import FACTS
+from understudy.report.costs import run_costs
 from understudy.report.facts import Facts, StageFacts
 from understudy.report.page import REPORT, REPORT_PAGE, write_report
 from understudy.store import Stage
@@ -169,6 +170,15 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
     facts = cast(Facts, read_json(verified(stages["scores"]) / FACTS))
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
+    costs = run_costs(
+        facts["systems"],
+        facts["stages"],
+        method=facts["method"],
+        machine_per_hour=recipe.evaluation.price_per_hour,
+        api=facts.get("api_responses"),
+    )
+    if costs:
+        facts["costs"] = costs
     facts["versions"] = dict(read_manifest(stages["scores"]).versions)
     return facts
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from understudy.report.diagnostics import DepthFacts, Diagnostics, depth_label
-from understudy.report.formatting import short_system_label
+from understudy.report.formatting import system_label
 from understudy.report.svg import FIGURE_SIZE, OTHER_STYLES, SYSTEM_STYLES, TEXT_COLOUR, figure_style, svg_element
 
 DrawDiagnostics = Callable[[Axes, Diagnostics], None]
@@ -51,7 +51,7 @@ def _draw_excess_error(axes: Axes, facts: Diagnostics) -> None:
     for name, own in facts["students"].items():
         band, colour = own["excess_error"], _student_style(name)[0]
         lengths = range(1, len(band["value"]) + 1)
-        axes.plot(lengths, band["value"], color=colour, label=short_system_label(name))
+        axes.plot(lengths, band["value"], color=colour, label=system_label(name))
         axes.fill_between(lengths, band["low"], band["high"], color=colour, alpha=0.18, linewidth=0)
     axes.axhline(0, color=TEXT_COLOUR, linewidth=0.8)
     _label_axes(axes, "length in tokens", "ExAccErr, %")
@@ -59,7 +59,7 @@ def _draw_excess_error(axes: Axes, facts: Diagnostics) -> None:
 
 def _draw_divergence(axes: Axes, facts: Diagnostics) -> None:
     for name, own in facts["students"].items():
-        colour, label = _student_style(name)[0], short_system_label(name)
+        colour, label = _student_style(name)[0], system_label(name)
         axes.plot(
             range(1, len(own["kl_on_student_text"]) + 1),
             own["kl_on_student_text"],
@@ -79,7 +79,7 @@ def _draw_divergence(axes: Axes, facts: Diagnostics) -> None:
 def _draw_entropy(axes: Axes, facts: Diagnostics) -> None:
     for name, own in facts["students"].items():
         values = own["teacher_entropy_on_student_text"]["by_position"]
-        label = f"{short_system_label(name)} text"
+        label = f"{system_label(name)} text"
         axes.plot(range(1, len(values) + 1), values, color=_student_style(name)[0], label=label)
     values = facts["students"][facts["method"]]["teacher_entropy_on_teacher_text"]["by_position"]
     axes.plot(range(1, len(values) + 1), values, color=TEXT_COLOUR, linestyle="--", label="Teacher text")
@@ -104,7 +104,7 @@ def _draw_completion(axes: Axes, facts: Diagnostics) -> None:
             color=colour,
             marker=marker,
             capsize=3,
-            label=short_system_label(name),
+            label=system_label(name),
         )
     axes.set(xlabel="student's share of the text, %", ylabel=facts["metric_label"])
     axes.legend().set_in_layout(False)

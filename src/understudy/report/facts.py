@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+from understudy.report.cost_facts import CostFacts
 from understudy.store.disk import write_text
 
 TEACHER = "teacher"
@@ -143,6 +144,12 @@ class ApiResponseFacts(TypedDict):
     """Split -> number of inputs that are left out because they have no reference."""
     too_long: int
     """Pseudo-targets over the student's length limits, which are not used in training."""
+    request_cost: NotRequired[float | None]
+    """Mean cost of the answered requests for the fewest texts."""
+    request_texts: NotRequired[int]
+    """The number of texts of each of these requests."""
+    latency_ms: NotRequired[Latency]
+    """Of the answered requests, where the journal holds their times."""
     spent: float | None
     """Cost of all requests, in the currency of the price; None without a price."""
     logprob_alignment: NotRequired[dict[str, float]]
@@ -159,6 +166,9 @@ class ExampleFacts(TypedDict):
     scores: NotRequired[dict[str, float]]
     """System -> its score on this example alone."""
     tag: NotRequired[Literal["best", "worst", "random"]]
+    """best: the distilled student is furthest ahead of the teacher by `example_metric`; worst: furthest behind."""
+    findings: NotRequired[dict[str, str]]
+    """System -> what a check found wrong with its prediction, as a phrase."""
 
 
 class Facts(TypedDict):
@@ -179,6 +189,8 @@ class Facts(TypedDict):
     differences: NotRequired[dict[str, Interval]]
     """Metric -> advantage of the distilled over the fine-tuned student, in the metric's unit. Positive is better, also
     for metrics where lower scores are better."""
+    teacher_differences: NotRequired[dict[str, Interval]]
+    """Metric -> advantage of the distilled student over the teacher, as `differences`; negative is worse."""
     dev: NotRequired[dict[str, dict[str, float]]]
     """System -> metric -> its value on the dev split, on which checkpoints are chosen."""
     curves: NotRequired[dict[str, list[CurvePoint]]]
@@ -195,8 +207,16 @@ class Facts(TypedDict):
     """Split -> number of examples."""
     benchmark_conditions: NotRequired[str]
     """Engine, device, threads and batch sizes of the latency, throughput and memory measurements."""
+    costs: NotRequired[CostFacts]
+    """Only if the recipe gives prices."""
+    warnings: NotRequired[list[str]]
+    """What is wrong with the data, the training or the student, each a sentence."""
     notes: NotRequired[list[str]]
     """Limitations of the results, each a sentence."""
+    date: NotRequired[str]
+    """Day on which the systems were scored, as YYYY-MM-DD in UTC."""
+    machine: NotRequired[str]
+    """The machine on which latency, throughput and memory were measured."""
     versions: NotRequired[dict[str, str]]
 
 
@@ -207,7 +227,9 @@ def write_facts(facts: Facts, path: Path) -> None:
         facts: the content; keys keep their order.
         path: the file, in an existing folder.
     """
-    write_text(path, json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair, which UTF-8 cannot hold, becomes an escape that JSON has too.
+    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def system_named(facts: Facts, name: str) -> SystemFacts | None:
@@ -234,6 +256,11 @@ def scores_in(facts: Facts, metric: str) -> list[ScoreFacts]:
 def metric_label(facts: Facts, metric: str) -> str:
     """The label that the scores carry, or the metric's name if no system has a score."""
     return next((score["label"] for score in scores_in(facts, metric)), metric)
+
+
+def higher_is_better(facts: Facts, metric: str) -> bool:
+    """Whether higher scores are better in a metric, as its scores say."""
+    return all(score["higher_is_better"] for score in scores_in(facts, metric))
 
 
 def _finite(value: object) -> object:

@@ -4,15 +4,18 @@ Each figure has one pair of axes; the page shows several side by side, or one be
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from understudy.report.facts import CurvePoint, Facts, ScoreFacts, metric_label, score_of
-from understudy.report.formatting import short_system_label, whole
+from understudy.report.facts import CurvePoint, Facts, ScoreFacts, score_of
+from understudy.report.formatting import metric_heading, system_label, whole
 from understudy.report.svg import FIGURE_SIZE, OTHER_STYLES, SYSTEM_STYLES, TEXT_COLOUR, figure_style, svg_element
+
+LEFT, LABEL_WIDTH, LABEL_HEIGHT = 0.04, 0.5, 0.12
+"""Of a system's name at its marker, as shares of the axes: where it begins, where it ends, and its height."""
 
 CLOSE_LATENCY = 0.2
 """Difference of two latencies in natural logarithms below which the labels of two systems would overlap."""
@@ -20,7 +23,7 @@ CLOSE_LATENCY = 0.2
 
 def result_figures(facts: Facts) -> dict[str, str]:
     """Caption -> `<svg>` element: quality against latency, dev scores and loss during training."""
-    metric = metric_label(facts, facts["primary_metric"])
+    metric = metric_heading(facts, facts["primary_metric"])
     return _figures(
         facts,
         {
@@ -52,31 +55,51 @@ def _draw_quality(axes: Axes, facts: Facts) -> bool:
     ]
     for name, latency, score in points:
         colour, marker = _style(facts, name)
-        errors = _error_bars(score)
-        axes.errorbar(latency, score["value"], yerr=errors, fmt=marker, color=colour, markersize=8, capsize=4)
+        errors, label = _error_bars(score), system_label(name)
+        axes.errorbar(
+            latency, score["value"], yerr=errors, fmt=marker, color=colour, markersize=8, capsize=4, label=label
+        )
+    if points:
+        _set_log_scale(axes, [latency for _, latency, _ in points])
+        axes.set(xlabel="median latency of one input, ms", ylabel=metric_heading(facts, facts["primary_metric"]))
+        if _labels_fit(axes, [(latency, score["value"]) for _, latency, score in points]):
+            _label_points(axes, facts, points)
+        else:
+            axes.legend().set_in_layout(False)
+    return bool(points)
+
+
+def _label_points(axes: Axes, facts: Facts, points: Sequence[tuple[str, float, ScoreFacts]]) -> None:
+    """Writes each system's name next to its marker."""
+    for name, latency, score in points:
         # Students of the same shape are equally fast: the label of the lower one goes below its marker.
         below = any(
             abs(math.log(x / latency)) < CLOSE_LATENCY and other["value"] > score["value"] for _, x, other in points
         )
         # A long label may extend beyond the figure, but must not shrink the axes.
         axes.annotate(
-            short_system_label(name),
+            system_label(name),
             (latency, score["value"]),
             xytext=(8, -5 if below else 5),
             textcoords="offset points",
             verticalalignment="top" if below else "bottom",
-            color=colour,
+            color=_style(facts, name)[0],
             fontweight="bold",
         ).set_in_layout(False)
-    if points:
-        _set_log_scale(axes, [latency for _, latency, _ in points])
-        axes.set(xlabel="median latency of one input, ms", ylabel=metric_label(facts, facts["primary_metric"]))
-    return bool(points)
+
+
+def _labels_fit(axes: Axes, points: Sequence[tuple[float, float]]) -> bool:
+    """Whether no point lies where the name of another belongs, on the right of its marker."""
+    axes.autoscale_view()  # else the limits are those of empty axes until the figure is drawn
+    places = axes.transLimits.transform(axes.transScale.transform(points))
+    return not any(
+        LEFT < x - own_x < LABEL_WIDTH and abs(y - own_y) < LABEL_HEIGHT for own_x, own_y in places for x, y in places
+    )
 
 
 def _draw_dev(axes: Axes, facts: Facts) -> bool:
     metric = facts["primary_metric"]
-    axes.set_ylabel(metric_label(facts, metric))
+    axes.set_ylabel(metric_heading(facts, metric))
     return _draw_curves(axes, facts, lambda point: point.get("dev", {}).get(metric))
 
 
@@ -100,7 +123,7 @@ def _draw_curves(axes: Axes, facts: Facts, value_of: Callable[[CurvePoint], floa
                 marker=marker,
                 markersize=4,
                 linewidth=1.8,
-                label=short_system_label(name),
+                label=system_label(name),
             )
             drawn = True
     if drawn:

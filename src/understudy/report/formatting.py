@@ -3,7 +3,18 @@
 This module only formats. `verdict.py` and the table modules decide which numbers to show.
 """
 
-from understudy.report.facts import FINE_TUNED, TEACHER, Facts, Interval, ScoreFacts, scores_in
+import math
+
+from understudy.report.facts import (
+    FINE_TUNED,
+    TEACHER,
+    Facts,
+    Interval,
+    ScoreFacts,
+    higher_is_better,
+    metric_label,
+    scores_in,
+)
 
 UNKNOWN = "–"
 
@@ -16,13 +27,21 @@ SPACE = "\u00a0"
 
 
 def system_label(name: str) -> str:
-    """The system's name in tables and text: `joint_teaching` becomes "Distilled student (joint_teaching)"."""
-    return SYSTEM_LABELS.get(name, f"{DISTILLED_LABEL} ({name})")
-
-
-def short_system_label(name: str) -> str:
-    """The system's name in figures, where the method does not fit."""
+    """The system's name in text, tables and figures. The method is named once, at the top of a page."""
     return SYSTEM_LABELS.get(name, DISTILLED_LABEL)
+
+
+LOWER_IS_BETTER = "\u2193"
+
+
+def with_direction(label: str, *, higher_is_better: bool) -> str:
+    """A metric's label, with an arrow where lower scores are better."""
+    return label if higher_is_better else f"{label}{SPACE}{LOWER_IS_BETTER}"
+
+
+def metric_heading(facts: Facts, metric: str) -> str:
+    """The metric's label in heads of tables and on axes, with an arrow where lower scores are better."""
+    return with_direction(metric_label(facts, metric), higher_is_better=higher_is_better(facts, metric))
 
 
 SMALL_SCALE = 10
@@ -36,13 +55,13 @@ def decimal_places(facts: Facts, metric: str) -> int:
 
 
 def fixed(value: float | None, places: int) -> str:
-    """A number with a fixed number of decimal places and a true minus sign."""
-    return UNKNOWN if value is None else f"{value:.{places}f}".replace("-", "−")
+    """A number with a fixed number of decimal places and a true minus sign, which zero does not have."""
+    return UNKNOWN if value is None else f"{value:z.{places}f}".replace("-", "−")
 
 
 def signed(value: float | None, places: int) -> str:
     """A difference, always with its sign."""
-    return UNKNOWN if value is None else f"{value:+.{places}f}".replace("-", "−")
+    return UNKNOWN if value is None else f"{value:+z.{places}f}".replace("-", "−")
 
 
 def rounded(value: float | None, unit: str = "") -> str:
@@ -56,6 +75,15 @@ def rounded(value: float | None, unit: str = "") -> str:
 def percent(share: float | None, places: int = 0) -> str:
     """A share in 0..1 as a percentage."""
     return UNKNOWN if share is None else f"{fixed(100 * share, places)}{THIN}%"
+
+
+def money(amount: float | None) -> str:
+    """An amount in the currency of the prices, to the hundredth; small ones to two significant digits."""
+    if amount is None:
+        return UNKNOWN
+    if amount == 0 or abs(amount) >= 0.1:  # noqa: PLR2004 - below, hundredths hide most differences
+        return f"{amount:,.2f}".replace(",", THIN).replace("-", "\u2212")
+    return fixed(amount, 1 - math.floor(math.log10(abs(amount))))
 
 
 def whole(number: int | None) -> str:

@@ -9,7 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from understudy.report import tables
-from understudy.report.facts import Facts, metric_label, write_facts
+from understudy.report.checks import teacher_checks
+from understudy.report.costs import cost_numbers, cost_sentences
+from understudy.report.facts import Facts, higher_is_better, metric_label, metrics_of, write_facts
 from understudy.report.figures import pool_figures, result_figures
 from understudy.report.templates import render_template, trusted_figures, trusted_file
 from understudy.report.verdict import key_numbers, verdict, verdict_kind
@@ -25,15 +27,19 @@ def render(facts: Facts) -> str:
     Args:
         facts: the results of the run; the page leaves out sections without facts.
     """
-    script = trusted_file("page.js")
+    script, api = trusted_file("page.js"), facts.get("api_responses")
     return render_template(
         "page.html.jinja",
         facts=facts,
         verdict=verdict(facts),
         verdict_kind=verdict_kind(facts),
-        tiles=key_numbers(facts),
+        tiles=[*key_numbers(facts), *cost_numbers(facts)],
+        gap_notes=tables.gap_notes(facts),
+        checks=teacher_checks(facts),
         tables=_tables(facts),
-        lower_is_better=tables.lower_is_better(facts),
+        lower_is_better=any(not higher_is_better(facts, metric) for metric in metrics_of(facts)),
+        cost_sentences=cost_sentences(facts["costs"], facts["method"], api) if "costs" in facts else [],
+        example_tags=_example_tags(facts),
         example_label=_example_label(facts),
         result_figures=trusted_figures(result_figures(facts)),
         pool_figures=trusted_figures(pool_figures(facts)),
@@ -62,7 +68,7 @@ def _tables(facts: Facts) -> dict[str, tables.TextTable]:
     return {
         "quality": tables.quality_table(facts),
         "costs": tables.costs_table(facts),
-        "gap": tables.gap_table(facts),
+        "training": tables.training_table(facts),
         "stages": tables.stages_table(facts),
         "data": tables.data_table(facts),
         "pool": tables.pool_table(facts.get("pool", {})),
@@ -73,3 +79,16 @@ def _tables(facts: Facts) -> dict[str, tables.TextTable]:
 def _example_label(facts: Facts) -> str:
     metric = facts.get("example_metric", facts["primary_metric"])
     return facts.get("example_metric_label", metric_label(facts, metric))
+
+
+def _example_tags(facts: Facts) -> dict[str, str]:
+    """Tag of examples -> what it says, in the order in which the page shows them."""
+    label = _example_label(facts)
+    texts = {
+        "best": f"student ahead of teacher by {label}",
+        "worst": f"student behind teacher by {label}",
+        "random": "drawn at random",
+    }
+    examples = facts.get("examples", [])
+    tags = {tag: texts.get(tag, tag) for example in examples if (tag := example.get("tag"))}
+    return tags | ({"findings": "with findings"} if any(example.get("findings") for example in examples) else {})

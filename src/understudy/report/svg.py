@@ -21,6 +21,13 @@ SYSTEM_STYLES = {TEACHER: ("#5b6675", "s"), FINE_TUNED: ("#b46f00", "^")}
 
 OTHER_STYLES = (("#0072b2", "o"), ("#009e73", "D"), ("#b3598a", "v"), ("#d55e00", "P"))
 
+_VARIABLES = {TEXT_COLOUR: "--text", GRID_COLOUR: "--line"} | {
+    colour: f"--series-{number}" for number, (colour, _) in enumerate((*SYSTEM_STYLES.values(), *OTHER_STYLES))
+}
+"""Colour -> the variable of `page.css` that replaces it, so that figures follow the page's light or dark theme."""
+
+_COLOURS = re.compile("|".join(_VARIABLES))
+
 FIGURE_SIZE = (4.3, 3.0)
 """Width and height in inches."""
 
@@ -68,5 +75,11 @@ def svg_element(figure: Figure, title: str, *, prefix: str) -> str:
     drawing = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", drawing)
     drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
+    # In tags only: matplotlib escapes < and > in text.
+    drawing = re.sub(r"<[^>]+>", lambda tag: _COLOURS.sub(_variable, tag[0]), drawing)
     name = html.escape(title)
     return drawing.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).replace(">", f"><title>{name}</title>", 1)
+
+
+def _variable(colour: re.Match[str]) -> str:
+    return f"var({_VARIABLES[colour[0]]}, {colour[0]})"

@@ -114,7 +114,7 @@ class ResultsTable(TypedDict):
     primary_metric: dict[str, str]
     """Task -> metric."""
     metric_labels: dict[str, str]
-    """Metric -> its usual spelling."""
+    """Metric -> its usual spelling, with an arrow where lower is better."""
     rows: list[CellFacts]
     missing: list[MissingFacts]
     summary: list[MethodFacts]

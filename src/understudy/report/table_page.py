@@ -18,12 +18,12 @@ ScoredSplit = Literal["dev", "test"]
 
 
 def methods_table(results: ResultsTable, split: ScoredSplit = "dev") -> TextTable:
-    """The form of the paper's Table 3: one row per method, one column per task, then wins and means.
+    """The form of the paper's Table 3: one row per method, its mean, then one column per task and the wins.
 
     Wins are counted on dev for both splits. The last two columns are the paper's values for rows of the same name.
     """
     tasks = results["tasks"]
-    head = ("Paper stage", "Method", *tasks, "Wins", "Mean", "Primary metric", "Paper: mean", "Paper: wins")
+    head = ("Paper stage", "Method", "Mean", *tasks, "Wins", "Primary metric", "Paper: mean", "Paper: wins")
     stages = [row["paper_stage"] for row in results["summary"]]
     rows = []
     for place, row in enumerate(results["summary"]):
@@ -33,12 +33,12 @@ def methods_table(results: ResultsTable, split: ScoredSplit = "dev") -> TextTabl
             (
                 TextCell(row["paper_stage"] if first else ""),
                 TextCell(row["method"], _progress(row)),
+                _share_cell(shares["all"]["mean"]),
                 *(
                     _share_cell(shares["tasks"][task]["mean"] if task in shares["tasks"] else NOT_MEASURED)
                     for task in tasks
                 ),
                 TextCell(f"{row['wins']} of {row['contests']}" if row["contests"] else UNKNOWN),
-                _share_cell(shares["all"]["mean"]),
                 _share_cell(shares["all"]["primary"]),
                 *_paper_cells(row["method"]),
             )
@@ -63,7 +63,10 @@ def results_table_markdown(results: ResultsTable, split: ScoredSplit = "dev") ->
 
 def cells_table(results: ResultsTable) -> TextTable:
     """Every cell: its scores in the primary metric, share of the gap and duration, or its error."""
-    head = ("Method", "Task", "Seed", "Metric", "Fine-tuned", "Dev", "Teacher", "Gap closed", "Test", "Time")
+    head = (
+        *("Method", "Task", "Seed", "Metric", "Gap closed", "Teacher", "Fine-tuned student", "Student"),
+        *("Student on test", "Time"),
+    )
     rows = [_finished_row(cell, results) for cell in results["rows"]]
     return TextTable(head, (*rows, *(_missing_row(cell, len(head)) for cell in results["missing"])))
 
@@ -103,15 +106,15 @@ def _paper_cells(method: str) -> tuple[TextCell, TextCell]:
 
 def _finished_row(cell: CellFacts, results: ResultsTable) -> tuple[TextCell, ...]:
     metric, others = results["primary_metric"][cell["task"]], cell["comparison_scores"]
-    scores = (others[FINE_TUNED]["dev"], cell["scores"]["dev"], others[TEACHER]["dev"])
+    scores = (others[TEACHER]["dev"], others[FINE_TUNED]["dev"], cell["scores"]["dev"])
     gap = cell["gap_closed"]["dev"][metric]
     return (
         TextCell(cell["method"]),
         TextCell(cell["task"]),
         TextCell(str(cell["seed"])),
         TextCell(results["metric_labels"].get(metric, metric)),
-        *(TextCell(fixed(own[metric], 2)) for own in scores),
         TextCell(percent(gap["value"]), join_nonempty(brackets(gap, scale=100, places=0), gap.get("note"))),
+        *(TextCell(fixed(own[metric], 2)) for own in scores),
         TextCell(fixed(cell["scores"]["test"][metric], 2)),
         TextCell(duration(cell["seconds"])),
     )

@@ -1,4 +1,4 @@
-"""The tables of a report: systems, gap, stages, pool. The page shows them as HTML; documents use Markdown.
+"""The tables of a report: quality, costs, training, stages, pool. The page shows them as HTML; documents use Markdown.
 
 A cell is a value with an optional detail, such as its interval. Cells are plain text; nothing is escaped here.
 """
@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from understudy.report.facts import (
-    FINE_TUNED,
     NOT_MEASURED,
     TEACHER,
+    CurvePoint,
     Facts,
     Interval,
     PoolFacts,
     ScoreFacts,
     SystemFacts,
-    metric_label,
+    higher_is_better,
     metrics_of,
     score_of,
-    scores_in,
-    system_named,
 )
 from understudy.report.formatting import (
     UNKNOWN,
@@ -30,6 +28,8 @@ from understudy.report.formatting import (
     duration,
     fixed,
     join_nonempty,
+    metric_heading,
+    money,
     parameters,
     percent,
     rounded,
@@ -62,53 +62,51 @@ class TextTable:
 
 
 def quality_table(facts: Facts) -> TextTable:
-    """The scores of each system, one row per system."""
-    metrics = metrics_of(facts)
-    return TextTable(
-        ("System", *(metric_label(facts, metric) for metric in metrics)),
-        tuple(
+    """The share of the gap that the distilled student closes, and the scores of each system, one row per metric.
+
+    Metrics are rows, so that a task with many metrics fits a page; the share of the gap is first, so that it is seen
+    where little fits.
+    """
+    systems, compared = facts["systems"], bool(facts["gap_closed"])
+    gap, advantage = ("Gap closed",) if compared else (), ("Advantage over fine-tuned",) if compared else ()
+    rows = []
+    for metric in metrics_of(facts):
+        places = decimal_places(facts, metric)
+        difference = facts.get("differences", {}).get(metric, NOT_MEASURED)
+        rows.append(
             (
-                TextCell(system_label(system["name"])),
-                *(_score_cell(score_of(system, metric), decimal_places(facts, metric)) for metric in metrics),
+                TextCell(metric_heading(facts, metric)),
+                *((_gap_cell(facts["gap_closed"].get(metric, NOT_MEASURED)),) if compared else ()),
+                *(_score_cell(score_of(system, metric), places) for system in systems),
+                *((_difference_cell(difference, places),) if compared else ()),
             )
-            for system in facts["systems"]
-        ),
+        )
+    return TextTable(
+        ("Metric", *gap, *(system_label(system["name"]) for system in systems), *advantage),
+        tuple(rows) if systems else (),
     )
 
 
-def lower_is_better(facts: Facts) -> list[str]:
-    """The labels of the metrics in which lower scores are better."""
-    return [
-        metric_label(facts, metric)
-        for metric in metrics_of(facts)
-        if not all(score["higher_is_better"] for score in scores_in(facts, metric))
-    ]
+def gap_notes(facts: Facts) -> list[str]:
+    """Why metrics have no share of the gap, each a sentence."""
+    return list(dict.fromkeys(note for metric in metrics_of(facts) if (note := _note(facts, metric))))
 
 
 def costs_table(facts: Facts) -> TextTable:
-    """Size, latency, throughput and memory of each system, separate from the scores so that both fit the page."""
+    """What each system costs to run: price where prices are known, size, latency, throughput and memory."""
+    price = ("1,000 requests",) if "costs" in facts else ()
     return TextTable(
-        ("System", "Parameters", "On disk", "Latency p50", "Latency p95", "Throughput", "Peak memory"),
-        tuple((TextCell(system_label(system["name"])), *_cost_cells(system)) for system in facts["systems"]),
+        ("System", *price, "Parameters", "On disk", "Latency p50", "Latency p95", "Throughput", "Peak memory"),
+        tuple((TextCell(system_label(system["name"])), *_cost_cells(facts, system)) for system in facts["systems"]),
     )
 
 
-def gap_table(facts: Facts) -> TextTable:
-    """The share of the gap that the distilled student closes, one row per metric."""
-    names = (FINE_TUNED, facts["method"], TEACHER)
-    return TextTable(
-        ("Metric", *map(system_label, names), "Advantage over fine-tuned", "Gap closed"),
-        tuple(
-            (
-                TextCell(metric_label(facts, metric)),
-                *(TextCell(_score_of(facts, name, metric).value) for name in names),
-                _difference_cell(facts.get("differences", {}).get(metric, NOT_MEASURED), decimal_places(facts, metric)),
-                _gap_cell(facts["gap_closed"][metric]),
-            )
-            for metric in metrics_of(facts)
-            if metric in facts["gap_closed"]
-        ),
-    )
+def training_table(facts: Facts) -> TextTable:
+    """How each system was trained: steps, time, and its first, best and last score on dev."""
+    heading = metric_heading(facts, facts["primary_metric"])
+    head = ("System", "Steps", "Time", f"Dev {heading}: first", "best", "at step", "last", "Last loss, nats")
+    rows = (_training_row(facts, name, points) for name, points in facts.get("curves", {}).items() if points)
+    return TextTable(head, tuple(rows))
 
 
 def stages_table(facts: Facts) -> TextTable:
@@ -174,9 +172,12 @@ def api_responses_table(facts: Facts) -> TextTable:
 
 
 def markdown_tables(facts: Facts) -> str:
-    """Quality, costs and gap as GitHub-flavoured Markdown tables, for a document of results."""
-    tables = (quality_table(facts), costs_table(facts), gap_table(facts))
-    return "\n".join(markdown(table) for table in tables if table.rows)
+    """Quality and costs as GitHub-flavoured Markdown tables, for a document of results."""
+    tables = (quality_table(facts), costs_table(facts))
+    parts = [markdown(table) for table in tables if table.rows]
+    if notes := gap_notes(facts):
+        parts.insert(1, "".join(f"- {_escaped(note)}\n" for note in notes))
+    return "\n".join(parts)
 
 
 def markdown(table: TextTable) -> str:
@@ -186,19 +187,37 @@ def markdown(table: TextTable) -> str:
     return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
 
 
-def _cost_cells(system: SystemFacts) -> tuple[TextCell, ...]:
+def _cost_cells(facts: Facts, system: SystemFacts) -> tuple[TextCell, ...]:
+    prices, latency = facts.get("costs", {}).get("per_1000", {}), system["latency_ms"]
+    if system["name"] == TEACHER and "api_responses" in facts:
+        latency = facts["api_responses"].get("latency_ms", latency)
     return (
+        *((TextCell(money(prices.get(system["name"]))),) if "costs" in facts else ()),
         TextCell(parameters(system["parameters"])),
         TextCell(data_size(system["disk_bytes"])),
-        TextCell(rounded(system["latency_ms"]["p50"], "ms")),
-        TextCell(rounded(system["latency_ms"]["p95"], "ms")),
+        TextCell(rounded(latency["p50"], "ms")),
+        TextCell(rounded(latency["p95"], "ms")),
         TextCell(rounded(system["throughput_per_s"], "/s")),
         TextCell(data_size(system["peak_memory_bytes"])),
     )
 
 
-def _score_of(facts: Facts, name: str, metric: str) -> TextCell:
-    return _score_cell(score_of(system_named(facts, name), metric), decimal_places(facts, metric))
+def _training_row(facts: Facts, name: str, points: Sequence[CurvePoint]) -> tuple[TextCell, ...]:
+    metric = facts["primary_metric"]
+    places, better = decimal_places(facts, metric), max if higher_is_better(facts, metric) else min
+    dev = [(point["step"], point["dev"][metric]) for point in points if metric in point.get("dev", {})]
+    losses = [loss for point in points if (loss := point.get("train_loss")) is not None]
+    best, seconds = better(dev, key=lambda own: own[1], default=None), points[-1].get("seconds")
+    return (
+        TextCell(system_label(name)),
+        TextCell(whole(points[-1]["step"])),
+        TextCell(UNKNOWN if seconds is None else duration(seconds)),
+        TextCell(fixed(dev[0][1] if dev else None, places)),
+        TextCell(fixed(best and best[1], places)),
+        TextCell(whole(best and best[0])),
+        TextCell(fixed(dev[-1][1] if dev else None, places)),
+        TextCell(fixed(losses[-1] if losses else None, 2)),
+    )
 
 
 def _score_cell(score: ScoreFacts | None, places: int) -> TextCell:
@@ -210,7 +229,12 @@ def _difference_cell(difference: Interval, places: int) -> TextCell:
 
 
 def _gap_cell(gap: Interval) -> TextCell:
-    return TextCell(percent(gap["value"]), join_nonempty(brackets(gap, scale=100, places=0), gap.get("note")))
+    return TextCell(percent(gap["value"]), brackets(gap, scale=100, places=0))
+
+
+def _note(facts: Facts, metric: str) -> str:
+    note = facts["gap_closed"].get(metric, NOT_MEASURED).get("note", "")
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else ""
 
 
 def _pairs(name: str, value: str, rows: Sequence[tuple[str, str]]) -> TextTable:

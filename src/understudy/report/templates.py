@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from understudy.characters import visible
 from understudy.report.formatting import fixed, system_label
 
 TEMPLATES = Path(__file__).parent
@@ -22,6 +23,7 @@ def render_template(name: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_shown,
     )
     environment.filters.update(system=system_label, fixed=fixed)
     return environment.get_template(name).render(style=trusted_file("page.css"), **values)
@@ -35,3 +37,8 @@ def trusted_file(name: str) -> Markup:
 def trusted_figures(figures: Mapping[str, str]) -> dict[str, Markup]:
     """Caption -> `<svg>` element, to be included without escaping."""
     return {caption: Markup(drawing) for caption, drawing in figures.items()}  # noqa: S704 - matplotlib escapes text
+
+
+def _shown(value: object) -> object:
+    """Text with its control characters visible; figures and files of the package as they are."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

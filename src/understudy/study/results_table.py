@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from understudy.config.study import Cell, MethodRow, Study
 from understudy.evaluation.metrics import METRICS, result_name
 from understudy.report.facts import FINE_TUNED
+from understudy.report.formatting import with_direction
 from understudy.report.table_facts import MethodFacts, MissingFacts, ResultsTable
 from understudy.study.cell_scores import Measured
 from understudy.study.decisions import By, Cells, baseline_of, decide, wins_of
@@ -35,7 +36,7 @@ def results_table_of(
         "study": study.name,
         "tasks": list(study.tasks),
         "primary_metric": {cell.task: result_name(cell.recipe.task.primary_metric) for cell in reversed(cells)},
-        "metric_labels": {name: METRICS[name].label if name in METRICS else name for name in metrics},
+        "metric_labels": {name: _label(name) for name in metrics},
         "rows": [own.facts for _, own in finished],
         "missing": [_missing(cell, errors[cell.recipe.name]) for cell in cells if not found[cell.recipe.name]],
         "summary": [],
@@ -97,3 +98,9 @@ def _missing(cell: Cell, error: str) -> MissingFacts:
         "seed": cell.seed,
         "error": error,
     }
+
+
+def _label(metric: str) -> str:
+    """A metric's label with its direction; a metric of the user's own is not imported for it."""
+    known = METRICS.get(metric)
+    return with_direction(known.label, higher_is_better=known.higher_is_better) if known else metric

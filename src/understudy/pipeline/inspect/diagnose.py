@@ -31,6 +31,7 @@ from understudy.progress import NoProgress, Progress
 from understudy.report.diagnostic_page import write_diagnostics
 from understudy.report.diagnostics import DepthFacts, Depths, Diagnostics, StudentDiagnosis
 from understudy.report.facts import FINE_TUNED, TEACHER
+from understudy.report.formatting import with_direction
 from understudy.store import Stage, WorkerContext
 from understudy.store.disk import read_json, write_json
 from understudy.store.stage import FinishedStage
@@ -173,7 +174,8 @@ def diagnose(
             "behind an API, which only generates; its report shows how far the student agrees with it"
         )
     metric = text_metric(opened)
-    label = metric_named(metric, allow_code=allow_code).label  # refused before anything is measured
+    own = metric_named(metric, allow_code=allow_code)  # refused before anything is measured
+    label = with_direction(own.label, higher_is_better=own.higher_is_better)
     context = run_context(opened.store.parent, progress, allow_code=allow_code)
     students = {name: _diagnosis_stage(opened, name, inputs) for name in (FINE_TUNED, recipe.distil.method)}
     for stage in students.values():

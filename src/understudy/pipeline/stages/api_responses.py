@@ -16,6 +16,7 @@ from understudy.api_teacher.collect import (
     request_fingerprint,
 )
 from understudy.api_teacher.journal import Journal
+from understudy.api_teacher.request_cost import mean_request_cost
 from understudy.api_teacher.response_logprobs import LOGPROBS, write_response_logprobs
 from understudy.api_teacher.responses import pool_rows, predictions_of, response_facts, texts_per_input
 from understudy.config.endpoint import Endpoint
@@ -53,6 +54,10 @@ class ApiResponsesFacts:
     without_reference: dict[str, int]
     """Split -> inputs without a reference."""
     spent: float | None
+    request_cost: float | None
+    """Mean cost of the answered requests for the fewest texts; None without a price."""
+    request_texts: int
+    """The number of texts of each of these."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
     references_by_teacher: tuple[str, ...]
     """Splits whose references it writes: their inputs are requested twice, the second text is the prediction."""
     name: ClassVar[str] = "api_responses"
+    version: ClassVar[int] = 2
     in_caller: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> ApiResponsesFacts:
@@ -101,6 +107,7 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
                 split: self._write_split(folder, split, data, journal, endpoint) for split in SCORED_SPLITS
             }
             facts = response_facts(groups, journal)
+            cost = mean_request_cost(journal.path) if endpoint.price else None
         return ApiResponsesFacts(
             model=facts.model,
             inputs=facts.inputs,
@@ -111,6 +118,8 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
             failed=dict(facts.failed),
             without_reference=without_reference,
             spent=facts.spent,
+            request_cost=cost.mean if cost else None,
+            request_texts=cost.texts if cost else 1,
         )
 
     def _held_out(self, data: TaskData, split: str, endpoint: Endpoint) -> PromptGroup:

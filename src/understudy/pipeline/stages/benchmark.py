@@ -1,5 +1,6 @@
 """The stage of what the systems cost to run, measured in turn on the task's inputs."""
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ class BenchmarkFacts:
     """The cost of each system."""
 
     costs: dict[str, Efficiency]
+    machine: str
+    """The machine, for people."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
     machine: tuple[str, ...]
     """The cost on another machine is another result."""
     name: ClassVar[str] = "benchmark"
+    version: ClassVar[int] = 2
     in_caller: ClassVar[bool] = True
     alone: ClassVar[bool] = True
 
@@ -78,12 +82,35 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
         measurements = settings.repeats * len(systems)
         with context.progress.track("latency, throughput, memory", measurements, "system") as progress:
             measured = measure_all(systems, repeats=settings.repeats, progress=progress)
-        return BenchmarkFacts(dict(measured))
+        return BenchmarkFacts(dict(measured), describe_machine())
 
 
 def this_machine() -> tuple[str, ...]:
     """What a measurement depends on: processor, device, cores, threads."""
     return platform.machine(), default_device(), str(cores()), str(BENCHMARK_THREADS)
+
+
+def describe_machine() -> str:
+    """Processor, cores, memory, device and system, as far as they are known."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
+    device = torch.cuda.get_device_name() if default_device().startswith("cuda") else default_device()
+    parts = (
+        _processor(),
+        f"{cores()} cores",
+        f"{memory:.0f} GB of memory" if memory else "",
+        "" if device == "cpu" else device,
+        f"{platform.system()} {platform.machine()}",
+        f"Python {platform.python_version()}",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _processor() -> str:
+    """The processor's name; Linux gives it in a file only."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 @contextmanager

@@ -6,11 +6,12 @@ What names a run (its recipe, the time of each stage) is added when the run is d
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
 
-from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, score
+from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, same_units, score
 from understudy.evaluation.examples import Comparison, best_and_worst
 from understudy.evaluation.metrics import METRICS, can_score, tally
 from understudy.evaluation.tally import IntArray, Tally
@@ -87,6 +88,7 @@ class ScoresStage(Stage[ScoresFacts]):
     references_by_teacher: bool
     """Whether test is compared with texts of the teacher."""
     name: ClassVar[str] = "scores"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> ScoresFacts:
         """Scores all systems and writes the facts."""
@@ -105,7 +107,8 @@ class ScoresStage(Stage[ScoresFacts]):
         has_baseline = FINE_TUNED in names
         examples = len(test[self.distilled][scoring.primary_metric].ids)
         weights_RN = resample_weights(examples, resamples=scoring.resamples, seed=scoring.seed)
-        costs = context.facts(self.benchmark).costs
+        benchmark = context.facts(self.benchmark)
+        costs = benchmark.costs
         labels = metric_labels(scoring, context)
         facts: Facts = {
             "task": scoring.task,
@@ -121,10 +124,19 @@ class ScoresStage(Stage[ScoresFacts]):
             "seed": scoring.seed,
             "split": "test",
             "differences": {
-                metric: _lead(test, metric, self.distilled, weights_RN) for metric in scoring.metrics if has_baseline
+                metric: _lead(test, metric, self.distilled, FINE_TUNED, weights_RN)
+                for metric in scoring.metrics
+                if has_baseline
+            },
+            "teacher_differences": {
+                metric: _lead(test, metric, self.distilled, TEACHER, weights_RN)
+                for metric in scoring.metrics
+                if metric in test[TEACHER] and same_units(test[TEACHER][metric], test[self.distilled][metric])
             },
             "dev": {name: {m: own.value() for m, own in of.items()} for name, of in tallies["dev"].items()},
             "benchmark_conditions": costs[self.distilled].how,
+            "machine": benchmark.machine,
+            "date": datetime.now(UTC).date().isoformat(),
             "notes": self._notes(examples, context),
         }
         self._add_parts(facts, context)
@@ -268,6 +280,6 @@ def _gap(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> In
     return fact
 
 
-def _lead(test: Tallies, metric: str, distilled: str, weights_RN: IntArray) -> Interval:
-    lead = advantage(test[distilled][metric], test[FINE_TUNED][metric], weights_RN)
+def _lead(test: Tallies, metric: str, distilled: str, other: str, weights_RN: IntArray) -> Interval:
+    lead = advantage(test[distilled][metric], test[other][metric], weights_RN)
     return {"value": lead.value, "low": lead.low, "high": lead.high}
