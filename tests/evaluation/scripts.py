@@ -5,9 +5,12 @@ Each example renders a number, a thing and a place; the words are ordinary ones,
 
 import random
 from dataclasses import dataclass
+from typing import Literal
 from unicodedata import normalize
 
 from understudy.records import Example, Prediction
+
+Form = Literal["NFC", "NFD"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Language:
     things: tuple[str, ...]
     places: tuple[str, ...]
     template: str
-    form: str = "NFC"
+    form: Form = "NFC"
 
 
 LANGUAGES = {
@@ -72,6 +75,6 @@ def task(name: str, count: int = 200, *, seed: int = 0, first: int = 0) -> list[
     ]
 
 
-def copies(examples: list[Example], form: str = "NFC") -> list[Prediction]:
+def copies(examples: list[Example], form: Form = "NFC") -> list[Prediction]:
     """A perfect system, whose tokenizer writes another normal form."""
     return [Prediction(one.id, one.source, one.targets, normalize(form, one.targets[0])) for one in examples]

@@ -102,6 +102,11 @@ def check_metrics(task: Task, *, allow_code: bool) -> None:
     prepare_metrics(task.metrics, settings, allow_code=allow_code)
 
 
+def needs_likelihood(task: Task, *, allow_code: bool) -> bool:
+    """Whether a metric of the task, perhaps one of the user's own, needs the likelihood of references."""
+    return any(metric_named(name, allow_code=allow_code).needs_likelihood for name in task.metrics)
+
+
 def references_by_teacher(task: Task) -> tuple[str, ...]:
     """The splits whose references an API teacher writes."""
     return task.referenced_by_teacher if isinstance(task, FilesTask) else ()

@@ -63,7 +63,7 @@ def run(
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    folder, facts, folders = deliver(recipe, Path(out), stages, context, outcomes)
+    folder, facts, folders = deliver(stages.task.recipe, Path(out), stages, context, outcomes)
     return Run(folder, facts, folders)
 
 
