@@ -12,12 +12,13 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.evaluation.likelihood import likelihood_statistics
 from understudy.evaluation.metrics import Metric, SystemOutputs, tally
-from understudy.evaluation.tally import FloatArray
+from understudy.evaluation.tally import FloatArray, ratio
 from understudy.generation import Engine, live_engine
 from understudy.models.forward import target_logits
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Prediction
+from understudy.training.spec import DEV_LOSS
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class DevScorer:
     decoding: Decoding
     workspace: Path
     """For the weights of the moment, where the engine reads them from disk."""
+    with_loss: bool = False
+    """Whether the dev loss is computed too, which decides between equal scores."""
 
     def __call__(self, network: PreTrainedModel) -> dict[str, float]:
-        """The score by the metric's name."""
+        """The score by the metric's name, and the dev loss."""
         predictions = [Prediction(one.id, one.source, one.targets, "") for one in self.examples]
         if self.metric.needs_texts:
             with live_engine(self.engine, network, self.tokenizer.tokenizer, workspace=self.workspace) as engine:
@@ -43,8 +46,15 @@ class DevScorer:
         likelihood_ND = None
         if self.metric.needs_likelihood:
             likelihood_ND = gold_likelihood(network, self.tokenizer, self.examples)
-        outputs = SystemOutputs(predictions, likelihood_ND)
-        return {self.metric.name: tally(self.metric, outputs, self.resource, fields={}).value()}
+        scores = {
+            self.metric.name: tally(self.metric, SystemOutputs(predictions, likelihood_ND), self.resource).value()
+        }
+        if self.with_loss and (
+            likelihood_ND is not None or (readable := with_positions(self.tokenizer, self.examples))
+        ):
+            rows_ND = gold_likelihood(network, self.tokenizer, readable) if likelihood_ND is None else likelihood_ND
+            scores[DEV_LOSS] = float(ratio(rows_ND.sum(axis=0, keepdims=True))[0])
+        return scores
 
 
 def predict(
@@ -62,6 +72,21 @@ def predict(
     return [
         Prediction(example.id, example.source, example.targets, tokenizer.decode(texts[0].token_ids).strip())
         for example, texts in zip(examples, generated, strict=True)
+    ]
+
+
+def with_positions(tokenizer: TaskTokenizer, examples: Sequence[Example]) -> list[Example]:
+    """The examples for whose references the network has positions; a reference may be longer than any text."""
+    limit = tokenizer.max_positions
+    sources = tokenizer.encode_sources(examples)
+    return [
+        example
+        for example, source in zip(examples, sources, strict=True)
+        if example.targets
+        and all(
+            limit is None or tokenizer.needed_positions(len(source), len(target)) <= limit
+            for target in tokenizer.encode_targets(example.targets)
+        )
     ]
 
 
