@@ -13,6 +13,7 @@ from importlib.metadata import version
 from understudy.custom_code import is_custom, load_object, reporting, source_digest
 from understudy.errors import ConfigError, unknown_name
 from understudy.evaluation.bertscore import BERTSCORE
+from understudy.evaluation.consistency import SOURCE_INVENTED, SOURCE_MISSING
 from understudy.evaluation.diversity import distinct_statistics
 from understudy.evaluation.edits import exact_match_statistics, wer_statistics, wer_unit
 from understudy.evaluation.likelihood import NLL
@@ -196,5 +197,7 @@ METRICS: Mapping[str, Metric] = {
         higher_is_better=False,
         needs_references=False,
     ),
+    "source_missing": SOURCE_MISSING,
+    "source_invented": SOURCE_INVENTED,
     "nll": NLL,
 }

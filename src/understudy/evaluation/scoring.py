@@ -38,11 +38,13 @@ class MetricContext:
 
     checker: Checker | None = None
     bertscore: BertScore | None = None
+    prompt: str = ""
+    """What every input of a local model contains: the prompt without its placeholder."""
 
     @classmethod
     def of(cls, task: Task, *, checker: Checker | None = None) -> "MetricContext":
         """The context of a task; the checker is loaded by the caller."""
-        return cls(checker, task.bertscore)
+        return cls(checker, task.bertscore, task.prompt.replace("{source}", " ").strip())
 
 
 Statistics = Callable[[SystemOutputs, object], FloatArray]
