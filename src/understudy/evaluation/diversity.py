@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from understudy.evaluation.tally import FloatArray
-from understudy.evaluation.words import fitting, tokenizer
+from understudy.evaluation.words import fitting, tokenizer, words
 from understudy.records import Prediction
 
 
@@ -34,6 +34,12 @@ def distinct_statistics(predictions: Sequence[Prediction], *, order: int) -> Flo
     unique_N = np.array([sum(examples_with[ngram] == 1 for ngram in set(own)) for own in ngrams], dtype=np.float64)
     shared = (len(examples_with) - unique_N.sum()) / len(predictions)
     return np.stack([100 * (unique_N + shared), [len(own) for own in ngrams]], axis=1)
+
+
+def repeats(text: str, *, order: int = 4) -> bool:
+    """Whether some n words in a row occur twice in a text, as in the output of a network that runs in circles."""
+    found = _ngrams(words(text.lower()), order)
+    return len(set(found)) < len(found)
 
 
 def _ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:

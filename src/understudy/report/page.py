@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from understudy.report import tables
+from understudy.report.content_tables import consistency_table, health_table
 from understudy.report.facts import Facts, metric_label, write_facts
 from understudy.report.figures import pool_figures, result_figures
 from understudy.report.templates import render_template, trusted_figures, trusted_file
@@ -31,6 +32,7 @@ def render(facts: Facts) -> str:
         verdict_kind=verdict_kind(facts),
         tiles=key_numbers(facts),
         tables=_tables(facts),
+        content={"consistency": consistency_table(facts), "health": health_table(facts)},
         lower_is_better=tables.lower_is_better(facts),
         example_label=_example_label(facts),
         result_figures=trusted_figures(result_figures(facts)),
