@@ -61,13 +61,13 @@ def _prompt(context: MetricContext) -> str:
     return context.prompt
 
 
-SETTINGS = {"items": "numbers,dates,codes,names"}
+_SETTINGS = {"items": "numbers,dates,codes,names"}
 SOURCE_MISSING = Metric(
     "source_missing",
     "Source items missing",
     _missing,
     ratio,
-    SETTINGS,
+    _SETTINGS,
     higher_is_better=False,
     needs_references=False,
 )
@@ -76,7 +76,7 @@ SOURCE_INVENTED = Metric(
     "Items not in the source",
     _invented,
     ratio,
-    SETTINGS,
+    _SETTINGS,
     prepare=_prompt,
     higher_is_better=False,
     needs_references=False,

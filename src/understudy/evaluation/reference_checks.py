@@ -15,7 +15,7 @@ MOST = 0.5
 """The same for a metric that is used by default: one that is mostly 0 chooses between checkpoints by accident."""
 BLEU_TOKENS: dict[str, Tokenization | None] = {"bleu": None, "bleu_zh": "zh", "bleu_char": "char"}
 """Names of BLEU -> its tokenizer; None: the one that fits."""
-WORDS = {"rouge": 1, "rouge1": 1, "rouge2": 2, "rougeL": 1}
+NEEDED_WORDS = {"rouge": 1, "rouge1": 1, "rouge2": 2, "rougeL": 1}
 SHORT = ("exact_match", "chrf")
 """Metrics that work on texts of any length in any script."""
 
@@ -41,8 +41,8 @@ def metric_problem(metric: str, references: Sequence[Sequence[str]], *, fewest: 
     if metric in BLEU_TOKENS:
         split, unit, needed = tokenizer(BLEU_TOKENS[metric] or kind), "tokens", BLEU_ORDERS
         reason = f"BLEU counts {BLEU_ORDERS}-grams"
-    elif metric in WORDS:
-        split, unit, needed = words, "words", WORDS[metric]
+    elif metric in NEEDED_WORDS:
+        split, unit, needed = words, "words", NEEDED_WORDS[metric]
         reason = f"{metric} counts {'pairs of words' if needed > 1 else 'words'}"
     else:
         return None

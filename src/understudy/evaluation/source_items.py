@@ -42,7 +42,7 @@ SPACED = r"(?<![\d.,])\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?!\d)"
 NUMBER = regex.compile(r"\d+(?:[.,]\d+)*")
 TOKEN = regex.compile(rf"{SPACED}|(?<![{CASED}\d])[{CASED}\d]+(?:[-_/][{CASED}\d]+|(?<=\d)[.,]\d+)*|\d+(?:[.,]\d+)*")
 """A number in groups that are separated by spaces, a word or code, or a number next to letters without case."""
-CODE = regex.compile(rf"[{CASED}].*\d")
+_CODE = regex.compile(rf"[{CASED}].*\d")
 LOWER_PART = regex.compile(r"(?:^|[-_/])\p{Ll}+(?=$|[-_/])")
 NAME = regex.compile(r"(?<![\p{L}\p{M}\p{N}])\p{Lu}[\p{L}\p{M}]++(?![-_/]?\p{N})")
 PIECE = regex.compile(r"[\p{L}\p{M}]+|\d+")
@@ -148,7 +148,7 @@ def _date_forms(order: str, groups: tuple[str, ...]) -> Iterator[str]:
 def _numbers_and_codes(text: str) -> Iterator[Item]:
     for token in TOKEN.findall(text):
         # `mid-2024` and `12-month` are words with numbers, `COVID-19` and `KX4711` are codes.
-        if CODE.search(token) and not LOWER_PART.search(token):
+        if _CODE.search(token) and not LOWER_PART.search(token):
             yield Item(token, frozenset({" ".join(PIECE.findall(token)).casefold()}))
         elif " " in token:
             yield Item(token, number_forms(token.replace(" ", "")))

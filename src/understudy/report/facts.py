@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from understudy.report.api_facts import ApiResponseFacts
+
 TEACHER = "teacher"
 FINE_TUNED = "fine_tuned"
 """Names of the two systems that every run compares with; the third system has the method's name."""
@@ -122,31 +124,6 @@ class PoolFacts(TypedDict, total=False):
     lengths: Lengths | None
     generators: dict[str, int]
     samples: list[PoolSample]
-
-
-class ApiResponseFacts(TypedDict):
-    """The requests sent to an API teacher and the pseudo-targets made from its responses."""
-
-    model: str
-    inputs: int
-    requests: int
-    """All requests with these settings, including those of earlier runs."""
-    texts: int
-    """Responses used as pseudo-targets."""
-    with_logprobs: int
-    """Of these, the number with token log-probabilities."""
-    rejected: dict[str, int]
-    """Reason -> number of responses that the filter rejected."""
-    failed: dict[str, int]
-    """Reason -> number of inputs without a response."""
-    without_reference: dict[str, int]
-    """Split -> number of inputs that are left out because they have no reference."""
-    too_long: int
-    """Pseudo-targets over the student's length limits, which are not used in training."""
-    spent: float | None
-    """Cost of all requests, in the currency of the price; None without a price."""
-    logprob_alignment: NotRequired[dict[str, float]]
-    """Shares of target positions by how the API log-probabilities map onto student tokens: exact, merged, text."""
 
 
 class ItemErrorFacts(TypedDict):
