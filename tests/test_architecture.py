@@ -46,6 +46,7 @@ HOMES = {
     "pyarrow": {"pool", "tasks"},
     "pydantic": {"config", "store"},
     "pydantic_core": {"config"},
+    "regex": {"evaluation"},
     "rich": {"cli"},
     "rouge_score": {"evaluation"},
     "sacrebleu": {"evaluation", "pool"},

@@ -52,7 +52,7 @@ def test_the_metric_scores(recipes: list[Recipe]) -> None:
     result = tally(metric_named(name, allow_code=True), outputs, resources[name])
 
     assert result.value() == 50
-    assert re.match(r"exact_match\|n:2\|refs:2\|case:mixed\|code:[0-9a-f]{8}\|understudy:", result.signature)
+    assert re.match(r"exact_match\|n:2\|refs:2\|norm:nfc\|case:mixed\|code:[0-9a-f]{8}\|understudy:", result.signature)
 
 
 def test_the_objective_is_a_divergence(recipes: list[Recipe]) -> None:

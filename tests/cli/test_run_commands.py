@@ -42,7 +42,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = {
         "task": {
             "files": {"labeled": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
-            "metrics": ["chrf", "bleu"],
+            "metrics": ["chrf", "rouge"],
             "primary_metric": "chrf",
             "max_source_tokens": 40,
             "max_target_tokens": 20,

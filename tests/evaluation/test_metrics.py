@@ -28,7 +28,16 @@ FULL = [Prediction("0", "s", ("a b c d e",), "a b c d e"), Prediction("1", "s", 
 EMPTY = [FULL[0], Prediction("1", "s", ("f g h i j", "k"), "")]
 
 
-PERFECT = {"bleu": 100, "chrf": 100, "rouge": 100, "rouge1": 100, "rouge2": 100, "rougeL": 100, "wer": 0}
+PERFECT = {
+    "bleu": 100,
+    "chrf": 100,
+    "exact_match": 100,
+    "rouge": 100,
+    "rouge1": 100,
+    "rouge2": 100,
+    "rougeL": 100,
+    "wer": 0,
+}
 """The score of a text equal to its reference, by the metrics that need nothing but references."""
 
 OWN_METRIC = """
@@ -61,7 +70,7 @@ def test_a_metric_is_named_as_in_the_table() -> None:
 def test_the_signature_contains_what_changes_the_value() -> None:
     """Counts, settings and versions follow the name and the caller's fields."""
     expected = (
-        "bleu|data:c0ffee12|decoding:greedy|n:2|refs:1-2|case:mixed|tok:13a|smooth:exp"
+        "bleu|data:c0ffee12|decoding:greedy|n:2|refs:1-2|norm:nfc|case:mixed|tok:13a|smooth:exp"
         f"|sacrebleu:{version('sacrebleu')}|understudy:{version('understudy')}"
     )
 
@@ -166,7 +175,7 @@ def test_a_metric_of_the_users_own_is_scored(tmp_path: Path) -> None:
     second = tally(metric_named(name, allow_code=True), SystemOutputs(FULL))
 
     assert first.value() == 9
-    assert first.signature.startswith("length|n:2|refs:1-2|unit:characters|code:")
+    assert first.signature.startswith("length|n:2|refs:1-2|norm:nfc|unit:characters|code:")
     codes = [own.signature.split("|code:")[1] for own in (first, second)]
     assert codes[0] != codes[1]
 

@@ -82,8 +82,8 @@ def test_chrf_of_one_example_is_that_of_a_sentence() -> None:
 
 @pytest.mark.parametrize("kind", ["rouge1", "rouge2", "rougeL"])
 def test_rouge_takes_the_best_reference(kind: str) -> None:
-    """Each example counts with its best F1 over references, and the score is their mean."""
-    predictions = some_predictions(20, seed=4)
+    """Each example counts with its best F1 over references, and the score is their mean; English as in rouge-score."""
+    predictions = some_predictions(20, seed=4, words=(4, 12))
     scorer = RougeScorer([kind], use_stemmer=True)
     best = [
         max(scorer.score(reference, prediction.text)[kind].fmeasure for reference in prediction.references)
@@ -95,7 +95,7 @@ def test_rouge_takes_the_best_reference(kind: str) -> None:
 
 def test_rouge_is_the_mean_of_three() -> None:
     """Without a number, ROUGE is the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
-    predictions = some_predictions(20, seed=5)
+    predictions = some_predictions(20, seed=5, words=(4, 12))
     three = [tallied(kind, predictions).value() for kind in ("rouge1", "rouge2", "rougeL")]
 
     assert tallied("rouge", predictions).value() == pytest.approx(np.mean(three))
@@ -106,3 +106,28 @@ def test_rouge_stems_words() -> None:
     prediction = Prediction("0", "", ("the cats jumped",), "the cat jumps")
 
     assert tallied("rouge1", [prediction]).value() == 100
+
+
+def test_rouge_averages_the_orders_that_exist() -> None:
+    """One word has no pair of words: ROUGE leaves ROUGE-2 out, and ROUGE-2 leaves the example out."""
+    word = Prediction("0", "", ("yes",), "yes")
+    pair = Prediction("1", "", ("the cat",), "a cat")
+
+    assert tallied("rouge", [word]).value() == 100
+    assert tallied("rouge2", [word, pair]).value() == tallied("rouge2", [pair]).value() == 0
+    assert tallied("rouge", [word, pair]).value() == pytest.approx((100 + (50 + 0 + 50) / 3) / 2)
+
+
+def test_rouge_of_english_is_that_of_rouge_score() -> None:
+    """Punctuation, digits, capitals and inflections of ASCII texts give its digits."""
+    rng = random.Random(8)
+    characters = "abcXYZ019 -_'.,!running flies "
+    texts = ["".join(rng.choices(characters, k=80)) for _ in range(40)]
+    predictions = [Prediction(str(at), "", (texts[at],), texts[at + 20]) for at in range(20)]
+    kinds = ["rouge1", "rouge2", "rougeL"]
+    scorer = RougeScorer(kinds, use_stemmer=True)
+    expected = [
+        np.mean([scorer.score(one.references[0], one.text)[kind].fmeasure for kind in kinds]) for one in predictions
+    ]
+
+    np.testing.assert_allclose(tallied("rouge", predictions).per_example(), 100 * np.array(expected), rtol=1e-12)

@@ -92,7 +92,7 @@ class World:
                 },
                 "max_source_tokens": 24,
                 "max_target_tokens": 12,
-                "metrics": ["bleu"],
+                "metrics": ["chrf"],
             },
             "teacher": {"model": self.checkpoint(architecture, "teacher", dropout)},
             "student": {"model": self.checkpoint(architecture, "student", dropout)},

@@ -105,7 +105,7 @@ class World:
             "task": {
                 "files": {"unlabeled": str(self.folder / "data" / "inputs.jsonl")},
                 "held_out": {"dev": 1, "test": 1},
-                "metrics": ["bleu", "chrf", "nll"],
+                "metrics": ["exact_match", "chrf", "nll"],
                 "max_source_tokens": 64,
                 "max_target_tokens": 64,
             },
@@ -138,7 +138,7 @@ class World:
             "name": ["renamed"],
             **{f"task.files.{split}": [str(other / f"{split}.jsonl")] for split in SPLITS},
             "task.prompt": ["say: {source}"],
-            "task.metrics": [["bleu", "nll"], ["bleu", "chrf"]],
+            "task.metrics": [["bleu", "nll"], ["bleu", "chrf"], ["exact_match", "nll"], ["exact_match", "chrf"]],
             "task.primary_metric": ["chrf"],
             "task.bertscore": [{"model": model}],
             "task.bertscore.model": [model],

@@ -65,7 +65,7 @@ class SmallTask:
                 "files": write_task(folder),
                 "max_source_tokens": 16,
                 "max_target_tokens": 8,
-                "metrics": ["bleu"],
+                "metrics": ["chrf"],
             },
             "teacher": {"model": save_teacher(folder / "teacher")},
             "student": {"scratch": student},

@@ -128,6 +128,7 @@ def test_responses_of_the_papers_code_replace_requests(tmp_path: Path, log: Requ
     """A file of the KD4Gen code has the texts of all inputs; only second texts of held-out inputs are requested."""
     path, plain = tmp_path / "gpt.json", recipe_of(tmp_path, address)
     plain["pseudo_targets"] = {"per_input": 1}
+    plain["task"]["metrics"] = ["exact_match"]
     plain["teacher"]["endpoint"] |= {"recorded": str(path), "per_request": 1}
     for number, text in enumerate(("OLD", "NEW"), 1):
         recorded = {"tokens": [[text]] * len(INPUTS), "logprobs": [[{text: -0.1}]] * len(INPUTS)}

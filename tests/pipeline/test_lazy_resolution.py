@@ -70,8 +70,8 @@ def scores_of(facts: Facts) -> list[Any]:
 
 
 def test_a_run_whose_stages_were_deleted_makes_nothing(copy: Copy, finished: Run) -> None:
-    """But for the examples, on which keys depend, and the delivered student, only the scores are needed."""
-    copy.delete(but=("examples", "scores", "final_finetune"))
+    """But for the examples and metrics, on which keys depend, and the delivered student, only the scores are needed."""
+    copy.delete(but=("examples", "metric_choice", "scores", "final_finetune"))
     facts, made = copy.run()
     opened = open_run(copy.folder)
     (copy.folder / "report.html").unlink()

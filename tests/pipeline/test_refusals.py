@@ -26,7 +26,7 @@ def test_a_task_without_the_requested_inputs(tiny: dict[str, Any], tmp_path: Pat
     paths = {split: tmp_path / f"{split}.jsonl" for split in ("labeled", "dev", "test")}
     for split, path in paths.items():
         path.write_text(f'{{"source": "{split}", "target": "some text"}}\n')
-    task = {"files": {split: str(path) for split, path in paths.items()}, "metrics": ["bleu"]}
+    task = {"files": {split: str(path) for split, path in paths.items()}, "metrics": ["chrf"]}
     plain = {**tiny, "task": task, "distil": {"method": method}, "pseudo_targets": {"inputs": ["unlabeled"]}}
     plain["teacher"] = {**tiny["teacher"], "vocab_size": 110}
 

@@ -1,8 +1,9 @@
 import pytest
 
+from understudy.report.api_facts import ApiResponseFacts
 from understudy.report.cost_facts import CostFacts
 from understudy.report.costs import cost_numbers, cost_sentences, run_costs
-from understudy.report.facts import ApiResponseFacts, Facts
+from understudy.report.facts import Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.page import render
 from understudy.report.tables import costs_table

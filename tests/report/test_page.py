@@ -10,7 +10,7 @@ import pytest
 
 from understudy.report.facts import Facts, Interval
 from understudy.report.formatting import SPACE
-from understudy.report.page import render, write_report
+from understudy.report.page import ITEM_ERRORS, render, write_report
 from understudy.report.tables import api_responses_table, costs_table
 from understudy.report.verdict import verdict
 
@@ -246,7 +246,8 @@ def test_every_cell_names_its_column(html: str) -> None:
 
 def test_equal_examples_are_folded(small: Facts) -> None:
     """The first example of each kind is open; the page says of each why it is shown, not how good it is."""
-    small["examples"] = [example | {"tag": tag} for tag in ("best", "random") for example in small["examples"]]
+    tags = ("student ahead of teacher by chrF", "random")
+    small["examples"] = [example | {"tag": tag} for tag in tags for example in small["examples"]]
     page = Page(render(small))
     items = [attributes for tag, attributes in page.elements if tag == "details" and attributes.get("class") == "item"]
 
@@ -257,13 +258,15 @@ def test_equal_examples_are_folded(small: Facts) -> None:
 
 def test_findings_of_an_example_are_shown_and_can_be_filtered(small: Facts) -> None:
     """What a check found wrong is below the prediction."""
-    small["examples"][1]["findings"] = {"joint_teaching": "missing: 45 km/h"}
+    for example, tag in zip(small["examples"], ("ahead", "behind", "random"), strict=True):
+        example["tag"] = tag
+    small["examples"][1]["item_errors"] = {"joint_teaching": {"missing": ["45 km/h"], "invented": []}}
     page = Page(render(small))
     items = [attributes["data-tags"] for tag, attributes in page.elements if "data-tags" in attributes]
 
     assert "missing: 45 km/h" in page.text
-    assert items == ["best", "worst findings", "random"]
-    assert ("option", {"value": "findings"}) in page.elements
+    assert "invented:" not in page.text
+    assert items == ["ahead", f"behind|{ITEM_ERRORS}", "random"]
 
 
 def test_warnings_date_machine_and_versions_are_on_the_page(small: Facts) -> None:

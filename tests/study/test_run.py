@@ -46,6 +46,7 @@ def test_cells_share_what_does_not_depend_on_seed_or_method(studied: StudyResult
 
     assert made == {
         "data": 1,
+        "metric_choice": 1,
         "tokenizer": 1,
         "examples": 1,
         "teacher": 1,

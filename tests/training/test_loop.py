@@ -1,158 +1,25 @@
-"""A whole training: its evaluations on dev, its end, and the weights it returns."""
+"""A whole training: its evaluations on dev, and its end."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tests.training.contexts import CPU, make_spec
-from torch import Tensor
+from tests.training.given_scores import SETTINGS, Build, GivenScores, RecordedProgress, train_on, weights
 from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.pool.token_arrays import TokenArrays
-from understudy.progress import NO_PROGRESS, NO_VALUES, ProgressCallback, Values
+from understudy.progress import NO_PROGRESS
 from understudy.training.loop import _set_learning_rate, train
 from understudy.training.mixture import Mixture, TrainItem, plan_round
 from understudy.training.rounds import add_student_samples
-from understudy.training.spec import DevScoring
-from understudy.training.state import TrainState
-from understudy.training.step import AutocastPrecision
 from understudy.training.student_sampling import StudentSamples
-
-Build = Callable[..., PreTrainedModel]
-SETTINGS = Training(learning_rate=1e-2, epochs=3, batch_tokens=120, warmup_steps=0)
-
-
-def weights(network: PreTrainedModel) -> Tensor:
-    """All weights, flat."""
-    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
-
-
-class GivenScores:
-    """Returns the given dev scores in order, and records the weights it scored."""
-
-    def __init__(self, *scores: float) -> None:
-        self.scores, self.weights = list(scores), list[Tensor]()
-
-    def __call__(self, network: PreTrainedModel) -> Mapping[str, float]:
-        """One evaluation on dev."""
-        self.weights.append(weights(network))
-        return {"fit": self.scores[len(self.weights) - 1]}
-
-
-class RecordedProgress:
-    """Records amounts and notes."""
-
-    def __init__(self) -> None:
-        self.amounts, self.notes = list[float](), list[str]()
-
-    def __call__(self, amount: float, note: str = "", values: Values = NO_VALUES) -> None:
-        """Records one call."""
-        self.amounts.append(amount)
-        self.notes.append(note)
-
-
-def train_on(
-    network: PreTrainedModel,
-    mixture: Mixture,
-    scores: GivenScores,
-    folder: Path,
-    *,
-    settings: Training = SETTINGS,
-    teacher: PreTrainedModel | None = None,
-    progress: ProgressCallback = NO_PROGRESS,
-    precision: AutocastPrecision = "float32",
-    higher_is_better: bool = True,
-    evaluate_start: bool = False,
-) -> TrainState:
-    """A training on gold and teacher texts."""
-    dev = DevScoring(scores, "fit", higher_is_better=higher_is_better, evaluate_start=evaluate_start)
-    spec = replace(make_spec(network, teacher), dev=dev)
-    folder.mkdir(exist_ok=True)
-    return train(
-        network, mixture, spec, settings=settings, seed=3, precision=precision, device=CPU, pad=0, folder=folder,
-        progress=progress,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(("values", "higher_is_better"), [((1, 3, 2), True), ((3, 1, 2), False)])
-def test_the_best_weights_are_kept(
-    values: Sequence[float], higher_is_better: bool, build: Build, mixture: Mixture, tmp_path: Path
-) -> None:
-    """Those with the best dev score, in the direction of the metric, not the last."""
-    network, scores = build(), GivenScores(*values)
-    state = train_on(network, mixture, scores, tmp_path, higher_is_better=higher_is_better)
-
-    assert torch.equal(weights(network), scores.weights[1])
-    assert not torch.equal(weights(network), scores.weights[2])
-    assert [row["fit"] for row in state.history] == list(values)
-    assert state.best_step == state.history[1]["step"]
-
-
-def test_the_last_weights_are_kept_if_requested(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """Whatever their dev score, which is still recorded."""
-    network, scores = build(), GivenScores(1, 3, 2)
-    settings = SETTINGS.model_copy(update={"keep_weights": "last"})
-    state = train_on(network, mixture, scores, tmp_path, settings=settings)
-
-    assert torch.equal(weights(network), scores.weights[2])
-    assert not torch.equal(weights(network), scores.weights[1])
-    assert [row["fit"] for row in state.history] == [1, 3, 2]
-    assert state.best_step == state.history[2]["step"]
-
-
-def test_the_average_of_late_weights_is_kept_if_requested(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """Of those after every step of the last quarter, as numpy computes it; the last evaluation is of the average."""
-    network, scores, after = build(), GivenScores(1, 3, 2), list[Tensor]()
-
-    def record(amount: float, note: str = "", values: Values = NO_VALUES) -> None:
-        if note.startswith("loss"):
-            after.append(weights(network))
-
-    settings = SETTINGS.model_copy(update={"keep_weights": "average", "schedule": "constant", "batch_tokens": 40})
-    state = train_on(network, mixture, scores, tmp_path, settings=settings, progress=record)
-
-    last_epoch = state.step - int(state.history[1]["step"])
-    averaged = after[-math.ceil(0.75 * last_epoch) :]  # the last quarter of three epochs is 3/4 of the last epoch
-    assert 1 < len(averaged) < last_epoch
-    np.testing.assert_allclose(weights(network), np.mean(np.stack(averaged), axis=0), rtol=1e-5, atol=1e-7)
-    assert torch.equal(weights(network), scores.weights[2])
-    assert not torch.equal(weights(network), after[-1])
-
-
-def test_patience_stops_a_training_early(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """After two evaluations without improvement; an equal score is none, and an improvement restarts the count."""
-    network, scores = build(), GivenScores(1, 0, 2, 2, 1, 9, 9)
-    settings = SETTINGS.model_copy(update={"epochs": 7, "patience": 2})
-    state = train_on(network, mixture, scores, tmp_path, settings=settings)
-
-    assert [row["fit"] for row in state.history] == [1, 0, 2, 2, 1]
-    assert torch.equal(weights(network), scores.weights[2])
-
-
-def test_initial_weights_with_the_best_score_are_kept(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """Fine-tuning on gold cannot make a student worse on dev."""
-    network = build()
-    start = weights(network)
-    state = train_on(network, mixture, GivenScores(5, 1, 1, 1), tmp_path, evaluate_start=True)
-
-    assert torch.equal(weights(network), start)
-    assert (state.best_step, state.history[0]["step"], state.step > 0) == (0, 0, True)
-
-
-def test_better_weights_replace_the_initial_ones(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """Fine-tuning on gold changes the student where dev improves."""
-    network, scores = build(), GivenScores(1, 2, 0, 0)
-    train_on(network, mixture, scores, tmp_path, evaluate_start=True)
-
-    assert torch.equal(weights(network), scores.weights[1])
-    assert not torch.equal(scores.weights[1], scores.weights[0])
 
 
 def test_dev_is_evaluated_as_often_as_requested_and_at_the_end(build: Build, mixture: Mixture, tmp_path: Path) -> None:

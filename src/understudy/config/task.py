@@ -162,8 +162,11 @@ class Task(Section):
     prompt: str = "{source}"
     """Prompt template of local models; {source} is replaced by the input. No chat template is applied to it."""
     metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
+    """Metrics that the references cannot be scored by, such as BLEU on single words, are refused; default ones are
+    replaced by exact_match and chrf."""
     primary_metric: str = "bleu"
-    """The metric that chooses checkpoints and decides the verdict; one of `metrics`."""
+    """The metric that chooses checkpoints and decides the verdict; one of `metrics`. Left out: bleu, or the first of
+    `metrics` where bleu is not among them."""
     bertscore: BertScore | None = None
     """Required by the metric of that name."""
     max_source_tokens: TokenCount = 256
@@ -172,6 +175,16 @@ class Task(Section):
     """Whether to refuse or drop training inputs over the limit. None is truncated: the end may hold the answer."""
     leaks: Literal["refuse", "drop_from_train", "allow"] = "refuse"
     """Whether to refuse, drop or allow training inputs that are also in dev or test."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_metric_is_primary(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        match data.get("metrics"):
+            case [first, *_] as metrics if "bleu" not in metrics:
+                return {"primary_metric": first, **data}
+        return data
 
     @model_validator(mode="after")
     def _prompt_contains_the_source(self) -> Self:

@@ -37,11 +37,12 @@ class Training(Section):
     patience: Rounds | None = None
     """Early stopping: evaluations on dev without improvement after which training stops; null disables it."""
     keep_weights: Literal["best", "last", "average"] = "best"
-    """Which weights training returns. best: the checkpoint with the best dev score, against overfitting on few gold
-    targets. last: those after the last step, for a student that converges without overfitting, as most distilled
-    students do: the best of many dev scores is partly chance (docs/results.md). average: the mean of the weights after
-    every step of the last quarter of training, with `schedule: constant` (Izmailov et al. 2018, arXiv:1803.05407); with
-    a falling learning rate the last weights already average the noise."""
+    """Which weights training returns. best: the checkpoint with the best dev score (of equal ones that with the lower
+    dev loss, else the later), against overfitting on few gold targets. last: those after the last step, for a student
+    that converges without overfitting, as most distilled students do: the best of many dev scores is partly chance
+    (docs/results.md). average: the mean of the weights after every step of the last quarter of training, with
+    `schedule: constant` (Izmailov et al. 2018, arXiv:1803.05407); with a falling learning rate the last weights already
+    average the noise."""
 
     def conflicts(self) -> Iterator[str]:
         """Early stopping needs the best checkpoint."""

@@ -2,8 +2,11 @@
 
     metrics      the metrics by name, and metrics of the user's own code
     scoring      what a metric is and needs; from a system's outputs to a tally
-    tally        statistics per example; the metrics' mathematics is in overlap (BLEU, chrF, ROUGE), edits (WER),
-                 meteor, bertscore, diversity (distinct n-grams) and slots (slot error rate)
+    tally        statistics per example; the metrics' mathematics is in overlap (BLEU, chrF, ROUGE), edits (exact match,
+                 WER), meteor, bertscore, diversity (distinct n-grams), slots (slot error rate) and consistency
+    words        words of any script, and the tokenization that fits one
+    reference_checks  which metrics can score which references
+    source_items numbers, dates, codes and names of a text, for consistency
     likelihood   negative log-likelihood of references under a network, for metric nll
     bootstrap    scores with intervals, paired differences, the share of the gap closed
     examples     where one system is much better or worse than another

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from understudy.evaluation.tally import FloatArray
+from understudy.evaluation.words import fitting, tokenizer, words
 from understudy.records import Prediction
 
 
@@ -23,17 +23,23 @@ def distinct_statistics(predictions: Sequence[Prediction], *, order: int) -> Flo
     resampling gives the jackknife's variance.
 
     Args:
-        predictions: texts are tokenised as for BLEU (13a), case is kept.
+        predictions: texts are tokenised as for BLEU, case is kept.
         order: n.
 
     Source: Li et al. 2016, §5.4 (arXiv:1510.03055); Efron & Stein 1981 for the variance.
     """
-    tokenize = Tokenizer13a()
-    ngrams = [_ngrams(tokenize(prediction.text).split(), order) for prediction in predictions]
+    tokenize = tokenizer(fitting(predictions))
+    ngrams = [_ngrams(tokenize(prediction.text), order) for prediction in predictions]
     examples_with = Counter(ngram for own in ngrams for ngram in set(own))
     unique_N = np.array([sum(examples_with[ngram] == 1 for ngram in set(own)) for own in ngrams], dtype=np.float64)
     shared = (len(examples_with) - unique_N.sum()) / len(predictions)
     return np.stack([100 * (unique_N + shared), [len(own) for own in ngrams]], axis=1)
+
+
+def repeats(text: str, *, order: int = 4) -> bool:
+    """Whether some n words in a row occur twice in a text, as in the output of a network that runs in circles."""
+    found = _ngrams(words(text.lower()), order)
+    return len(set(found)) < len(found)
 
 
 def _ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:

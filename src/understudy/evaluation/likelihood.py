@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.errors import EvaluationError
 from understudy.evaluation.scoring import Metric, SystemOutputs
-from understudy.evaluation.tally import FloatArray, ratio
+from understudy.evaluation.tally import FloatArray, IntArray, ratio
 from understudy.models.forward import padded
 
 
@@ -64,6 +64,33 @@ def likelihood_statistics(
         logits_NV = logits_at_targets(target_logits, [sources[index] for index in chosen], own, device)
         statistics_ND[chosen] = _nats_and_tokens(logits_NV, own)
     return statistics_ND
+
+
+def top_tokens(
+    target_logits: TargetLogitsFunction,
+    *,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    vocab_size: int,
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+) -> IntArray:
+    """The tokens of the targets and the most probable token at the position of each, (2, P), target by target.
+
+    Args:
+        target_logits: a model in evaluation mode, bound to its `target_logits` function.
+        sources: token ids of each source in the model's vocabulary.
+        targets: token ids of each target, none of them empty.
+        vocab_size: further columns of the logits are padding and are ignored.
+        batch_size: examples per call; changes speed and memory, not the value.
+        device: of the batches.
+    """
+    top: list[int] = []
+    for start in range(0, len(targets), batch_size):
+        part = slice(start, start + batch_size)
+        logits_NV = logits_at_targets(target_logits, sources[part], targets[part], device)
+        top += logits_NV[:, :vocab_size].argmax(dim=-1).tolist()
+    return np.array([[token for target in targets for token in target], top], dtype=np.int64)
 
 
 def logits_at_targets(

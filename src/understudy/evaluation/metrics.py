@@ -13,8 +13,9 @@ from importlib.metadata import version
 from understudy.custom_code import is_custom, load_object, reporting, source_digest
 from understudy.errors import ConfigError, unknown_name
 from understudy.evaluation.bertscore import BERTSCORE
+from understudy.evaluation.consistency import SOURCE_INVENTED, SOURCE_MISSING
 from understudy.evaluation.diversity import distinct_statistics
-from understudy.evaluation.edits import wer_statistics
+from understudy.evaluation.edits import exact_match_statistics, wer_statistics, wer_unit
 from understudy.evaluation.likelihood import NLL
 from understudy.evaluation.meteor import METEOR
 from understudy.evaluation.overlap import bleu, bleu_statistics, chrf, chrf_statistics, rouge_statistics
@@ -29,6 +30,7 @@ from understudy.evaluation.scoring import (
 )
 from understudy.evaluation.slots import Checker, slot_statistics
 from understudy.evaluation.tally import FloatArray, ratio
+from understudy.evaluation.words import Tokenization, fitting
 
 __all__ = [
     "METRICS",
@@ -134,11 +136,25 @@ def _require_checker(context: MetricContext) -> Checker:
 
 
 SACREBLEU = {"sacrebleu": version("sacrebleu")}
-BLEU_SETTINGS = {"case": "mixed", "tok": "13a", "smooth": "exp", **SACREBLEU}
 CHRF_SETTINGS = {"case": "mixed", "nc": "6", "nw": "0", "space": "no", **SACREBLEU}
-ROUGE_SETTINGS = {"f": "1", "stem": "porter", "rouge-score": version("rouge-score")}
-WER_SETTINGS = {"case": "mixed", "tok": "none"}
-DISTINCT_SETTINGS = {"case": "mixed", "tok": "13a", **SACREBLEU}
+ROUGE_SETTINGS = {"f": "1", "tok": "unicode-words", "stem": "porter", "rouge-score": version("rouge-score")}
+
+
+def _bleu_settings(tokenize: Tokenization | None, outputs: SystemOutputs, _resource: object) -> Mapping[str, str]:
+    return {"case": "mixed", "tok": tokenize or fitting(outputs.predictions), "smooth": "exp", **SACREBLEU}
+
+
+def _wer_settings(outputs: SystemOutputs, _resource: object) -> Mapping[str, str]:
+    return {"case": "mixed", "tok": wer_unit(outputs.predictions)}
+
+
+def _distinct_settings(outputs: SystemOutputs, _resource: object) -> Mapping[str, str]:
+    return {"case": "mixed", "tok": fitting(outputs.predictions), **SACREBLEU}
+
+
+def _bleu(name: str, label: str, tokenize: Tokenization | None = None) -> Metric:
+    statistics = on_texts(partial(bleu_statistics, tokenize=tokenize))
+    return Metric(name, label, statistics, bleu, partial(_bleu_settings, tokenize))
 
 
 def _rouge(name: str, label: str, *kinds: str) -> Metric:
@@ -148,17 +164,26 @@ def _rouge(name: str, label: str, *kinds: str) -> Metric:
 def _distinct(order: int) -> Metric:
     statistics = on_texts(partial(distinct_statistics, order=order))
     name, label = f"distinct_{order}", f"Distinct-{order}"
-    return Metric(name, label, statistics, ratio, DISTINCT_SETTINGS, needs_references=False)
+    return Metric(name, label, statistics, ratio, _distinct_settings, needs_references=False)
 
 
 METRICS: Mapping[str, Metric] = {
-    "bleu": Metric("bleu", "BLEU", on_texts(bleu_statistics), bleu, BLEU_SETTINGS),
+    "bleu": _bleu("bleu", "BLEU"),
+    "bleu_zh": _bleu("bleu_zh", "BLEU (zh)", "zh"),
+    "bleu_char": _bleu("bleu_char", "BLEU (characters)", "char"),
     "chrf": Metric("chrf", "chrF", on_texts(chrf_statistics), chrf, CHRF_SETTINGS),
     "rouge": _rouge("rouge", "ROUGE", "rouge1", "rouge2", "rougeL"),
     "rouge1": _rouge("rouge1", "ROUGE-1", "rouge1"),
     "rouge2": _rouge("rouge2", "ROUGE-2", "rouge2"),
     "rougeL": _rouge("rougeL", "ROUGE-L", "rougeL"),
-    "wer": Metric("wer", "WER", on_texts(wer_statistics), ratio, WER_SETTINGS, higher_is_better=False),
+    "exact_match": Metric(
+        "exact_match",
+        "Exact match",
+        on_texts(exact_match_statistics),
+        ratio,
+        {"case": "mixed", "space": "strip"},
+    ),
+    "wer": Metric("wer", "WER", on_texts(wer_statistics), ratio, _wer_settings, higher_is_better=False),
     "meteor": METEOR,
     "bertscore": BERTSCORE,
     "distinct_1": _distinct(1),
@@ -172,5 +197,7 @@ METRICS: Mapping[str, Metric] = {
         higher_is_better=False,
         needs_references=False,
     ),
+    "source_missing": SOURCE_MISSING,
+    "source_invented": SOURCE_INVENTED,
     "nll": NLL,
 }

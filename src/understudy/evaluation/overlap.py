@@ -6,22 +6,33 @@ Axes: N examples, D statistics, R resamples, O n-gram orders.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics import BLEU, CHRF
 
-from understudy.evaluation.tally import FloatArray, mean_per_example
+from understudy.evaluation.tally import FloatArray
+from understudy.evaluation.words import Tokenization, fitting, words
 from understudy.records import Prediction
 
 BLEU_ORDERS = 4
 CHRF_BETA = 2
+ROUGE_WORDS = {"rouge1": 1, "rouge2": 2, "rougeL": 1}
+"""Words that a reference needs for each kind of ROUGE."""
+ENGLISH = DefaultTokenizer(use_stemmer=True)
 
 
-def bleu_statistics(predictions: Sequence[Prediction]) -> FloatArray:
-    """Length of the text, closest length of a reference, matches by order, n-grams by order, (N, 10)."""
-    return _sacrebleu_statistics(BLEU(force=True), predictions)
+def bleu_statistics(predictions: Sequence[Prediction], *, tokenize: Tokenization | None = None) -> FloatArray:
+    """Length of the text, closest length of a reference, matches by order, n-grams by order, (N, 10).
+
+    Args:
+        predictions: each with at least one reference.
+        tokenize: a tokenizer of sacrebleu; None: the one that fits the references.
+    """
+    return _sacrebleu_statistics(BLEU(force=True, tokenize=tokenize or fitting(predictions)), predictions)
 
 
 def bleu(sums_RD: FloatArray) -> FloatArray:
@@ -73,8 +84,10 @@ def chrf(sums_RD: FloatArray) -> FloatArray:
 def rouge_statistics(predictions: Sequence[Prediction], *, kinds: Sequence[str]) -> FloatArray:
     """F1 in percent, averaged over the kinds of ROUGE, and a 1 that counts the example, (N, 2).
 
-    Words are stemmed. Of several references the best counts, for each kind on its own. The corpus score is the mean
-    over examples, so the formula is `ratio`.
+    Words are those of `words`, in lower case; those in ASCII are stemmed, which for English gives rouge-score's own
+    words. Of several references the best counts, for each kind on its own. A kind whose n-grams no reference of an
+    example has (ROUGE-2 of one word) is left out of the example's average, and an example without any kind is left out
+    of the corpus. The corpus score is the mean over examples, so the formula is `ratio`.
 
     Args:
         predictions: each with at least one reference.
@@ -82,9 +95,28 @@ def rouge_statistics(predictions: Sequence[Prediction], *, kinds: Sequence[str])
 
     Source: Lin 2004 (W04-1013), §2 and §3.1.
     """
-    scorer = RougeScorer(list(kinds), use_stemmer=True)
-    best = [scorer.score_multi(prediction.references, prediction.text) for prediction in predictions]
-    return mean_per_example(np.array([100 * sum(of[kind].fmeasure for kind in kinds) / len(kinds) for of in best]))
+    scorer = RougeScorer(list(kinds), tokenizer=_StemmedWords())
+    statistics_ND = np.zeros((len(predictions), 2))
+    for row_D, prediction in zip(statistics_ND, predictions, strict=True):
+        longest = max(len(words(reference)) for reference in prediction.references)
+        defined = [kind for kind in kinds if longest >= ROUGE_WORDS[kind]]
+        if defined:
+            best = scorer.score_multi(prediction.references, prediction.text)
+            row_D[:] = 100 * sum(best[kind].fmeasure for kind in defined) / len(defined), 1
+    return statistics_ND
+
+
+class _StemmedWords:
+    """The tokenizer that rouge-score calls."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words in lower case, those in ASCII by their stems."""
+        return [_stem(word) for word in words(text.lower())]
+
+
+@lru_cache(maxsize=2**16)
+def _stem(word: str) -> str:
+    return str(ENGLISH.tokenize(word)[0]) if word.isascii() else word
 
 
 def _sacrebleu_statistics(scorer: BLEU | CHRF, predictions: Sequence[Prediction]) -> FloatArray:

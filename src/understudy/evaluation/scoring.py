@@ -6,9 +6,10 @@ Axes: N examples, D statistics.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from types import MappingProxyType
+from unicodedata import is_normalized, normalize
 
 import numpy as np
 
@@ -37,11 +38,13 @@ class MetricContext:
 
     checker: Checker | None = None
     bertscore: BertScore | None = None
+    prompt: str = ""
+    """What every input of a local model contains: the prompt without its placeholder."""
 
     @classmethod
     def of(cls, task: Task, *, checker: Checker | None = None) -> "MetricContext":
         """The context of a task; the checker is loaded by the caller."""
-        return cls(checker, task.bertscore)
+        return cls(checker, task.bertscore, task.prompt.replace("{source}", " ").strip())
 
 
 Statistics = Callable[[SystemOutputs, object], FloatArray]
@@ -87,6 +90,8 @@ def tally(
 ) -> Tally:
     """One system's outputs under one metric.
 
+    Texts are compared in Unicode's composed form (NFC): a letter with its accent is one letter, however it is encoded.
+
     Args:
         metric: from `metric_named`.
         outputs: of one system; empty texts are scored like any other.
@@ -96,6 +101,7 @@ def tally(
     Raises:
         EvaluationError: if there are no predictions, or references, likelihoods or the resource are missing.
     """
+    outputs = replace(outputs, predictions=[_composed(one) for one in outputs.predictions])
     predictions = outputs.predictions
     if not predictions:
         raise EvaluationError(f"{metric.name} got no predictions; give at least one")
@@ -109,7 +115,8 @@ def tally(
     statistics_ND = metric.statistics(outputs, resource)
     _refuse_other_shapes(metric, statistics_ND, len(predictions))
     settings = metric.settings(outputs, resource) if callable(metric.settings) else metric.settings
-    described = {**fields, **_counts(predictions, references=metric.needs_references), **settings}
+    form = {"norm": "nfc"} if metric.needs_texts else {}
+    described = {**fields, **_counts(predictions, references=metric.needs_references), **form, **settings}
     return Tally(
         metric=metric.name,
         ids=tuple(prediction.id for prediction in predictions),
@@ -119,6 +126,14 @@ def tally(
         higher_is_better=metric.higher_is_better,
         units_N=metric.units(statistics_ND) if metric.units else None,
     )
+
+
+def _composed(one: Prediction) -> Prediction:
+    texts = (one.source, *one.references, one.text)
+    if all(is_normalized("NFC", text) for text in texts):
+        return one
+    source, *references, text = (normalize("NFC", text) for text in texts)
+    return Prediction(one.id, source, tuple(references), text)
 
 
 def can_score(metric: Metric, outputs: SystemOutputs) -> bool:

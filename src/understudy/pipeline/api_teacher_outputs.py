@@ -29,6 +29,7 @@ from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage
 from understudy.pipeline.stages.api_logprobs import ApiLogprobsStage
 from understudy.pipeline.stages.api_pool import ApiPoolStage
 from understudy.pipeline.stages.api_responses import ApiResponsesStage, responses_stage
+from understudy.pipeline.stages.metric_choice import metric_choice
 from understudy.pipeline.stages.report_parts import ApiReport
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
@@ -91,10 +92,10 @@ class ApiTeacher:
 def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) -> ApiTeacher:
     """An API teacher, after its responses were collected: the tokenizer and the references depend on them."""
     data = data_stage(recipe)
-    readable = examples_stage(recipe, data)
+    readable = examples_stage(recipe, data, context)
     if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
         content = checkpoint_content(recipe.student.model)
-        readable = examples_stage(recipe, data, TokenizerSource(content))
+        readable = examples_stage(recipe, data, context, TokenizerSource(content))
         if recipe.distil.kept_tokens:
             TokenBytes(load_tokenizer(content.place))  # refuses tokenizers whose tokens have no bytes
     readable = replace(readable, with_likelihood=False)  # references may not exist yet
@@ -102,6 +103,7 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
     by_teacher = references_by_teacher(recipe.task)
     responses = responses_stage(endpoint, readable, recipe.pseudo_targets.inputs, by_teacher)
     require_inputs(recipe, context.store.get(readable, Local(), context))
+    context.store.get(metric_choice(recipe, readable), Local(), context)  # refuses metrics before anything is paid
     facts = context.store.get(responses, Local(), context)
     if recipe.distil.needs_teacher_logits:
         refuse_missing_logprobs(facts.texts, facts.with_logprobs)
@@ -118,7 +120,7 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
             source = FromScratch(scratch, tokens, recipe.seed_of_students)
         case PrunedStudent():
             raise AssertionError(recipe.student)  # the recipe refuses to prune an API teacher
-    left = examples_stage(recipe, data, student)
+    left = examples_stage(recipe, data, context, student)
     if by_teacher:
         left = replace(left, responses=responses, references_by_teacher=by_teacher)
     task = prepared_task(recipe, context, left, left, student, tokens)

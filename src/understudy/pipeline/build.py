@@ -72,6 +72,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         averaged=recipe.training.keep_weights == "average",
         allows_leaks=recipe.task.leaks == "allow",
         references_by_teacher="test" in references_by_teacher(recipe.task),
+        prompt=recipe.task.prompt.replace("{source}", " ").strip(),
     )
     return RunStages(task, systems, scores, _preview(task, teacher))
 

@@ -116,7 +116,7 @@ def local_system(task: PreparedTask, name: str, network: Stage[Any]) -> System:
         converted,
         task.scored(),
         recipe.evaluation.decoding,
-        "nll" in recipe.task.metrics,
+        task.likelihood,
         task.limits,
         default_device(),
     )
@@ -143,8 +143,9 @@ def open_local_teacher(
         case PrunedStudent():
             student = reads
     check_models(recipe, reads, student)
-    of_teacher = examples_stage(recipe, data, reads)
-    task = prepared_task(recipe, context, of_teacher, examples_stage(recipe, data, reads, student), student, tokens)
+    of_teacher = examples_stage(recipe, data, context, reads)
+    of_both = examples_stage(recipe, data, context, reads, student)
+    task = prepared_task(recipe, context, of_teacher, of_both, student, tokens)
     settings = task.training(teacher.finetune, seed=recipe.seed) if teacher.finetune else None
     labels = task.teacher_labels(with_withheld=with_withheld) if settings else None
     network = TeacherStage(start, task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings)

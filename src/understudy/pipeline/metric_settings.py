@@ -42,6 +42,8 @@ class MetricSettings:
     """That of the embedded task, or code that the recipe names."""
     code: tuple[tuple[str, Content], ...]
     """The metrics that are the user's own code, by what results call them."""
+    prompt: str = ""
+    """Where a metric reads it."""
 
 
 def metric_settings(task: Task, metrics: Sequence[str]) -> MetricSettings:
@@ -58,6 +60,7 @@ def metric_settings(task: Task, metrics: Sequence[str]) -> MetricSettings:
         encoder,
         checker if needs_checker else None,
         tuple((result_name(name), code_content(name)) for name in custom),
+        task.prompt.replace("{source}", " ").strip() if custom or "source_invented" in metrics else "",
     )
 
 
@@ -67,6 +70,7 @@ def metric_context(settings: MetricSettings, *, allow_code: bool) -> MetricConte
     return MetricContext(
         checker=_checker(settings.checker, allow_code=allow_code),
         bertscore=BertScore(model=encoder.checkpoint.place, layer=encoder.layer) if encoder else None,
+        prompt=settings.prompt,
     )
 
 
@@ -100,6 +104,11 @@ def check_metrics(task: Task, *, allow_code: bool) -> None:
         raise ConfigError("; ".join(messages))
     settings = metric_context(metric_settings(task, task.metrics), allow_code=allow_code)
     prepare_metrics(task.metrics, settings, allow_code=allow_code)
+
+
+def needs_likelihood(task: Task, *, allow_code: bool) -> bool:
+    """Whether a metric of the task, perhaps one of the user's own, needs the likelihood of references."""
+    return any(metric_named(name, allow_code=allow_code).needs_likelihood for name in task.metrics)
 
 
 def references_by_teacher(task: Task) -> tuple[str, ...]:

@@ -12,16 +12,15 @@ from understudy.evaluation.metrics import result_name
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import RunContext, resolve_precision
-from understudy.pipeline.metric_settings import metric_settings
+from understudy.pipeline.metric_settings import metric_settings, needs_likelihood
 from understudy.pipeline.model_sources import TokenizerSource, Tokens
 from understudy.pipeline.stages.benchmark import BenchmarkSettings
 from understudy.pipeline.stages.data import DataStage, data_source
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content, scored_content
+from understudy.pipeline.stages.metric_choice import metric_choice, with_metrics
 from understudy.pipeline.stages.scores import ScoringSettings
 from understudy.pipeline.stages.training import DevSettings, TrainingSettings
 from understudy.store import Content
-
-LIKELIHOOD = "nll"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class PreparedTask:
     """How the student reads."""
     tokens: Tokens
     """Those of a student built from sizes."""
+    likelihood: bool
+    """Whether a metric needs the likelihood of references."""
 
     @property
     def limits(self) -> TextLimits:
@@ -121,14 +122,14 @@ def data_stage(recipe: Recipe) -> DataStage:
     return DataStage(data_source(recipe.task), recipe.task.leaks, recipe.seed)
 
 
-def examples_stage(recipe: Recipe, data: DataStage, *tokenizers: TokenizerSource) -> ExamplesStage:
+def examples_stage(recipe: Recipe, data: DataStage, context: RunContext, *tokenizers: TokenizerSource) -> ExamplesStage:
     """The stage of the examples that these tokenizers can read completely."""
     return ExamplesStage(
         data,
         tuple(dict.fromkeys(tokenizers)),
         text_limits(recipe),
         recipe.task.long_sources,
-        with_likelihood=LIKELIHOOD in recipe.task.metrics,
+        with_likelihood=needs_likelihood(recipe.task, allow_code=context.allow_code),
     )
 
 
@@ -140,17 +141,14 @@ def prepared_task(
     student: TokenizerSource,
     tokens: Tokens,
 ) -> PreparedTask:
-    """Makes the examples that teacher and student can read, and puts them together with the recipe."""
+    """Makes the examples that teacher and student can read, and puts them together with the recipe.
+
+    The recipe then names the metrics that the references can be scored by.
+    """
     store = context.store
-    task = PreparedTask(
-        recipe,
-        of_both.data,
-        of_teacher,
-        store.get(of_teacher, Local(), context),
-        of_both,
-        store.get(of_both, Local(), context),
-        student,
-        tokens,
-    )
+    facts_of_teacher, facts = store.get(of_teacher, Local(), context), store.get(of_both, Local(), context)
+    recipe = with_metrics(recipe, store.get(metric_choice(recipe, of_both), Local(), context))
+    likelihood = needs_likelihood(recipe.task, allow_code=context.allow_code)
+    task = PreparedTask(recipe, of_both.data, of_teacher, facts_of_teacher, of_both, facts, student, tokens, likelihood)
     require_inputs(recipe, task.facts)
     return task

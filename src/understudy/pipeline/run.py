@@ -70,7 +70,7 @@ def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor, *, 
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    facts, folders = deliver(recipe, folder, stages, context, outcomes, copy=copy)
+    facts, folders = deliver(stages.task.recipe, folder, stages, context, outcomes, copy=copy)
     return Run(folder, facts, folders)
 
 

@@ -7,8 +7,9 @@ which the local systems run. Without any there are no costs. All amounts are in 
 import math
 from collections.abc import Sequence
 
+from understudy.report.api_facts import ApiResponseFacts
 from understudy.report.cost_facts import CostFacts
-from understudy.report.facts import TEACHER, ApiResponseFacts, Facts, StageFacts, SystemFacts
+from understudy.report.facts import TEACHER, Facts, StageFacts, SystemFacts
 from understudy.report.formatting import duration, money, system_label, whole
 from understudy.report.verdict import KeyNumber
 

@@ -9,14 +9,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
+from understudy.report.api_facts import ApiResponseFacts, Latency
 from understudy.report.cost_facts import CostFacts
 from understudy.store.disk import write_text
 
 TEACHER = "teacher"
 FINE_TUNED = "fine_tuned"
 """Names of the two systems that every run compares with; the third system has the method's name."""
+REFERENCES = "references"
+"""What facts call the first reference of each example, where it is measured like an output."""
 
 
 class Interval(TypedDict):
@@ -42,13 +45,6 @@ class ScoreFacts(TypedDict):
     label: str
     """The metric's usual spelling, such as BLEU for `bleu`."""
     higher_is_better: bool
-
-
-class Latency(TypedDict):
-    """Milliseconds per input."""
-
-    p50: float | None
-    p95: float | None
 
 
 class SystemFacts(TypedDict):
@@ -125,35 +121,13 @@ class PoolFacts(TypedDict, total=False):
     samples: list[PoolSample]
 
 
-class ApiResponseFacts(TypedDict):
-    """The requests sent to an API teacher and the pseudo-targets made from its responses."""
+class ItemErrorFacts(TypedDict):
+    """Numbers, dates, codes and names of one output that disagree with its source, as they are written."""
 
-    model: str
-    inputs: int
-    requests: int
-    """All requests with these settings, including those of earlier runs."""
-    texts: int
-    """Responses used as pseudo-targets."""
-    with_logprobs: int
-    """Of these, the number with token log-probabilities."""
-    rejected: dict[str, int]
-    """Reason -> number of responses that the filter rejected."""
-    failed: dict[str, int]
-    """Reason -> number of inputs without a response."""
-    without_reference: dict[str, int]
-    """Split -> number of inputs that are left out because they have no reference."""
-    too_long: int
-    """Pseudo-targets over the student's length limits, which are not used in training."""
-    request_cost: NotRequired[float | None]
-    """Mean cost of the answered requests for the fewest texts."""
-    request_texts: NotRequired[int]
-    """The number of texts of each of these requests."""
-    latency_ms: NotRequired[Latency]
-    """Of the answered requests, where the journal holds their times."""
-    spent: float | None
-    """Cost of all requests, in the currency of the price; None without a price."""
-    logprob_alignment: NotRequired[dict[str, float]]
-    """Shares of target positions by how the API log-probabilities map onto student tokens: exact, merged, text."""
+    missing: list[str]
+    """Of the source, not in the output."""
+    invented: list[str]
+    """Of the output, neither in the source nor in the prompt."""
 
 
 class ExampleFacts(TypedDict):
@@ -165,10 +139,58 @@ class ExampleFacts(TypedDict):
     predictions: dict[str, str]
     scores: NotRequired[dict[str, float]]
     """System -> its score on this example alone."""
-    tag: NotRequired[Literal["best", "worst", "random"]]
-    """best: the distilled student is furthest ahead of the teacher by `example_metric`; worst: furthest behind."""
-    findings: NotRequired[dict[str, str]]
-    """System -> what a check found wrong with its prediction, as a phrase."""
+    tag: NotRequired[str]
+    """Why the example is shown, such as `student ahead by chrF` or `random`."""
+    item_errors: NotRequired[dict[str, ItemErrorFacts]]
+    """System -> the items of its output that disagree with the source."""
+
+
+class ConsistencyScore(TypedDict):
+    """How one system's outputs agree with their sources."""
+
+    missing: Interval
+    """Items of the sources that the outputs lack, in percent; None where the sources have no items."""
+    invented: Interval
+    """Items of the outputs that are not in their sources, in percent; None where the outputs have no items."""
+    outputs_with_missing: int
+    outputs_with_invented: int
+
+
+class ConsistencyFacts(TypedDict):
+    """Source consistency of all systems on the test split."""
+
+    outputs: int
+    """Of each system."""
+    systems: dict[str, ConsistencyScore]
+    """System -> its rates; `REFERENCES` -> those of the first reference of each example, for comparison."""
+    advantages: dict[str, Interval]
+    """`missing` and `invented` -> advantage of the distilled student over the teacher in percentage points, paired;
+    negative where the student is worse."""
+    worse: list[str]
+    """Which of both the student is worse in beyond the interval."""
+    signatures: dict[str, str]
+
+
+class HealthFacts(TypedDict):
+    """Signs of a training that went wrong, for one system. None stands for what does not apply or is not known."""
+
+    steps: int | None
+    """Optimizer steps, for a distilled student without those of a final fine-tuning; None where nothing was trained."""
+    warmup_steps: int | None
+    kept_step: int | None
+    """The step of the weights that were kept."""
+    evaluations: int | None
+    dev_moved: bool | None
+    """Whether the dev scores of several evaluations differed."""
+    repetition: float
+    """Share of the test outputs in which four words in a row occur twice."""
+    length_ratio: float | None
+    """Words of the test outputs per word of the first references."""
+    unfinished: float | None
+    """Share of the test outputs that were cut at the length limit."""
+    top_token_agreement: Interval
+    """Share of the positions of dev references at which the system and the teacher have the same most probable
+    token; None with a note where it cannot be computed."""
 
 
 class Facts(TypedDict):
@@ -202,6 +224,11 @@ class Facts(TypedDict):
     example_metric: NotRequired[str]
     """The metric of the examples' scores, which need not be a metric of the task."""
     example_metric_label: NotRequired[str]
+    consistency: NotRequired[ConsistencyFacts]
+    health: NotRequired[dict[str, HealthFacts]]
+    """System, and `REFERENCES` with what applies to them -> signs of a training that went wrong."""
+    not_learned: NotRequired[list[str]]
+    """Why the distilled student has not learned, as clauses; empty where it has."""
     stages: NotRequired[list[StageFacts]]
     data: NotRequired[dict[str, int]]
     """Split -> number of examples."""

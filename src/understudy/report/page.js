@@ -7,7 +7,7 @@ for (const filter of document.querySelectorAll(".filter")) {
   const apply = () => {
     const query = search.value.toLowerCase();
     items.forEach((item, index) => {
-      item.hidden = !texts[index].includes(query) || (tag && tag.value && !item.dataset.tags.split(" ").includes(tag.value));
+      item.hidden = !texts[index].includes(query) || (tag && tag.value && !item.dataset.tags.split("|").includes(tag.value));
     });
     count.value = `${items.filter((item) => !item.hidden).length} of ${items.length}`;
   };

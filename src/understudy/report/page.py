@@ -10,6 +10,7 @@ from pathlib import Path
 
 from understudy.report import tables
 from understudy.report.checks import teacher_checks
+from understudy.report.content_tables import consistency_table, health_table
 from understudy.report.costs import cost_numbers, cost_sentences
 from understudy.report.facts import Facts, higher_is_better, metric_label, metrics_of, write_facts
 from understudy.report.figures import pool_figures, result_figures
@@ -19,6 +20,7 @@ from understudy.store.disk import write_text
 
 REPORT_PAGE = "report.html"
 REPORT = "report.json"
+ITEM_ERRORS = "with facts missing or invented"
 
 
 def render(facts: Facts) -> str:
@@ -40,6 +42,8 @@ def render(facts: Facts) -> str:
         lower_is_better=any(not higher_is_better(facts, metric) for metric in metrics_of(facts)),
         cost_sentences=cost_sentences(facts["costs"], facts["method"], api) if "costs" in facts else [],
         example_tags=_example_tags(facts),
+        item_errors=ITEM_ERRORS,
+        content={"consistency": consistency_table(facts), "health": health_table(facts)},
         example_label=_example_label(facts),
         result_figures=trusted_figures(result_figures(facts)),
         pool_figures=trusted_figures(pool_figures(facts)),
@@ -81,14 +85,8 @@ def _example_label(facts: Facts) -> str:
     return facts.get("example_metric_label", metric_label(facts, metric))
 
 
-def _example_tags(facts: Facts) -> dict[str, str]:
-    """Tag of examples -> what it says, in the order in which the page shows them."""
-    label = _example_label(facts)
-    texts = {
-        "best": f"student ahead of teacher by {label}",
-        "worst": f"student behind teacher by {label}",
-        "random": "drawn at random",
-    }
+def _example_tags(facts: Facts) -> list[str]:
+    """What the examples can be filtered by, in the order in which the page shows them."""
     examples = facts.get("examples", [])
-    tags = {tag: texts.get(tag, tag) for example in examples if (tag := example.get("tag"))}
-    return tags | ({"findings": "with findings"} if any(example.get("findings") for example in examples) else {})
+    tags = dict.fromkeys(tag for example in examples if (tag := example.get("tag")))
+    return [*tags, *([ITEM_ERRORS] if any(example.get("item_errors") for example in examples) else [])]

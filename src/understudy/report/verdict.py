@@ -4,12 +4,13 @@ The sentence claims no more than the intervals allow: a difference whose interva
 a student that lost quality by distillation is worse.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from understudy.report.facts import (
     FINE_TUNED,
     NOT_MEASURED,
+    REFERENCES,
     TEACHER,
     Facts,
     Interval,
@@ -30,9 +31,11 @@ from understudy.report.formatting import (
     signed,
 )
 
-VerdictKind = Literal["no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
-"""The possible results in the primary metric, as far as the intervals distinguish them."""
+VerdictKind = Literal["not_learned", "no_baseline", "worse", "undecided", "better", "near_teacher", "above_teacher"]
+"""The possible results in the primary metric, as far as the intervals distinguish them; `not_learned` goes first."""
 
+CONSISTENCY_LABELS = {"missing": "Source items missing", "invented": "Items not in the source"}
+"""Labels of the rates of source consistency: numbers, dates, codes and capitalised names."""
 EQUAL_WITHIN = 1.05
 """Ratios closer to 1 than this count as equal: repeated latency measurements differ by a few percent."""
 
@@ -51,7 +54,11 @@ def verdict(facts: Facts) -> str:
 
 
 def verdict_kind(facts: Facts) -> VerdictKind:
-    """Which of the possible results this is, by the intervals of the primary metric."""
+    """Which of the possible results this is: whether the student learned, then the intervals of the primary metric."""
+    return "not_learned" if facts.get("not_learned") else _kind_by_intervals(facts)
+
+
+def _kind_by_intervals(facts: Facts) -> VerdictKind:
     gap = _gap(facts)
     # The share of the gap has the sign of the difference, so it replaces a difference that is not given.
     difference = facts.get("differences", {}).get(facts["primary_metric"], gap)
@@ -67,7 +74,10 @@ def verdict_kind(facts: Facts) -> VerdictKind:
 
 
 def key_numbers(facts: Facts) -> list[KeyNumber]:
-    """Share of the gap closed, quality, size, latency and throughput of the distilled student."""
+    """Share of the gap closed, quality, size, latency and throughput of the distilled student.
+
+    Where its outputs agree with their sources clearly less than the teacher's, a number says so.
+    """
     student = system_named(facts, facts["method"])
     return [
         *_quality_numbers(facts),
@@ -78,6 +88,7 @@ def key_numbers(facts: Facts) -> list[KeyNumber]:
         KeyNumber(
             "Throughput", rounded(student and student["throughput_per_s"], "/s"), _than_teacher(_throughput(facts))
         ),
+        *_consistency_numbers(facts),
     ]
 
 
@@ -95,6 +106,8 @@ def _claim(facts: Facts) -> str:
     own, teacher = _primary_score(facts, facts["method"]), _primary_score(facts, TEACHER)
     difference, share = _difference(facts), percent_with_interval(gap)
     match verdict_kind(facts):
+        case "not_learned":
+            claim = f"has not learned: {'; '.join(facts['not_learned'])}"
         case "no_baseline" if facts.get("references_by_teacher"):
             against = f"{metric} against references written by the teacher"
             claim = f"scores {own} in {against}; a second response of the teacher scores {teacher}"
@@ -119,12 +132,30 @@ def _claim(facts: Facts) -> str:
 def _quality_numbers(facts: Facts) -> tuple[KeyNumber, KeyNumber]:
     metric, gap = metric_label(facts, facts["primary_metric"]), _gap(facts)
     own, teacher = _primary_score(facts, facts["method"]), _primary_score(facts, TEACHER)
-    if verdict_kind(facts) == "no_baseline":
+    if _kind_by_intervals(facts) == "no_baseline":
         detail = "a second response" if facts.get("references_by_teacher") else ""
         return KeyNumber(f"{metric} of the teacher", teacher, detail), KeyNumber(metric, own, "")
     interval = brackets(gap, scale=100, places=0) or ("no gap to close" if gap.get("note") else "")
     others = f"fine-tuned {_primary_score(facts, FINE_TUNED)}, teacher {teacher}"
     return KeyNumber(f"Gap closed in {metric}", percent(gap["value"]), interval), KeyNumber(metric, own, others)
+
+
+def _consistency_numbers(facts: Facts) -> Iterator[KeyNumber]:
+    if "consistency" not in facts:
+        return
+    consistency = facts["consistency"]
+    for key in consistency["worse"]:
+        rates = {
+            name: own["missing"] if key == "missing" else own["invented"]
+            for name, own in consistency["systems"].items()
+        }
+        others = {"teacher": rates[TEACHER], "references": rates.get(REFERENCES, NOT_MEASURED)}
+        detail = ", ".join(f"{name} {_points(rate)}" for name, rate in others.items() if rate["value"] is not None)
+        yield KeyNumber(CONSISTENCY_LABELS[key], _points(rates[facts["method"]]), f"worse than the teacher: {detail}")
+
+
+def _points(rate: Interval) -> str:
+    return percent(None if rate["value"] is None else rate["value"] / 100, 1)
 
 
 def _gap(facts: Facts) -> Interval:
@@ -143,7 +174,7 @@ def _difference(facts: Facts) -> str:
     if difference["value"] is None:
         return ""
     interval = brackets(difference, places=places) or "without an interval"
-    within = verdict_kind(facts) == "undecided" and difference["low"] is not None
+    within = _kind_by_intervals(facts) == "undecided" and difference["low"] is not None
     zero = ", the interval includes 0" if within else ""
     return f" ({join_nonempty(signed(difference['value'], places), interval)}{zero})"
 

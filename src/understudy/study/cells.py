@@ -79,6 +79,13 @@ def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code
     recipe = cell.recipe
     context = run_context(paths.out, progress, wait=True, allow_code=allow_code, endpoint=endpoint_of(recipe))
     teacher = open_teacher(recipe, context)
+    works = teacher.task.recipe.task
+    if works.metrics != recipe.task.metrics:
+        raise ConfigError(
+            f"the references are too short for the default metrics ({', '.join(recipe.task.metrics)}); set "
+            f"task.metrics of the study's task to [{', '.join(works.metrics)}] and task.primary_metric to "
+            f"{works.primary_metric}"
+        )
     systems = train_systems(teacher.task, teacher)
     if systems.baseline is None:
         raise ConfigError(

@@ -10,14 +10,15 @@ import torch
 from transformers import PreTrainedModel
 
 from understudy.config.decoding import Decoding, EngineName
-from understudy.evaluation.likelihood import likelihood_statistics
+from understudy.evaluation.likelihood import likelihood_statistics, top_tokens
 from understudy.evaluation.metrics import Metric, SystemOutputs, tally
-from understudy.evaluation.tally import FloatArray
+from understudy.evaluation.tally import FloatArray, IntArray, ratio
 from understudy.generation import Engine, live_engine
 from understudy.models.forward import target_logits
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Prediction
+from understudy.training.spec import DEV_LOSS
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,27 @@ class DevScorer:
     decoding: Decoding
     workspace: Path
     """For the weights of the moment, where the engine reads them from disk."""
+    with_loss: bool = False
+    """Whether the dev loss is computed too, which decides between equal scores."""
 
     def __call__(self, network: PreTrainedModel) -> dict[str, float]:
-        """The score by the metric's name."""
+        """The score by the metric's name, and the dev loss."""
         predictions = [Prediction(one.id, one.source, one.targets, "") for one in self.examples]
         if self.metric.needs_texts:
             with live_engine(self.engine, network, self.tokenizer.tokenizer, workspace=self.workspace) as engine:
-                predictions = predict(engine, self.tokenizer, self.examples, self.decoding)
+                predictions, _ = predict(engine, self.tokenizer, self.examples, self.decoding)
         likelihood_ND = None
         if self.metric.needs_likelihood:
             likelihood_ND = gold_likelihood(network, self.tokenizer, self.examples)
-        outputs = SystemOutputs(predictions, likelihood_ND)
-        return {self.metric.name: tally(self.metric, outputs, self.resource, fields={}).value()}
+        scores = {
+            self.metric.name: tally(self.metric, SystemOutputs(predictions, likelihood_ND), self.resource).value()
+        }
+        if self.with_loss and (
+            likelihood_ND is not None or (readable := with_positions(self.tokenizer, self.examples))
+        ):
+            rows_ND = gold_likelihood(network, self.tokenizer, readable) if likelihood_ND is None else likelihood_ND
+            scores[DEV_LOSS] = float(ratio(rows_ND.sum(axis=0, keepdims=True))[0])
+        return scores
 
 
 def predict(
@@ -54,14 +64,32 @@ def predict(
     decoding: Decoding,
     *,
     progress: ProgressCallback = NO_PROGRESS,
-) -> list[Prediction]:
-    """What an engine generates for each example."""
+) -> tuple[list[Prediction], int]:
+    """What an engine generates for each example, and how many of the texts were cut at the length limit."""
     generated = engine.generate(
         tokenizer.encode_sources(examples), decoding, max_tokens=tokenizer.max_target_tokens, progress=progress
     )
+    first = [texts[0].token_ids for texts in generated]
+    predictions = [
+        Prediction(example.id, example.source, example.targets, tokenizer.decode(token_ids).strip())
+        for example, token_ids in zip(examples, first, strict=True)
+    ]
+    end = tokenizer.tokenizer.eos_token_id
+    return predictions, sum(not token_ids or token_ids[-1] != end for token_ids in first)
+
+
+def with_positions(tokenizer: TaskTokenizer, examples: Sequence[Example]) -> list[Example]:
+    """The examples for whose references the network has positions; a reference may be longer than any text."""
+    limit = tokenizer.max_positions
+    sources = tokenizer.encode_sources(examples)
     return [
-        Prediction(example.id, example.source, example.targets, tokenizer.decode(texts[0].token_ids).strip())
-        for example, texts in zip(examples, generated, strict=True)
+        example
+        for example, source in zip(examples, sources, strict=True)
+        if example.targets
+        and all(
+            limit is None or tokenizer.needed_positions(len(source), len(target)) <= limit
+            for target in tokenizer.encode_targets(example.targets)
+        )
     ]
 
 
@@ -81,3 +109,17 @@ def gold_likelihood(network: PreTrainedModel, tokenizer: TaskTokenizer, examples
     rows_ND = np.zeros((len(examples), pairs_ND.shape[1]))
     np.add.at(rows_ND, owners, pairs_ND)
     return rows_ND
+
+
+def gold_top_tokens(network: PreTrainedModel, tokenizer: TaskTokenizer, examples: Sequence[Example]) -> IntArray:
+    """The tokens of gold and the network's most probable token at the position of each, (2, P)."""
+    owners = [i for i, example in enumerate(examples) for _ in example.targets]
+    sources = tokenizer.encode_sources(examples)
+    network.eval()
+    return top_tokens(
+        partial(target_logits, network),
+        sources=[sources[i] for i in owners],
+        targets=tokenizer.encode_targets([text for example in examples for text in example.targets]),
+        vocab_size=len(tokenizer.tokenizer),
+        device=network.device,
+    )

@@ -22,7 +22,7 @@ from understudy.training.checkpoints import load_best, load_checkpoint, save_bes
 from understudy.training.mixture import Mixture, TrainItem
 from understudy.training.rounds import SampleStudent, no_student_samples, prepare_round
 from understudy.training.schedules import StudentShare
-from understudy.training.spec import TrainSpec
+from understudy.training.spec import DEV_LOSS, TrainSpec
 from understudy.training.state import TrainState
 from understudy.training.step import (
     AutocastPrecision,
@@ -176,7 +176,10 @@ def _scale_relation_loss(
 
 
 def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | None, folder: Path) -> None:
-    """Scores dev, saves the weights if they are to be kept, and decides early stopping (`patience`)."""
+    """Scores dev, saves the weights if they are to be kept, and decides early stopping (`patience`).
+
+    Of weights with equal dev scores those with the lower dev loss are kept.
+    """
     settings, dev = context.settings, context.spec.dev
     if not math.isfinite(state.loss):
         raise TrainingError(
@@ -186,17 +189,21 @@ def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | No
     scores = dev.score_dev(context.network)
     sign = 1 if dev.higher_is_better else -1
     score = sign * scores[dev.metric]
+    if math.isnan(score):
+        raise TrainingError(f"dev {dev.metric} is not a number at step {state.step}; choose another primary_metric")
     if share and state.history:
         worse = score < sign * state.history[-1][dev.metric]
         state.schedule_state.update(share.update(state.schedule_state, worse=worse))
     state.history.append(state.history_row() | dict(scores))
     state.loss_sum, state.positions = 0.0, 0
-    if state.best_score is None or score > state.best_score or settings.keep_weights != "best":
-        state.best_score, state.best_step, state.evals_without_improvement = score, state.step, 0
+    rank, best = (score, -scores.get(DEV_LOSS, 0.0)), (state.best_score, -(state.best_loss or 0.0))
+    improved = best[0] is None or rank > best or settings.keep_weights != "best"
+    state.evals_without_improvement = 0 if improved else state.evals_without_improvement + 1
+    # Of equal scores the later weights are kept: a metric that never moves must not discard the training.
+    if improved or rank == best:
+        state.best_score, state.best_loss, state.best_step = score, scores.get(DEV_LOSS), state.step
         save_best(context.network, folder, state)
-    else:
-        state.evals_without_improvement += 1
-        state.stopped_early = settings.patience is not None and state.evals_without_improvement >= settings.patience
+    state.stopped_early = settings.patience is not None and state.evals_without_improvement >= settings.patience
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

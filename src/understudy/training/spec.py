@@ -17,7 +17,9 @@ from understudy.training.schedules import TAIDSchedule
 from understudy.training.supervision import Supervision
 
 ScoreDev = Callable[[PreTrainedModel], Mapping[str, float]]
-"""Network -> its scores on dev by metric."""
+"""Network -> its scores on dev by metric, perhaps with `DEV_LOSS`."""
+DEV_LOSS = "dev_loss"
+"""What scores and history call the mean negative log-likelihood of dev references, in nats per token."""
 
 
 @dataclass(frozen=True)

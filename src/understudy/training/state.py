@@ -20,6 +20,8 @@ class TrainState:
     seconds: float = 0.0
     best_score: float | None = None
     """Dev score of the kept weights, negated where lower is better: of the best or the latest, as settings say."""
+    best_loss: float | None = None
+    """Dev loss of the kept weights in nats per token, where it is known; decides between equal dev scores."""
     best_step: int = 0
     """Step of the kept weights."""
     evals_without_improvement: int = 0

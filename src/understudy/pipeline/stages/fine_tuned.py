@@ -19,6 +19,7 @@ class FineTunedStage(Stage[TrainingFacts]):
     labels: Content
     settings: TrainingSettings
     name: ClassVar[str] = "fine_tuned"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the baseline."""
@@ -39,6 +40,7 @@ class FinalFinetuneStage(Stage[TrainingFacts]):
     labels: Content
     settings: TrainingSettings
     name: ClassVar[str] = "final_finetune"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the student on gold."""

@@ -14,9 +14,11 @@ from understudy.pipeline.model_sources import FromStage, load_stage_network, loa
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
 from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
-from understudy.training.dev_scoring import gold_likelihood, predict
+from understudy.training.dev_scoring import gold_likelihood, gold_top_tokens, predict
 
 SCORED_SPLITS = ("dev", "test")
+TOP_TOKENS = "dev-top-tokens.npy"
+"""Gold tokens of dev and the network's most probable token at the position of each, (2, P)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class PredictionsFacts:
 
     engine: str
     inputs: int
+    unfinished: dict[str, int]
+    """Split -> texts that were cut at the length limit."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,13 @@ class PredictionsStage(Stage[PredictionsFacts]):
     limits: TextLimits
     device: str
     name: ClassVar[str] = "predictions"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> PredictionsFacts:
         """Generates and scores gold."""
         network = self.converted.network
         tokenizer = load_task_tokenizer(FromStage(network), self.limits, context)
-        inputs = 0
+        inputs, unfinished = 0, {}
         for split in SCORED_SPLITS:
             examples = load_split(context.path(self.examples), split)
             inputs += len(examples)
@@ -53,14 +58,16 @@ class PredictionsStage(Stage[PredictionsFacts]):
                 open_converted(self.converted, context, device=self.device) as engine,
                 context.progress.track(f"{network.name} predicts {split}", len(examples), "input") as progress,
             ):
-                predictions = predict(engine, tokenizer, examples, self.decoding, progress=progress)
+                predictions, unfinished[split] = predict(engine, tokenizer, examples, self.decoding, progress=progress)
             write_predictions(folder / f"{split}.jsonl", predictions)
         if self.likelihood:
             loaded = load_stage_network(network, context).to(self.device)
             for split in SCORED_SPLITS:
                 rows_ND = gold_likelihood(loaded, tokenizer, load_split(context.path(self.examples), split))
                 np.save(likelihood_file(folder, split), rows_ND)
-        return PredictionsFacts(context.facts(self.converted).engine, inputs)
+            if dev := [one for one in load_split(context.path(self.examples), "dev") if one.targets]:
+                np.save(folder / TOP_TOKENS, gold_top_tokens(loaded, tokenizer, dev))
+        return PredictionsFacts(context.facts(self.converted).engine, inputs, unfinished)
 
 
 def system_outputs(folder: Path, split: str) -> SystemOutputs:

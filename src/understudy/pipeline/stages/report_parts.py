@@ -10,7 +10,8 @@ from understudy.pipeline.stages.training import TrainingFacts
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
 from understudy.records import TaskData
-from understudy.report.facts import ApiResponseFacts, CurvePoint, PoolFacts
+from understudy.report.api_facts import ApiResponseFacts
+from understudy.report.facts import CurvePoint, PoolFacts
 from understudy.store import Stage, WorkerContext
 
 

@@ -5,14 +5,12 @@ What names a run (its recipe, the time of each stage) is added when the run is d
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, same_units, score
-from understudy.evaluation.examples import Comparison, best_and_worst
 from understudy.evaluation.metrics import METRICS, can_score, tally
 from understudy.evaluation.tally import IntArray, Tally
 from understudy.pipeline.metric_settings import MetricSettings, load_metrics
@@ -20,20 +18,19 @@ from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.data import DataStage, read_data
 from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.stages.not_learned import reasons_not_learned
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
+from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
+from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency
-from understudy.report.facts import FINE_TUNED, TEACHER, ExampleFacts, Facts, Interval, SystemFacts
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts, Interval, SystemFacts
 from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
 from understudy.store.disk import write_text
 
 FACTS = "facts.json"
-SHOWN = 12
-"""Examples of each kind, and pseudo-targets, that the report shows."""
-EXAMPLE_METRIC = "chrf"
-"""Ranks single predictions: a metric that is meaningful for one sentence."""
 FEW = 30
 """Test examples below which intervals are too narrow."""
 
@@ -87,6 +84,8 @@ class ScoresStage(Stage[ScoresFacts]):
     allows_leaks: bool
     references_by_teacher: bool
     """Whether test is compared with texts of the teacher."""
+    prompt: str
+    """The prompt without its placeholder: what it states is not invented by an output."""
     name: ClassVar[str] = "scores"
     version: ClassVar[int] = 2
 
@@ -139,11 +138,12 @@ class ScoresStage(Stage[ScoresFacts]):
             "date": datetime.now(UTC).date().isoformat(),
             "notes": self._notes(examples, context),
         }
-        self._add_parts(facts, context)
+        self._add_parts(facts, weights_RN, context)
         return facts
 
-    def _add_parts(self, facts: Facts, context: WorkerContext) -> None:
+    def _add_parts(self, facts: Facts, weights_RN: IntArray, context: WorkerContext) -> None:
         """Adds what comes from single stages: curves, the pool, examples, an API teacher's responses."""
+        predictions = {own.name: load_predictions(own.predictions, context, "test").predictions for own in self.systems}
         metric = self.scoring.primary_metric
         facts["curves"] = {name: curve_points(context.facts(stage), metric) for name, stage in self.trainings}
         facts["pool"] = pool_facts(
@@ -154,45 +154,25 @@ class ScoresStage(Stage[ScoresFacts]):
             shown=SHOWN,
             seed=self.scoring.seed,
         )
-        facts["examples"] = self._examples(context)
+        facts["examples"] = shown_examples(predictions, self.distilled, prompt=self.prompt, seed=self.scoring.seed)
         facts["example_metric"], facts["example_metric_label"] = EXAMPLE_METRIC, METRICS[EXAMPLE_METRIC].label
+        facts["consistency"] = consistency_facts(
+            predictions,
+            distilled=self.distilled,
+            prompt=self.prompt,
+            fields={"task": self.scoring.task, "data": self.data.key[:8], "split": "test"},
+            weights_RN=weights_RN,
+        )
+        stages = {own.name: SystemStages(own.predictions, own.network) for own in self.systems}
+        # Whether the student learned is a question to its distillation, not to a final fine-tuning.
+        stages[self.distilled] = replace(stages[self.distilled], training=self.student)
+        facts["health"] = health_facts(stages, predictions, context)
+        facts["not_learned"] = reasons_not_learned(facts)
         facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
         if self.api:
             facts["api_responses"] = self.api.facts(context)
-
-    def _examples(self, context: WorkerContext) -> list[ExampleFacts]:
-        """Where the distilled student does best and worst compared with the teacher, and some drawn at random."""
-        predictions = {
-            system.name: load_predictions(system.predictions, context, "test").predictions for system in self.systems
-        }
-        best, worst = best_and_worst(
-            predictions, system=self.distilled, against=TEACHER, k=SHOWN, metric=EXAMPLE_METRIC
-        )
-        tagged: dict[Literal["best", "worst"], list[Comparison]] = {"best": best, "worst": worst}
-        shown: list[ExampleFacts] = [
-            {
-                "id": row.id,
-                "source": row.source,
-                "references": list(row.references),
-                "predictions": dict(row.texts),
-                "scores": dict(row.scores),
-                "tag": tag,
-            }
-            for tag, rows in tagged.items()
-            for row in rows
-        ]
-        of_teacher = predictions[TEACHER]
-        drawn = Random(self.scoring.seed).sample(range(len(of_teacher)), min(SHOWN, len(of_teacher)))
-        for index in sorted(drawn):
-            row = of_teacher[index]
-            texts = {name: own[index].text for name, own in predictions.items()}
-            references = list(row.references)
-            shown.append(
-                {"id": row.id, "source": row.source, "references": references, "predictions": texts, "tag": "random"}
-            )
-        return shown
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
         """Limitations of the results, for the report."""
@@ -205,9 +185,15 @@ class ScoresStage(Stage[ScoresFacts]):
                 "scores that mean."
             )
         for name, stage in self.trainings:
-            if context.facts(stage).still_improving:
+            facts = context.facts(stage)
+            if facts.still_improving:
                 notes.append(
                     f"{system_label(name)}: the best dev score was the last one, so training may still improve it."
+                )
+            if not facts.dev_moved:
+                notes.append(
+                    f"{system_label(name)}: the dev score never moved in {len(facts.history)} evaluations, so it did "
+                    f"not choose the weights; kept are those of step {facts.best_step}."
                 )
         if self.references_by_teacher:
             notes.append(

@@ -102,6 +102,7 @@ class StudentStage(Stage[TrainingFacts]):
     loss: DistillationLoss
     settings: TrainingSettings
     name: ClassVar[str] = "student"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the student."""

@@ -29,6 +29,7 @@ class TeacherStage(Stage[TrainingFacts]):
     with_withheld: bool = False
     settings: TrainingSettings | None = None
     name: ClassVar[str] = "teacher"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Fine-tunes the network, or saves it as it is."""

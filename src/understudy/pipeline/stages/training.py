@@ -66,6 +66,9 @@ class TrainingFacts:
     best_step: int = 0
     still_improving: bool = False
     steps: int = 0
+    warmup_steps: int = 0
+    dev_moved: bool = True
+    """Whether dev scores differed; with a single one there is nothing to differ from."""
     seconds: float = 0.0
     rounds_per_epoch: int = 1
 
@@ -114,15 +117,24 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
             progress=progress,
         )
     save_network(job.network, job.tokenizer.tokenizer, folder / NETWORK)
+    scores = [row[spec.dev.metric] for row in state.history]
+    dev_moved = len(scores) == 1 or len(set(scores)) > 1
+    if not dev_moved:
+        context.progress.log(
+            f"{job.title}: dev {spec.dev.metric} never moved, it was {scores[0]:.2f} at all {len(scores)} evaluations; "
+            f"kept are the weights of step {state.best_step}"
+        )
     facts: dict[str, Any] = {
         "history": state.history,
         "best_step": state.best_step,
         "still_improving": still_improving(
-            [row[spec.dev.metric] for row in state.history],
+            scores,
             higher_is_better=spec.dev.higher_is_better,
             averaged=training.keep_weights == "average",
         ),
         "steps": state.step,
+        "warmup_steps": training.warmup_steps,
+        "dev_moved": dev_moved,
         "seconds": state.seconds,
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
     }
@@ -141,6 +153,7 @@ def _spec(folder: Path, context: WorkerContext, job: NetworkTraining) -> TrainSp
         dev.engine,
         dev.decoding,
         folder / WORKSPACE,
+        with_loss=job.settings.training.keep_weights == "best",
     )
     return TrainSpec(
         loss=job.loss or LossSpec(bind(CrossEntropy()), len(job.tokenizer.tokenizer)),

@@ -1,0 +1,60 @@
+"""The tables on what systems generated: source consistency, and signs of a training that went wrong."""
+
+from understudy.report.facts import REFERENCES, Facts, HealthFacts, Interval
+from understudy.report.formatting import UNKNOWN, brackets, fixed, percent, system_label, whole
+from understudy.report.tables import TextCell, TextTable
+from understudy.report.verdict import CONSISTENCY_LABELS
+
+
+def consistency_table(facts: Facts) -> TextTable:
+    """Items that outputs omit or invent, one row per system and one for the references; no rows without facts."""
+    head = ("System", *CONSISTENCY_LABELS.values(), "Outputs with such an item")
+    consistency = facts.get("consistency")
+    if consistency is None:
+        return TextTable(head, ())
+    return TextTable(
+        head,
+        tuple(
+            (
+                TextCell(_label(name)),
+                _rate_cell(own["missing"]),
+                _rate_cell(own["invented"]),
+                TextCell(f"{own['outputs_with_invented']} of {consistency['outputs']}"),
+            )
+            for name, own in consistency["systems"].items()
+        ),
+    )
+
+
+def health_table(facts: Facts) -> TextTable:
+    """Signs of a training that went wrong, one row per system and one for the references; no rows without facts."""
+    head = (
+        "System", "Steps", "Warm-up", "Kept step", "Dev moved", "Outputs that repeat", "Length / reference", "Cut",
+        "Top token as teacher",
+    )  # fmt: skip
+    rows = tuple(_health_row(name, own) for name, own in facts.get("health", {}).items())
+    return TextTable(head, rows)
+
+
+def _health_row(name: str, own: HealthFacts) -> tuple[TextCell, ...]:
+    moved = {None: UNKNOWN, True: "yes", False: "never"}[own["dev_moved"]]
+    return (
+        TextCell(_label(name)),
+        TextCell(whole(own["steps"])),
+        TextCell(whole(own["warmup_steps"])),
+        TextCell(whole(own["kept_step"])),
+        TextCell(moved),
+        TextCell(percent(own["repetition"], 1)),
+        TextCell(fixed(own["length_ratio"], 2)),
+        TextCell(percent(own["unfinished"], 1)),
+        TextCell(percent(own["top_token_agreement"]["value"], 1)),
+    )
+
+
+def _rate_cell(rate: Interval) -> TextCell:
+    value = rate["value"]
+    return TextCell(percent(None if value is None else value / 100, 1), brackets(rate, places=1))
+
+
+def _label(name: str) -> str:
+    return "References" if name == REFERENCES else system_label(name)

@@ -1,0 +1,125 @@
+"""Source consistency, training health and the reasons of a verdict, from predictions and facts."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from understudy.evaluation.bootstrap import resample_weights
+from understudy.pipeline.run import Run
+from understudy.pipeline.stages.not_learned import reasons_not_learned
+from understudy.pipeline.stages.predictions import TOP_TOKENS
+from understudy.pipeline.stages.report_content import consistency_facts
+from understudy.pipeline.stages.report_examples import INVENTED, RANDOM, STUDENT_AHEAD, shown_examples
+from understudy.records import Prediction
+from understudy.report.facts import Facts
+
+
+def system(texts: Sequence[str]) -> list[Prediction]:
+    """Predictions for sources that state one price each."""
+    return [Prediction(str(at), f"price {at + 10}", (f"it costs {at + 10}",), text) for at, text in enumerate(texts)]
+
+
+TEACHER = system([f"it costs {at + 10}" for at in range(60)])
+STUDENT = system([f"it costs {at + 10 + 100 * (at < 42)}" for at in range(60)])
+PREDICTIONS = {"teacher": TEACHER, "student": STUDENT}
+
+
+def test_wrong_prices_are_counted_and_the_student_is_worse() -> None:
+    """42 of 60 outputs; the references show that nothing needs to be invented."""
+    facts = consistency_facts(
+        PREDICTIONS, distilled="student", prompt="", fields={}, weights_RN=resample_weights(60, resamples=100, seed=0)
+    )
+
+    assert facts["systems"]["student"]["outputs_with_invented"] == 42
+    assert facts["systems"]["student"]["invented"]["value"] == pytest.approx(70)
+    assert facts["systems"]["references"]["invented"] == {"value": 0, "low": 0, "high": 0}
+    assert facts["advantages"]["invented"]["value"] == pytest.approx(-70)
+    assert facts["worse"] == ["missing", "invented"]
+
+
+def test_equal_systems_are_not_worse() -> None:
+    """Sources and outputs without items have no rate at all."""
+    plain = {name: [Prediction("0", "a pen", ("pen",), "pen")] for name in ("teacher", "student")}
+    facts = consistency_facts(
+        plain, distilled="student", prompt="", fields={}, weights_RN=resample_weights(1, resamples=20, seed=0)
+    )
+
+    assert facts["worse"] == []
+    assert facts["systems"]["student"]["missing"]["value"] is None
+
+
+def test_examples_say_what_they_show() -> None:
+    """Those that only the student invents in, with the items; every tag is a statement."""
+    examples = shown_examples(PREDICTIONS, "student", prompt="", seed=1)
+    invented = [one for one in examples if one["tag"] == INVENTED]
+
+    assert {one["tag"] for one in examples} <= {STUDENT_AHEAD, "teacher ahead by chrF", INVENTED, RANDOM}
+    assert len(invented) == 12
+    assert invented[0]["item_errors"] == {"student": {"missing": ["10"], "invented": ["110"]}}
+
+
+def score(value: float, half: float = 1.0) -> dict[str, Any]:
+    """A score of BLEU."""
+    return {
+        "bleu": {"value": value, "low": value - half, "high": value + half, "label": "BLEU", "higher_is_better": True}
+    }
+
+
+def a_run(own: float, *, baseline: float | None = 40.0, teacher: float = 60.0, **health: object) -> Facts:
+    """The facts that decide whether a student has learned."""
+    systems = [("teacher", teacher), ("fine_tuned", baseline), ("own", own)]
+    facts = {
+        "primary_metric": "bleu",
+        "method": "own",
+        "systems": [{"name": name, "scores": score(value)} for name, value in systems if value is not None],
+        "health": {"own": {"steps": 500, "warmup_steps": 100, "evaluations": 1, "dev_moved": True} | health},
+    }
+    if baseline is not None:
+        lead = own - baseline
+        facts["differences"] = {"bleu": {"value": lead, "low": lead - 2, "high": lead + 2}}
+    return cast(Facts, facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reasons"),
+    [
+        (a_run(50), []),
+        (a_run(58, steps=20), []),
+        (a_run(0.1, baseline=None), ["BLEU is 0.1"]),
+        (a_run(0.1, baseline=0.2), ["BLEU is 0.1"]),
+        (a_run(12), ["its BLEU is less than half of the fine-tuned student's"]),
+        (a_run(39, steps=24), ["it was trained for 24 steps, fewer than the 100 of warm-up"]),
+        (a_run(39, baseline=None, dev_moved=False, evaluations=3), ["the dev score never moved in 3 evaluations"]),
+        (a_run(60, baseline=None, steps=24, dev_moved=False), []),
+        (a_run(35), []),
+    ],
+)
+def test_when_a_student_has_not_learned(facts: Facts, reasons: list[str]) -> None:
+    """A score near 0 or far below the baseline; few steps or a flat dev metric where the score is behind. One look at
+    dev is enough, and a pretrained student that needs few steps has learned.
+    """
+    assert reasons_not_learned(facts) == reasons
+
+
+@pytest.mark.trains
+def test_a_run_reports_consistency_and_health(finished: Run) -> None:
+    """For each system and the references; agreement is that of the saved tokens, the teacher's with itself is 1."""
+    facts = finished.facts
+    names = ["teacher", "fine_tuned", "joint_teaching"]
+    tokens = {name: np.load(finished.stages[f"predictions_{name}"] / TOP_TOKENS) for name in names}
+    health = facts["health"]
+
+    assert list(health) == list(facts["consistency"]["systems"]) == [*names, "references"]
+    for name in names:
+        assert health[name]["steps"]
+        assert health[name]["warmup_steps"] == 2
+        assert health[name]["evaluations"] == 2
+        agreement = (tokens[name][1] == tokens["teacher"][1]).mean()
+        assert health[name]["top_token_agreement"]["value"] == pytest.approx(agreement)
+        assert health[name]["unfinished"] is not None
+    assert health["teacher"]["top_token_agreement"]["value"] == 1
+    assert health["references"]["length_ratio"] == 1
+    assert health["references"]["repetition"] == 0
+    assert facts["not_learned"]  # two epochs of a network of width 8

@@ -1,0 +1,109 @@
+"""Source consistency and training health in the verdict, the key numbers and the page."""
+
+import pytest
+
+from understudy.report.content_tables import consistency_table, health_table
+from understudy.report.facts import NOT_MEASURED, ConsistencyScore, Facts, HealthFacts, Interval
+from understudy.report.formatting import SPACE, THIN
+from understudy.report.page import render
+from understudy.report.verdict import five_numbers, verdict, verdict_kind
+
+
+def plain(text: str) -> str:
+    """The text with ordinary spaces."""
+    return text.replace(THIN, " ").replace(SPACE, " ")
+
+
+def rates(missing: float, invented: float, outputs: int) -> ConsistencyScore:
+    """The rates of one system, in percent."""
+    both: list[Interval] = [{"value": value, "low": value - 2, "high": value + 2} for value in (missing, invented)]
+    return {
+        "missing": both[0],
+        "invented": both[1],
+        "outputs_with_missing": outputs,
+        "outputs_with_invented": outputs,
+    }
+
+
+HEALTH: HealthFacts = {
+    "steps": 24,
+    "warmup_steps": 100,
+    "kept_step": 12,
+    "evaluations": 3,
+    "dev_moved": False,
+    "repetition": 0.25,
+    "length_ratio": 1.5,
+    "unfinished": 0.125,
+    "top_token_agreement": {"value": 0.5, "low": None, "high": None},
+}
+
+
+@pytest.fixture
+def inventing(facts: Facts) -> Facts:
+    """A run whose student invents more than its teacher."""
+    facts["consistency"] = {
+        "outputs": 60,
+        "systems": {
+            "teacher": rates(20, 3, 2),
+            "joint_teaching": rates(20, 50, 42),
+            "references": rates(18, 1, 1),
+        },
+        "advantages": {},
+        "worse": ["invented"],
+        "signatures": {},
+    }
+    facts["health"] = {"joint_teaching": HEALTH}
+    return facts
+
+
+def test_a_student_that_invents_more_has_a_number_that_says_so(inventing: Facts) -> None:
+    """With the rates of the teacher and of the references to compare with; without the finding there is none."""
+    label, value = five_numbers(inventing)[-1]
+
+    assert label == "Items not in the source"
+    assert plain(value) == "50.0 % (worse than the teacher: teacher 3.0 %, references 1.0 %)"
+    inventing["consistency"]["worse"] = []
+    assert len(five_numbers(inventing)) == 5
+
+
+def test_a_student_that_has_not_learned_is_called_so(facts: Facts) -> None:
+    """Before anything that the intervals say, with the reasons; an empty list of reasons changes nothing."""
+    before = verdict(facts)
+    facts["not_learned"] = []
+    assert verdict(facts) == before
+    facts["not_learned"] = ["BLEU is 0.1", "it was trained for 24 steps, fewer than the 100 of warm-up"]
+
+    assert verdict_kind(facts) == "not_learned"
+    assert "has not learned: BLEU is 0.1; it was trained for 24 steps, fewer than the 100 of warm-up." in verdict(facts)
+
+
+def test_the_tables_show_every_system_and_the_references(inventing: Facts) -> None:
+    """Rates with intervals, counts of outputs, and what each training did."""
+    consistency, health = consistency_table(inventing), health_table(inventing)
+
+    assert [row[0].value for row in consistency.rows] == ["Teacher", "Distilled student (joint_teaching)", "References"]
+    assert [plain(" ".join(cell).strip()) for cell in consistency.rows[1][1:]] == [
+        "20.0 % [18.0, 22.0]", "50.0 % [48.0, 52.0]", "42 of 60",
+    ]  # fmt: skip
+    assert [plain(cell.value) for cell in health.rows[0][1:]] == [
+        "24", "100", "12", "never", "25.0 %", "1.50", "12.5 %", "50.0 %",
+    ]  # fmt: skip
+
+
+def test_the_page_has_both_sections(inventing: Facts) -> None:
+    """And no empty ones where there are no such facts."""
+    page = render(inventing)
+    assert "Source consistency" in page
+    assert "Training health" in page
+    del inventing["consistency"], inventing["health"]
+    page = render(inventing)
+    assert "Source consistency" not in page
+    assert "Training health" not in page
+
+
+def test_a_rate_of_nothing_is_a_dash(inventing: Facts) -> None:
+    """Sources without numbers, dates, codes and names have no rate."""
+    own = inventing["consistency"]["systems"]["teacher"]
+    own["missing"] = {**NOT_MEASURED, "note": "there are none"}
+
+    assert consistency_table(inventing).rows[0][1].value == "–"
