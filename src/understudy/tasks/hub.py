@@ -183,8 +183,8 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
             value = value[step]
         else:
             raise DataError(
-                f"{where}: {{{column.written}}} needs {getattr(step, 'name', step)!r}, but found a {type(value).__name__}, "
-                f"{value!r:.{SHOWN_VALUE}}; write "
+                f"{where}: {{{column.written}}} needs {getattr(step, 'name', step)!r}, but found a "
+                f"{type(value).__name__}, {value!r:.{SHOWN_VALUE}}; write "
                 "{name.key} for a key of an object and {name[0]} for an item of a list"
             )
     if value is None:

@@ -123,9 +123,9 @@ def converted(records: Iterator[Record], name: str, reading: Reading, fields: Fi
             continue
         kept += 1
         values: dict[str, object] = {fields.source: found.source}
-        keys = own.id_keys if fields.id == DEFAULT_FIELDS.id else (fields.id, *own.id_keys)
-        if fields.id and (given := [record.values[key] for key in keys if record.values.get(key or "") is not None]):
-            values[fields.id] = given[0]
+        if fields.id:
+            keys = own.id_keys if fields.id == DEFAULT_FIELDS.id else (fields.id, *own.id_keys)
+            values |= {fields.id: record.values[key] for key in reversed(keys) if record.values.get(key) is not None}
         if reading.labeled:
             values[fields.targets] = answered.answers
         yield Record(record.number, record.where, values)
