@@ -1,6 +1,6 @@
 import pytest
 
-from understudy.config.template import Column, parts_of
+from understudy.config.template import Column, Role, parts_of
 
 
 def test_a_template_is_parsed_into_texts_and_columns() -> None:
@@ -15,6 +15,12 @@ def test_a_template_is_parsed_into_texts_and_columns() -> None:
 def test_a_column_name_may_contain_spaces() -> None:
     """Only dots, colons, brackets and braces have a meaning in a path."""
     assert parts_of("the {Article Title-2}") == ("the ", Column("Article Title-2", ("Article Title-2",), None))
+
+
+def test_a_message_may_be_chosen_by_its_role() -> None:
+    """The position of a message says nothing: some conversations begin with a system turn."""
+    (column,) = parts_of("{messages[user].content}")
+    assert column == Column("messages[user].content", ("messages", Role("user"), "content"), None)
 
 
 def test_a_column_may_be_limited_to_its_first_words() -> None:
@@ -32,6 +38,7 @@ def test_a_column_may_be_limited_to_its_first_words() -> None:
         ("{a.}", r"\{a\.\} is not .*path"),
         ("{a[-1]}", r"\{a\[-1\]\} is not .*path"),
         ("{a['b']}", r"is not .*path"),
+        ("{a[system].content}", r"is not .*path.*\{messages\[user\]\.content\}"),
         ("{a:300}", r"\{a:300\} is not .*path.*\{name:300 words\}"),
         ("{a:0 words}", r"is not .*path"),
         ("{a:>10}", r"is not .*path"),

@@ -20,6 +20,7 @@ from understudy.pipeline.delivery import report_facts
 from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.open import open_pool, open_run
 from understudy.pipeline.run import Run, run
+from understudy.progress import NoProgress
 
 
 def made(done: Run) -> list[str]:
@@ -184,6 +185,23 @@ def test_scores_computed_again_have_the_signatures_of_the_report(finished: Run) 
     for name, own in scores.items():
         assert {score.signature for score in own} == {score["signature"] for score in reported[name].values()}
         assert {score.value for score in own} == {score["value"] for score in reported[name].values()}
+
+
+def test_empty_outputs_are_scored_and_said(finished: Run, tmp_path: Path) -> None:
+    """A file of line ends alone: each is an empty output, which scores 0 in BLEU."""
+    lines: list[str] = []
+
+    class Recorder(NoProgress):
+        def log(self, message: str) -> None:
+            lines.append(message)
+
+    outputs = tmp_path / "silent.txt"
+    count = len((finished.folder / "predictions_teacher" / "test.jsonl").read_text().splitlines())
+    outputs.write_text("\n" * count)
+    scores = score_split(finished.folder, outputs=outputs, progress=Recorder())
+
+    assert lines == [f"{outputs}: {count} of {count} outputs are empty; they are scored as empty texts"]
+    assert {score.metric: score.value for score in scores["silent"]}["bleu"] == 0
 
 
 def test_outputs_with_the_name_of_a_system_of_the_run_are_refused(finished: Run, tmp_path: Path) -> None:

@@ -58,6 +58,25 @@ def test_labels_are_withheld_as_for_files(tmp_path: Path) -> None:
     assert (len(data.labeled), len(data.unlabeled), len(data.withheld)) == (1, 2, 3)
 
 
+CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+SYSTEM = [{"role": "system", "content": "Be brief."}]
+
+
+def test_messages_are_chosen_by_role(tmp_path: Path) -> None:
+    """With and without a system turn the user's message is the source and the answer the target."""
+    rows = [{"messages": chat} for chat in (CHAT, SYSTEM + CHAT, CHAT[:1] + CHAT)]
+    own = folder(tmp_path, rows)
+    (own / "validation.jsonl").write_text("".join(json.dumps({"messages": CHAT}) + "\n" for _ in range(3)))
+    roles = {"source": "{messages[user].content}", "target": "{messages[assistant].content}"}
+    splits = {"labeled": "train", "dev": "validation[:1]", "test": "validation[1:]"}
+
+    assert load_hub(settings(own, splits=splits, **roles)).data.labeled == (Example("labeled-1", "q", ("a",)),)
+    with pytest.raises(
+        DataError, match=r"row 2: \{messages\[0\]\.content\} is a system turn.*\{messages\[user\]\.content"
+    ):
+        load_hub(settings(own, splits=splits, **roles | {"source": "{messages[0].content}"}))
+
+
 def test_rows_of_equal_source_are_merged(tmp_path: Path) -> None:
     """Two questions with one answer are two targets of one input."""
     rows = [squad(0), squad(0, question="another"), squad(1), squad(2)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.config.task import Format
+from understudy.config.task import Fields, Format
 from understudy.errors import DataError
 from understudy.records import Example
 from understudy.tasks.files import load_files, read_examples
@@ -85,6 +85,14 @@ def test_a_request_with_its_response_is_an_example(tmp_path: Path, name: str) ->
 
     assert read_examples(path, split="x", labeled=True, log=log.append) == (Example("7", "in", ("out",)),)
     assert f"recognised as {name.split(',', maxsplit=1)[0]} " in log[0]
+
+
+def test_the_field_of_the_id_can_be_named(tmp_path: Path) -> None:
+    """A recipe's `fields.id` comes before the names that logs use; null generates ids."""
+    path = write(tmp_path / "t.jsonl", WHOLE["request_log, bodies"] | {"trace": "t9"})  # type: ignore[operator] # dicts
+
+    assert read_examples(path, split="x", labeled=True, fields=Fields(id="trace"))[0].id == "t9"
+    assert read_examples(path, split="x", labeled=True, fields=Fields(id=None))[0].id == "x-1"
 
 
 def test_every_choice_of_a_response_is_a_target(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ class Hub(Section):
     """A branch, a tag or a commit; null for the newest. A cached stage is not recomputed for a newer revision."""
     splits: HubSplits
     source: Template
-    """Text with columns in braces: `{document}`, `{answers.text[0]}`; `{document:300 words}` is the first 300 words."""
+    """Text with columns in braces: `{document}`, `{answers.text[0]}`; `{document:300 words}` is the first 300 words,
+    `{messages[user].content}` the last message of a role."""
     target: Template
     incomplete: Literal["refuse", "drop"] = "refuse"
     """Whether to refuse or drop rows in which a named column is empty."""

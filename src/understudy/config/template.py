@@ -11,8 +11,16 @@ from pydantic import AfterValidator
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NAME = r"[^\s.:\[\]{}](?:[^.:\[\]{}]*[^\s.:\[\]{}])?"
-_COLUMN = re.compile(rf"({_NAME}(?:\.{_NAME}|\[\d+\])*)(?::([1-9]\d*) words)?")
-_STEP = re.compile(rf"\[(\d+)\]|({_NAME})")
+_COLUMN = re.compile(rf"({_NAME}(?:\.{_NAME}|\[(?:\d+|user|assistant)\])*)(?::([1-9]\d*) words)?")
+_STEP = re.compile(rf"\[(\d+)\]|\[(\w+)\]|({_NAME})")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A step into a list of messages: the last one of a role."""
+
+    name: str
+    """user or assistant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +29,8 @@ class Column:
 
     written: str
     """The text between the braces."""
-    path: tuple[str | int, ...]
-    """The column's name, then keys and indices (from 0) inside it."""
+    path: tuple[str | int | Role, ...]
+    """The column's name, then keys, indices (from 0) and roles inside it."""
     words: int | None
     """Number of words taken from the start; None: all."""
 
@@ -31,8 +39,8 @@ def parts_of(template: str) -> tuple[str | Column, ...]:
     """Parses a template into its texts and columns, in order.
 
     Args:
-        template: text with columns in braces: `{name}`, `{name.key}`, `{name[0]}`, and `{name:300 words}` for the
-            first words.
+        template: text with columns in braces: `{name}`, `{name.key}`, `{name[0]}`, `{messages[user].content}` for the
+            last message of a role, and `{name:300 words}` for the first words.
 
     Raises:
         ValueError: if it names no column, or braces hold something else.
@@ -55,11 +63,11 @@ def _column(written: str) -> Column:
     match = _COLUMN.fullmatch(written)
     if match is None:
         msg = (
-            f"{{{written}}} is not the path of a column; write {{name}}, {{name.key}} or {{name[0]}}, and "
-            "{name:300 words} for the first 300 words"
+            f"{{{written}}} is not the path of a column; write {{name}}, {{name.key}} or {{name[0]}}, "
+            "{messages[user].content} for the last message of a role, and {name:300 words} for the first 300 words"
         )
         raise ValueError(msg)
-    path = tuple(int(index) if index else key for index, key in _STEP.findall(match[1]))
+    path = tuple(int(index) if index else Role(role) if role else key for index, role, key in _STEP.findall(match[1]))
     return Column(written, path, int(match[2]) if match[2] else None)
 
 

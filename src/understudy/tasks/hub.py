@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from understudy.config.task import Fields, Hub
-from understudy.config.template import Column, parts_of
+from understudy.config.template import Column, Role, parts_of
 from understudy.errors import DataError, did_you_mean, first_line
+from understudy.tasks.chat_turns import ROLES
 from understudy.tasks.files import LoadedSplit, LoadedTask, assemble, read_split
 from understudy.tasks.record import Record
 
@@ -177,12 +178,19 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
             return None
         if isinstance(step, int) and isinstance(value, list):
             value = value[step] if step < len(value) else None
+            if role_of(value) == "system":
+                raise DataError(
+                    f"{where}: {{{column.written}}} is a system turn, not an input; write {{{column.path[0]}[user]."
+                    f"{column.path[-1]}}} for the last message of the user, whatever comes before it"
+                )
+        elif isinstance(step, Role) and isinstance(value, list):
+            value = next((message for message in reversed(value) if role_of(message) == step.name), None)
         elif isinstance(step, str) and isinstance(value, Mapping) and step in value:
             value = value[step]
         else:
             raise DataError(
-                f"{where}: {{{column.written}}} needs {step!r}, but found a {type(value).__name__}, "
-                f"{value!r:.{SHOWN_VALUE}}; write "
+                f"{where}: {{{column.written}}} needs {getattr(step, 'name', step)!r}, but found a "
+                f"{type(value).__name__}, {value!r:.{SHOWN_VALUE}}; write "
                 "{name.key} for a key of an object and {name[0]} for an item of a list"
             )
     if value is None:
@@ -194,6 +202,13 @@ def text_at(row: Mapping[str, object], column: Column, where: str) -> str | None
         )
     text = first_words(str(value), column.words)
     return text if text.strip() else None
+
+
+def role_of(message: object) -> str | None:
+    """The role of a message of a conversation; None for anything else."""
+    if not isinstance(message, Mapping):
+        return None
+    return ROLES.get(str(message.get("role", message.get("from"))))
 
 
 def first_words(text: str, words: int | None) -> str:

@@ -123,8 +123,10 @@ def converted(records: Iterator[Record], name: str, reading: Reading, fields: Fi
             continue
         kept += 1
         values: dict[str, object] = {fields.source: found.source}
-        if fields.id and (key := next((key for key in own.id_keys if record.values.get(key) is not None), None)):
-            values[fields.id] = record.values[key]
+        if name_of_id := fields.id:
+            keys = own.id_keys if name_of_id == DEFAULT_FIELDS.id else (name_of_id, *own.id_keys)
+            ids = [record.values[key] for key in keys if record.values.get(key) is not None]
+            values |= {name_of_id: ids[0]} if ids else {}
         if reading.labeled:
             values[fields.targets] = answered.answers
         yield Record(record.number, record.where, values)
