@@ -81,7 +81,7 @@ def test_the_tables_show_every_system_and_the_references(inventing: Facts) -> No
     """Rates with intervals, counts of outputs, and what each training did."""
     consistency, health = consistency_table(inventing), health_table(inventing)
 
-    assert [row[0].value for row in consistency.rows] == ["Teacher", "Distilled student (joint_teaching)", "References"]
+    assert [row[0].value for row in consistency.rows] == ["Teacher", "Distilled student", "References"]
     assert [plain(" ".join(cell).strip()) for cell in consistency.rows[1][1:]] == [
         "20.0 % [18.0, 22.0]", "50.0 % [48.0, 52.0]", "42 of 60",
     ]  # fmt: skip
