@@ -22,6 +22,10 @@ def verified(folder: Path) -> Path:
         StoreError: if the stage or a shard was deleted or is damaged; it names the folder to delete.
     """
     if not (folder / MANIFEST).exists():
+        if folder.exists():
+            raise StoreError(
+                f"{folder} is damaged: its {MANIFEST} is missing; delete the folder and run the recipe again"
+            )
         raise StoreError(
             f"the stage {folder.name} is not in {folder.parent}: it was deleted, or never finished; run the recipe "
             "again to make it"
