@@ -115,8 +115,11 @@ def test_damages_are_listed_by_stage(filled: Store) -> None:
     """One sentence each, whatever else is damaged; None where a stage is as it was written."""
     (filled.folder(OTHER) / TEXT).write_text("othe")
     (filled.folder(LAST) / "manifest.json").unlink()
+    shard = filled.manifest(WORDS).shards[0]
+    (filled.root / shard / "word.txt").write_text("b")
     found = damages(filled.root)
 
+    assert "word.txt is damaged" in str(found.pop(shard))  # and not the stage of which it is a shard
     assert "is damaged" in str(found.pop(OTHER.folder_name))
     assert "manifest.json is missing" in str(found.pop(LAST.folder_name))
     assert set(found.values()) == {None}

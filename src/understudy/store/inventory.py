@@ -9,7 +9,7 @@ from understudy.errors import StoreError
 from understudy.store.disk import delete, disk_errors
 from understudy.store.locks import hold
 from understudy.store.manifest import MANIFEST, Manifest, read_manifest
-from understudy.store.verify import verified
+from understudy.store.verify import verify_files
 
 PARTIAL = ".partial"
 DELETED = ".deleted-"
@@ -105,7 +105,7 @@ def _needed_stages(need: Need, manifests: Mapping[str, Manifest]) -> set[str]:
 
 def _damage_of(folder: Path) -> str | None:
     try:
-        verified(folder)
+        verify_files(folder)
     except StoreError as error:
         return str(error)
     return None
