@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,18 @@ def test_an_interrupted_run_has_recorded_what_it_needs(
     assert needed_by_runs(finished.folder.parent)["tiny"].stages == need.stages
     assert (tmp_path / "runs" / "tiny" / PLANNED).exists()
     assert not (finished.folder / PLANNED).exists()
+
+
+def test_runs_that_deliver_at_once_wait_for_each_other(finished: Run, tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Whichever is last, the folder is complete."""
+    shutil.copytree(finished.folder.parent, tmp_path / "runs", symlinks=True)
+    shutil.rmtree(tmp_path / "runs" / "tiny")
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(run, check_recipe(tiny), out=tmp_path / "runs", copy=True) for _ in range(4)]
+
+    assert all(one.result().facts["systems"] == finished.facts["systems"] for one in done)
+    assert open_run(tmp_path / "runs" / "tiny").facts["systems"] == finished.facts["systems"]
+    assert not list((tmp_path / "runs" / "tiny").rglob("*.partial"))
 
 
 def test_a_copied_run_stands_alone(finished: Run, tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -17,10 +17,27 @@ from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.diagnose import diagnose
 from understudy.pipeline.inspect.open import open_pool, open_run
 from understudy.pipeline.run import Run, run
+from understudy.progress import NoProgress
 from understudy.report.facts import Facts
 from understudy.report.page import write_report
 
 NETWORKS = ("teacher", "fine_tuned", "student", "final_finetune")
+
+
+class Lines(NoProgress):
+    """Collects the lines it is sent."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        """Keeps one line."""
+        self.lines.append(message)
+
+
+def made_by(done: Run) -> list[str]:
+    """The stages that a run made itself."""
+    return [stage["name"] for stage in done.facts["stages"] if not stage["reused"]]
 
 
 @dataclass(frozen=True)
@@ -99,8 +116,10 @@ def test_evaluation_without_predictions_says_how_to_make_them(copy: Copy) -> Non
     """The message names the stage and what to delete; after that a run makes both and trains nothing."""
     predictions, scores = copy.label("predictions_teacher"), copy.label("scores")
     shutil.rmtree(copy.out / STORE / predictions)
+    lines = Lines()
 
-    assert copy.run()[1] == []
+    assert made_by(run(copy.recipe, out=copy.out, progress=lines)) == []
+    assert re.search(rf"not made again .*: predictions_teacher; .*delete .*{scores} and run", lines.lines[-1])
     with pytest.raises(StoreError, match=rf"predictions_teacher.*{predictions}.*delete {scores}.*run the recipe again"):
         score_split(copy.folder, split="test")
     shutil.rmtree(copy.out / STORE / scores)

@@ -11,7 +11,7 @@ from tests.store.toy_stages import TEXT, AnyStage, Text, WordFacts, Words
 
 from understudy.executors.local import Local
 from understudy.store import Stage, Store, WorkerContext
-from understudy.store.inventory import Need, StoredStage, damage_of, delete_stages, is_older, stored_stages
+from understudy.store.inventory import Need, StoredStage, damages, delete_stages, is_older, stored_stages
 from understudy.store.locks import hold
 
 
@@ -111,10 +111,16 @@ def test_a_stage_that_a_process_makes_is_not_deleted(filled: Store) -> None:
     assert filled.finished(OTHER)
 
 
-def test_damage_is_one_sentence(filled: Store) -> None:
-    """None if the stage is as it was written."""
-    stage = stage_of(filled, OTHER)
-    assert damage_of(stage) is None
+def test_damages_are_listed_by_stage(filled: Store) -> None:
+    """One sentence each, whatever else is damaged; None where a stage is as it was written."""
+    (filled.folder(OTHER) / TEXT).write_text("othe")
+    (filled.folder(LAST) / "manifest.json").unlink()
+    shard = filled.manifest(WORDS).shards[0]
+    (filled.root / shard / "word.txt").write_text("b")
+    found = damages(filled.root)
 
-    (stage.folder / TEXT).write_text("othe")
-    assert "is damaged" in str(damage_of(stage))
+    assert "word.txt is damaged" in str(found.pop(shard))  # and not the stage of which it is a shard
+    assert "is damaged" in str(found.pop(OTHER.folder_name))
+    assert "manifest.json is missing" in str(found.pop(LAST.folder_name))
+    assert set(found.values()) == {None}
+    assert FIRST.folder_name in found

@@ -32,13 +32,13 @@ def list_stages(out: Runs = Path("runs")) -> None:
 @store_app.command("check")
 def check_stages(out: Runs = Path("runs")) -> None:
     """Compare every finished stage with its checksums, as after copying a folder of runs."""
-    from understudy.store.inventory import damage_of
+    from understudy.store.inventory import damages
 
-    stages = [stage for stage in _stages(out) if stage.finished]
-    damaged = [what for stage in stages if (what := damage_of(stage))]
+    found = damages(_root(out))
+    damaged = [what for what in found.values() if what]
     for what in damaged:
         typer.echo(f"understudy: {what}", err=True)
-    typer.echo(f"{len(stages) - len(damaged)} of {len(stages)} finished stages are as they were written")
+    typer.echo(f"{len(found) - len(damaged)} of {len(found)} finished stages are as they were written")
     if damaged:
         raise typer.Exit(1)
 
@@ -50,7 +50,6 @@ def delete_unneeded(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
     """Delete the stages that no run and no study in the folder needs; interrupted ones keep theirs."""
-    from understudy.config.conflicts import STAGE_CACHE as STORE
     from understudy.store.inventory import delete_stages, is_older
 
     unneeded = [stage for stage in _stages(out) if not stage.needed_by]
@@ -64,7 +63,7 @@ def delete_unneeded(
         return
     if not yes:
         typer.confirm(f"Delete these {len(doomed)} stages?", abort=True)
-    gone = list(delete_stages(doomed, out / STORE))
+    gone = list(delete_stages(doomed, _root(out)))
     typer.echo(f"deleted {len(gone)} stages, {size(sum(stage.bytes for stage in gone))}")
 
 
@@ -84,12 +83,19 @@ def age(moment: float) -> str:
 
 
 def _stages(out: Path) -> "list[StoredStage]":
-    from understudy.config.conflicts import STAGE_CACHE as STORE
-    from understudy.errors import StoreError
     from understudy.pipeline.run_record import needed_by_runs
     from understudy.store.inventory import stored_stages
     from understudy.study.needs import needed_by_studies
 
-    if not (out / STORE).is_dir():
-        raise StoreError(f"{out} holds no stage cache ({STORE} is missing); give the folder of the runs with --out")
-    return stored_stages(out / STORE, {**needed_by_runs(out), **needed_by_studies(out)})
+    return stored_stages(_root(out), {**needed_by_runs(out), **needed_by_studies(out)})
+
+
+def _root(out: Path) -> Path:
+    """The folder of the stage cache."""
+    from understudy.config.conflicts import STAGE_CACHE
+    from understudy.errors import StoreError
+
+    root = out / STAGE_CACHE
+    if not root.is_dir():
+        raise StoreError(f"{out} holds no stage cache ({root.name} is missing); give the folder of the runs with --out")
+    return root

@@ -90,6 +90,11 @@ def deliver(
         write_report(facts, folder)
         write_checked(folder / STAGES, asdict(record))
         (folder / PLANNED).unlink(missing_ok=True)
+    if gone := [label for label in labeled if label not in present]:
+        context.progress.log(
+            f"not in the store any more, and not made again as the scores are finished: {', '.join(gone)}; to make "
+            f"again what scores need, delete {present['scores']} and run the recipe again"
+        )
     return facts, present
 
 

@@ -51,7 +51,7 @@ def read_record(folder: Path) -> RunRecord:
     if not (folder / STAGES).is_file():
         raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
     try:
-        record = parse(RunRecord, read_checked(folder / STAGES), folder)
+        record = _recorded(folder)
         unchanged = checksum(folder / RECIPE_FILE) == record.recipe
     except OSError as error:
         raise StoreError(
@@ -74,9 +74,13 @@ def needed_by_runs(out: Path) -> dict[str, Need]:
     """
     needed: dict[str, Need] = {}
     for path in out.glob(f"*/{STAGES}"):
-        needed[path.parent.name] = Need({name for _, name in read_record(path.parent).stages})
+        needed[path.parent.name] = Need({name for _, name in _recorded(path.parent).stages})
     for path in out.glob(f"*/{PLANNED}"):
         need = needed.setdefault(path.parent.name, Need())
         need.stages |= set(map(str, read_checked(path).values()))
         need.interrupted = True
     return needed
+
+
+def _recorded(folder: Path) -> RunRecord:
+    return parse(RunRecord, read_checked(folder / STAGES), folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from understudy.store.disk import delete, make_folder, publish
 from understudy.store.manifest import MANIFEST, read_manifest
-from understudy.store.verify import verified
+from understudy.store.verify import verify_files
 
 
 def copy_stages(folders: Mapping[str, Path], root: Path) -> dict[str, Path]:
@@ -17,7 +17,7 @@ def copy_stages(folders: Mapping[str, Path], root: Path) -> dict[str, Path]:
         root: the folder of the other store.
 
     Returns:
-        The copies, by the same labels. They are verified.
+        The copies, by the same labels.
 
     Raises:
         StoreError: if a copied stage is damaged.
@@ -37,5 +37,6 @@ def _copy(folder: Path, root: Path) -> None:
         return
     partial = final.with_name(f"{final.name}.partial")
     delete(partial)
-    shutil.copytree(verified(folder), partial)
+    verify_files(folder)
+    shutil.copytree(folder, partial)
     publish(partial, final)

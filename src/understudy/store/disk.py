@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,10 +82,11 @@ def publish(partial: Path, final: Path) -> None:
     Its files get the permissions that the umask gave to the folder: some libraries make files that only their owner can
     read.
     """
-    allowed = partial.stat().st_mode
+    allowed = stat.S_IMODE(partial.stat().st_mode)
     for path in (*partial.rglob("*"), partial):
-        if not path.is_symlink():
-            path.chmod(allowed & (0o777 if path.is_dir() else 0o666))
+        mode = allowed if path.is_dir() else allowed & 0o666
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
         _sync(path)
     partial.rename(final)
     _sync(final.parent)

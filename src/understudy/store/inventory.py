@@ -9,7 +9,7 @@ from understudy.errors import StoreError
 from understudy.store.disk import delete, disk_errors
 from understudy.store.locks import hold
 from understudy.store.manifest import MANIFEST, Manifest, read_manifest
-from understudy.store.verify import verified
+from understudy.store.verify import verify_files
 
 PARTIAL = ".partial"
 DELETED = ".deleted-"
@@ -63,13 +63,10 @@ def stored_stages(root: Path, needed: Mapping[str, Need]) -> list[StoredStage]:
     return sorted(stages, key=lambda stage: (-stage.bytes, stage.folder.name))
 
 
-def damage_of(stage: StoredStage) -> str | None:
-    """What is wrong with a finished stage, in one sentence; None if its files are as they were written."""
-    try:
-        verified(stage.folder)
-    except StoreError as error:
-        return str(error)
-    return None
+def damages(root: Path) -> dict[str, str | None]:
+    """The folder of each finished stage -> what is wrong with it, in one sentence; None: it is as it was written."""
+    finished = sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.suffix != PARTIAL)
+    return {path.name: _damage_of(path) for path in finished}
 
 
 def delete_stages(stages: Iterable[StoredStage], root: Path) -> Iterator[StoredStage]:
@@ -104,6 +101,14 @@ def _needed_stages(need: Need, manifests: Mapping[str, Manifest]) -> set[str]:
                 stack += [*manifest.inputs.values(), *manifest.shards]
     inputs = {name: set(manifest.inputs.values()) for name, manifest in manifests.items()} if need.interrupted else {}
     return found | {name for name, own in inputs.items() if own and own <= found}
+
+
+def _damage_of(folder: Path) -> str | None:
+    try:
+        verify_files(folder)
+    except StoreError as error:
+        return str(error)
+    return None
 
 
 def _stored(folder: Path, needed_by: tuple[str, ...]) -> StoredStage:

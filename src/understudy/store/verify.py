@@ -8,7 +8,7 @@ from pathlib import Path
 
 from understudy.errors import StoreError
 from understudy.store.disk import checksum
-from understudy.store.manifest import MANIFEST, read_manifest
+from understudy.store.manifest import MANIFEST, Manifest, read_manifest
 
 SMALL_BYTES = 1 << 20
 _VERIFIED: dict[Path, tuple[int, int, int]] = {}
@@ -21,7 +21,22 @@ def verified(folder: Path) -> Path:
     Raises:
         StoreError: if the stage or a shard was deleted or is damaged; it names the folder to delete.
     """
+    for shard in verify_files(folder).shards:
+        verified(folder.parent / shard)
+    return folder
+
+
+def verify_files(folder: Path) -> Manifest:
+    """The manifest of a finished stage, after its own files were compared with it.
+
+    Raises:
+        StoreError: if the stage was deleted or is damaged; it names the folder to delete.
+    """
     if not (folder / MANIFEST).exists():
+        if folder.exists():
+            raise StoreError(
+                f"{folder} is damaged: its {MANIFEST} is missing; delete the folder and run the recipe again"
+            )
         raise StoreError(
             f"the stage {folder.name} is not in {folder.parent}: it was deleted, or never finished; run the recipe "
             "again to make it"
@@ -29,9 +44,7 @@ def verified(folder: Path) -> Path:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         _verify_file(folder, name, expected)
-    for shard in manifest.shards:
-        verified(folder.parent / shard)
-    return folder
+    return manifest
 
 
 def _verify_file(folder: Path, name: str, expected: str) -> None:
