@@ -1,17 +1,20 @@
-"""The commands. Each imports the heavy libraries it needs when it runs, so that --help is fast."""
+"""The command line: all commands by name, and how an error ends them.
+
+The modules of the commands load no heavy library before a command runs, so that --help and refusals are fast.
+"""
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from understudy.characters import visible
 from understudy.cli.init import init
-from understudy.cli.signals import INTERRUPTED, ending, stop_after, stopping_signals
+from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
+from understudy.cli.run_commands import collect, demo, run, study
+from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
-from understudy.demo import RECIPE
 from understudy.errors import UnderstudyError
 
 app = typer.Typer(
@@ -19,44 +22,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+for _command in (demo, init, run, study, show, methods, evaluate, collect, report, diagnose):
+    app.command()(_command)
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
+pool_app.command("show")(pool_show)
 app.add_typer(pool_app, name="pool")
 app.add_typer(store_app, name="store")
-app.command()(init)
-
-RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
-
-
-def _finished_run(folder: Path) -> Path:
-    """Refuses a folder without a finished run before anything heavy is imported."""
-    from understudy.pipeline.run_record import read_record
-
-    read_record(folder)
-    return folder
-
-
-RunFolder = Annotated[
-    Path,
-    typer.Argument(help="Folder of a finished run, such as runs/demo.", callback=_finished_run, show_default=False),
-]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the file; can be repeated.")
-]
-Out = Annotated[Path, typer.Option(help="Folder for runs and the stage cache.")]
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
-]
-MaxMinutes = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0, help="Stop after this time with exit code 124; the same command resumes.", show_default=False
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.")]
-LogFormat = Annotated[
-    str | None,
-    typer.Option(help="Show progress as lines: text, or json (one object per line). Default: bars on a terminal."),
-]
 
 
 def _version(*, requested: bool) -> None:
@@ -76,231 +47,6 @@ def options(
     ] = False,
 ) -> None:
     """Turn an expensive text generator into a small, fast model for one task, and prove it."""
-
-
-@app.command()
-def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False, log_format: LogFormat = None) -> None:  # noqa: B006 - typer copies it
-    """Distil a student on the embedded weather-bulletin task: offline, in minutes on two cores."""
-    _run(RECIPE, override, out, quiet=quiet, log_format=log_format)
-
-
-@app.command()
-def run(
-    recipe: RecipeFile,
-    out: Out = Path("runs"),
-    override: Overrides = [],  # noqa: B006 - typer copies it
-    executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
-    max_minutes: MaxMinutes = None,
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the stages into the run's folder, so that it can be moved by itself.")
-    ] = False,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-    log_format: LogFormat = None,
-) -> None:
-    """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
-    if max_minutes is not None:
-        stop_after(max_minutes)
-    _run(
-        recipe,
-        override,
-        out,
-        quiet=quiet,
-        log_format=log_format,
-        executor=executor,
-        workers=workers,
-        allow_code=allow_code,
-        copy=copy,
-    )
-
-
-@app.command()
-def study(
-    file: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
-    out: Out = Path("runs"),
-    processes: Annotated[
-        int, typer.Option(min=1, help="Number of worker processes; the cores are divided among them.")
-    ] = 1,
-    only: Annotated[list[str], typer.Option(metavar="TASK", help="Run only this task; can be repeated.")] = [],  # noqa: B006 - typer copies it
-    method: Annotated[list[str], typer.Option(metavar="ROW", help="Run only this row; can be repeated.")] = [],  # noqa: B006 - typer copies it
-    seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-    log_format: LogFormat = None,
-) -> None:
-    """Run methods x seeds x tasks over one cache and print the results table; several can run at the same time."""
-    from understudy.config.study import read_study
-
-    settings = read_study(file)
-    from understudy.cli.printing import print_results_table
-    from understudy.cli.progress_bars import progress_for
-    from understudy.executors import executor_named
-    from understudy.study.run_study import Choice, run_study
-
-    choice = Choice(only, method, seed)
-    executor = executor_named("processes" if processes > 1 else "local", processes)
-    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
-    print_results_table(done.page, done.results_table)
-    for failure in done.failures:
-        typer.echo(f"understudy: {visible(str(failure))}", err=True)
-    if done.failures:
-        raise typer.Exit(1)
-
-
-@app.command()
-def show(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe file (YAML); default: the demo.", show_default=False)
-    ] = None,
-    override: Overrides = [],  # noqa: B006 - typer copies it
-) -> None:
-    """Print a checked recipe with every default filled in."""
-    from understudy.config.read import read_recipe, to_yaml
-
-    typer.echo(to_yaml(read_recipe(recipe or RECIPE, override)), nl=False)
-
-
-@app.command()
-def methods(
-    name: Annotated[str | None, typer.Argument(help="Explain this method.", show_default=False)] = None,
-) -> None:
-    """List the distillation methods, or explain one: its source and its settings."""
-    from understudy.cli.methods import method_explained, methods_listed
-
-    typer.echo(method_explained(name) if name else methods_listed(), nl=False)
-
-
-@app.command()
-def evaluate(
-    folder: RunFolder,
-    outputs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Outputs of another system for the split: JSONL, JSON, CSV with id and text, or plain lines."
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split to score: dev or test.")] = "test",
-    allow_code: AllowCode = False,
-) -> None:
-    """Score the systems of a run, and outputs of any other system, with the run's metrics."""
-    from understudy.cli.printing import print_scores
-    from understudy.cli.progress_bars import progress_for
-    from understudy.pipeline.inspect.compare import score_split
-
-    with progress_for(sys.stderr, quiet=False) as progress:
-        scores = score_split(folder, split=split, outputs=outputs, progress=progress, allow_code=allow_code)
-    print_scores(scores)
-
-
-@app.command()
-def collect(
-    inputs: Annotated[Path, typer.Argument(help="Inputs: JSONL, CSV, TSV or Parquet.", show_default=False)],
-    endpoint: Annotated[
-        Path, typer.Option(help="Endpoint settings (model, prompt, price) as a YAML file.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the responses.")] = Path("responses"),
-    override: Overrides = [],  # noqa: B006 - typer copies it
-    quiet: Quiet = False,
-    log_format: LogFormat = None,
-) -> None:
-    """Collect texts for inputs from an OpenAI-compatible API; responses are cached, so none is paid for twice."""
-    from understudy.config.read import read_endpoint
-
-    settings = read_endpoint(endpoint, override)
-    from understudy.api_teacher.collect import collect as collect_texts
-    from understudy.api_teacher.collect import refuse_unanswered
-    from understudy.cli.printing import print_collected
-    from understudy.cli.progress_bars import progress_for
-
-    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        result = collect_texts(inputs, settings, out=out, progress=progress)
-    print_collected(result)
-    refuse_unanswered(result, settings)
-
-
-@app.command()
-def report(folder: RunFolder) -> None:
-    """Write report.html and report.json of a finished run again."""
-    from understudy.cli.printing import print_result
-    from understudy.pipeline.delivery import guarded
-    from understudy.pipeline.inspect.open import open_run
-    from understudy.report.page import write_report
-
-    opened = open_run(folder)
-    with guarded(opened.folder):
-        write_report(opened.facts, opened.folder)
-    print_result(opened.folder, opened.facts)
-
-
-@app.command()
-def diagnose(
-    folder: RunFolder,
-    inputs: Annotated[int, typer.Option(help="Maximum number of dev inputs.")] = 200,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Also measure the latency of the teacher with fewer layers.")
-    ] = False,
-    allow_code: AllowCode = False,
-    quiet: Quiet = False,
-    log_format: LogFormat = None,
-) -> None:
-    """Diagnose a finished run: exposure bias, teacher guidance on student texts, latency by number of layers."""
-    from understudy.cli.printing import print_diagnostics
-    from understudy.cli.progress_bars import progress_for
-    from understudy.pipeline.inspect.diagnose import diagnose as diagnose_run
-
-    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        facts = diagnose_run(folder, inputs=inputs, pruned=prune, progress=progress, allow_code=allow_code)
-    print_diagnostics(folder, facts)
-
-
-@pool_app.command("show")
-def pool_show(
-    folder: RunFolder,
-    limit: Annotated[int, typer.Option(help="Number of texts to show.", min=0)] = 10,
-    search: Annotated[
-        str | None, typer.Option(help="Show only texts whose text or source contains this string.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
-    student: Annotated[
-        bool, typer.Option("--student", help="Show the student's texts instead of the teacher's.")
-    ] = False,
-) -> None:
-    """Show pseudo-targets with their sources, log-probability, duplicates, length and origin."""
-    from understudy.cli.printing import print_pool
-    from understudy.pipeline.inspect.open import open_pool
-    from understudy.pool.show import show_rows
-
-    opened, sources, eos_id = open_pool(folder, student=student)
-    print_pool(opened.statistics(eos_id=eos_id), show_rows(opened, sources, limit=limit, seed=seed, search=search))
-
-
-def _run(
-    recipe: Path,
-    override: list[str],
-    out: Path,
-    *,
-    quiet: bool,
-    log_format: str | None,
-    executor: str = "local",
-    workers: int = 1,
-    allow_code: bool = False,
-    copy: bool = False,
-) -> None:
-    from understudy.config.read import read_recipe
-    from understudy.executors import executor_named
-    from understudy.pipeline.recipe_files import check_files
-
-    settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
-    check_files(settings)  # before the libraries below are loaded, which takes seconds
-    from understudy.cli.printing import print_result
-    from understudy.cli.progress_bars import progress_for
-    from understudy.pipeline.run import run as run_recipe
-
-    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code, copy=copy)
-    print_result(result.folder, result.facts)
 
 
 def main() -> None:

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
+
+
+def _finished_run(folder: Path) -> Path:
+    """Refuses a folder without a finished run before anything heavy is imported."""
+    from understudy.pipeline.run_record import read_record
+
+    read_record(folder)
+    return folder
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(help="Folder of a finished run, such as runs/demo.", callback=_finished_run, show_default=False),
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the file; can be repeated.")
+]
+Out = Annotated[Path, typer.Option(help="Folder for runs and the stage cache.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Stop after this time with exit code 124; the same command resumes.", show_default=False
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only results and errors.")]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(help="Show progress as lines: text, or json (one object per line). Default: bars on a terminal."),
+]

@@ -1,0 +1,132 @@
+"""The commands that make something: demo, run, study, collect. Heavy libraries are imported when they are needed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy.characters import visible
+from understudy.cli.options import AllowCode, LogFormat, MaxMinutes, Out, Overrides, Quiet, RecipeFile
+from understudy.cli.signals import stop_after
+from understudy.demo import RECIPE
+
+
+def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False, log_format: LogFormat = None) -> None:  # noqa: B006 - typer copies it
+    """Distil a student on the embedded weather-bulletin task: offline, in minutes on two cores."""
+    _run(RECIPE, override, out, quiet=quiet, log_format=log_format)
+
+
+def run(
+    recipe: RecipeFile,
+    out: Out = Path("runs"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
+    max_minutes: MaxMinutes = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the stages into the run's folder, so that it can be moved by itself.")
+    ] = False,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
+) -> None:
+    """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
+    if max_minutes is not None:
+        stop_after(max_minutes)
+    _run(
+        recipe,
+        override,
+        out,
+        quiet=quiet,
+        log_format=log_format,
+        executor=executor,
+        workers=workers,
+        allow_code=allow_code,
+        copy=copy,
+    )
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
+    out: Out = Path("runs"),
+    processes: Annotated[
+        int, typer.Option(min=1, help="Number of worker processes; the cores are divided among them.")
+    ] = 1,
+    only: Annotated[list[str], typer.Option(metavar="TASK", help="Run only this task; can be repeated.")] = [],  # noqa: B006 - typer copies it
+    method: Annotated[list[str], typer.Option(metavar="ROW", help="Run only this row; can be repeated.")] = [],  # noqa: B006 - typer copies it
+    seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
+) -> None:
+    """Run methods x seeds x tasks over one cache and print the results table; several can run at the same time."""
+    from understudy.config.study import read_study
+
+    settings = read_study(file)
+    from understudy.cli.printing import print_results_table
+    from understudy.cli.progress_bars import progress_for
+    from understudy.executors import executor_named
+    from understudy.study.run_study import Choice, run_study
+
+    choice = Choice(only, method, seed)
+    executor = executor_named("processes" if processes > 1 else "local", processes)
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
+        done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
+    print_results_table(done.page, done.results_table)
+    for failure in done.failures:
+        typer.echo(f"understudy: {visible(str(failure))}", err=True)
+    if done.failures:
+        raise typer.Exit(1)
+
+
+def collect(
+    inputs: Annotated[Path, typer.Argument(help="Inputs: JSONL, CSV, TSV or Parquet.", show_default=False)],
+    endpoint: Annotated[
+        Path, typer.Option(help="Endpoint settings (model, prompt, price) as a YAML file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the responses.")] = Path("responses"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
+) -> None:
+    """Collect texts for inputs from an OpenAI-compatible API; responses are cached, so none is paid for twice."""
+    from understudy.config.read import read_endpoint
+
+    settings = read_endpoint(endpoint, override)
+    from understudy.api_teacher.collect import collect as collect_texts
+    from understudy.api_teacher.collect import refuse_unanswered
+    from understudy.cli.printing import print_collected
+    from understudy.cli.progress_bars import progress_for
+
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
+        result = collect_texts(inputs, settings, out=out, progress=progress)
+    print_collected(result)
+    refuse_unanswered(result, settings)
+
+
+def _run(
+    recipe: Path,
+    override: list[str],
+    out: Path,
+    *,
+    quiet: bool,
+    log_format: str | None,
+    executor: str = "local",
+    workers: int = 1,
+    allow_code: bool = False,
+    copy: bool = False,
+) -> None:
+    from understudy.config.read import read_recipe
+    from understudy.executors import executor_named
+    from understudy.pipeline.recipe_files import check_files
+
+    settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
+    check_files(settings)  # before the libraries below are loaded, which takes seconds
+    from understudy.cli.printing import print_result
+    from understudy.cli.progress_bars import progress_for
+    from understudy.pipeline.run import run as run_recipe
+
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
+        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code, copy=copy)
+    print_result(result.folder, result.facts)
