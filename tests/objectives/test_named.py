@@ -81,6 +81,7 @@ def test_what_is_no_objective_is_refused(file: str, name: str, settings: dict[st
         ("1.0", r"returned a float; return a scalar tensor"),
         ("(student - teacher).square().sum(-1)", r"returned a tensor of shape \(2,\); return a scalar tensor"),
         ("(student.detach() - teacher).square().sum()", r"returned a loss without a gradient"),
+        ("(student * teacher).sum().log() * 0", r"returned nan for finite logits of the student; correct the function"),
         ("1 / 0", r"raised ZeroDivisionError: division by zero .*own\.py:2"),
         ("exit(3)", r"raised SystemExit: 3"),
     ],

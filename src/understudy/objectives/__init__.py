@@ -6,6 +6,7 @@ relations    attention relations (MiniLMv2)
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import cast
@@ -64,6 +65,12 @@ def _checked(name: str, function: Callable[..., object]) -> Callable[..., Tensor
             raise ConfigError(
                 f"objective {name!r} returned a loss without a gradient; compute it from the student's logits, without "
                 "detaching them"
+            )
+        # Logits that are not finite are the sign of a diverged training, which the loop reports.
+        if not math.isfinite(loss.item()) and bool(student_logits.isfinite().all()):
+            raise ConfigError(
+                f"objective {name!r} returned {loss.item()} for finite logits of the student; correct the function: a "
+                "logarithm or a quotient of zero is the usual reason"
             )
         return loss
 
