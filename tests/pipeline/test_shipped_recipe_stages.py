@@ -27,7 +27,7 @@ WORDS = ("rain", "wind", "sun", "snow", "fog", "hail", "storm", "cloud", "frost"
 
 def texts(split: str, number: int) -> tuple[str, str]:
     """Source and target of a row; no two rows of any split are equal."""
-    return f"{split} {WORDS[number]} today", f"it will {WORDS[number]}"
+    return f"{split} {WORDS[number]} today", f"tomorrow it will {WORDS[number]} again"
 
 
 def write_hub(task: HubTask, folder: Path) -> dict[str, Any]:
