@@ -4,6 +4,7 @@ Only safetensors are read and written, and code that comes with a checkpoint is 
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -44,7 +46,7 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
     """
     with no_progress_bars():
         try:
-            config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+            config = config_of(name_or_path)
             _refuse_other_models(name_or_path, config)
             model, found = _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_pretrained(
                 name_or_path,
@@ -56,7 +58,7 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             )
         except ModelError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise _unreadable(name_or_path, error) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
@@ -70,12 +72,32 @@ def config_of(name_or_path: str) -> PretrainedConfig:
     """The config of a checkpoint; no weights are read.
 
     Raises:
-        ModelError: if there is no such checkpoint.
+        ModelError: if there is no such checkpoint, it is quantised, or it holds an adapter.
     """
+    _refuse_adapter(name_or_path)
     try:
-        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise _unreadable(name_or_path, error) from error
+    if quantised := getattr(config, "quantization_config", None):
+        method = dict(quantised if isinstance(quantised, dict) else vars(quantised)).get("quant_method", "unknown")
+        raise ModelError(
+            f"{name_or_path!r} is quantised (quant_method {getattr(method, 'value', method)!r}), and networks are "
+            "trained and generate with weights in float; use the checkpoint from which it was made, or save "
+            "model.dequantize() with transformers"
+        )
+    return config
+
+
+def decoder_start(name_or_path: str, config: PretrainedConfig) -> int | None:
+    """The id with which the decoder of an encoder-decoder checkpoint starts; None if the checkpoint does not say."""
+    own = getattr(config, "decoder_start_token_id", None)
+    if own is None:
+        try:
+            own = GenerationConfig.from_pretrained(name_or_path).decoder_start_token_id
+        except (OSError, ValueError):
+            return None
+    return own
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
@@ -145,6 +167,22 @@ def _refuse_other_models(name_or_path: str, config: PretrainedConfig) -> None:
             f"{name_or_path!r} is a {config.model_type!r} model, which is neither an encoder-decoder nor a "
             "decoder-only text generator; use one such as BART, T5, GPT-2, OPT or Llama"
         )
+
+
+def _refuse_adapter(name_or_path: str) -> None:
+    """Raise ModelError for an adapter: alone it is no model, and beside weights transformers might not apply it."""
+    found = Path(name_or_path) / "adapter_config.json"
+    if not found.is_file():
+        return
+    try:
+        base = json.loads(found.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = "an unnamed model"
+    raise ModelError(
+        f"{name_or_path!r} holds an adapter (LoRA) of {base!r}; merge it with peft, "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder), save the tokenizer to "
+        "the same folder, and give that folder"
+    )
 
 
 def _unreadable(name_or_path: str, error: Exception) -> ModelError:
