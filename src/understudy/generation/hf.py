@@ -1,4 +1,4 @@
-"""The engine for all models and decodings: `generate` of transformers, without the defaults of the checkpoint.
+"""The engine for all models and decodings: `generate` of transformers, with the format of the checkpoint alone.
 
 Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 """
@@ -24,6 +24,14 @@ from understudy.generation.diverse import DiverseGroups, best_first
 from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
 from understudy.models.checkpoint import load_network
 from understudy.models.forward import padded
+from understudy.models.generation_format import (
+    FORMAT_FIELDS,
+    end_ids,
+    format_of,
+    ids_without_token,
+    up_to_end,
+    without_ids,
+)
 from understudy.models.tokenizers import load_tokenizer
 from understudy.progress import ProgressCallback
 from understudy.records import Generated
@@ -67,8 +75,10 @@ class HuggingFaceEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self._model = model
-        self._end: int = tokenizer.eos_token_id
-        self._pad: int = self._end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._format = format_of(model.generation_config)
+        self._ends = end_ids(self._format, tokenizer.eos_token_id)
+        self._pad: int = self._ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._no_token = ids_without_token(model.get_output_embeddings().weight.shape[0], tokenizer)
 
     def generate(
         self,
@@ -88,7 +98,12 @@ class HuggingFaceEngine:
         rows = max(per_source, settings.num_beams, groups)
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
         devices = [self._model.device] if self._model.device.type == "cuda" else []
-        with _evaluating(self._model), torch.inference_mode(), torch.random.fork_rng(devices):
+        with (
+            _evaluating(self._model),
+            without_ids(self._model, self._no_token),
+            torch.inference_mode(),
+            torch.random.fork_rng(devices),
+        ):
             torch.manual_seed(seed)
             for batch in batches_by_length(sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
@@ -104,7 +119,7 @@ class HuggingFaceEngine:
     def _processors(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
         """What changes the distribution of each step beyond the settings."""
         if isinstance(decoding, DiverseBeam):
-            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, end=self._end)]
+            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, ends=self._ends)]
         return []
 
     def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
@@ -115,10 +130,13 @@ class HuggingFaceEngine:
             num_return_sequences=1 if isinstance(decoding, DiverseBeam) else per_source,
             num_beams=beams,
             do_sample=isinstance(decoding, Sampling),
-            eos_token_id=self._end,
-            pad_token_id=self._pad,
-            decoder_start_token_id=getattr(self._model.config, "decoder_start_token_id", None),
             return_dict_in_generate=True,
+            **{
+                **{name: getattr(self._format, name) for name in FORMAT_FIELDS},
+                "eos_token_id": self._ends,
+                "pad_token_id": self._pad,
+                "decoder_start_token_id": getattr(self._model.config, "decoder_start_token_id", None),
+            },
         )
         if isinstance(decoding, Beam | KBeams) and beams > 1:
             settings.length_penalty = decoding.length_penalty
@@ -149,8 +167,8 @@ class HuggingFaceEngine:
         logprobs = recorder.finish(ids_BT, output).tolist()
         texts = []
         for row, steps in zip(ids_BT.tolist(), logprobs, strict=True):
-            length = row.index(self._end) + 1 if self._end in row else len(row)
-            texts.append(Generated(tuple(row[:length]), math.fsum(steps[:length])))
+            text = up_to_end(row, self._ends)
+            texts.append(Generated(text, math.fsum(steps[: len(text)])))
         return texts
 
 
@@ -203,7 +221,7 @@ class _BeamLogProbs(LogitsProcessor):  # type: ignore[misc]
 
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Within the context, no dropout and none of the checkpoint's generation settings (forced tokens, penalties)."""
+    """Within the context, no dropout and no generation settings but those that the engine passes."""
     training, own = model.training, model.generation_config
     model.eval()
     model.generation_config = GenerationConfig()

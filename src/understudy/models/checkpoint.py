@@ -28,13 +28,14 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from understudy.errors import ModelError, first_line
+from understudy.models.generation_format import format_of
 
 _AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
 """Whether a model is an encoder-decoder -> the class of transformers that builds it."""
 
 
 def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """An encoder-decoder or decoder-only model in eval mode.
+    """An encoder-decoder or decoder-only model in eval mode; of its generation settings the format alone is kept.
 
     Args:
         name_or_path: a name on the hub, or a local folder.
@@ -65,6 +66,9 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             f"the checkpoint {name_or_path!r} lacks {len(missing)} of the model's weights ({missing[0]}, ...), "
             "which would stay random; use a checkpoint that was saved with its language-model head"
         )
+    model.generation_config = format_of(model.generation_config)
+    if config.is_encoder_decoder and model.config.decoder_start_token_id is None:
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     return model.eval()
 
 
@@ -118,6 +122,7 @@ def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     # `save_pretrained` writes to the config; the copy shares the weights.
     saved = copy.copy(model)
     saved.config = copy.deepcopy(model.config)
+    saved.generation_config = format_of(model.generation_config)
     with no_progress_bars():
         saved.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -13,6 +13,7 @@ from understudy.config.model_sections import (
 )
 from understudy.config.pool_selection import ClosestToGold, KeepAll
 from understudy.config.recipe import Recipe
+from understudy.models.task_tokenizer import choose_source_format
 from understudy.pipeline.context import RunContext, default_device, resolve_precision
 from understudy.pipeline.model_checks import check_models
 from understudy.pipeline.model_sources import (
@@ -134,10 +135,13 @@ def open_local_teacher(
         start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
     else:
         tokens = checkpoint_content(teacher.model)
-        reads, start = TokenizerSource(tokens), FromCheckpoint(tokens)
+        chosen = choose_source_format(teacher.model, teacher.template, trained=teacher.finetune is not None)
+        reads, start = TokenizerSource(tokens, format=chosen), FromCheckpoint(tokens, chosen)
     match recipe.student:
-        case PretrainedStudent(model=name):
-            student = TokenizerSource(checkpoint_content(name))
+        case PretrainedStudent(model=name, template=template):
+            student = TokenizerSource(
+                checkpoint_content(name), format=choose_source_format(name, template, trained=True)
+            )
         case ScratchStudent(scratch=scratch):
             student = TokenizerSource(tokens, scratch)
         case PrunedStudent():
