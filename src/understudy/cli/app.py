@@ -48,10 +48,12 @@ def run(
     executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
     allow_code: AllowCode = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Make warnings before training errors.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a recipe from the data to the report; finished stages are reused, so the same command resumes a run."""
-    _run(recipe, override, out, quiet=quiet, executor=executor, workers=workers, allow_code=allow_code)
+    options = {"allow_code": allow_code, "strict": strict}
+    _run(recipe, override, out, quiet=quiet, executor=executor, workers=workers, **options)
 
 
 @app.command()
@@ -209,7 +211,7 @@ def _run(
     quiet: bool,
     executor: str = "local",
     workers: int = 1,
-    allow_code: bool = False,
+    **options: bool,
 ) -> None:
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
@@ -220,7 +222,7 @@ def _run(
     from understudy.pipeline.run import run as run_recipe
 
     with progress_for(sys.stderr, quiet=quiet) as progress:
-        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code)
+        result = run_recipe(settings, out=out, progress=progress, executor=chosen, **options)
     print_result(result.folder, result.facts)
 
 

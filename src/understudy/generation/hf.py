@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +20,13 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.config.decoding import Beam, Decoding, DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.generation.diverse import DiverseGroups, best_first
 from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
-from understudy.models.checkpoint import load_network
+from understudy.models.checkpoint import config_of, load_network, without_weights
 from understudy.models.forward import padded
 from understudy.models.generation_format import (
-    FORMAT_FIELDS,
+    checkpoint_format,
     end_ids,
     format_of,
     ids_without_token,
@@ -93,7 +94,16 @@ class HuggingFaceEngine:
         """See `Engine`. The model is in eval mode meanwhile; torch's global generator does not change."""
         refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
-        settings = self._settings(decoding, per_source=per_source, max_tokens=max_tokens)
+        settings = GenerationConfig(
+            **decoding_settings(decoding, per_source=per_source, max_tokens=max_tokens),
+            **{
+                **self._format.to_diff_dict(),
+                "eos_token_id": self._ends,
+                "pad_token_id": self._pad,
+                "decoder_start_token_id": getattr(self._model.config, "decoder_start_token_id", None),
+            },
+            return_dict_in_generate=True,
+        )
         groups = decoding.groups if isinstance(decoding, DiverseBeam) else 1
         rows = max(per_source, settings.num_beams, groups)
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
@@ -122,33 +132,6 @@ class HuggingFaceEngine:
             return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, ends=self._ends)]
         return []
 
-    def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
-        """The settings of beam search or sampling for `generate` of transformers, which implements both."""
-        beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
-        settings = GenerationConfig(
-            max_new_tokens=max_tokens,
-            num_return_sequences=1 if isinstance(decoding, DiverseBeam) else per_source,
-            num_beams=beams,
-            do_sample=isinstance(decoding, Sampling),
-            return_dict_in_generate=True,
-            **{
-                **{name: getattr(self._format, name) for name in FORMAT_FIELDS},
-                "eos_token_id": self._ends,
-                "pad_token_id": self._pad,
-                "decoder_start_token_id": getattr(self._model.config, "decoder_start_token_id", None),
-            },
-        )
-        if isinstance(decoding, Beam | KBeams) and beams > 1:
-            settings.length_penalty = decoding.length_penalty
-            # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length
-            # penalty, when no unfinished text can score higher.
-            settings.early_stopping = decoding.length_penalty != 0
-        if isinstance(decoding, Sampling):
-            settings.temperature = decoding.temperature
-            settings.top_k = decoding.top_k
-            settings.top_p = decoding.top_p
-        return settings
-
     def _batch(
         self, sources: list[Sequence[int]], settings: GenerationConfig, processors: list[LogitsProcessor]
     ) -> list[Generated]:
@@ -170,6 +153,49 @@ class HuggingFaceEngine:
             text = up_to_end(row, self._ends)
             texts.append(Generated(text, math.fsum(steps[: len(text)])))
         return texts
+
+
+def decoding_settings(decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> dict[str, Any]:
+    """The settings of beam search or sampling for `generate` of transformers, which implements both."""
+    beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_tokens,
+        "num_return_sequences": 1 if isinstance(decoding, DiverseBeam) else per_source,
+        "num_beams": beams,
+        "do_sample": isinstance(decoding, Sampling),
+    }
+    if isinstance(decoding, Beam | KBeams) and beams > 1:
+        # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length penalty,
+        # when no unfinished text can score higher.
+        settings |= {"length_penalty": decoding.length_penalty, "early_stopping": decoding.length_penalty != 0}
+    if isinstance(decoding, Sampling):
+        settings |= {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
+    return settings
+
+
+def evaluated_settings(checkpoint: Path, decoding: Decoding, *, max_tokens: int) -> GenerationConfig:
+    """Settings with which `generate` of transformers alone gives the texts of an engine: format and decoding.
+
+    Args:
+        checkpoint: folder of the network; only its config and tokenizer are read.
+        decoding: of the evaluation.
+        max_tokens: maximum length of a text in tokens.
+    """
+    own, tokenizer, config = checkpoint_format(checkpoint), load_tokenizer(str(checkpoint)), config_of(str(checkpoint))
+    rows = without_weights(config).get_output_embeddings().weight.shape[0]
+    start = getattr(config, "decoder_start_token_id", None)
+    ends = end_ids(own, tokenizer.eos_token_id)
+    suppressed = sorted({*(own.suppress_tokens or ()), *ids_without_token(rows, tokenizer)})
+    return GenerationConfig(
+        **decoding_settings(decoding, per_source=1, max_tokens=max_tokens),
+        **{
+            **own.to_diff_dict(),
+            "eos_token_id": ends if len(ends) > 1 else ends[0],
+            "pad_token_id": ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            "decoder_start_token_id": own.decoder_start_token_id if start is None else start,
+            "suppress_tokens": suppressed or None,
+        },
+    )
 
 
 class _ChosenLogProbs(LogitsProcessor):  # type: ignore[misc]

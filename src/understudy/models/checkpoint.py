@@ -95,7 +95,7 @@ def config_of(name_or_path: str) -> PretrainedConfig:
 
 def decoder_start(name_or_path: str, config: PretrainedConfig) -> int | None:
     """The id with which the decoder of an encoder-decoder checkpoint starts; None if the checkpoint does not say."""
-    own = getattr(config, "decoder_start_token_id", None)
+    own: int | None = getattr(config, "decoder_start_token_id", None)
     if own is None:
         try:
             own = GenerationConfig.from_pretrained(name_or_path).decoder_start_token_id

@@ -114,7 +114,7 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
         case PretrainedStudent(model=name):
             tokens: Tokens = checkpoint_content(name)
             chosen = choose_source_format(name, recipe.student.template, trained=True)
-            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(tokens, chosen)
+            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint_content(name), chosen)
         case ScratchStudent(scratch=scratch):
             tokens = TokenizerStage(
                 data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses

@@ -3,19 +3,26 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from transformers.utils import GENERATION_CONFIG_NAME
+
+from understudy.config.decoding import Decoding
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
+from understudy.generation.hf import evaluated_settings
 from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, RunContext
+from understudy.pipeline.prepare import changed_targets
+from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage
 from understudy.pipeline.stages.scores import FACTS
-from understudy.report.facts import Facts, StageFacts
+from understudy.report.facts import ChangedTargets, Facts, StageFacts
 from understudy.report.page import write_report
 from understudy.store import Stage
 from understudy.store.disk import make_folder, read_json, write_text
-from understudy.store.manifest import MANIFEST, read_manifest
+from understudy.store.manifest import MANIFEST, parse, read_manifest
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
 
@@ -41,14 +48,38 @@ def deliver(
     write_text(folder / STAGES, json.dumps(names, indent=1) + "\n")
     final = stages.systems.final.network
     assert final is not None  # noqa: S101 - the distilled student is on this machine
-    for label, target in {**present, STUDENT: context.folder(final) / NETWORK}.items():
-        link = folder / label
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(target, folder), target_is_directory=True)
+    for label, target in present.items():
+        relink(folder / label, target)
+    limit = recipe.task.max_target_tokens
+    deliver_student(context.folder(final) / NETWORK, folder / STUDENT, recipe.evaluation.decoding, max_tokens=limit)
     made = {key for key, outcome in outcomes.items() if outcome == "made"}
     facts = report_facts(recipe, present, made)
     write_report(facts, folder)
     return folder, facts, present
+
+
+def relink(link: Path, target: Path) -> None:
+    """Makes a relative link, in place of an earlier one."""
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=target.is_dir())
+
+
+def deliver_student(network: Path, folder: Path, decoding: Decoding, *, max_tokens: int) -> None:
+    """Links the files of a network into a folder, with generation settings that are the evaluated decoding.
+
+    `generate` of transformers then gives the texts that were evaluated.
+    """
+    if folder.is_symlink():  # of an earlier version
+        folder.unlink()
+    make_folder(folder)
+    for link in folder.iterdir():
+        if link.is_symlink():
+            link.unlink()
+    for file in network.iterdir():
+        if file.name != GENERATION_CONFIG_NAME:
+            relink(folder / file.name, file)
+    settings = evaluated_settings(network, decoding, max_tokens=max_tokens)
+    write_text(folder / GENERATION_CONFIG_NAME, settings.to_json_string())
 
 
 def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
@@ -101,6 +132,16 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
         made: keys of the stages that this run made; the others were reused.
     """
     facts = cast(Facts, read_json(stages["scores"] / FACTS))
+    manifests = {path: read_manifest(path) for path in stages.values()}
+    found = [
+        parse(ExamplesFacts, own.facts, path).round_trips
+        for path, own in manifests.items()
+        if own.stage == ExamplesStage.name
+    ]
+    trips = tuple(dict.fromkeys(trip for trips in found for trip in trips))
+    notes = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in changed_targets(trips)]
+    facts["notes"] = [*notes, *facts.get("notes", [])]
+    facts["changed_targets"] = [cast(ChangedTargets, asdict(trip)) for trip in trips]
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
     facts["versions"] = dict(read_manifest(stages["scores"]).versions)

@@ -40,6 +40,9 @@ from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
 
+MIN_FINISHED = 0.5
+"""Smallest share of usable texts of a teacher that is used as it is; a fine-tuned one is judged by its dev scores."""
+
 
 @dataclass(frozen=True)
 class LocalTeacher:
@@ -78,6 +81,7 @@ class LocalTeacher:
             self.task.limits,
             recipe.seed,
             default_device(),
+            self._min_finished(),
         )
         if isinstance(requested.select, KeepAll):
             return pool
@@ -85,6 +89,13 @@ class LocalTeacher:
         if isinstance(requested.select, ClosestToGold):  # no other selection compares with gold
             gold = labels_content(self.examples, self.facts, "labeled")
         return PoolSelectionStage(pool, requested.select, gold)
+
+    def _min_finished(self) -> float:
+        """The recipe's share, or what holds where it names none."""
+        recipe = self.task.recipe
+        if recipe.pseudo_targets.min_finished is not None:
+            return recipe.pseudo_targets.min_finished
+        return 0.0 if getattr(recipe.teacher, "finetune", None) else MIN_FINISHED
 
     def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
         """See `TeacherOutputs`."""

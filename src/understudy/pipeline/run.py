@@ -39,6 +39,7 @@ def run(
     progress: Progress = QUIET,
     executor: Executor = LOCAL,
     allow_code: bool = False,
+    strict: bool = False,
 ) -> Run:
     """Runs a recipe; stages that any run in `out` has finished are reused.
 
@@ -48,6 +49,7 @@ def run(
         progress: is informed about long work.
         executor: where stages run.
         allow_code: whether code that the recipe names (`module:object`) may be imported.
+        strict: whether warnings before training, such as targets that a tokenizer changes, are errors.
 
     Returns:
         The run's folder with `report.html`, `report.json`, the recipe, and a link to each stage.
@@ -55,7 +57,7 @@ def run(
     Raises:
         UnderstudyError: whatever the user can fix, in one sentence. Finished stages are kept.
     """
-    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
+    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe), strict=strict)
     stages = build_run(recipe, context)
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):

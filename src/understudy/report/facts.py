@@ -159,6 +159,17 @@ class ExampleFacts(TypedDict):
     tag: NotRequired[Literal["best", "worst", "random"]]
 
 
+class ChangedTargets(TypedDict):
+    """How many targets one model's tokenizer changes when it encodes and decodes them."""
+
+    checked: int
+    changed: int
+    text: str | None
+    """The first target that changes."""
+    decoded: str | None
+    """What it becomes."""
+
+
 class Facts(TypedDict):
     """The content of a report."""
 
@@ -188,6 +199,8 @@ class Facts(TypedDict):
     example_metric: NotRequired[str]
     """The metric of the examples' scores, which need not be a metric of the task."""
     example_metric_label: NotRequired[str]
+    changed_targets: NotRequired[list[ChangedTargets]]
+    """For each tokenizer that reads the task, what it changes in the targets."""
     stages: NotRequired[list[StageFacts]]
     data: NotRequired[dict[str, int]]
     """Split -> number of examples."""
