@@ -185,7 +185,7 @@ def evaluated_settings(checkpoint: Path, decoding: Decoding, *, max_tokens: int)
     rows = without_weights(config).get_output_embeddings().weight.shape[0]
     start = getattr(config, "decoder_start_token_id", None)
     ends = end_ids(own, tokenizer.eos_token_id)
-    suppressed = sorted({*(own.suppress_tokens or ()), *ids_without_token(rows, tokenizer)})
+    no_token = ids_without_token(rows, tokenizer)
     return GenerationConfig(
         **decoding_settings(decoding, per_source=1, max_tokens=max_tokens),
         **{
@@ -193,7 +193,9 @@ def evaluated_settings(checkpoint: Path, decoding: Decoding, *, max_tokens: int)
             "eos_token_id": ends if len(ends) > 1 else ends[0],
             "pad_token_id": ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
             "decoder_start_token_id": own.decoder_start_token_id if start is None else start,
-            "suppress_tokens": suppressed or None,
+            # Renormalized, because the engines leave no probability on rows without a token.
+            "suppress_tokens": sorted({*(own.suppress_tokens or ()), *no_token}) or None,
+            "renormalize_logits": bool(no_token),
         },
     )
 
