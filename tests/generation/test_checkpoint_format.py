@@ -1,4 +1,4 @@
-"""A checkpoint's generation format is kept and its taste dropped; both engines agree with `generate` of transformers."""
+"""The generation format of a checkpoint is kept, its taste dropped; both engines agree with transformers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +66,8 @@ def test_both_engines_force_and_forbid_alike(family: str, *, checkpoint: Checkpo
     rows = sources(load_network(str(folder)))
     settings_of(folder, bad_words_ids=[[5], [6, 7]], suppress_tokens=[8], forced_bos_token_id=9)
     hf, fast = (
-        opened(folder, engine, lambda own: own.generate(rows, Greedy(), max_tokens=6)) for engine in ("hf", "ctranslate2")
+        opened(folder, engine, lambda own: own.generate(rows, Greedy(), max_tokens=6))
+        for engine in ("hf", "ctranslate2")
     )
 
     assert [text.token_ids for (text,) in hf] == [text.token_ids for (text,) in fast]  # type: ignore[attr-defined]
@@ -110,7 +111,9 @@ def test_rows_without_a_token_are_never_generated(
     several = 8 if isinstance(decoding, Sampling) else 1
     rows = sources(model)
     texts = opened(
-        tmp_path / "checkpoint", engine, lambda own: own.generate(rows, decoding, per_source=several, max_tokens=8, seed=1)
+        tmp_path / "checkpoint",
+        engine,
+        lambda own: own.generate(rows, decoding, per_source=several, max_tokens=8, seed=1),
     )
     generated = [text for of in texts for text in of]  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
 """Tokenizers of the kinds that exist, whose special tokens are among their pieces."""
 
 import string
+from itertools import product
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -40,7 +41,8 @@ def byte_level(eos: str = "<|end|>", *, chat: bool = False) -> PreTrainedTokeniz
 
 def merged() -> PreTrainedTokenizerBase:
     """Our own, trained on texts from which it learns the end token as the piece of a merge."""
-    return train_tokenizer([f"{letter}</s>{letter}" for letter in string.ascii_letters] * 3, vocab_size=140)
+    words = [f"{before}</s>{after}" for before, after in product("abcdefghijk", "lmnopqrstuv")]
+    return train_tokenizer(words, vocab_size=125)
 
 
 KINDS = {"unigram": unigram, "byte_level": byte_level, "merged": merged}

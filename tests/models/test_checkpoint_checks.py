@@ -32,7 +32,7 @@ def quantise(folder: Path) -> None:
 
 
 def adapt(folder: Path) -> None:
-    """An adapter beside the weights."""
+    """An adapter in the folder of the weights."""
     change(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path="the/base")
 
 
@@ -78,7 +78,7 @@ def need_sentencepiece(folder: Path) -> None:
 
 UNUSABLE: dict[str, tuple[Architecture, Callable[[Path], None], str]] = {
     "quantised": ("gpt2", quantise, r"quantised.*bitsandbytes.*dequantize"),
-    "adapter beside weights": ("gpt2", adapt, r"adapter.*the/base.*merge_and_unload"),
+    "adapter with weights": ("gpt2", adapt, r"adapter.*the/base.*merge_and_unload"),
     "adapter alone": ("gpt2", adapter_alone, r"adapter.*the/base.*merge_and_unload"),
     "pickled": ("gpt2", pickle, r"pickled.*model\.safetensors"),
     "more tokens than embeddings": ("gpt2", add_a_token, r"'\[PAD\]' \(id \d+\) has none.*resize_token_embeddings"),
@@ -111,7 +111,7 @@ def test_a_missing_sentencepiece_is_named(tmp_path: Path, tokenizer: PreTrainedT
 
 def test_a_tokenizer_without_braces_changes_targets() -> None:
     """All texts with a brace or a line break are counted, and the first is shown with what becomes of it."""
-    own = TaskTokenizer(unigram(), True, "{source}", 64, 64)  # noqa: FBT003 - its second field
+    own = TaskTokenizer(unigram(), True, "{source}", 64, 64)
     texts = ["the lamp", '{"name": "red"}', "a\nb", "the 2"]
 
     assert round_trip(own, texts) == RoundTrip(4, 2, '{"name": "red"}', ":name: red".replace(":", "", 1))
@@ -119,14 +119,14 @@ def test_a_tokenizer_without_braces_changes_targets() -> None:
 
 def test_another_normal_form_is_no_change() -> None:
     """NFD data survive our own tokenizer, which writes NFC: metrics compare in NFC."""
-    own = TaskTokenizer(byte_level(), False, "{source}", 64, 64)  # noqa: FBT003 - its second field
+    own = TaskTokenizer(byte_level(), False, "{source}", 64, 64)
 
     assert round_trip(own, ["cafe\u0301", "  two  spaces"]) == RoundTrip(2, 0)
 
 
 def test_of_many_targets_some_are_checked() -> None:
     """Evenly spaced ones, at most as many as were asked for."""
-    own = TaskTokenizer(byte_level(), False, "{source}", 64, 64)  # noqa: FBT003 - its second field
+    own = TaskTokenizer(byte_level(), False, "{source}", 64, 64)
 
     assert round_trip(own, ["a"] * 10, most=4).checked == 4
     assert round_trip(own, ["a"] * 10, most=10).checked == 10
@@ -146,7 +146,7 @@ def test_roles_are_ids() -> None:
 
 
 def test_auto_follows_the_checkpoint_and_its_use(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """What was saved; else a chat template; else a separator for a model that is trained and nothing for one that is not."""
+    """What was saved; else a chat template; else a separator for a model that is trained, nothing for others."""
     model = build_network(small("gpt2"), tokenizer, max_positions=16, seed=0)
     save_network(model, tokenizer, tmp_path)
     place = str(tmp_path)
@@ -167,5 +167,5 @@ def test_an_encoder_decoder_has_no_template(tmp_path: Path, tokenizer: PreTraine
     save_network(build_network(small("bart"), tokenizer, max_positions=16, seed=0), tokenizer, tmp_path)
 
     assert choose_source_format(str(tmp_path), "auto", trained=False) is None
-    with pytest.raises(ModelError, match="template is 'chat'.*encoder-decoder"):
+    with pytest.raises(ModelError, match=r"template is 'chat'.*encoder-decoder"):
         choose_source_format(str(tmp_path), "chat", trained=False)

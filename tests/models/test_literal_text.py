@@ -19,7 +19,7 @@ from understudy.models.text import (
 @pytest.mark.parametrize("text", ["close {end} here", "a{end}b", "{end}", "x {pad}{end}"])
 @pytest.mark.parametrize("is_encoder_decoder", [True, False])
 def test_the_text_of_a_special_token_is_ordinary_text(kind: str, text: str, *, is_encoder_decoder: bool) -> None:
-    """A target holds the end token once, at its end, and decodes to its text; a source holds none but the template's."""
+    """A target holds the end token once and decodes to its text; a source holds the template's special tokens alone."""
     tokenizer = KINDS[kind]()
     text = text.format(end=tokenizer.eos_token, pad=tokenizer.pad_token)
     (target,) = encode_targets(tokenizer, [text], is_encoder_decoder=is_encoder_decoder)

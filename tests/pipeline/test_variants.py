@@ -78,7 +78,10 @@ def test_relations_of_two_kinds_of_network_are_refused(tiny: dict[str, Any], tmp
     """Before anything is trained."""
     student = {"scratch": CAUSAL, "finetune": tiny["student"]["finetune"]}
     recipe = variant(
-        tiny, student=student, pseudo_targets={"per_input": 1, "min_finished": 0}, distil={"method": "attention_relations_kd"}
+        tiny,
+        student=student,
+        pseudo_targets={"per_input": 1, "min_finished": 0},
+        distil={"method": "attention_relations_kd"},
     )
 
     with pytest.raises(ModelError, match=r"encoder-decoder.*decoder-only.*remove relations"):

@@ -115,7 +115,8 @@ class Task(Section):
     """Settings of every task."""
 
     prompt: str = "{source}"
-    """Prompt template of local models; {source} is replaced by the input. No chat template is applied to it."""
+    """Prompt template of local models; {source} is replaced by the input. A decoder-only model may read the result
+    in a chat template: see `template` of teacher and student."""
     metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
     primary_metric: str = "bleu"
     """The metric that chooses checkpoints and decides the verdict; one of `metrics`."""

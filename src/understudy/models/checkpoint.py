@@ -175,7 +175,7 @@ def _refuse_other_models(name_or_path: str, config: PretrainedConfig) -> None:
 
 
 def _refuse_adapter(name_or_path: str) -> None:
-    """Raise ModelError for an adapter: alone it is no model, and beside weights transformers might not apply it."""
+    """Raise ModelError for an adapter: it is no model, or might not be applied to the weights next to it."""
     found = Path(name_or_path) / "adapter_config.json"
     if not found.is_file():
         return
