@@ -35,7 +35,7 @@ HOMES = {
     "ctranslate2": {"generation"},
     "datasets": {"tasks"},
     "filelock": {"store"},
-    "jinja2": {"report"},
+    "jinja2": {"models", "report"},
     "markupsafe": {"report"},
     "matplotlib": {"report"},
     "mlflow": {"pipeline"},

@@ -116,12 +116,12 @@ def _logits(model: PreTrainedModel, source: Sequence[int], target: Sequence[int]
 
 
 @pytest.fixture(scope="session")
-def logprob() -> Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]:
-    """The log-probability of one text, by one forward pass."""
+def logprob(tokenizer: PreTrainedTokenizerBase) -> Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]:
+    """The log-probability of one text among all token ids, by one forward pass; rows without a token have no part."""
 
     def of(model: PreTrainedModel, source: Sequence[int], target: Sequence[int]) -> float:
         with torch.no_grad():
-            logits_NV = _logits(model, source, target)
+            logits_NV = _logits(model, source, target)[:, : len(tokenizer)]
         return -float(torch.nn.functional.cross_entropy(logits_NV, torch.tensor(target), reduction="sum"))
 
     return of

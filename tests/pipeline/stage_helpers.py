@@ -70,6 +70,7 @@ class SmallTask:
             "teacher": {"model": save_teacher(folder / "teacher")},
             "student": {"scratch": student},
             "pseudo_targets": {
+                "min_finished": 0,
                 "per_input": 6,
                 "decoding": {"kind": "sampling", "top_k": 2, "top_p": 1.0},
                 "shard_inputs": SHARD_INPUTS,

@@ -55,6 +55,18 @@ def test_a_run_delivers_a_report_and_a_student(finished: Run) -> None:
     assert len(AutoTokenizer.from_pretrained(finished.folder / "student")) == student.config.vocab_size
 
 
+def test_the_delivered_student_alone_gives_the_evaluated_texts(finished: Run) -> None:
+    """`generate` of transformers without arguments: its settings are the evaluated decoding."""
+    folder = finished.folder / "student"
+    network, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    facts = json.loads((finished.folder / "report.json").read_text())
+    final = facts["method"]
+    for example in facts["examples"]:
+        ids = tokenizer(example["source"], return_tensors="pt")["input_ids"]
+        text = tokenizer.decode(network.generate(ids)[0], skip_special_tokens=True).strip()
+        assert text == example["predictions"][final]
+
+
 def test_the_report_json_has_the_promised_shape(finished: Run) -> None:
     """Each system has its size, scores with intervals and signatures, and what it costs to run."""
     facts = json.loads((finished.folder / "report.json").read_text())

@@ -78,7 +78,10 @@ def test_relations_of_two_kinds_of_network_are_refused(tiny: dict[str, Any], tmp
     """Before anything is trained."""
     student = {"scratch": CAUSAL, "finetune": tiny["student"]["finetune"]}
     recipe = variant(
-        tiny, student=student, pseudo_targets={"per_input": 1}, distil={"method": "attention_relations_kd"}
+        tiny,
+        student=student,
+        pseudo_targets={"per_input": 1, "min_finished": 0},
+        distil={"method": "attention_relations_kd"},
     )
 
     with pytest.raises(ModelError, match=r"encoder-decoder.*decoder-only.*remove relations"):
@@ -109,7 +112,7 @@ def test_a_student_with_another_tokenizer_learns_the_text(
         teacher={"model": checkpoints["big"]},
         student={"model": checkpoints["small"], "finetune": tiny["student"]["finetune"]},
         distil={"method": "sequence_level"},
-        pseudo_targets={"per_input": 1},
+        pseudo_targets={"per_input": 1, "min_finished": 0},
     )
     stages, context = train(recipe, tmp_path / "runs")
     before = load_network(checkpoints["big"])
@@ -173,7 +176,7 @@ def test_more_unlabeled_inputs_leave_the_teacher_and_the_baseline(
             task={"forecast": {**tiny["task"]["forecast"], "unlabeled": unlabeled}, **LENGTHS},
             teacher={"model": checkpoints["big"], "labels": "labeled", "finetune": tiny["teacher"]["finetune"]},
             distil={"method": "sequence_level"},
-            pseudo_targets={"per_input": 1, "inputs": ["labeled", "unlabeled"], "shard_inputs": 4},
+            pseudo_targets={"per_input": 1, "min_finished": 0, "inputs": ["labeled", "unlabeled"], "shard_inputs": 4},
         )
         stages, context = derive(recipe, tmp_path / "runs")
         pool = stages.scores.pool
@@ -199,7 +202,7 @@ def test_a_scratch_student_depends_on_its_tokenizer(
                     task=LENGTHS,
                     teacher={"model": checkpoint},
                     distil={"method": "fine_tune"},
-                    pseudo_targets={"per_input": 1},
+                    pseudo_targets={"per_input": 1, "min_finished": 0},
                 ),
                 tmp_path / "runs",
             )[0]
@@ -221,7 +224,7 @@ def test_other_references_change_predictions_and_not_the_teacher(
             task={"forecast": {**tiny["task"]["forecast"], "references": references}, **LENGTHS},
             teacher={"model": checkpoints["big"]},
             distil={"method": "fine_tune"},
-            pseudo_targets={"per_input": 1},
+            pseudo_targets={"per_input": 1, "min_finished": 0},
         )
         found.append(keys(derive(recipe, tmp_path / "runs")[0]))
 

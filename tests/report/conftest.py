@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from tests.report.study_facts import results_example
 
-from understudy.report.facts import CurvePoint, ExampleFacts, Facts, Interval, PoolFacts, SystemFacts
+from understudy.report.content_facts import Interval
+from understudy.report.facts import CurvePoint, ExampleFacts, Facts, PoolFacts, SystemFacts
 from understudy.report.page import render
 from understudy.report.table_facts import ResultsTable
 

@@ -1,6 +1,7 @@
 """Facts of an invented study."""
 
-from understudy.report.facts import FINE_TUNED, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import CellFacts, Decision, MeanShares, MethodFacts, ResultsTable, SplitMeans
 
 NOTE = "on bleu the teacher is not clearly better than the fine-tuned student"

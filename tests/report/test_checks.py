@@ -1,7 +1,8 @@
 import pytest
 
 from understudy.report.checks import teacher_checks
-from understudy.report.facts import Facts, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import Facts
 
 
 def error_rate(value: float, half: float) -> dict[str, object]:

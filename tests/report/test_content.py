@@ -2,8 +2,9 @@
 
 import pytest
 
+from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
 from understudy.report.content_tables import consistency_table, health_table
-from understudy.report.facts import NOT_MEASURED, ConsistencyScore, Facts, HealthFacts, Interval
+from understudy.report.facts import NOT_MEASURED, Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.page import render
 from understudy.report.verdict import five_numbers, verdict, verdict_kind

@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from understudy.report.facts import Facts, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import Facts
 from understudy.report.formatting import SPACE
 from understudy.report.page import ITEM_ERRORS, render, write_report
 from understudy.report.tables import api_responses_table, costs_table

@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from understudy.report.facts import NOT_MEASURED, Facts, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import NOT_MEASURED, Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.verdict import five_numbers, verdict, verdict_kind
 

@@ -16,7 +16,8 @@ import torch
 from understudy.config.study import Study, check_study
 from understudy.evaluation.tally import FloatArray
 from understudy.progress import NO_PROGRESS, NoProgress, ProgressCallback
-from understudy.report.facts import FINE_TUNED, TEACHER, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, TEACHER
 from understudy.report.table_facts import CellFacts
 from understudy.study.cell_scores import Measured
 from understudy.study.run_study import StudyResult, run_study

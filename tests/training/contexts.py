@@ -39,7 +39,7 @@ def make_spec(
     bound = BoundObjective(OBJECTIVES[objective or ("forward_kl" if teacher else "cross_entropy")])
     loss = LossSpec(bound, student.config.vocab_size, kept_tokens=kept_tokens, relation_loss=relation_loss)
     dev = DevScoring(lambda _network: {"fit": 0.0}, "fit", higher_is_better=True)
-    return TrainSpec(loss, TeacherSpec(teacher, logprob_caches or {}), dev)
+    return TrainSpec(loss, TeacherSpec(teacher, logprob_caches=logprob_caches or {}), dev)
 
 
 def make_context(student: PreTrainedModel, spec: TrainSpec) -> TrainContext:

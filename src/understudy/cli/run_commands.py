@@ -17,7 +17,7 @@ def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False
     _run(RECIPE, override, out, quiet=quiet, log_format=log_format)
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: RecipeFile,
     out: Out = Path("runs"),
     override: Overrides = [],  # noqa: B006 - typer copies it
@@ -28,6 +28,7 @@ def run(
         bool, typer.Option("--copy", help="Copy the stages into the run's folder, so that it can be moved by itself.")
     ] = False,
     allow_code: AllowCode = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Make warnings before training errors.")] = False,
     quiet: Quiet = False,
     log_format: LogFormat = None,
 ) -> None:
@@ -44,6 +45,7 @@ def run(
         workers=workers,
         allow_code=allow_code,
         copy=copy,
+        strict=strict,
     )
 
 
@@ -114,8 +116,7 @@ def _run(
     log_format: str | None,
     executor: str = "local",
     workers: int = 1,
-    allow_code: bool = False,
-    copy: bool = False,
+    **options: bool,
 ) -> None:
     from understudy.config.read import read_recipe
     from understudy.executors import executor_named
@@ -128,5 +129,5 @@ def _run(
     from understudy.pipeline.run import run as run_recipe
 
     with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        result = run_recipe(settings, out=out, progress=progress, executor=chosen, allow_code=allow_code, copy=copy)
+        result = run_recipe(settings, out=out, progress=progress, executor=chosen, **options)
     print_result(result.folder, result.facts)

@@ -13,6 +13,9 @@ from understudy.config.training import Training
 Architecture = Literal["bart", "t5", "gpt2", "llama"]
 """Architectures that can be built from scratch: two encoder-decoders and two decoder-only."""
 
+SourceFormat = Literal["separator", "none", "chat"]
+"""How a decoder-only model reads a source: with a separating token after it, as it is, or in a chat template."""
+
 
 class Scratch(Section):
     """A network with random weights, built from its sizes; its tokenizer is trained on the task's texts."""
@@ -87,6 +90,10 @@ class PretrainedTeacher(Teacher):
 
     model: str
     """Name on the Hugging Face hub, or a local folder."""
+    template: Literal["auto"] | SourceFormat = "auto"
+    """How a decoder-only model reads a source: `chat` is its tokenizer's chat template, `separator` adds a token after
+    the source, `none` adds nothing. `auto` is chat where the tokenizer has a chat template, else separator for a model
+    that is trained and none for one that is used as it is."""
 
 
 class ScratchTeacher(Teacher):
@@ -121,6 +128,10 @@ class PretrainedStudent(Student):
 
     model: str
     """Name on the Hugging Face hub, or a local folder."""
+    template: Literal["auto"] | SourceFormat = "auto"
+    """How a decoder-only model reads a source: `chat` is its tokenizer's chat template, `separator` adds a token after
+    the source, `none` adds nothing. `auto` is chat where the tokenizer has a chat template, else separator for a model
+    that is trained and none for one that is used as it is."""
 
 
 class ScratchStudent(Student):

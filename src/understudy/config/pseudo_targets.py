@@ -24,6 +24,9 @@ class PseudoTargets(Section):
     """How the texts are generated."""
     shard_inputs: Inputs = 512
     """Inputs per shard. A shard has its own seed, and an interruption loses at most the current one."""
+    min_finished: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest share of texts that are not empty, and of texts that have ended within the limit; a local teacher's pool
+    with less is refused. null is 0.5 for a teacher that is used as it is and 0 for one that the run fine-tunes."""
     select: Selection = KeepAll()
     """Which of an input's texts are used as targets; the pool is generated once for all selections."""
 

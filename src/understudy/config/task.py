@@ -161,7 +161,8 @@ class Task(Section):
     """Settings of every task."""
 
     prompt: str = "{source}"
-    """Prompt template of local models; {source} is replaced by the input. No chat template is applied to it."""
+    """Prompt template of local models; {source} is replaced by the input. A decoder-only model may read the result
+    in a chat template: see `template` of teacher and student."""
     metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
     """Metrics that the references cannot be scored by, such as BLEU on single words, are refused; default ones are
     replaced by exact_match and chrf."""

@@ -33,6 +33,11 @@ def unsupported(config: PretrainedConfig) -> str | None:
     return None
 
 
+def row_name(row: int) -> str:
+    """The name of a row of the embedding without a token."""
+    return f"<row {row}>"
+
+
 def convert(checkpoint: Path, folder: Path) -> None:
     """Write a checkpoint as CTranslate2's files in float32, with what the engine needs beyond them.
 
@@ -44,7 +49,7 @@ def convert(checkpoint: Path, folder: Path) -> None:
         folder: exists and is empty.
     """
     model, tokenizer = load_network(str(checkpoint)), load_tokenizer(str(checkpoint))
-    tokens = [f"<row {row}>" for row in range(model.get_output_embeddings().weight.shape[0])]
+    tokens = [row_name(row) for row in range(model.get_output_embeddings().weight.shape[0])]
     for token, token_id in tokenizer.get_vocab().items():
         tokens[token_id] = token
     facts = {

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import ctranslate2
+from transformers import GenerationConfig
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
-from understudy.generation.convert import CONVERTED_FAMILIES
+from understudy.generation.convert import CONVERTED_FAMILIES, row_name
 from understudy.generation.engine import Capabilities, allowed_threads, refuse_decoding, refuse_impossible
 from understudy.generation.workspace import MARKER
+from understudy.models.generation_format import checkpoint_format, end_ids, up_to_end
 from understudy.progress import ProgressCallback
 from understudy.records import Generated
 
@@ -45,10 +47,10 @@ _PRIME = 1_000_003
 
 @contextmanager
 def open_ctranslate2(
-    _checkpoint: Path, converted: Path, *, dtype: str, device: str, threads: int | None
+    checkpoint: Path, converted: Path, *, dtype: str, device: str, threads: int | None
 ) -> Iterator["CTranslate2Engine"]:
     """The engine of a conversion; no torch model is loaded."""
-    yield CTranslate2Engine(converted, dtype=dtype, device=device, threads=threads)
+    yield CTranslate2Engine(converted, checkpoint_format(checkpoint), dtype=dtype, device=device, threads=threads)
 
 
 class CTranslate2Engine:
@@ -57,12 +59,19 @@ class CTranslate2Engine:
     name = "ctranslate2"
 
     def __init__(
-        self, folder: Path, *, dtype: str = "float32", device: str = "cpu", threads: int | None = None
+        self,
+        folder: Path,
+        settings: GenerationConfig | None = None,
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        threads: int | None = None,
     ) -> None:
         """Open a conversion.
 
         Args:
             folder: holds what `convert` wrote, as long as the engine is used.
+            settings: the checkpoint's generation format; None: it has none beyond its end-of-sequence token.
             dtype: type of weights and computation; float32 where the device does not have it.
             device: `cpu`, `cuda` or `cuda:1`.
             threads: CPU threads; None: `allowed_threads`.
@@ -71,6 +80,9 @@ class CTranslate2Engine:
         self._folder = str(folder)
         self._tokens: list[str] = facts["tokens"]
         self._ids = {token: index for index, token in enumerate(self._tokens)}
+        end: str = json.loads((folder / "config.json").read_text(encoding="utf-8"))["eos_token"]
+        self._format = settings or GenerationConfig()
+        self._ends = end_ids(self._format, self._ids[end])
         self._encoder_decoder: bool = facts["is_encoder_decoder"]
         self._large: bool = facts["parameters"] > _LARGE
         self._device, _, index = device.partition(":")
@@ -99,7 +111,7 @@ class CTranslate2Engine:
         for index, waiting in self._started(sources, decoding, settings, seed):
             result = waiting.result()
             generated = result.hypotheses if self._encoder_decoder else result.sequences
-            rows = [tuple(self._ids[token] for token in tokens) for tokens in generated]
+            rows = [up_to_end([self._ids[token] for token in tokens], self._ends) for tokens in generated]
             texts[index] = tuple(
                 Generated(row, score * len(row) ** length_penalty)
                 for row, score in zip(rows, result.scores, strict=True)
@@ -135,6 +147,7 @@ class CTranslate2Engine:
         return {
             **_decoding_settings(decoding, vocabulary=len(self._tokens)),
             **limits,
+            **self._format_settings(),
             "num_hypotheses": per_source,
             "return_scores": True,
             "return_end_token": True,
@@ -142,6 +155,17 @@ class CTranslate2Engine:
             "batch_type": "tokens",
             "asynchronous": True,
         }
+
+    def _format_settings(self) -> dict[str, object]:
+        """The ends, and what is never generated: rows without a token, and what the checkpoint forbids."""
+        own = self._format
+        forbidden = [
+            *([token] for row, token in enumerate(self._tokens) if token == row_name(row)),
+            *([self._tokens[token_id]] for token_id in own.suppress_tokens or ()),
+            *([self._tokens[token_id] for token_id in word] for word in own.bad_words_ids or ()),
+        ]
+        ends = [self._tokens[token_id] for token_id in self._ends]
+        return {"suppress_sequences": forbidden or None, "end_token": ends}
 
     def _started(
         self, sources: Sequence[Sequence[int]], decoding: PoolDecoding, settings: Mapping[str, object], seed: int
@@ -179,6 +203,9 @@ class CTranslate2Engine:
     ) -> list[tuple[int, Pending]]:
         generate = runner.translate_batch if self._encoder_decoder else runner.generate_batch
         tokens = [[self._tokens[token_id] for token_id in sources[index]] for index in group]
+        first = self._format.forced_bos_token_id
+        if self._encoder_decoder and first is not None:
+            settings = {**settings, "target_prefix": [[self._tokens[first]]] * len(tokens)}
         return list(zip(group, generate(tokens, **settings), strict=True))
 
     def _groups(self, sources: Sequence[Sequence[int]], decoding: PoolDecoding) -> list[list[int]]:

@@ -3,6 +3,8 @@
 Axes: S sources, G groups of a source (adjacent rows), B = S * G rows, V vocabulary.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
@@ -20,10 +22,10 @@ class DiverseGroups(LogitsProcessor):  # type: ignore[misc]
     Source: Vijayakumar et al. 2016, algorithm 1 with one beam per group (arXiv:1610.02424).
     """
 
-    def __init__(self, *, groups: int, diversity: float, end: int) -> None:
+    def __init__(self, *, groups: int, diversity: float, ends: Sequence[int]) -> None:
         self._groups = groups
         self._diversity = diversity
-        self._end = end
+        self._ends = torch.tensor(ends)
         self._running_SG: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - a LogitsProcessor
@@ -38,7 +40,8 @@ class DiverseGroups(LogitsProcessor):  # type: ignore[misc]
             penalty_SV.scatter_add_(1, token_S1, self._diversity * self._running_SG[:, group, None])
             chosen.append(token_S1)
         token_B1 = torch.cat(chosen, dim=1).reshape(-1, 1)
-        self._running_SG = self._running_SG * (token_B1.view_as(self._running_SG) != self._end)
+        ended = torch.isin(token_B1.view_as(self._running_SG), self._ends.to(token_B1.device))
+        self._running_SG = self._running_SG * ~ended
         return torch.full_like(scores, float("-inf")).scatter_(1, token_B1, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The engine for all models and decodings: `generate` of transformers, without the defaults of the checkpoint.
+"""The engine for all models and decodings: `generate` of transformers, with the format of the checkpoint alone.
 
 Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 """
@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +20,19 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.config.decoding import Beam, Decoding, DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.generation.diverse import DiverseGroups, best_first
 from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
-from understudy.models.checkpoint import load_network
+from understudy.models.checkpoint import config_of, load_network, without_weights
 from understudy.models.forward import padded
+from understudy.models.generation_format import (
+    checkpoint_format,
+    end_ids,
+    format_of,
+    ids_without_token,
+    up_to_end,
+    without_ids,
+)
 from understudy.models.tokenizers import load_tokenizer
 from understudy.progress import ProgressCallback
 from understudy.records import Generated
@@ -67,8 +76,10 @@ class HuggingFaceEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self._model = model
-        self._end: int = tokenizer.eos_token_id
-        self._pad: int = self._end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._format = format_of(model.generation_config)
+        self._ends = end_ids(self._format, tokenizer.eos_token_id)
+        self._pad: int = self._ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._no_token = ids_without_token(model.get_output_embeddings().weight.shape[0], tokenizer)
 
     def generate(
         self,
@@ -83,12 +94,26 @@ class HuggingFaceEngine:
         """See `Engine`. The model is in eval mode meanwhile; torch's global generator does not change."""
         refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
-        settings = self._settings(decoding, per_source=per_source, max_tokens=max_tokens)
+        settings = GenerationConfig(
+            **decoding_settings(decoding, per_source=per_source, max_tokens=max_tokens),
+            **{
+                **self._format.to_diff_dict(),
+                "eos_token_id": self._ends,
+                "pad_token_id": self._pad,
+                "decoder_start_token_id": getattr(self._model.config, "decoder_start_token_id", None),
+            },
+            return_dict_in_generate=True,
+        )
         groups = decoding.groups if isinstance(decoding, DiverseBeam) else 1
         rows = max(per_source, settings.num_beams, groups)
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
         devices = [self._model.device] if self._model.device.type == "cuda" else []
-        with _evaluating(self._model), torch.inference_mode(), torch.random.fork_rng(devices):
+        with (
+            _evaluating(self._model),
+            without_ids(self._model, self._no_token),
+            torch.inference_mode(),
+            torch.random.fork_rng(devices),
+        ):
             torch.manual_seed(seed)
             for batch in batches_by_length(sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
@@ -104,32 +129,8 @@ class HuggingFaceEngine:
     def _processors(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
         """What changes the distribution of each step beyond the settings."""
         if isinstance(decoding, DiverseBeam):
-            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, end=self._end)]
+            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, ends=self._ends)]
         return []
-
-    def _settings(self, decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> GenerationConfig:
-        """The settings of beam search or sampling for `generate` of transformers, which implements both."""
-        beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
-        settings = GenerationConfig(
-            max_new_tokens=max_tokens,
-            num_return_sequences=1 if isinstance(decoding, DiverseBeam) else per_source,
-            num_beams=beams,
-            do_sample=isinstance(decoding, Sampling),
-            eos_token_id=self._end,
-            pad_token_id=self._pad,
-            decoder_start_token_id=getattr(self._model.config, "decoder_start_token_id", None),
-            return_dict_in_generate=True,
-        )
-        if isinstance(decoding, Beam | KBeams) and beams > 1:
-            settings.length_penalty = decoding.length_penalty
-            # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length
-            # penalty, when no unfinished text can score higher.
-            settings.early_stopping = decoding.length_penalty != 0
-        if isinstance(decoding, Sampling):
-            settings.temperature = decoding.temperature
-            settings.top_k = decoding.top_k
-            settings.top_p = decoding.top_p
-        return settings
 
     def _batch(
         self, sources: list[Sequence[int]], settings: GenerationConfig, processors: list[LogitsProcessor]
@@ -149,9 +150,54 @@ class HuggingFaceEngine:
         logprobs = recorder.finish(ids_BT, output).tolist()
         texts = []
         for row, steps in zip(ids_BT.tolist(), logprobs, strict=True):
-            length = row.index(self._end) + 1 if self._end in row else len(row)
-            texts.append(Generated(tuple(row[:length]), math.fsum(steps[:length])))
+            text = up_to_end(row, self._ends)
+            texts.append(Generated(text, math.fsum(steps[: len(text)])))
         return texts
+
+
+def decoding_settings(decoding: PoolDecoding, *, per_source: int, max_tokens: int) -> dict[str, Any]:
+    """The settings of beam search or sampling for `generate` of transformers, which implements both."""
+    beams = decoding.beams if isinstance(decoding, Beam | KBeams) else 1
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_tokens,
+        "num_return_sequences": 1 if isinstance(decoding, DiverseBeam) else per_source,
+        "num_beams": beams,
+        "do_sample": isinstance(decoding, Sampling),
+    }
+    if isinstance(decoding, Beam | KBeams) and beams > 1:
+        # A beam search ends as in CTranslate2: done when as many texts as beams have ended; without a length penalty,
+        # when no unfinished text can score higher.
+        settings |= {"length_penalty": decoding.length_penalty, "early_stopping": decoding.length_penalty != 0}
+    if isinstance(decoding, Sampling):
+        settings |= {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
+    return settings
+
+
+def evaluated_settings(checkpoint: Path, decoding: Decoding, *, max_tokens: int) -> GenerationConfig:
+    """Settings with which `generate` of transformers alone gives the texts of an engine: format and decoding.
+
+    Args:
+        checkpoint: folder of the network; only its config and tokenizer are read.
+        decoding: of the evaluation.
+        max_tokens: maximum length of a text in tokens.
+    """
+    own, tokenizer, config = checkpoint_format(checkpoint), load_tokenizer(str(checkpoint)), config_of(str(checkpoint))
+    rows = without_weights(config).get_output_embeddings().weight.shape[0]
+    start = getattr(config, "decoder_start_token_id", None)
+    ends = end_ids(own, tokenizer.eos_token_id)
+    no_token = ids_without_token(rows, tokenizer)
+    return GenerationConfig(
+        **decoding_settings(decoding, per_source=1, max_tokens=max_tokens),
+        **{
+            **own.to_diff_dict(),
+            "eos_token_id": ends if len(ends) > 1 else ends[0],
+            "pad_token_id": ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            "decoder_start_token_id": own.decoder_start_token_id if start is None else start,
+            # Renormalized, because the engines leave no probability on rows without a token.
+            "suppress_tokens": sorted({*(own.suppress_tokens or ()), *no_token}) or None,
+            "renormalize_logits": bool(no_token),
+        },
+    )
 
 
 class _ChosenLogProbs(LogitsProcessor):  # type: ignore[misc]
@@ -203,7 +249,7 @@ class _BeamLogProbs(LogitsProcessor):  # type: ignore[misc]
 
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Within the context, no dropout and none of the checkpoint's generation settings (forced tokens, penalties)."""
+    """Within the context, no dropout and no generation settings but those that the engine passes."""
     training, own = model.training, model.generation_config
     model.eval()
     model.generation_config = GenerationConfig()

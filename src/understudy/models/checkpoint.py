@@ -4,6 +4,7 @@ Only safetensors are read and written, and code that comes with a checkpoint is 
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,13 +28,14 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from understudy.errors import ModelError, first_line
+from understudy.models.generation_format import format_of
 
 _AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
 """Whether a model is an encoder-decoder -> the class of transformers that builds it."""
 
 
 def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """An encoder-decoder or decoder-only model in eval mode.
+    """An encoder-decoder or decoder-only model in eval mode; of its generation settings the format alone is kept.
 
     Args:
         name_or_path: a name on the hub, or a local folder.
@@ -44,7 +47,7 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
     """
     with no_progress_bars():
         try:
-            config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+            config = config_of(name_or_path)
             _refuse_other_models(name_or_path, config)
             model, found = _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_pretrained(
                 name_or_path,
@@ -56,13 +59,16 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             )
         except ModelError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise _unreadable(name_or_path, error) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
             f"the checkpoint {name_or_path!r} lacks {len(missing)} of the model's weights ({missing[0]}, ...), "
             "which would stay random; use a checkpoint that was saved with its language-model head"
         )
+    model.generation_config = format_of(model.generation_config)
+    if config.is_encoder_decoder and model.config.decoder_start_token_id is None:
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     return model.eval()
 
 
@@ -70,12 +76,32 @@ def config_of(name_or_path: str) -> PretrainedConfig:
     """The config of a checkpoint; no weights are read.
 
     Raises:
-        ModelError: if there is no such checkpoint.
+        ModelError: if there is no such checkpoint, it is quantised, or it holds an adapter.
     """
+    _refuse_adapter(name_or_path)
     try:
-        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise _unreadable(name_or_path, error) from error
+    if quantised := getattr(config, "quantization_config", None):
+        method = dict(quantised if isinstance(quantised, dict) else vars(quantised)).get("quant_method", "unknown")
+        raise ModelError(
+            f"{name_or_path!r} is quantised (quant_method {getattr(method, 'value', method)!r}), and networks are "
+            "trained and generate with weights in float; use the checkpoint from which it was made, or save "
+            "model.dequantize() with transformers"
+        )
+    return config
+
+
+def decoder_start(name_or_path: str, config: PretrainedConfig) -> int | None:
+    """The id with which the decoder of an encoder-decoder checkpoint starts; None if the checkpoint does not say."""
+    own: int | None = getattr(config, "decoder_start_token_id", None)
+    if own is None:
+        try:
+            own = GenerationConfig.from_pretrained(name_or_path).decoder_start_token_id
+        except (OSError, ValueError):
+            return None
+    return own
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
@@ -96,6 +122,7 @@ def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     # `save_pretrained` writes to the config; the copy shares the weights.
     saved = copy.copy(model)
     saved.config = copy.deepcopy(model.config)
+    saved.generation_config = format_of(model.generation_config)
     with no_progress_bars():
         saved.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -145,6 +172,22 @@ def _refuse_other_models(name_or_path: str, config: PretrainedConfig) -> None:
             f"{name_or_path!r} is a {config.model_type!r} model, which is neither an encoder-decoder nor a "
             "decoder-only text generator; use one such as BART, T5, GPT-2, OPT or Llama"
         )
+
+
+def _refuse_adapter(name_or_path: str) -> None:
+    """Raise ModelError for an adapter: it is no model, or might not be applied to the weights next to it."""
+    found = Path(name_or_path) / "adapter_config.json"
+    if not found.is_file():
+        return
+    try:
+        base = json.loads(found.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = "an unnamed model"
+    raise ModelError(
+        f"{name_or_path!r} holds an adapter (LoRA) of {base!r}; merge it with peft, "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder), save the tokenizer to "
+        "the same folder, and give that folder"
+    )
 
 
 def _unreadable(name_or_path: str, error: Exception) -> ModelError:

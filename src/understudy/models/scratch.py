@@ -42,7 +42,7 @@ def build_network(
     Raises:
         ModelError: if the tokenizer lacks a bos, eos or pad token.
     """
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
     if scratch.has_encoder:
         special["decoder_start_token_id"] = special["bos_token_id"]
     config = ARCHITECTURES[scratch.architecture](scratch, max_positions)
@@ -56,7 +56,12 @@ def build_network(
     return model
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The bos, eos and pad ids that a model built from scratch needs.
+
+    Raises:
+        ModelError: if the tokenizer lacks one of them.
+    """
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     missing = [name for name, value in ids.items() if value is None]
     if missing:

@@ -5,14 +5,22 @@ This module depends on the task's settings and on records. It loads configs and 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from understudy.config.model_sections import Scratch
-from understudy.errors import DataError
+from understudy.config.model_sections import Scratch, SourceFormat
+from understudy.errors import DataError, ModelError
 from understudy.models.checkpoint import config_of, max_positions
 from understudy.models.scratch import ARCHITECTURES
-from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.models.text import (
+    decode,
+    encode_sources,
+    encode_targets,
+    saved_source_format,
+    set_source_format,
+    too_long,
+)
 from understudy.models.tokenizers import load_tokenizer
 from understudy.records import Example, TaskData
 
@@ -71,15 +79,24 @@ class TaskTokenizer:
         return decode(self.tokenizer, token_ids)
 
 
-def checkpoint_task_tokenizer(limits: TextLimits, name_or_path: str) -> TaskTokenizer:
+def checkpoint_task_tokenizer(
+    limits: TextLimits, name_or_path: str, source_format: SourceFormat | None = None
+) -> TaskTokenizer:
     """The task tokenizer of a checkpoint, on disk or on the hub.
+
+    Args:
+        limits: of the task.
+        name_or_path: of the checkpoint.
+        source_format: how a decoder-only model reads a source; None: as its tokenizer says.
 
     Raises:
         ModelError: if there is no checkpoint, or it has no tokenizer.
     """
-    config = config_of(name_or_path)
+    config, tokenizer = config_of(name_or_path), load_tokenizer(name_or_path)
+    if source_format:
+        set_source_format(tokenizer, source_format)
     return TaskTokenizer(
-        load_tokenizer(name_or_path),
+        tokenizer,
         bool(config.is_encoder_decoder),
         limits.prompt,
         limits.max_source_tokens,
@@ -88,8 +105,40 @@ def checkpoint_task_tokenizer(limits: TextLimits, name_or_path: str) -> TaskToke
     )
 
 
+def choose_source_format(
+    name_or_path: str, requested: Literal["auto"] | SourceFormat, *, trained: bool
+) -> SourceFormat | None:
+    """How a checkpoint reads a source; None for an encoder-decoder, which reads it apart from the target.
+
+    Args:
+        name_or_path: of the checkpoint.
+        requested: `auto` is the format saved with the tokenizer if there is one, else chat if the tokenizer has a chat
+            template, else separator for a model that is trained and none for one that is used as it is: such a model
+            saw no separator before, and after an end-of-sequence token it generates nothing.
+        trained: whether the model is trained on the task.
+
+    Raises:
+        ModelError: for a format other than `auto` if the model is an encoder-decoder.
+    """
+    if config_of(name_or_path).is_encoder_decoder:
+        if requested != "auto":
+            raise ModelError(
+                f"template is {requested!r}, but {name_or_path!r} is an encoder-decoder, which reads the source apart "
+                "from the target; leave template out"
+            )
+        return None
+    if requested != "auto":
+        return requested
+    tokenizer = load_tokenizer(name_or_path)
+    if (saved := saved_source_format(tokenizer)) is not None:
+        return saved
+    return "chat" if tokenizer.chat_template else "separator" if trained else "none"
+
+
 def scratch_task_tokenizer(limits: TextLimits, scratch: Scratch, tokenizer: PreTrainedTokenizerBase) -> TaskTokenizer:
     """The task tokenizer of a model that will be built from scratch for the task."""
+    if not scratch.has_encoder:
+        set_source_format(tokenizer, "separator")
     own = TaskTokenizer(
         tokenizer, scratch.has_encoder, limits.prompt, limits.max_source_tokens, limits.max_target_tokens
     )

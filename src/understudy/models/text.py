@@ -1,18 +1,65 @@
 """Encoding and decoding: texts to token ids of sources and targets, and token ids to text.
 
 An encoder-decoder's source and target carry the special tokens its family was trained with (BART
-starts both with its bos, T5 and our own tokenizer do not). The input of a decoder-only model is one row:
+starts both with its bos, T5 and our own tokenizer do not). The input of a decoder-only model is one row, in the
+tokenizer's source format:
 
-    [bos, if the family starts with it]  source  separator  target  eos
+    separator   [bos, if the family starts with it]  source  separator  target  eos
+    none        [bos, if the family starts with it]  source  target  eos
+    chat        the tokenizer's chat template with the source as the user's message  target  eos
 
-The separator marks the start of the target, as an encoder-decoder's start token does.
+The separator marks the start of the target, as an encoder-decoder's start token does. The format is saved with the
+tokenizer. Only templates produce special tokens: the text of one within a source or a target is ordinary text
+(`literal_text`).
 """
 
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from understudy.errors import ModelError
+from understudy.config.model_sections import SourceFormat
+from understudy.errors import ModelError, first_line
+from understudy.models.literal_text import encode_literally, special_strings
+
+_FORMAT = "source_format"
+"""Key of the format in `tokenizer_config.json`."""
+_SENTINEL = "\ufdd0source\ufdd1"
+"""Stands for the source when the text around it is taken from a chat template; noncharacters are in no text."""
+
+
+def source_format(tokenizer: PreTrainedTokenizerBase) -> SourceFormat:
+    """The format in which a decoder-only model with this tokenizer reads a source."""
+    return saved_source_format(tokenizer) or "separator"
+
+
+def saved_source_format(tokenizer: PreTrainedTokenizerBase) -> SourceFormat | None:
+    """The format that was saved with a tokenizer; None for one that this package did not save.
+
+    Raises:
+        ModelError: if it is not one of the formats.
+    """
+    own: SourceFormat | None = tokenizer.init_kwargs.get(_FORMAT)
+    if own not in {None, *get_args(SourceFormat)}:
+        raise ModelError(
+            f"tokenizer_config.json says {_FORMAT} {own!r}, which is not one of {', '.join(get_args(SourceFormat))}"
+        )
+    return own
+
+
+def set_source_format(tokenizer: PreTrainedTokenizerBase, chosen: SourceFormat) -> None:
+    """Choose the format of a tokenizer; saving the tokenizer saves it.
+
+    Raises:
+        ModelError: for `chat` if the tokenizer has no chat template.
+    """
+    if chosen == "chat" and not tokenizer.chat_template:
+        raise ModelError(
+            "template is 'chat', but the tokenizer of the model has no chat template; set template: none or separator, "
+            "or save a chat template with the tokenizer"
+        )
+    tokenizer.init_kwargs[_FORMAT] = chosen
 
 
 def encode_sources(
@@ -29,12 +76,16 @@ def encode_sources(
         is_encoder_decoder: kind of the model.
 
     Raises:
-        ModelError: if a decoder-only model's tokenizer has no token to separate source and target.
+        ModelError: if a decoder-only model's tokenizer has no token to separate source and target, or its chat
+            template cannot render a user's message.
     """
     if is_encoder_decoder:
-        return _encode(tokenizer, texts, special=True)
-    prefix, separator = _leading_bos(tokenizer), _separator(tokenizer)
-    return [[*prefix, *row, separator] for row in _encode(tokenizer, texts, special=False)]
+        return encode_literally(tokenizer, texts, special=True)
+    chosen = source_format(tokenizer)
+    if chosen == "chat":
+        return _chat_rows(tokenizer, texts)
+    prefix, separator = _leading_bos(tokenizer), [_separator(tokenizer)] if chosen == "separator" else []
+    return [[*prefix, *row, *separator] for row in encode_literally(tokenizer, texts, special=False)]
 
 
 def encode_targets(
@@ -48,10 +99,21 @@ def encode_targets(
     Arguments and errors are those of `encode_sources`.
     """
     end = _end(tokenizer)
-    return [
-        row if row and row[-1] == end else [*row, end]
-        for row in _encode(tokenizer, texts, special=is_encoder_decoder, as_target=True)
-    ]
+    rows = encode_literally(tokenizer, texts, special=is_encoder_decoder, as_target=True)
+    _, suffix = target_frame(tokenizer) if is_encoder_decoder else ([], [])
+    if end not in suffix:
+        return [[*row, end] for row in rows]
+    # mBART's template puts the language after the end, where its decoder starts with it.
+    beyond = len(suffix) - suffix.index(end) - 1
+    return [row[: len(row) - beyond] for row in rows]
+
+
+def target_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that an encoder-decoder's tokenizer puts before and after a target."""
+    (framed,) = encode_literally(tokenizer, ["a"], special=True, as_target=True)
+    (bare,) = encode_literally(tokenizer, ["a"], special=False, as_target=True)
+    start = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
+    return framed[:start], framed[start + len(bare) :]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
@@ -65,17 +127,47 @@ def too_long(rows: Iterable[Sequence[int]], *, max_tokens: int) -> list[int]:
     return [index for index, row in enumerate(rows) if len(row) > max_tokens]
 
 
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool, as_target: bool = False
-) -> list[list[int]]:
+def _chat_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """The chat template with each text as the user's message, up to where the answer begins."""
     if not texts:
         return []
-    # Marian's tokenizer has two vocabularies; the argument's name selects the one of targets.
-    given = {"text_target" if as_target else "text": list(texts)}
-    rows: list[list[int]] = tokenizer(**given, add_special_tokens=special, return_attention_mask=False, verbose=False)[
-        "input_ids"
-    ]
+    before, after = _rendered(tokenizer, _SENTINEL).split(_SENTINEL)
+    rendered = [_rendered(tokenizer, text) for text in texts]
+    rows: list[list[int]] = _with_specials(tokenizer, rendered)
+    strings = special_strings(tokenizer)
+    heads = [match.end() for match in strings.finditer(before)]
+    leads = strings.search(after)
+    head, lead = heads[-1] if heads else 0, leads.start() if leads else len(after)
+    (first,), (last,) = _with_specials(tokenizer, [before[:head]]), _with_specials(tokenizer, [after[lead:]])
+    for index, text in enumerate(texts):
+        if strings.search(text):
+            # The template may have trimmed the text, so it is taken from what was rendered.
+            (ordinary,) = encode_literally(
+                tokenizer, [rendered[index][head : len(rendered[index]) - (len(after) - lead)]], special=False
+            )
+            rows[index] = [*first, *ordinary, *last]
     return rows
+
+
+def _with_specials(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts in which special tokens are written as text."""
+    rows: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=False, return_attention_mask=False, verbose=False
+    )["input_ids"]
+    return rows
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    try:
+        rendered: str = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+    except (TemplateError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the model's chat template cannot render one message of the user: {first_line(error)}; set template: none "
+            "or separator for this model"
+        ) from error
+    return rendered
 
 
 def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_sentencepiece_available
 
 from understudy.errors import ModelError, VocabularyError, first_line
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm")
 _SPACE = "▁"
 
 
@@ -77,7 +78,8 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        _refuse_missing_package(name_or_path, error)
         raise ModelError(
             f"cannot load a tokenizer from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
             "folder that holds tokenizer.json and tokenizer_config.json"
@@ -90,6 +92,22 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
             "tokenizer there, or give a checkpoint with one"
         )
     return tokenizer
+
+
+def _refuse_missing_package(name_or_path: str, error: Exception) -> None:
+    """Raise ModelError if the error comes from a package that is not installed."""
+    pieces = any(_is_there(name_or_path, file) for file in SENTENCEPIECE_FILES)
+    if pieces and not is_sentencepiece_available():
+        # Without it transformers takes the file for one of tiktoken, and asks for that package.
+        raise ModelError(
+            f"the tokenizer of {name_or_path!r} is a SentencePiece model, and the package that reads it is missing; "
+            "install it: pip install sentencepiece"
+        ) from error
+    if isinstance(error, ImportError):
+        raise ModelError(
+            f"the tokenizer of {name_or_path!r} needs a package that is not installed: {first_line(error)}; install "
+            "it, or give a checkpoint with a tokenizer.json"
+        ) from error
 
 
 def _is_there(name_or_path: str, file: str) -> bool:

@@ -13,6 +13,8 @@ from understudy.config.model_sections import (
 )
 from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
+from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
+from understudy.models.task_tokenizer import choose_source_format
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext
@@ -95,7 +97,9 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
     readable = examples_stage(recipe, data, context)
     if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
         content = checkpoint_content(recipe.student.model)
-        readable = examples_stage(recipe, data, context, TokenizerSource(content))
+        refuse_unusable_checkpoint(content.place)
+        chosen = choose_source_format(recipe.student.model, recipe.student.template, trained=True)
+        readable = examples_stage(recipe, data, context, TokenizerSource(content, format=chosen))
         if recipe.distil.kept_tokens:
             TokenBytes(load_tokenizer(content.place))  # refuses tokenizers whose tokens have no bytes
     readable = replace(readable, with_likelihood=False)  # references may not exist yet
@@ -111,7 +115,8 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
     match recipe.student:
         case PretrainedStudent(model=name):
             tokens: Tokens = checkpoint_content(name)
-            student, source = TokenizerSource(tokens), FromCheckpoint(checkpoint_content(name))
+            chosen = choose_source_format(name, recipe.student.template, trained=True)
+            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint_content(name), chosen)
         case ScratchStudent(scratch=scratch):
             tokens = TokenizerStage(
                 data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses

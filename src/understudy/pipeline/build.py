@@ -135,7 +135,7 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
     """The student before training."""
     match task.recipe.student:
         case PretrainedStudent(model=name):
-            return FromCheckpoint(checkpoint_content(name))
+            return FromCheckpoint(checkpoint_content(name), task.student.format)
         case ScratchStudent(scratch=scratch):
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):

@@ -25,13 +25,21 @@ class RunContext(WorkerContext):
     store: Store
     endpoint: Endpoint | None = None
     """The API teacher's server with its limits on requests, where the recipe has one."""
+    strict: bool = False
+    """Whether what would be a warning before training is an error."""
 
 
 def run_context(
-    out: Path, progress: Progress, *, wait: bool = False, allow_code: bool = False, endpoint: Endpoint | None = None
+    out: Path,
+    progress: Progress,
+    *,
+    wait: bool = False,
+    allow_code: bool = False,
+    endpoint: Endpoint | None = None,
+    strict: bool = False,
 ) -> RunContext:
     """The context of a run whose folders lie in `out`."""
-    return RunContext(Store(out / STORE, wait=wait), progress, allow_code, endpoint=endpoint)
+    return RunContext(Store(out / STORE, wait=wait), progress, allow_code, endpoint=endpoint, strict=strict)
 
 
 def default_device() -> str:

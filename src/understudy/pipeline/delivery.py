@@ -7,13 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from transformers.utils import GENERATION_CONFIG_NAME
+
+from understudy.config.decoding import Decoding
 from understudy.config.read import to_yaml
 from understudy.config.recipe import Recipe
 from understudy.errors import StoreError
+from understudy.generation.hf import evaluated_settings
 from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, STORE, RunContext
+from understudy.pipeline.prepare import changed_targets
 from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
+from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage
 from understudy.pipeline.stages.scores import FACTS
+from understudy.report.content_facts import ChangedTargets
 from understudy.report.costs import run_costs
 from understudy.report.facts import Facts, StageFacts
 from understudy.report.page import REPORT, REPORT_PAGE, write_report
@@ -21,7 +28,7 @@ from understudy.store import Stage
 from understudy.store.copy import copy_stages
 from understudy.store.disk import checksum, disk_errors, make_folder, read_json, write_text
 from understudy.store.locks import hold
-from understudy.store.manifest import MANIFEST, read_manifest, write_checked
+from understudy.store.manifest import MANIFEST, parse, read_manifest, write_checked
 from understudy.store.stage import inputs_of
 from understudy.store.store import Outcome
 from understudy.store.verify import verified
@@ -85,8 +92,10 @@ def deliver(
         write_text(folder / RECIPE_FILE, to_yaml(recipe))
         store = os.path.relpath(student.parent, folder)
         record = RunRecord(names, student.name, store, tuple(sorted(made)), checksum(folder / RECIPE_FILE))
-        for label, target in {**present, STUDENT: student / NETWORK}.items():
+        for label, target in present.items():
             _link(folder / label, target)
+        limit = recipe.task.max_target_tokens
+        deliver_student(student / NETWORK, folder / STUDENT, recipe.evaluation.decoding, max_tokens=limit)
         write_report(facts, folder)
         write_checked(folder / STAGES, asdict(record))
         (folder / PLANNED).unlink(missing_ok=True)
@@ -109,6 +118,8 @@ def _refuse_files_of_the_user(folder: Path, links: set[str]) -> None:
     own = {STAGES, PLANNED} & {path.name for path in folder.iterdir()}
     for name in sorted({RECIPE_FILE, REPORT_PAGE, REPORT} | links):
         path = folder / name
+        if name == STUDENT and _is_delivered_student(path):
+            continue
         if not path.is_symlink() and (path.exists() if name in links or not own else path.is_dir()):
             raise StoreError(
                 f"the run's folder needs the name {path}, which is a {'folder' if path.is_dir() else 'file'} that no "
@@ -116,11 +127,35 @@ def _refuse_files_of_the_user(folder: Path, links: set[str]) -> None:
             )
 
 
+def _is_delivered_student(path: Path) -> bool:
+    return path.is_dir() and all(
+        file.is_symlink() or file.name.strip(".").startswith(GENERATION_CONFIG_NAME) for file in path.iterdir()
+    )
+
+
 def _link(path: Path, target: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    partial.symlink_to(os.path.relpath(target, path.parent), target_is_directory=True)
+    partial.symlink_to(os.path.relpath(target, path.parent), target_is_directory=target.is_dir())
     partial.replace(path)
+
+
+def deliver_student(network: Path, folder: Path, decoding: Decoding, *, max_tokens: int) -> None:
+    """Links the files of a network into a folder, with generation settings that are the evaluated decoding.
+
+    `generate` of transformers then gives the texts that were evaluated.
+    """
+    if folder.is_symlink():  # of an earlier version
+        folder.unlink()
+    make_folder(folder)
+    for link in folder.iterdir():
+        if link.is_symlink():
+            link.unlink()
+    for file in network.iterdir():
+        if file.name != GENERATION_CONFIG_NAME:
+            _link(folder / file.name, file)
+    settings = evaluated_settings(network, decoding, max_tokens=max_tokens)
+    write_text(folder / GENERATION_CONFIG_NAME, settings.to_json_string())
 
 
 def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
@@ -173,6 +208,15 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
         made: keys of the stages that this run made; the others were reused.
     """
     facts = cast(Facts, read_json(verified(stages["scores"]) / FACTS))
+    manifests = {path: read_manifest(path) for path in stages.values()}
+    found = [
+        parse(ExamplesFacts, own.facts, path).round_trips
+        for path, own in manifests.items()
+        if own.stage == ExamplesStage.name
+    ]
+    trips = tuple(dict.fromkeys(trip for trips in found for trip in trips))
+    facts["warnings"] = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in changed_targets(trips)]
+    facts["changed_targets"] = [cast(ChangedTargets, asdict(trip)) for trip in trips]
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
     costs = run_costs(

@@ -13,6 +13,7 @@ from understudy.config.model_sections import (
 )
 from understudy.config.pool_selection import ClosestToGold, KeepAll
 from understudy.config.recipe import Recipe
+from understudy.models.task_tokenizer import choose_source_format
 from understudy.pipeline.context import RunContext, default_device, resolve_precision
 from understudy.pipeline.model_checks import check_models
 from understudy.pipeline.model_sources import (
@@ -38,6 +39,9 @@ from understudy.pipeline.systems import System
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
+
+MIN_FINISHED = 0.5
+"""Smallest share of usable texts of a teacher that is used as it is; a fine-tuned one is judged by its dev scores."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class LocalTeacher:
             self.task.limits,
             recipe.seed,
             default_device(),
+            self._min_finished(),
         )
         if isinstance(requested.select, KeepAll):
             return pool
@@ -84,6 +89,13 @@ class LocalTeacher:
         if isinstance(requested.select, ClosestToGold):  # no other selection compares with gold
             gold = labels_content(self.examples, self.facts, "labeled")
         return PoolSelectionStage(pool, requested.select, gold)
+
+    def _min_finished(self) -> float:
+        """The recipe's share, or what holds where it names none."""
+        recipe = self.task.recipe
+        if recipe.pseudo_targets.min_finished is not None:
+            return recipe.pseudo_targets.min_finished
+        return 0.0 if getattr(recipe.teacher, "finetune", None) else MIN_FINISHED
 
     def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
         """See `TeacherOutputs`."""
@@ -134,10 +146,13 @@ def open_local_teacher(
         start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
     else:
         tokens = checkpoint_content(teacher.model)
-        reads, start = TokenizerSource(tokens), FromCheckpoint(tokens)
+        chosen = choose_source_format(teacher.model, teacher.template, trained=teacher.finetune is not None)
+        reads, start = TokenizerSource(tokens, format=chosen), FromCheckpoint(tokens, chosen)
     match recipe.student:
-        case PretrainedStudent(model=name):
-            student = TokenizerSource(checkpoint_content(name))
+        case PretrainedStudent(model=name, template=template):
+            student = TokenizerSource(
+                checkpoint_content(name), format=choose_source_format(name, template, trained=True)
+            )
         case ScratchStudent(scratch=scratch):
             student = TokenizerSource(tokens, scratch)
         case PrunedStudent():

@@ -4,8 +4,9 @@ from understudy.config.model_sections import PretrainedStudent, PretrainedTeache
 from understudy.config.recipe import Recipe
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import config_of
+from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.prune import kept_layers
-from understudy.models.scratch import ARCHITECTURES
+from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
 from understudy.pipeline.model_sources import TokenizerSource
 from understudy.store import Content
@@ -21,7 +22,9 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
     """
     for source in (teacher, student):
         if isinstance(source.tokens, Content) and source.scratch is None:
-            config_of(source.tokens.place)  # reads no weights
+            refuse_unusable_checkpoint(source.tokens.place)
+        elif isinstance(source.tokens, Content):
+            special_ids(load_tokenizer(source.tokens.place))  # a network is built for this tokenizer
     _check_pruning(recipe)
     if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
         _check_tokens(teacher, student)

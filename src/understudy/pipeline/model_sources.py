@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from understudy.config.model_sections import Prune, Scratch
+from understudy.config.model_sections import Prune, Scratch, SourceFormat
 from understudy.models.checkpoint import load_network
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
@@ -32,6 +32,8 @@ class TokenizerSource:
 
     tokens: Tokens
     scratch: Scratch | None = None
+    format: SourceFormat | None = None
+    """How a decoder-only checkpoint reads a source; None: as its tokenizer says."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class FromCheckpoint:
     """A pretrained network."""
 
     checkpoint: Content
+    format: SourceFormat | None = None
+    """As in `TokenizerSource`."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ def tokenizer_source(source: ModelSource) -> TokenizerSource:
     match source:
         case FromScratch(scratch=scratch, tokens=tokens):
             return TokenizerSource(tokens, scratch)
-        case FromCheckpoint(checkpoint=checkpoint):
-            return TokenizerSource(checkpoint)
+        case FromCheckpoint(checkpoint=checkpoint, format=chosen):
+            return TokenizerSource(checkpoint, format=chosen)
         case FromStage(network=network) | FromPruned(network=network):
             return TokenizerSource(network)
 
@@ -106,7 +110,7 @@ def load_task_tokenizer(
     path = checkpoint_path(own.tokens, context)
     if own.scratch:
         return scratch_task_tokenizer(limits, own.scratch, load_tokenizer(path))
-    return checkpoint_task_tokenizer(limits, path)
+    return checkpoint_task_tokenizer(limits, path, own.format)
 
 
 def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerContext) -> PreTrainedModel:

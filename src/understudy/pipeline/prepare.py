@@ -3,13 +3,15 @@
 The fields of all later stages, and so their keys, follow from these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
-from understudy.errors import DataError
+from understudy.errors import DataError, shortened
 from understudy.evaluation.metrics import result_name
 from understudy.executors.local import Local
+from understudy.models.checkpoint_checks import RoundTrip
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import RunContext, resolve_precision
 from understudy.pipeline.metric_settings import metric_settings, needs_likelihood
@@ -151,4 +153,18 @@ def prepared_task(
     likelihood = needs_likelihood(recipe.task, allow_code=context.allow_code)
     task = PreparedTask(recipe, of_both.data, of_teacher, facts_of_teacher, of_both, facts, student, tokens, likelihood)
     require_inputs(recipe, task.facts)
+    for sentence in changed_targets(task.facts.round_trips):
+        if context.strict:
+            raise DataError(f"{sentence}; use another model, or run without --strict")
+        context.progress.log(f"WARNING: {sentence}")
     return task
+
+
+def changed_targets(found: Sequence[RoundTrip]) -> list[str]:
+    """One sentence for each tokenizer that changes targets, so that its model cannot write them as they are."""
+    return [
+        f"the tokenizer changes {trip.changed} of {trip.checked} targets, so that its model can never write them: "
+        f"{shortened(trip.text)} becomes {shortened(trip.decoded)}"
+        for trip in dict.fromkeys(found)
+        if trip.changed
+    ]

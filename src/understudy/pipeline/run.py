@@ -39,6 +39,7 @@ def run(
     executor: Executor = LOCAL,
     allow_code: bool = False,
     copy: bool = False,
+    strict: bool = False,
 ) -> Run:
     """Runs a recipe; stages that any run in `out` has finished are reused.
 
@@ -49,6 +50,7 @@ def run(
         executor: where stages run.
         allow_code: whether code that the recipe names (`module:object`) may be imported.
         copy: whether the run's folder gets its own copies of the stages, so that it can be moved by itself.
+        strict: whether warnings before training, such as targets that a tokenizer changes, are errors.
 
     Returns:
         The run's folder with `report.html`, `report.json`, `progress.jsonl`, the recipe, and a link to each stage.
@@ -57,7 +59,7 @@ def run(
         UnderstudyError: whatever the user can fix, in one sentence. Finished stages are kept.
     """
     with recorded(progress, Path(out) / recipe.name, recipe.tracker) as record:
-        context = run_context(Path(out), record, allow_code=allow_code, endpoint=endpoint_of(recipe))
+        context = run_context(Path(out), record, allow_code=allow_code, endpoint=endpoint_of(recipe), strict=strict)
         return _run(recipe, Path(out), context, executor, copy=copy)
 
 

@@ -27,6 +27,21 @@ class TaskTokenizers:
         """Whether the teacher's token ids are the student's."""
         return bool(self.teacher.tokenizer.get_vocab() == self.student.tokenizer.get_vocab())
 
+    @property
+    def swapped_ends(self) -> tuple[int, int] | None:
+        """The ids that end a text of the teacher and of the student, where the tokens are the same and these differ."""
+        ends = self.teacher.tokenizer.eos_token_id, self.student.tokenizer.eos_token_id
+        return ends if self.same_tokens and ends[0] != ends[1] else None
+
+    @property
+    def same_reading(self) -> bool:
+        """Whether teacher and student read a source as the same token ids: same tokens, roles and format."""
+        return self.same_tokens and self.teacher.encode_sources(_PROBE) == self.student.encode_sources(_PROBE)
+
+
+_PROBE = (Example("probe", "One source,\nof 2 lines."),)
+"""Two models with the same tokens read any source alike if they read this one alike."""
+
 
 @dataclass(frozen=True)
 class MixtureSettings:
@@ -96,12 +111,17 @@ def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer) -> Targe
 def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> Targets:
     """The pool's texts by source: the teacher's token ids where the student shares them, else encoded again.
 
+    Where the tokens are the same and their roles differ, texts end with the student's token.
+
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
     the middle of a sentence.
     """
     bounds = pool.offsets
+    pool.refuse_other_ids(tokenizers.teacher.tokenizer.get_vocab().values())
     rows = [pool.token_ids[bounds[i] : bounds[i + 1]].tolist() for i in range(len(pool))]
-    if not tokenizers.same_tokens:
+    if tokenizers.same_tokens:
+        rows = _with_roles_of_student(rows, tokenizers, pool)
+    else:
         end = tokenizers.teacher.tokenizer.eos_token_id
         finished = [end is None or row[-1] == end for row in rows]
         encoded = tokenizers.student.encode_targets(pool.texts)
@@ -113,10 +133,29 @@ def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: 
     return Targets.of([of_input[example.id] for example in examples])
 
 
+def _with_roles_of_student(
+    rows: list[list[int]], tokenizers: TaskTokenizers, pool: PseudoTargetPool
+) -> list[list[int]]:
+    """Rows of the teacher's token ids that end with the student's token.
+
+    A row in which a special token of the student stands as one of the teacher's ordinary ones is encoded again.
+    """
+    teacher, student = tokenizers.teacher.tokenizer, tokenizers.student.tokenizer
+    if teacher.eos_token_id == student.eos_token_id:
+        return rows
+    ended = [row[-1:] == [teacher.eos_token_id] for row in rows]
+    bodies = [row[:-1] if end else row for row, end in zip(rows, ended, strict=True)]
+    special = {student.eos_token_id, teacher.eos_token_id}
+    again = [index for index, body in enumerate(bodies) if special.intersection(body)]
+    texts = pool.texts
+    for index, row in zip(again, tokenizers.student.encode_targets([texts[index] for index in again]), strict=True):
+        bodies[index] = row[:-1]
+    return [[*body, student.eos_token_id] if end else body for body, end in zip(bodies, ended, strict=True)]
+
+
 def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
     """The sources as the teacher reads them; None where the student reads them alike."""
-    alike = tokenizers.same_tokens and (tokenizers.teacher.is_encoder_decoder == tokenizers.student.is_encoder_decoder)
-    return None if alike else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
+    return None if tokenizers.same_reading else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
 
 
 def _student_share(samples: StudentSampling) -> StudentShare | None:

@@ -4,7 +4,7 @@ Training reads columns (a quarter of a million rows at once), people look at row
 written in `pool_files.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from understudy.errors import PoolError
 from understudy.pool.pool_files import read_pool_file, refuse_other_provenance
-from understudy.pool.pool_index import read_indexed
+from understudy.pool.pool_index import part_holding, read_indexed
 from understudy.pool.rows import rows_of_table
 from understudy.records import PseudoTarget
 
@@ -151,6 +151,22 @@ class PseudoTargetPool:
                 "inputs; generate the pool again with this input"
             )
         return rows_of_table(self.table.take(self._rows_by_input[index]))
+
+    def refuse_other_ids(self, known: Iterable[int]) -> None:
+        """Check that every token id of the pool is one of these.
+
+        Raises:
+            PoolError: with the id and the folder to delete.
+        """
+        other = np.flatnonzero(~np.isin(self.token_ids, np.fromiter(known, np.int64)))
+        if other.size:
+            row = int(np.searchsorted(self.offsets, other[0], side="right")) - 1
+            token_id = int(self.token_ids[other[0]])
+            raise PoolError(
+                f"a text of input {self.input_ids[row]!r} holds the id {token_id}, which is no token of the model that "
+                f"generated it: {part_holding(self.folder, token_id)} is damaged or was made by an earlier version; "
+                "delete that folder and run the same command again"
+            )
 
     def statistics(self, *, eos_id: int | None = None) -> PoolStatistics:
         """Counts and distributions of the pool.

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from understudy.errors import PoolError
 from understudy.pool.pool_files import PoolFile, read_pool_file, refuse_other_provenance, table_of
 from understudy.pool.rows import merge_rows, rows_of_table
@@ -65,6 +68,19 @@ def read_indexed(folder: Path) -> PoolFile | None:
         refuse_other_provenance(files[0][1], other)
     rows = merge_rows((_rows(part, file, index.per_input) for part, file in files), index.input_ids)
     return PoolFile(folder / INDEX, files[0][1].provenance, table_of(rows))
+
+
+def part_holding(folder: Path, token_id: int) -> Path:
+    """The folder of the part of a pool that holds a token id; the pool's own where it has no index."""
+    if not (folder / INDEX).is_file():
+        return folder
+    for part in parse(Index, read_json(folder / INDEX), folder).parts:
+        for file in _files(folder, part):
+            if pc.is_in(
+                pa.scalar(token_id), value_set=pc.list_flatten(file.table["token_ids"]).combine_chunks()
+            ).as_py():
+                return (folder / part.folder).resolve()
+    return folder
 
 
 def _files(folder: Path, part: PoolPart) -> list[PoolFile]:

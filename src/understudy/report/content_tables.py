@@ -1,6 +1,7 @@
 """The tables on what systems generated: source consistency, and signs of a training that went wrong."""
 
-from understudy.report.facts import REFERENCES, Facts, HealthFacts, Interval
+from understudy.report.content_facts import HealthFacts, Interval
+from understudy.report.facts import REFERENCES, Facts
 from understudy.report.formatting import UNKNOWN, brackets, fixed, percent, system_label, whole
 from understudy.report.tables import TextCell, TextTable
 from understudy.report.verdict import CONSISTENCY_LABELS

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 from understudy.report import formatting
-from understudy.report.facts import FINE_TUNED, Interval, PoolFacts
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, PoolFacts
 from understudy.report.tables import TextCell, TextTable
 
 

@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from understudy.report.api_facts import ApiResponseFacts, Latency
+from understudy.report.content_facts import (
+    ChangedTargets,
+    ConsistencyFacts,
+    HealthFacts,
+    Interval,
+    ItemErrorFacts,
+)
 from understudy.report.cost_facts import CostFacts
 from understudy.store.disk import write_text
 
@@ -20,16 +27,6 @@ FINE_TUNED = "fine_tuned"
 """Names of the two systems that every run compares with; the third system has the method's name."""
 REFERENCES = "references"
 """What facts call the first reference of each example, where it is measured like an output."""
-
-
-class Interval(TypedDict):
-    """A number with its bootstrap interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    note: NotRequired[str]
-    """Why the value is None, as a sentence."""
 
 
 NOT_MEASURED: Interval = {"value": None, "low": None, "high": None}
@@ -121,15 +118,6 @@ class PoolFacts(TypedDict, total=False):
     samples: list[PoolSample]
 
 
-class ItemErrorFacts(TypedDict):
-    """Numbers, dates, codes and names of one output that disagree with its source, as they are written."""
-
-    missing: list[str]
-    """Of the source, not in the output."""
-    invented: list[str]
-    """Of the output, neither in the source nor in the prompt."""
-
-
 class ExampleFacts(TypedDict):
     """A test example with each system's prediction."""
 
@@ -143,54 +131,6 @@ class ExampleFacts(TypedDict):
     """Why the example is shown, such as `student ahead by chrF` or `random`."""
     item_errors: NotRequired[dict[str, ItemErrorFacts]]
     """System -> the items of its output that disagree with the source."""
-
-
-class ConsistencyScore(TypedDict):
-    """How one system's outputs agree with their sources."""
-
-    missing: Interval
-    """Items of the sources that the outputs lack, in percent; None where the sources have no items."""
-    invented: Interval
-    """Items of the outputs that are not in their sources, in percent; None where the outputs have no items."""
-    outputs_with_missing: int
-    outputs_with_invented: int
-
-
-class ConsistencyFacts(TypedDict):
-    """Source consistency of all systems on the test split."""
-
-    outputs: int
-    """Of each system."""
-    systems: dict[str, ConsistencyScore]
-    """System -> its rates; `REFERENCES` -> those of the first reference of each example, for comparison."""
-    advantages: dict[str, Interval]
-    """`missing` and `invented` -> advantage of the distilled student over the teacher in percentage points, paired;
-    negative where the student is worse."""
-    worse: list[str]
-    """Which of both the student is worse in beyond the interval."""
-    signatures: dict[str, str]
-
-
-class HealthFacts(TypedDict):
-    """Signs of a training that went wrong, for one system. None stands for what does not apply or is not known."""
-
-    steps: int | None
-    """Optimizer steps, for a distilled student without those of a final fine-tuning; None where nothing was trained."""
-    warmup_steps: int | None
-    kept_step: int | None
-    """The step of the weights that were kept."""
-    evaluations: int | None
-    dev_moved: bool | None
-    """Whether the dev scores of several evaluations differed."""
-    repetition: float
-    """Share of the test outputs in which four words in a row occur twice."""
-    length_ratio: float | None
-    """Words of the test outputs per word of the first references."""
-    unfinished: float | None
-    """Share of the test outputs that were cut at the length limit."""
-    top_token_agreement: Interval
-    """Share of the positions of dev references at which the system and the teacher have the same most probable
-    token; None with a note where it cannot be computed."""
 
 
 class Facts(TypedDict):
@@ -229,6 +169,8 @@ class Facts(TypedDict):
     """System, and `REFERENCES` with what applies to them -> signs of a training that went wrong."""
     not_learned: NotRequired[list[str]]
     """Why the distilled student has not learned, as clauses; empty where it has."""
+    changed_targets: NotRequired[list[ChangedTargets]]
+    """For each tokenizer that reads the task, what it changes in the targets."""
     stages: NotRequired[list[StageFacts]]
     data: NotRequired[dict[str, int]]
     """Split -> number of examples."""

@@ -5,16 +5,8 @@ This module only formats. `verdict.py` and the table modules decide which number
 
 import math
 
-from understudy.report.facts import (
-    FINE_TUNED,
-    TEACHER,
-    Facts,
-    Interval,
-    ScoreFacts,
-    higher_is_better,
-    metric_label,
-    scores_in,
-)
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts, ScoreFacts, higher_is_better, metric_label, scores_in
 
 UNKNOWN = "–"
 

@@ -7,7 +7,7 @@ number is None. A paper stage is one of S1 to S8 of Calderon et al. 2023, or a s
 
 from typing import NotRequired, TypedDict
 
-from understudy.report.facts import Interval
+from understudy.report.content_facts import Interval
 
 SplitScores = dict[str, dict[str, float]]
 """Split -> metric -> score."""

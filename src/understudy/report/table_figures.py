@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from understudy.report.facts import Interval
+from understudy.report.content_facts import Interval
 from understudy.report.svg import FIGURE_SIZE, OTHER_STYLES, TEXT_COLOUR, figure_style, svg_element
 from understudy.report.table_facts import ResultsTable
 

@@ -5,7 +5,8 @@
 
 from typing import Literal
 
-from understudy.report.facts import FINE_TUNED, NOT_MEASURED, TEACHER, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, NOT_MEASURED, TEACHER
 from understudy.report.formatting import UNKNOWN, brackets, duration, fixed, join_nonempty, percent
 from understudy.report.paper import PAPER_CONTESTS, PAPER_TASKS, paper_row
 from understudy.report.table_facts import CellFacts, MethodFacts, MissingFacts, ResultsTable

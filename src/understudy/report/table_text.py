@@ -1,6 +1,7 @@
 """A study's results in sentences: the headline, the decision of each paper stage, and the limitations."""
 
-from understudy.report.facts import FINE_TUNED, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED
 from understudy.report.formatting import brackets, fixed, join_nonempty, percent_with_interval, signed, system_label
 from understudy.report.paper import PAPER_CHOICES
 from understudy.report.table_facts import Decision, Option, ResultsTable, enough_cells

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from understudy.report.content_facts import Interval
 from understudy.report.facts import (
     NOT_MEASURED,
     TEACHER,
     CurvePoint,
     Facts,
-    Interval,
     PoolFacts,
     ScoreFacts,
     SystemFacts,

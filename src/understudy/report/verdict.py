@@ -7,13 +7,13 @@ a student that lost quality by distillation is worse.
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from understudy.report.content_facts import Interval
 from understudy.report.facts import (
     FINE_TUNED,
     NOT_MEASURED,
     REFERENCES,
     TEACHER,
     Facts,
-    Interval,
     SystemFacts,
     metric_label,
     score_of,

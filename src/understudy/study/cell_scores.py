@@ -19,7 +19,8 @@ from understudy.pipeline.stages.data import DataStage
 from understudy.pipeline.stages.predictions import SCORED_SPLITS
 from understudy.pipeline.stages.scores import ScoringSettings, tallies_of
 from understudy.pipeline.systems import System
-from understudy.report.facts import FINE_TUNED, TEACHER, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, TEACHER
 from understudy.report.table_facts import CellFacts
 from understudy.store import Stage, WorkerContext
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from understudy.report.facts import FINE_TUNED, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED
 from understudy.report.table_facts import CellFacts, Decision, enough_cells
 from understudy.study.cell_scores import Measured
 from understudy.study.means import Aggregate, across, counted, mean_share, primary_score, sign_of

@@ -15,7 +15,8 @@ import numpy as np
 
 from understudy.evaluation.bootstrap import TAIL
 from understudy.evaluation.tally import FloatArray
-from understudy.report.facts import NOT_MEASURED, Interval
+from understudy.report.content_facts import Interval
+from understudy.report.facts import NOT_MEASURED
 
 SEED = 13
 """Seed of the draws of seeds."""

@@ -15,6 +15,7 @@ from understudy.evaluation.metrics import Metric, SystemOutputs, tally
 from understudy.evaluation.tally import FloatArray, IntArray, ratio
 from understudy.generation import Engine, live_engine
 from understudy.models.forward import target_logits
+from understudy.models.generation_format import ids_without_token, without_ids
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Prediction
@@ -98,7 +99,8 @@ def gold_likelihood(network: PreTrainedModel, tokenizer: TaskTokenizer, examples
     owners = [i for i, example in enumerate(examples) for _ in example.targets]
     sources = tokenizer.encode_sources(examples)
     network.eval()
-    with torch.no_grad():
+    unused = ids_without_token(network.get_output_embeddings().weight.shape[0], tokenizer.tokenizer)
+    with torch.no_grad(), without_ids(network, unused):
         pairs_ND = likelihood_statistics(
             partial(target_logits, network),
             ids=[examples[i].id for i in owners],

@@ -78,6 +78,8 @@ class TeacherSpec:
     """The teacher side of the comparison."""
 
     network: PreTrainedModel | None = None
+    swapped_ends: tuple[int, int] | None = None
+    """The ids that end a text of the teacher and of the student, where the tokens are the same and these differ."""
     logprob_caches: Mapping[TextGenerator, TeacherLogprobs] = field(default_factory=dict)
     """Teacher log-probabilities of the texts that exist before training; used with `kept_tokens`."""
 

@@ -44,16 +44,27 @@ class RoundData:
 class TargetLogits(nn.Module):
     """A network as training uses it: micro-batch in, logits at the target positions out."""
 
-    def __init__(self, network: PreTrainedModel, vocab_size: int, precision: AutocastPrecision) -> None:
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        vocab_size: int,
+        precision: AutocastPrecision,
+        swapped: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.vocab_size = vocab_size
         self.precision = precision
+        self.swapped = swapped
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The logits at the N target positions, (N, V)."""
         with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return target_logits(self.network, **inputs)[:, : self.vocab_size]
+            logits_NV = target_logits(self.network, **inputs)[:, : self.vocab_size]
+        if self.swapped:
+            # A teacher that ends texts with another token of the same vocabulary: its end is the student's end.
+            logits_NV[:, list(self.swapped)] = logits_NV[:, list(reversed(self.swapped))]
+        return logits_NV
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def prepare_teacher(spec: TrainSpec, device: torch.device, precision: AutocastPr
             "distil.enable_teacher_dropout has no effect: the teacher's config has no dropout; use method logits_kd, "
             "or a teacher with dropout in its config"
         )
-    teacher = TargetLogits(network, loss.vocab_size, precision).to(device)
+    teacher = TargetLogits(network, loss.vocab_size, precision, spec.teacher.swapped_ends).to(device)
     return teacher.eval().requires_grad_(requires_grad=False)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from understudy.evaluation.predictions import read_predictions
+from understudy.models.checkpoint_checks import RoundTrip, round_trip
 from understudy.models.task_tokenizer import TextLimits, filter_by_length
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
 from understudy.pipeline.stages.data import ORDER, SPLITS, DataStage, read_data, write_split
@@ -26,6 +27,8 @@ class ExamplesFacts:
     """Split -> hash of its ids, sources and targets."""
     label_digests: dict[str, str]
     """Split -> hash of its sources and targets: ids do not matter to training."""
+    round_trips: tuple[RoundTrip, ...] = ()
+    """What each tokenizer changes in the targets."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class ExamplesStage(Stage[ExamplesFacts]):
         for split, count in dropped.items():
             if count:
                 context.progress.log(f"{count} {split} examples are over the length limits and are dropped")
+        targets = [text for split in SPLITS for example in getattr(data, split) for text in example.targets]
         for split in SPLITS:
             write_split(folder, split, getattr(data, split))
         self._write_order(folder, context, data)
@@ -69,6 +73,7 @@ class ExamplesStage(Stage[ExamplesFacts]):
             counts={split: len(getattr(data, split)) for split in SPLITS},
             dropped=dropped,
             digests={s: content_key([[e.id, e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
+            round_trips=tuple(round_trip(tokenizer, targets) for tokenizer in tokenizers),
             label_digests={s: content_key([[e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
         )
 

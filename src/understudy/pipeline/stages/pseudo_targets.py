@@ -15,12 +15,14 @@ from typing import ClassVar
 
 from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.config.pseudo_targets import InputKind
-from understudy.models.task_tokenizer import TextLimits
+from understudy.errors import GenerationError
+from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage, in_drawn_order
 from understudy.pool.generate import generate_pool
+from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.pool_index import PoolPart, write_index
 from understudy.records import Example
 from understudy.store import Content, Stage, WorkerContext
@@ -98,6 +100,8 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
     limits: TextLimits
     seed: int
     device: str
+    min_finished: float = 0.0
+    """Smallest share of texts that are not empty, and of texts that have ended."""
     name: ClassVar[str] = "pseudo_targets"
 
     def shards(self, context: WorkerContext) -> Sequence[PseudoTargetShardStage]:
@@ -113,6 +117,9 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
         place = context.folder(self.examples)
         ids = [example.id for kind in self.inputs for example in load_split(place, kind)]
         write_index(folder, parts, input_ids=ids, per_input=self.per_input)
+        tokenizer = load_task_tokenizer(FromStage(self.teacher.network), self.limits, context)
+        if found := useless(PseudoTargetPool.open(folder), tokenizer, self.min_finished):
+            raise GenerationError(found)
         return PseudoTargetsFacts(self.per_input * len(ids), len(ids))
 
     def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[Example]]]:
@@ -136,6 +143,25 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
                         self.device,
                     )
                     yield shard, block
+
+
+def useless(pool: PseudoTargetPool, tokenizer: TaskTokenizer, min_finished: float) -> str | None:
+    """Why a student can learn nothing from a pool: too many texts are empty or unfinished. None if it can."""
+    empty = [row for row, text in enumerate(pool.texts) if not text.strip()]
+    if len(empty) > (1 - min_finished) * len(pool):
+        return (
+            f"{len(empty)} of {len(pool)} pseudo-targets are empty (the first is of input "
+            f"{pool.input_ids[empty[0]]!r}): the teacher generates nothing after its source; set teacher.template or "
+            "task.prompt to the form that the model was trained with, or fine-tune it (teacher.finetune)"
+        )
+    unfinished = pool.statistics(eos_id=tokenizer.tokenizer.eos_token_id)["unfinished"] or 0.0
+    if unfinished > 1 - min_finished:
+        return (
+            f"{unfinished:.0%} of {len(pool)} pseudo-targets have not ended after task.max_target_tokens="
+            f"{tokenizer.max_target_tokens} tokens; raise that limit, set teacher.template or task.prompt to the form "
+            "that the model was trained with, or fine-tune it (teacher.finetune)"
+        )
+    return None
 
 
 def text_ranges(decoding: PoolDecoding, per_input: int) -> list[tuple[int, int]]:

@@ -16,16 +16,8 @@ from understudy.evaluation.words import words
 from understudy.pipeline.stages.predictions import TOP_TOKENS
 from understudy.pipeline.stages.training import TrainingFacts
 from understudy.records import Prediction
-from understudy.report.facts import (
-    NOT_MEASURED,
-    REFERENCES,
-    TEACHER,
-    ConsistencyFacts,
-    ConsistencyScore,
-    HealthFacts,
-    Interval,
-    ItemErrorFacts,
-)
+from understudy.report.content_facts import ConsistencyFacts, ConsistencyScore, HealthFacts, Interval, ItemErrorFacts
+from understudy.report.facts import NOT_MEASURED, REFERENCES, TEACHER
 from understudy.store import Stage, WorkerContext
 
 Predictions = Mapping[str, Sequence[Prediction]]

@@ -25,7 +25,8 @@ from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, sh
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency
-from understudy.report.facts import FINE_TUNED, TEACHER, Facts, Interval, SystemFacts
+from understudy.report.content_facts import Interval
+from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
 from understudy.store.disk import write_text

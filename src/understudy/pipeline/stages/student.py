@@ -133,6 +133,7 @@ class StudentStage(Stage[TrainingFacts]):
             loss=self._loss(context, vocab_size=len(tokenizers.student.tokenizer)),
             teacher=TeacherSpec(
                 network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
+                swapped_ends=tokenizers.swapped_ends,
                 logprob_caches={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
             ),
             sample_student=self._sampler(data, tokenizers.student, mixture, folder),

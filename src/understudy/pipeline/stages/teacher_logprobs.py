@@ -92,7 +92,7 @@ class TeacherLogprobsStage(LogprobsStage):
         vocab_size = len(tokenizers.teacher.tokenizer)
         network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False)
         scorer = TeacherLogprobScorer(
-            TargetLogits(network.to(self.device), vocab_size, self.precision),
+            TargetLogits(network.to(self.device), vocab_size, self.precision, tokenizers.swapped_ends),
             sources,
             self.kept_tokens,
             tokenizers.teacher.pad_id,

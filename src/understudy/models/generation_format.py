@@ -1,0 +1,76 @@
+"""What a checkpoint's generation settings say of its format: how texts start and end, and which tokens are no text.
+
+Settings of taste (beams, penalties, lengths, sampling) are dropped when a checkpoint is loaded: the recipe decides
+those. `forced_eos_token_id` is dropped too, because it makes truncated texts look finished.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import ModelOutput
+
+FORMAT_FIELDS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+)
+"""The fields of a GenerationConfig that belong to a checkpoint."""
+
+
+def format_of(settings: GenerationConfig | None) -> GenerationConfig:
+    """The generation settings with the format alone."""
+    own = settings.to_dict() if settings else {}
+    return GenerationConfig(**{name: own[name] for name in FORMAT_FIELDS if own.get(name) is not None})
+
+
+def checkpoint_format(folder: Path) -> GenerationConfig:
+    """The format of a saved checkpoint."""
+    try:
+        return format_of(GenerationConfig.from_pretrained(folder))
+    except OSError:
+        return GenerationConfig()
+
+
+def end_ids(settings: GenerationConfig, eos: int) -> list[int]:
+    """The ids that end a text: the tokenizer's, then others of the checkpoint (Llama 3 and Gemma have several)."""
+    own = settings.eos_token_id
+    others = own if isinstance(own, list) else [] if own is None else [own]
+    return list(dict.fromkeys([eos, *others]))
+
+
+def up_to_end(row: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
+    """A generated row up to its first end, which becomes the tokenizer's own, `ends[0]`."""
+    length = next((index for index, token_id in enumerate(row) if token_id in ends), None)
+    return tuple(row) if length is None else (*row[:length], ends[0])
+
+
+def ids_without_token(rows: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The rows of an output layer that are no token (T5, Qwen and Phi pad their vocabularies)."""
+    return sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))
+
+
+@contextmanager
+def without_ids(model: PreTrainedModel, ids: Sequence[int]) -> Iterator[None]:
+    """Within the context, the logits of these ids are minus infinity, so that no probability is on them."""
+    if not ids:
+        yield
+        return
+    index = torch.tensor(ids, device=model.device)
+
+    def mask(_module: nn.Module, _inputs: object, output: ModelOutput) -> None:
+        output.logits.index_fill_(-1, index, float("-inf"))
+
+    handle = model.register_forward_hook(mask)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,48 @@
+"""Tokenizers of the kinds that exist, whose special tokens are among their pieces."""
+
+import string
+from itertools import product
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from understudy.models.tokenizers import train_tokenizer
+
+CHAT = (
+    "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content | trim }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def unigram() -> PreTrainedTokenizerBase:
+    """As T5 and Marian: Unigram with the special tokens among its scored pieces."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁the", -1.0)]
+    pieces += [(character, -3.0) for character in string.ascii_letters + string.digits + "</>.,:"]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=2))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", pad_token="<pad>")  # noqa: S106
+
+
+def byte_level(eos: str = "<|end|>", *, chat: bool = False) -> PreTrainedTokenizerBase:
+    """As Qwen: byte-level, with added special tokens of which `eos` ends texts."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(["the order has a lamp and 2 chairs"] * 3, trainer)
+    special = ["<|text|>", "<|start|>", "<|end|>", "<|pad|>"]
+    backend.add_special_tokens([AddedToken(token, special=True) for token in special])
+    own = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos, pad_token="<|pad|>")  # noqa: S106
+    own.chat_template = CHAT if chat else None
+    return own
+
+
+def merged() -> PreTrainedTokenizerBase:
+    """Our own, trained on texts from which it learns the end token as the piece of a merge."""
+    words = [f"{before}</s>{after}" for before, after in product("abcdefghijk", "lmnopqrstuv")]
+    return train_tokenizer(words, vocab_size=125)
+
+
+KINDS = {"unigram": unigram, "byte_level": byte_level, "merged": merged}
