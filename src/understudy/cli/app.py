@@ -55,6 +55,29 @@ def run(
 
 
 @app.command()
+def check(
+    recipe: RecipeFile,
+    out: Out = Path("runs"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a recipe, its data and its models before anything is trained; exit code 1 if something is wrong."""
+    from understudy.cli.plan_table import print_findings
+    from understudy.cli.progress_bars import progress_for
+    from understudy.config.read import read_recipe
+
+    settings = read_recipe(recipe, override)
+    from understudy.pipeline.preflight import check as check_recipe
+
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+        findings = check_recipe(settings, out=out, progress=progress, allow_code=allow_code)
+    print_findings(findings)
+    if any(one.severity == "error" for one in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
 def study(
     file: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
     out: Out = Path("runs"),

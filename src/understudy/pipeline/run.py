@@ -10,6 +10,7 @@ from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver
+from understudy.pipeline.preflight import Prepared, require_preflight
 from understudy.pipeline.teacher_outputs import (
     endpoint_of,
 )
@@ -57,6 +58,8 @@ def run(
     """
     context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
     stages = build_run(recipe, context)
+    if not context.store.finished(stages.scores):
+        require_preflight(Prepared(stages, context))
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.

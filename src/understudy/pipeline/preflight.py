@@ -1,0 +1,169 @@
+"""The checks that are made before anything costs more than seconds.
+
+`CHECKS` is one table. An expensive check is a stage, so the next run pays nothing for it; `run` makes them all before
+the first training, `check` alone makes them and shows what they found.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.config.recipe import Recipe
+from understudy.errors import ConfigError, UnderstudyError
+from understudy.executors.local import Local
+from understudy.pipeline.build import RunStages, build_run
+from understudy.pipeline.context import RunContext, run_context
+from understudy.pipeline.delivery import dependencies_first
+from understudy.pipeline.model_sources import tokenizer_source
+from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.examples import labels_content
+from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage, network_check
+from understudy.pipeline.stages.text_check import TextCheckStage
+from understudy.pipeline.stages.training_steps import StepsFacts, TrainingStepsStage
+from understudy.pipeline.starts import Trains, network_roles, steps_stage
+from understudy.pipeline.teacher_outputs import checks_before_requests, endpoint_of
+from understudy.progress import NoProgress, Progress
+from understudy.store.store import failure_of
+
+QUIET = NoProgress()
+ENOUGH_STEPS = 2
+"""Times the warm-up that a training should last."""
+TRAINING_SETTINGS = {
+    "teacher": "teacher.finetune",
+    "fine_tuned": "student.finetune",
+    "student": "training",
+    "final_finetune": "distil.final_finetune",
+}
+"""Name of the stage that trains -> its section of the recipe."""
+CheckStage = NetworkCheckStage | TextCheckStage | TrainingStepsStage
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the checks are derived from: a run's stages, none of which trained yet."""
+
+    stages: RunStages
+    context: RunContext
+
+    @property
+    def task(self) -> PreparedTask:
+        """The recipe and its examples."""
+        return self.stages.task
+
+
+def network_checks(prepared: Prepared) -> Iterator[NetworkCheckStage]:
+    """Every network before training, in the engine that it will use."""
+    task = prepared.task
+    place = prepared.context.folder(task.examples)
+    for role, start in network_roles(prepared.stages.scores).items():
+        yield network_check(role, start.source, place, task.limits, task.recipe.engine, prune=start.prune)
+
+
+def text_checks(prepared: Prepared) -> Iterator[TextCheckStage]:
+    """Every tokenizer on the task's texts."""
+    task = prepared.task
+    labels = labels_content(task.examples, task.facts, "labeled")
+    for role, start in network_roles(prepared.stages.scores).items():
+        yield TextCheckStage(role, tokenizer_source(start.source), labels, task.limits)
+
+
+def step_checks(prepared: Prepared) -> Iterator[TrainingStepsStage]:
+    """Every training of the run."""
+    for stage in dependencies_first(prepared.stages.scores):
+        if isinstance(stage, Trains) and (steps := steps_stage(stage, prepared.task.limits)):
+            yield steps
+
+
+CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
+    "texts": text_checks,
+    "steps": step_checks,
+    "networks": network_checks,
+}
+"""Cheap ones first."""
+
+
+def preflight(prepared: Prepared) -> list[Finding]:
+    """What all checks find, errors included; finished checks are reused."""
+    return [
+        finding for check in CHECKS.values() for finding in findings_of_stages(tuple(check(prepared)), prepared.context)
+    ]
+
+
+def findings_of_stages(stages: Sequence[CheckStage], context: RunContext) -> Iterator[Finding]:
+    """What these checks find, each once."""
+    outcomes = context.store.get_all(stages, Local(), context)
+    for stage in {stage.key: stage for stage in stages}.values():
+        failure = failure_of(stage, outcomes, context)
+        if isinstance(failure, UnderstudyError):
+            yield failed(stage, failure)
+        elif failure:
+            raise failure
+        elif isinstance(stage, TrainingStepsStage):
+            yield warm_up(stage, context.facts(stage))
+        else:
+            yield from context.facts(stage).findings
+
+
+def failed(stage: CheckStage, failure: UnderstudyError) -> Finding:
+    """An error as a finding; its last clause says what to do."""
+    found, _, remedy = str(failure).rpartition("; ")
+    return Finding(stage.title, found or remedy, remedy if found else "", "error")
+
+
+def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
+    """Whether a training is longer than its warm-up: otherwise the learning rate never reaches its peak."""
+    training, setting = stage.training, f"{TRAINING_SETTINGS[stage.training_name]}.warmup_steps"
+    check = f"steps of {stage.training_name}"
+    found = f"{facts.steps} steps, warm-up {training.warmup_steps}"
+    remedy = f"set {setting}={facts.steps // 10}, or raise the epochs ({training.epochs})"
+    if facts.steps <= training.warmup_steps:
+        return Finding(check, f"{found}: the learning rate would never reach its peak", remedy, "error")
+    if facts.steps < ENOUGH_STEPS * training.warmup_steps:
+        return Finding(check, f"{found}: most of the training is warm-up", remedy, "warning")
+    return Finding(check, found)
+
+
+def require_preflight(prepared: Prepared) -> None:
+    """Makes all checks; warnings are shown, errors stop the run.
+
+    Raises:
+        ConfigError: with a line for each error.
+    """
+    findings = preflight(prepared)
+    refuse_errors(findings)
+    for one in findings:
+        if one.severity == "warning":
+            prepared.context.progress.log(f"{one.check}: {one.finding}; {one.remedy}")
+
+
+def refuse_errors(findings: Iterable[Finding]) -> None:
+    """Stops at errors.
+
+    Raises:
+        ConfigError: with a line for each.
+    """
+    errors = [f"{one.check}: {one.finding}; {one.remedy}" for one in findings if one.severity == "error"]
+    if errors:
+        raise ConfigError("\n".join(errors))
+
+
+def check(
+    recipe: Recipe, *, out: str | Path = "runs", progress: Progress = QUIET, allow_code: bool = False
+) -> list[Finding]:
+    """Makes the checks of a recipe and no other stage that costs more than seconds; no request is sent.
+
+    Args:
+        recipe: what is checked.
+        out: the folder of the runs, whose store keeps what the checks found.
+        progress: is informed about long work.
+        allow_code: whether code that the recipe names (`module:object`) may be imported.
+
+    Raises:
+        UnderstudyError: if a guard rail refuses the recipe, its data or its models.
+    """
+    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
+    before = checks_before_requests(recipe, context)
+    if before is None:
+        return preflight(Prepared(build_run(recipe, context), context))
+    unsent = Finding("requests", "the API teacher was not asked: texts, steps and a student from scratch are not known")
+    return [*findings_of_stages(before, context), unsent]
