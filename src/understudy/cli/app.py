@@ -78,6 +78,28 @@ def check(
 
 
 @app.command()
+def plan(
+    recipe: RecipeFile,
+    out: Out = Path("runs"),
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plan a run: steps, minutes, memory, disk and money of each stage; no weights are loaded, nothing is sent."""
+    from understudy.cli.plan_table import print_plan
+    from understudy.cli.progress_bars import progress_for
+    from understudy.config.read import read_recipe
+
+    settings = read_recipe(recipe, override)
+    from understudy.pipeline.plan import plan as plan_recipe
+    from understudy.pipeline.plan import total
+
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+        stages = plan_recipe(settings, out=out, progress=progress, allow_code=allow_code)
+    print_plan(stages, total(stages))
+
+
+@app.command()
 def study(
     file: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
     out: Out = Path("runs"),

@@ -7,11 +7,13 @@ the first training, `check` alone makes them and shows what they found.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from understudy.config.recipe import Recipe
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.executors.local import Local
-from understudy.pipeline.build import RunStages, build_run
+from understudy.pipeline.api_teacher_outputs import student_checks
+from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import tokenizer_source
@@ -21,8 +23,9 @@ from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage,
 from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.stages.training_steps import StepsFacts, TrainingStepsStage
 from understudy.pipeline.starts import Trains, network_roles, steps_stage
-from understudy.pipeline.teacher_outputs import checks_before_requests, endpoint_of
+from understudy.pipeline.teacher_outputs import endpoint_of, requests_before
 from understudy.progress import NoProgress, Progress
+from understudy.store import Stage
 from understudy.store.store import failure_of
 
 QUIET = NoProgress()
@@ -40,22 +43,19 @@ CheckStage = NetworkCheckStage | TextCheckStage | TrainingStepsStage
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the checks are derived from: a run's stages, none of which trained yet."""
+    """What the checks are derived from: the stages of a run, none of which has trained anything yet."""
 
-    stages: RunStages
+    task: PreparedTask
+    scores: Stage[Any]
+    """The last stage, which needs all others."""
     context: RunContext
-
-    @property
-    def task(self) -> PreparedTask:
-        """The recipe and its examples."""
-        return self.stages.task
 
 
 def network_checks(prepared: Prepared) -> Iterator[NetworkCheckStage]:
     """Every network before training, in the engine that it will use."""
     task = prepared.task
     place = prepared.context.folder(task.examples)
-    for role, start in network_roles(prepared.stages.scores).items():
+    for role, start in network_roles(prepared.scores).items():
         yield network_check(role, start.source, place, task.limits, task.recipe.engine, prune=start.prune)
 
 
@@ -63,13 +63,13 @@ def text_checks(prepared: Prepared) -> Iterator[TextCheckStage]:
     """Every tokenizer on the task's texts."""
     task = prepared.task
     labels = labels_content(task.examples, task.facts, "labeled")
-    for role, start in network_roles(prepared.stages.scores).items():
+    for role, start in network_roles(prepared.scores).items():
         yield TextCheckStage(role, tokenizer_source(start.source), labels, task.limits)
 
 
 def step_checks(prepared: Prepared) -> Iterator[TrainingStepsStage]:
     """Every training of the run."""
-    for stage in dependencies_first(prepared.stages.scores):
+    for stage in dependencies_first(prepared.scores):
         if isinstance(stage, Trains) and (steps := steps_stage(stage, prepared.task.limits)):
             yield steps
 
@@ -116,7 +116,7 @@ def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
     check = f"steps of {stage.training_name}"
     found = f"{facts.steps} steps, warm-up {training.warmup_steps}"
     remedy = f"set {setting}={facts.steps // 10}, or raise the epochs ({training.epochs})"
-    if facts.steps <= training.warmup_steps:
+    if facts.steps < training.warmup_steps:
         return Finding(check, f"{found}: the learning rate would never reach its peak", remedy, "error")
     if facts.steps < ENOUGH_STEPS * training.warmup_steps:
         return Finding(check, f"{found}: most of the training is warm-up", remedy, "warning")
@@ -124,11 +124,13 @@ def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
 
 
 def require_preflight(prepared: Prepared) -> None:
-    """Makes all checks; warnings are shown, errors stop the run.
+    """Makes all checks unless the run is finished; warnings are shown, errors stop the run.
 
     Raises:
         ConfigError: with a line for each error.
     """
+    if prepared.context.store.finished(prepared.scores):
+        return
     findings = preflight(prepared)
     refuse_errors(findings)
     for one in findings:
@@ -162,8 +164,9 @@ def check(
         UnderstudyError: if a guard rail refuses the recipe, its data or its models.
     """
     context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
-    before = checks_before_requests(recipe, context)
+    before = requests_before(recipe, context)
     if before is None:
-        return preflight(Prepared(build_run(recipe, context), context))
+        stages = build_run(recipe, context)
+        return preflight(Prepared(stages.task, stages.scores, context))
     unsent = Finding("requests", "the API teacher was not asked: texts, steps and a student from scratch are not known")
-    return [*findings_of_stages(before, context), unsent]
+    return [*findings_of_stages(student_checks(recipe, before[0], context), context), unsent]

@@ -58,8 +58,7 @@ def run(
     """
     context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
     stages = build_run(recipe, context)
-    if not context.store.finished(stages.scores):
-        require_preflight(Prepared(stages, context))
+    require_preflight(Prepared(stages.task, stages.scores, context))
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.

@@ -87,6 +87,5 @@ def steps_stage(stage: Trains, limits: TextLimits) -> TrainingStepsStage | None:
         splits,
         limits,
         stage.settings.training,
-        stage.settings.seed,
         mixture,
     )

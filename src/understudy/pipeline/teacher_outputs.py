@@ -11,7 +11,7 @@ from understudy.config.model_sections import (
     EndpointTeacher,
 )
 from understudy.config.recipe import Recipe
-from understudy.pipeline.api_teacher_outputs import before_requests, open_api_teacher, student_checks
+from understudy.pipeline.api_teacher_outputs import before_requests, open_api_teacher
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import open_local_teacher
 from understudy.pipeline.model_sources import (
@@ -20,10 +20,10 @@ from understudy.pipeline.model_sources import (
 )
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.recipe_checks import check_names
-from understudy.pipeline.stages.network_check import NetworkCheckStage
+from understudy.pipeline.stages.api_responses import ApiResponsesStage
+from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.report_parts import ApiReport
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
-from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.systems import System
 from understudy.records import TextGenerator
 from understudy.store import Stage
@@ -77,10 +77,8 @@ def open_teacher(recipe: Recipe, context: RunContext) -> TeacherOutputs:
     return open_local_teacher(recipe, recipe.teacher, context)
 
 
-def checks_before_requests(
-    recipe: Recipe, context: RunContext
-) -> tuple[NetworkCheckStage | TextCheckStage, ...] | None:
-    """The checks that an API teacher's recipe allows before its first request; None where no request is needed.
+def requests_before(recipe: Recipe, context: RunContext) -> tuple[ExamplesStage, ApiResponsesStage] | None:
+    """The inputs of an API teacher and the stage of its responses, if they are not there yet; no request is sent.
 
     Raises:
         UnderstudyError: as `open_teacher`.
@@ -89,7 +87,7 @@ def checks_before_requests(
     if not isinstance(recipe.teacher, EndpointTeacher):
         return None
     readable, responses = before_requests(recipe, recipe.teacher, context)
-    return None if context.store.finished(responses) else student_checks(recipe, readable, context)
+    return None if context.store.finished(responses) else (readable, responses)
 
 
 def endpoint_of(recipe: Recipe) -> Endpoint | None:

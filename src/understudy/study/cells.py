@@ -14,6 +14,7 @@ from understudy.config.study import Cell
 from understudy.errors import ConfigError, StoreError, UnderstudyError, first_line
 from understudy.pipeline.build import train_systems
 from understudy.pipeline.context import STORE, run_context
+from understudy.pipeline.preflight import Prepared, require_preflight
 from understudy.pipeline.recipe_files import recipe_files
 from understudy.pipeline.systems import TrainedSystems
 from understudy.pipeline.teacher_outputs import endpoint_of, open_teacher
@@ -80,7 +81,9 @@ def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code
             "few hundred labels will do), or use understudy run"
         )
     scored = (systems.teacher, systems.baseline, systems.final)
-    return CellStages(cell, CellScoresStage(scored, teacher.task.scoring(), teacher.task.data), systems)
+    scores = CellScoresStage(scored, teacher.task.scoring(), teacher.task.data)
+    require_preflight(Prepared(teacher.task, scores, context))
+    return CellStages(cell, scores, systems)
 
 
 def record_finished(stages: CellStages, paths: StudyPaths) -> None:

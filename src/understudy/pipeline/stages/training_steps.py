@@ -48,7 +48,7 @@ class StepsFacts:
 
 @dataclass(frozen=True)
 class TrainingStepsStage(Stage[StepsFacts]):
-    """The number of optimizer steps of a training."""
+    """The number of optimizer steps of a training, the same for all seeds."""
 
     training_name: str
     """The name of the stage that trains."""
@@ -58,7 +58,6 @@ class TrainingStepsStage(Stage[StepsFacts]):
     splits: tuple[str, ...]
     limits: TextLimits
     training: Training
-    seed: int
     mixture: MixtureSettings | None
     """None: gold alone."""
     name: ClassVar[str] = "training_steps"
@@ -71,15 +70,13 @@ class TrainingStepsStage(Stage[StepsFacts]):
     def run(self, folder: Path, context: WorkerContext) -> StepsFacts:  # noqa: ARG002 - all is in the facts
         """Plans the first epoch."""
         mixture = self._mixture(context)
-        rounds = [plan_round(mixture, number=number, seed=self.seed) for number in range(mixture.rounds_per_epoch)]
+        rounds = [plan_round(mixture, number=number, seed=0) for number in range(mixture.rounds_per_epoch)]
         planned = [[with_expected_text(item) for item in items] for items in rounds]
         texts = {name: targets.texts for name, targets in mixture.targets.items()}
         accumulation, steps = self.training.gradient_accumulation_steps, 0
         batches: list[list[TrainItem]] = []
         for number, items in enumerate(planned):
-            own = plan_batches(
-                items, mixture.sources, texts, batch_tokens=self.training.batch_tokens, seed=(self.seed, number)
-            )
+            own = plan_batches(items, mixture.sources, texts, batch_tokens=self.training.batch_tokens, seed=(0, number))
             steps += -(-len(own) // accumulation)
             batches += own
         items = [item for batch in batches for item in batch]
