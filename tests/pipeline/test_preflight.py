@@ -1,6 +1,7 @@
 """What is checked before anything costs more than seconds: each check with a right input and a failing one."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from understudy.models.checkpoint import save_network
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import TextLimits
 from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.build import build_run
+from understudy.pipeline.context import run_context
 from understudy.pipeline.model_sources import TokenizerSource, checkpoint_content
-from understudy.pipeline.preflight import check, warm_up
+from understudy.pipeline.preflight import Prepared, Resources, check, resources, warm_up
 from understudy.pipeline.run import Run, run
 from understudy.pipeline.stages.network_check import Finding
 from understudy.pipeline.stages.training_steps import StepsFacts, TrainingStepsStage
+from understudy.progress import NoProgress
 from understudy.store import Content
 from understudy.store.manifest import read_manifest
 
@@ -241,3 +245,19 @@ def test_content_of_a_checkpoint_decides_whether_it_is_checked_again(
     )
     check(check_recipe(with_student(tiny, moved)), out=tmp_path / "runs")
     assert {name.rpartition("-")[0] for name in set(folders(tmp_path / "runs")) - before} >= {"network_check"}
+
+
+@pytest.mark.parametrize(
+    ("disk", "memory", "severity"),
+    [(1e12, 1e12, ["ok", "ok"]), (1.0, 1e12, ["error", "ok"]), (1e12, 500e6, ["ok", "warning"]), (0, 0, ["error"] * 2)],
+)
+def test_disk_and_memory_are_compared_with_the_need(
+    tiny: dict[str, Any], tmp_path: Path, disk: float, memory: float, severity: list[str]
+) -> None:
+    """A need above what is there is a warning, more than twice of it an error; both numbers are shown."""
+    context = run_context(tmp_path, NoProgress())
+    stages = build_run(check_recipe(tiny), context)
+    found = resources(Prepared(stages.task, stages.scores, context), Resources(disk, memory))
+
+    assert [one.severity for one in found] == severity
+    assert all(re.search(r"about [\d,]+ MB are needed, [\d,]+ MB are there", one.finding) for one in found)

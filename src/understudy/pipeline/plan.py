@@ -1,28 +1,22 @@
 """What a run will take, before it is started: no weights are loaded, nothing is trained and no request is sent."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from understudy.config.recipe import Recipe
-from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.calibration import machine_speed
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import labeled_stages
-from understudy.pipeline.plan_estimates import ESTIMATES, Estimate, Planner
+from understudy.pipeline.plan_estimates import Estimate, estimate_of, planner_of
 from understudy.pipeline.stages.api_responses import ApiResponsesStage
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.predictions import SCORED_SPLITS
-from understudy.pipeline.stages.student import StudentStage
-from understudy.pipeline.starts import steps_stage
 from understudy.pipeline.teacher_outputs import endpoint_of, requests_before
 from understudy.progress import NoProgress, Progress
-from understudy.store import Stage
 
 QUIET = NoProgress()
 CHARACTERS_PER_TOKEN = 4
@@ -59,31 +53,23 @@ def plan(
     if requests is not None:
         return [_requests(*requests, context)]
     stages = build_run(recipe, context)
-    student = stages.systems.student
-    assert isinstance(student, StudentStage)  # noqa: S101 - build_run makes one
-    counted = steps_stage(student, stages.task.limits)
-    assert counted is not None  # noqa: S101 - a student is always trained
-    facts = context.store.get(counted, Local(), context)
-    planner = Planner(stages.task, context, machine_speed(progress), (facts.source_length, facts.target_length))
-    return list(_planned(labeled_stages(stages), planner, context))
-
-
-def _planned(stages: dict[str, Stage[Any]], planner: Planner, context: RunContext) -> Iterator[PlannedStage]:
-    for label, stage in stages.items():
-        estimate = ESTIMATES.get(type(stage))
-        yield PlannedStage(label, context.store.finished(stage), estimate(stage, planner) if estimate else Estimate())
+    planner = planner_of(stages.task, stages.scores, context, machine_speed(progress))
+    return [
+        PlannedStage(label, context.store.finished(stage), estimate_of(stage, planner))
+        for label, stage in labeled_stages(stages).items()
+    ]
 
 
 def _requests(examples: ExamplesStage, responses: ApiResponsesStage, context: RunContext) -> PlannedStage:
     """What an API teacher will be asked and paid for; its tokens are estimated from characters."""
     endpoint, folder = context.endpoint, context.folder(examples)
     assert endpoint is not None  # noqa: S101 - an API teacher has one
-    asked = dict.fromkeys(responses.inputs, endpoint.per_input)
-    asked |= {split: 2 if split in responses.references_by_teacher else 1 for split in SCORED_SPLITS}
+    asked = [(str(kind), endpoint.per_input) for kind in responses.inputs]
+    asked += [(split, 2 if split in responses.references_by_teacher else 1) for split in SCORED_SPLITS]
     prompt = len((endpoint.system or "") + endpoint.prompt)
     texts = inputs = 0
     read = 0.0
-    for split, each in asked.items():
+    for split, each in asked:
         rows = load_split(folder, split)
         inputs, texts = inputs + len(rows), texts + each * len(rows)
         requests = math.ceil(each / endpoint.per_request)

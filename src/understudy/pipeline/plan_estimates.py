@@ -13,6 +13,7 @@ from understudy.executors.local import Local
 from understudy.generation import resolve_engine
 from understudy.pipeline.calibration import Speed, generation_work, training_work
 from understudy.pipeline.context import RunContext
+from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import FromCheckpoint
 from understudy.pipeline.network_size import NetworkSize, network_size
 from understudy.pipeline.prepare import PreparedTask
@@ -47,6 +48,7 @@ THROUGHPUT_PASSES = 4
 SCORES_S_PER_PREDICTION = 0.006
 """Of all metrics and their intervals, for one text of one system."""
 HF_BATCH_TOKENS = 16_384
+NO_SPEED = Speed((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,28 @@ class Planner:
             calls=batches * target,
         )
         return self.speed.seconds(engine, work)
+
+
+def planner_of(task: PreparedTask, last: Stage[Any], context: RunContext, speed: Speed = NO_SPEED) -> Planner:
+    """What the estimates of a run are made from; texts are as long as those that its student learns.
+
+    Args:
+        task: of the run.
+        last: the stage that needs all others.
+        context: of the run.
+        speed: of this machine; without it, seconds are 0 and the rest is right.
+    """
+    student = [stage for stage in dependencies_first(last) if isinstance(stage, StudentStage)][-1]
+    counted = steps_stage(student, task.limits)
+    assert counted is not None  # noqa: S101 - a student is always trained
+    facts = context.store.get(counted, Local(), context)
+    return Planner(task, context, speed, (facts.source_length, facts.target_length))
+
+
+def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
+    """What a stage takes."""
+    estimate = ESTIMATES.get(type(stage))
+    return estimate(stage, planner) if estimate else Estimate()
 
 
 def training(stage: Trains, planner: Planner) -> Estimate:

@@ -4,19 +4,24 @@
 the first training, `check` alone makes them and shows what they found.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import torch
 
 from understudy.config.recipe import Recipe
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.executors.local import Local
 from understudy.pipeline.api_teacher_outputs import student_checks
 from understudy.pipeline.build import build_run
-from understudy.pipeline.context import RunContext, run_context
+from understudy.pipeline.context import RunContext, default_device, run_context
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import tokenizer_source
+from understudy.pipeline.plan_estimates import estimate_of, planner_of
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage, network_check
@@ -84,9 +89,12 @@ CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
 
 def preflight(prepared: Prepared) -> list[Finding]:
     """What all checks find, errors included; finished checks are reused."""
-    return [
+    findings = [
         finding for check in CHECKS.values() for finding in findings_of_stages(tuple(check(prepared)), prepared.context)
     ]
+    if any(one.severity == "error" for one in findings):
+        return findings
+    return findings + resources(prepared, Resources.of_machine(prepared.context))
 
 
 def findings_of_stages(stages: Sequence[CheckStage], context: RunContext) -> Iterator[Finding]:
@@ -102,6 +110,43 @@ def findings_of_stages(stages: Sequence[CheckStage], context: RunContext) -> Ite
             yield warm_up(stage, context.facts(stage))
         else:
             yield from context.facts(stage).findings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the machine has now, in bytes; it is not cached."""
+
+    disk: float
+    memory: float
+
+    @classmethod
+    def of_machine(cls, context: RunContext) -> Self:
+        """The free disk at the store, and the memory of the device."""
+        if default_device() == "cuda":
+            memory = float(torch.cuda.get_device_properties(0).total_memory)
+        else:
+            memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return cls(float(shutil.disk_usage(context.store.root).free), memory)
+
+
+def resources(prepared: Prepared, machine: Resources) -> list[Finding]:
+    """Whether disk and memory suffice for the stages that are not finished."""
+    store, planner = prepared.context.store, planner_of(prepared.task, prepared.scores, prepared.context)
+    left = [stage for stage in dependencies_first(prepared.scores) if not store.finished(stage)]
+    own = [estimate_of(stage, planner) for stage in left]
+    disk, memory = sum(one.disk_bytes for one in own), max((one.memory_bytes for one in own), default=0.0)
+    return [
+        _resource("disk", disk, machine.disk, "free some space, or choose another folder with --out"),
+        _resource("memory", memory, machine.memory, "lower batch_tokens, or use smaller networks"),
+    ]
+
+
+def _resource(check: str, needed: float, there: float, remedy: str) -> Finding:
+    found = f"about {needed / 1e6:,.0f} MB are needed, {there / 1e6:,.0f} MB are there"
+    if needed <= there:
+        return Finding(check, found)
+    # Estimates may be too high by a factor of two.
+    return Finding(check, found, remedy, "error" if needed > 2 * there else "warning")
 
 
 def failed(stage: CheckStage, failure: UnderstudyError) -> Finding:
