@@ -37,7 +37,7 @@ def test_plan_prints_a_row_for_each_stage_and_the_sum(
 ) -> None:
     """With the machine's speed from the cache; nothing is trained."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
-    speed = dict.fromkeys(("train", "ctranslate2", "hf"), [1e-10, 1e-9, 1e-4])
+    speed = {kind: [1e-10, 1e-9, 1e-4] for kind in ("train", "ctranslate2", "hf")}
     (project / "cache" / "understudy").mkdir(parents=True)
     path = project / "cache" / "understudy" / f"speed-{content_key(machine())}.json"
     path.write_text(json.dumps({"speed": speed}))
