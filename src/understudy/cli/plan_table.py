@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from understudy.cli.printing import LOG_WIDTH
+
 if TYPE_CHECKING:
     from understudy.pipeline.plan import PlannedStage
     from understudy.pipeline.plan_estimates import Estimate
     from understudy.pipeline.stages.network_check import Finding
 
-LOG_WIDTH = 150
 COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 

@@ -41,7 +41,7 @@ WIDTHS = (64, 192, 384)
 SOURCE, TARGET = 32, 24
 BATCHES = (4, 32)
 """Rows of the measured batches."""
-SAMPLES = 2
+TIMED_RUNS = 2
 Features = tuple[float, float, float]
 
 
@@ -94,7 +94,7 @@ def machine_speed(progress: Progress, cache: Path | None = None) -> Speed:
             kept = json.loads(path.read_text(encoding="utf-8"))["speed"]
             return Speed(**{kind: (float(a), float(b), float(c)) for kind, (a, b, c) in kept.items()})
     with progress.track("measure this machine's speed, once", len(WIDTHS), "network") as advance:
-        speed = measure(lambda: advance(1))
+        speed = measured_speed(lambda: advance(1))
     make_folder(path.parent)
     write_json(path, {"machine": machine(), "speed": asdict(speed)})
     return speed
@@ -126,7 +126,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure(advance: Callable[[], None] = lambda: None) -> Speed:
+def measured_speed(advance: Callable[[], None] = lambda: None) -> Speed:
     """Trains and generates with random networks of several sizes."""
     words = [f"{a}{b}" for a in "bcdfghklmnprst" for b in "aeiou"]
     tokenizer = train_tokenizer([" ".join(words)] * 3, vocab_size=300)
@@ -142,7 +142,7 @@ def measure(advance: Callable[[], None] = lambda: None) -> Speed:
         size = size_of(network.config)
         for rows in BATCHES:
             work = training_work(size, source_tokens=rows * SOURCE, target_tokens=rows * TARGET, batches=1)
-            record("train", work, partial(train_step, network, rows))
+            record("train", work, partial(pass_both_ways, network, rows))
         with tempfile.TemporaryDirectory() as folder:
             save_network(network, tokenizer, Path(folder) / "network")
             for kind in ("ctranslate2", "hf"):
@@ -163,7 +163,7 @@ def _generate(
             record(kind, work, partial(engine.generate, sources, Greedy(), max_tokens=TARGET))
 
 
-def train_step(network: PreTrainedModel, rows: int) -> None:
+def pass_both_ways(network: PreTrainedModel, rows: int) -> None:
     """One forward and backward pass."""
     device = network.device
     sources = torch.full((rows, SOURCE), 5, device=device)
@@ -188,7 +188,7 @@ def shortest(run: Callable[[], object]) -> float:
     """
     run()
     times = []
-    for _ in range(SAMPLES):
+    for _ in range(TIMED_RUNS):
         started, processor_time = time.perf_counter(), time.process_time()
         run()
         times.append(time.perf_counter() - started)

@@ -68,7 +68,7 @@ def size_of(config: PretrainedConfig, prune: Prune | None = None) -> NetworkSize
         kept |= {part: len(own) for part, own in found.items()}
     removed = {part: inner[part] * (1 - kept[part] / layers[part]) if layers[part] else 0.0 for part in inner}
     inner = {part: round(inner[part] - removed[part]) for part in inner}
-    width, vocabulary = _count(config, WIDTHS), int(config.vocab_size)
+    width, vocabulary = _count(config, WIDTH_FIELDS), int(config.vocab_size)
     parameters = sum(parameter.numel() for parameter in model.parameters()) - round(sum(removed.values()))
     part = "encoder" if config.is_encoder_decoder else "decoder"
     return NetworkSize(
@@ -84,7 +84,7 @@ def size_of(config: PretrainedConfig, prune: Prune | None = None) -> NetworkSize
 
 TABLES = frozenset({"wte", "wpe", "lm_head", "relative_attention_bias"})
 """Modules that are looked up or counted with the vocabulary."""
-WIDTHS = ("d_model", "n_embd", "hidden_size")
+WIDTH_FIELDS = ("d_model", "n_embd", "hidden_size")
 ENCODER_LAYERS = ("encoder_layers", "num_layers", "num_hidden_layers")
 DECODER_LAYERS = ("decoder_layers", "num_decoder_layers", "n_layer", "num_hidden_layers")
 

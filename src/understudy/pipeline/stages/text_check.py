@@ -15,7 +15,7 @@ from understudy.store import Content, Stage, WorkerContext
 
 MOST_TARGETS = 2000
 """Targets whose round trip is checked: enough to meet every script and symbol of a task."""
-FEW = 0.01
+FEW_CHANGED = 0.01
 """Share of changed targets up to which they are a warning; above, the network cannot learn the task's texts."""
 
 
@@ -112,7 +112,7 @@ def round_trip(reading: Reading) -> Finding:
         f"becomes {after[:60]!r})"
     )
     remedy = "use a checkpoint whose tokenizer knows the task's characters"
-    if len(changed) > FEW * len(texts):
+    if len(changed) > FEW_CHANGED * len(texts):
         raise ModelError(f"{found}, so the {reading.role} cannot learn them; {remedy}")
     return Finding(check, found, remedy, "warning")
 
