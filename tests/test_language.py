@@ -134,8 +134,10 @@ def test_a_public_name_is_defined_once() -> None:
         "LOCAL",  # the default executor
         "QUIET",  # the progress of callers who want none
         "executor",  # what `executor_named` calls, in the module of each executor
-        "collect",  # the command and the function that it calls, as the next two
+        "collect",  # the command and the function that it calls, as the next ones
+        "check",
         "diagnose",
+        "plan",
         "run",
     }
     places: dict[str, set[str]] = defaultdict(set)

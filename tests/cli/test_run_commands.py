@@ -12,6 +12,7 @@ import yaml
 from tests.cli.conftest import SMALL, held_out, write_jsonl
 
 Command = Callable[..., tuple[int, str, str]]
+ONE_EPOCH = {"epochs": 1, "warmup_steps": 1}
 METRIC = """
 import numpy as np
 
@@ -47,11 +48,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "max_source_tokens": 40,
             "max_target_tokens": 20,
         },
-        "teacher": {"scratch": SMALL, "vocab_size": 120, "finetune": {"epochs": 1}},
-        "student": {"scratch": SMALL, "finetune": {"epochs": 1}},
+        "teacher": {"scratch": SMALL, "vocab_size": 120, "finetune": ONE_EPOCH},
+        "student": {"scratch": SMALL, "finetune": ONE_EPOCH},
         "pseudo_targets": {"inputs": ["labeled"]},
         "distil": {"method": "sequence_level"},
-        "training": {"epochs": 1},
+        "training": ONE_EPOCH,
         "evaluation": {
             "decoding": {"kind": "greedy"},
             "resamples": 20,

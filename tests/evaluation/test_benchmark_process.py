@@ -30,6 +30,10 @@ class ClockedEngine:
         self.now = 0.0
         self.calls: list[tuple[Sequence[int], ...]] = []
 
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Is not called."""
+        raise NotImplementedError
+
     def generate(
         self,
         sources: Sequence[Sequence[int]],

@@ -25,7 +25,7 @@ RECIPES = sorted(FOLDER.rglob("*.yaml"))
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 EPOCHS = ("teacher.finetune", "student.finetune", "training", "distil.final_finetune")
 SMALL = (
-    *(f"{section}.epochs=2" for section in EPOCHS),
+    *(f"{section}.{setting}" for section in EPOCHS for setting in ("epochs=2", "warmup_steps=0")),
     "task.bertscore=null",
     "task.metrics=[bleu, rouge, nll]",
     "task.max_source_tokens=390",

@@ -25,6 +25,10 @@ class RecordingEngine:
         self.settings: list[tuple[PoolDecoding, int, int]] = []
         self.fails_at = fails_at
 
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Is not called."""
+        raise NotImplementedError
+
     def generate(
         self,
         sources: Sequence[Sequence[int]],

@@ -11,6 +11,7 @@ import typer
 
 from understudy.characters import visible
 from understudy.cli.init import init
+from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
@@ -22,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, run, study, show, methods, evaluate, collect, report, diagnose):
+for _command in (demo, init, check, plan, run, study, show, methods, evaluate, collect, report, diagnose):
     app.command()(_command)
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 pool_app.command("show")(pool_show)

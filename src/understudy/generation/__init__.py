@@ -27,6 +27,7 @@ __all__ = [
     "Engine",
     "EngineEntry",
     "convert_checkpoint",
+    "converted_engine",
     "live_engine",
     "open_engine",
     "resolve_engine",
@@ -76,6 +77,32 @@ def convert_checkpoint(engine: str, checkpoint: Path, folder: Path) -> None:
         convert_once(entry.convert, checkpoint, folder)
 
 
+def converted_engine(
+    requested: EngineName, checkpoint: Path, workspace: Path, decoding: PoolDecoding | None = None
+) -> tuple[str, str | None]:
+    """The engine of a checkpoint, after its form for it was made in `workspace/<engine>` and compared.
+
+    Under `auto`, an engine that cannot convert the model, or whose conversion gives other log-probabilities, is
+    passed over; what it raised is the second value.
+
+    Raises:
+        GenerationError: if the requested engine does not support the model or the decoding, or cannot convert it.
+        ConfigError: for an unknown engine.
+        ModelError: if the checkpoint cannot be loaded.
+    """
+    config, reason = config_of(str(checkpoint)), None
+    for name in _candidates(requested, config, decoding):
+        try:
+            convert_checkpoint(name, checkpoint, workspace / name)
+        except GenerationError as error:
+            if requested != "auto":
+                raise
+            reason = str(error)
+        else:
+            return name, reason
+    raise AssertionError(requested)  # 'hf' is a candidate of every model and converts nothing
+
+
 @contextmanager
 def open_engine(
     engine: EngineName,
@@ -103,15 +130,13 @@ def open_engine(
         ConfigError: for an unknown engine.
         ModelError: if the checkpoint cannot be loaded.
     """
-    name = resolve_engine(engine, checkpoint, decoding)
+    name, _ = converted_engine(engine, checkpoint, workspace, decoding)
     known = ENGINES[name].capabilities.dtypes
     if dtype not in known:
         raise GenerationError(
             f"engine {name!r} cannot open weights as {dtype!r}; use one of {', '.join(sorted(known))}"
         )
-    converted = workspace / name
-    convert_checkpoint(name, checkpoint, converted)
-    with ENGINES[name].open(checkpoint, converted, dtype=dtype, device=device, threads=threads) as opened:
+    with ENGINES[name].open(checkpoint, workspace / name, dtype=dtype, device=device, threads=threads) as opened:
         yield opened
 
 
@@ -171,17 +196,23 @@ def _entry(name: str) -> EngineEntry:
 
 
 def _resolve(requested: str, config: PretrainedConfig, decoding: PoolDecoding | None) -> str:
+    return next(_candidates(requested, config, decoding))
+
+
+def _candidates(requested: str, config: PretrainedConfig, decoding: PoolDecoding | None) -> Iterator[str]:
+    """The engines that support a model and a decoding by its config, those to be preferred first."""
     if requested == "auto":
-        return next(
-            name
-            for name, entry in ENGINES.items()
-            if entry.unsupported(config) is None and (decoding is None or decoding.kind in entry.capabilities.decodings)
-        )
+        for name, entry in ENGINES.items():
+            if entry.unsupported(config) is None and (
+                decoding is None or decoding.kind in entry.capabilities.decodings
+            ):
+                yield name
+        return
     entry = _entry(requested)
     _refuse_model(requested, config)
     if decoding is not None:
         refuse_decoding(requested, entry.capabilities, decoding)
-    return requested
+    yield requested
 
 
 def _refuse_model(name: str, config: PretrainedConfig) -> None:

@@ -13,13 +13,14 @@ from ctranslate2.converters.transformers import _MODEL_LOADERS
 from ctranslate2.specs.model_spec import OPTIONAL, ModelSpec
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.errors import GenerationError, UnderstudyError, first_line
+from understudy.generation.comparison import TOLERANCE, largest_gap, random_probe
+from understudy.generation.ctranslate import CONVERTED_FAMILIES, CTranslate2Engine, row_name
+from understudy.generation.hf import HuggingFaceEngine
 from understudy.generation.workspace import MARKER
 from understudy.models.checkpoint import load_network, parameter_count
 from understudy.models.families import FAMILIES
 from understudy.models.tokenizers import load_tokenizer
-
-CONVERTED_FAMILIES = frozenset(name for name, family in FAMILIES.items() if family.conversion)
-"""Families whose texts a test holds equal to those of transformers."""
 
 
 def unsupported(config: PretrainedConfig) -> str | None:
@@ -30,12 +31,11 @@ def unsupported(config: PretrainedConfig) -> str | None:
     rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rotary != "default":
         return f"a {config.model_type!r} model with {rotary!r} rotary embeddings (it supports 'default')"
+    # Log-probabilities and greedy texts of Mistral are right, but its beams are not (CTranslate2 4.8.5).
+    window = getattr(config, "sliding_window", None)
+    if window and window < config.max_position_embeddings and getattr(config, "use_sliding_window", True):
+        return f"a {config.model_type!r} model with a sliding window of {window} tokens (it supports no window)"
     return None
-
-
-def row_name(row: int) -> str:
-    """The name of a row of the embedding without a token."""
-    return f"<row {row}>"
 
 
 def convert(checkpoint: Path, folder: Path) -> None:
@@ -47,8 +47,38 @@ def convert(checkpoint: Path, folder: Path) -> None:
     Args:
         checkpoint: of a supported family.
         folder: exists and is empty.
+
+    Raises:
+        GenerationError: if the library cannot convert the model, or the result gives other log-probabilities.
+        ModelError: if the checkpoint cannot be loaded.
     """
     model, tokenizer = load_network(str(checkpoint)), load_tokenizer(str(checkpoint))
+    probe = random_probe(model.config, tokenizer)
+    # Before the conversion, which deletes parts of the model.
+    expected = HuggingFaceEngine(model, tokenizer).score(*probe)
+    try:
+        _write(model, tokenizer, folder)
+        found = CTranslate2Engine(folder, threads=1).score(*probe)
+    except (UnderstudyError, OSError):
+        raise
+    except Exception as error:  # the library raises whatever its code meets
+        raise _refused(f"its conversion fails ({first_line(error)})") from error
+    gap = largest_gap(expected, found)
+    if gap > TOLERANCE:
+        raise _refused(
+            f"its conversion gives other log-probabilities: they differ by {gap:.2g} nats per token, and {TOLERANCE} "
+            "is allowed"
+        )
+
+
+def _refused(what: str) -> GenerationError:
+    return GenerationError(
+        f"engine 'ctranslate2' cannot generate the texts of this model: {what}; use engine 'hf', which supports all "
+        "models, or 'auto'"
+    )
+
+
+def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokens = [row_name(row) for row in range(model.get_output_embeddings().weight.shape[0])]
     for token, token_id in tokenizer.get_vocab().items():
         tokens[token_id] = token

@@ -16,9 +16,9 @@ import ctranslate2
 from transformers import GenerationConfig
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
-from understudy.generation.convert import CONVERTED_FAMILIES, row_name
 from understudy.generation.engine import Capabilities, allowed_threads, refuse_decoding, refuse_impossible
 from understudy.generation.workspace import MARKER
+from understudy.models.families import FAMILIES
 from understudy.models.generation_format import checkpoint_format, end_ids, up_to_end
 from understudy.progress import ProgressCallback
 from understudy.records import Generated
@@ -26,6 +26,8 @@ from understudy.records import Generated
 Runner: TypeAlias = ctranslate2.Translator | ctranslate2.Generator
 Pending: TypeAlias = ctranslate2.AsyncTranslationResult | ctranslate2.AsyncGenerationResult
 
+CONVERTED_FAMILIES = frozenset(name for name, family in FAMILIES.items() if family.conversion)
+"""Families whose texts a test holds equal to those of transformers."""
 CAPABILITIES = Capabilities(
     decodings=frozenset({"greedy", "beam", "k_beams", "sampling"}),
     families=CONVERTED_FAMILIES,
@@ -51,6 +53,11 @@ def open_ctranslate2(
 ) -> Iterator["CTranslate2Engine"]:
     """The engine of a conversion; no torch model is loaded."""
     yield CTranslate2Engine(converted, checkpoint_format(checkpoint), dtype=dtype, device=device, threads=threads)
+
+
+def row_name(row: int) -> str:
+    """The name of a row of the embedding without a token."""
+    return f"<row {row}>"
 
 
 class CTranslate2Engine:
@@ -119,6 +126,19 @@ class CTranslate2Engine:
             if progress:
                 progress(1)
         return texts
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See `Engine`."""
+        runner, names = self._runner(0), self._tokens
+        if not self._encoder_decoder:
+            rows = [[names[i] for i in (*s, *t)] for s, t in zip(sources, targets, strict=True)]
+            scored = runner.score_batch(rows, max_input_length=0)
+        else:
+            # The library scores an end-of-sequence token after each target, which is not one of the target's.
+            rows = [[names[i] for i in row] for row in sources]
+            scored = runner.score_batch(rows, [[names[i] for i in row] for row in targets], max_input_length=0)
+            return [list(one.log_probs[: len(target)]) for one, target in zip(scored, targets, strict=True)]
+        return [list(one.log_probs[-len(target) :]) for one, target in zip(scored, targets, strict=True)]
 
     def _runner(self, source_tokens: int) -> Runner:
         """Several batches are distributed, one thread each; one batch uses all threads only if the model is large."""

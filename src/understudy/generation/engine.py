@@ -52,6 +52,14 @@ class Engine(Protocol):
             GenerationError: for more texts per source than the decoding can give, or a decoding the engine lacks.
         """
 
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The log-probability in nats of each token of a given text.
+
+        Args:
+            sources: as in `generate`.
+            targets: one text for each source, none empty.
+        """
+
 
 @dataclass(frozen=True)
 class Capabilities:

@@ -6,6 +6,7 @@ Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from understudy.config.decoding import Beam, Decoding, DiverseBeam, KBeams, Pool
 from understudy.generation.diverse import DiverseGroups, best_first
 from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
 from understudy.models.checkpoint import config_of, load_network, without_weights
-from understudy.models.forward import padded
+from understudy.models.forward import padded, target_logits
 from understudy.models.generation_format import (
     checkpoint_format,
     end_ids,
@@ -125,6 +126,24 @@ class HuggingFaceEngine:
                 if progress:
                     progress(len(batch))
         return texts
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See `Engine`; the model is in eval mode meanwhile."""
+        device = self._model.device
+        source_ids_SL, source_mask_SL = (part.to(device) for part in padded(sources, pad=self._pad))
+        target_ids_BT, target_mask_BT = (part.to(device) for part in padded(targets, pad=self._pad))
+        with _evaluating(self._model), torch.inference_mode():
+            logits_NV = target_logits(
+                self._model,
+                source_ids_SL=source_ids_SL,
+                source_mask_SL=source_mask_SL,
+                source_of_B=torch.arange(len(targets), device=device),
+                target_ids_BT=target_ids_BT,
+                target_mask_BT=target_mask_BT,
+            )
+            logprobs_NV = logits_NV.float().log_softmax(dim=-1)
+            logprobs = iter(logprobs_NV.gather(1, target_ids_BT[target_mask_BT][:, None]).squeeze(1).tolist())
+        return [list(islice(logprobs, len(target))) for target in targets]
 
     def _processors(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
         """What changes the distribution of each step beyond the settings."""

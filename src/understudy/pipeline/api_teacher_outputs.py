@@ -26,14 +26,25 @@ from understudy.pipeline.model_sources import (
     TokenizerSource,
     Tokens,
     checkpoint_content,
+    tokenizer_source,
 )
-from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task, require_inputs
+from understudy.pipeline.prepare import (
+    PreparedTask,
+    data_stage,
+    examples_stage,
+    prepared_task,
+    require_inputs,
+    text_limits,
+)
 from understudy.pipeline.stages.api_logprobs import ApiLogprobsStage
 from understudy.pipeline.stages.api_pool import ApiPoolStage
 from understudy.pipeline.stages.api_responses import ApiResponsesStage, responses_stage
+from understudy.pipeline.stages.examples import ExamplesStage, labels_content
 from understudy.pipeline.stages.metric_choice import metric_choice
+from understudy.pipeline.stages.network_check import NetworkCheckStage, network_check
 from understudy.pipeline.stages.report_parts import ApiReport
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
+from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
 from understudy.records import TextGenerator
@@ -91,8 +102,10 @@ class ApiTeacher:
         return ApiReport(self.responses, pool, logprobs)
 
 
-def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) -> ApiTeacher:
-    """An API teacher, after its responses were collected: the tokenizer and the references depend on them."""
+def before_requests(
+    recipe: Recipe, teacher: EndpointTeacher, context: RunContext
+) -> tuple[ExamplesStage, ApiResponsesStage]:
+    """The inputs that will be requested, which are made now, and the stage of their responses."""
     data = data_stage(recipe)
     readable = examples_stage(recipe, data, context)
     if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
@@ -104,10 +117,34 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
             TokenBytes(load_tokenizer(content.place))  # refuses tokenizers whose tokens have no bytes
     readable = replace(readable, with_likelihood=False)  # references may not exist yet
     endpoint = endpoint_for(teacher.endpoint, recipe.pseudo_targets.decoding, recipe.pseudo_targets.per_input)
-    by_teacher = references_by_teacher(recipe.task)
-    responses = responses_stage(endpoint, readable, recipe.pseudo_targets.inputs, by_teacher)
+    kinds = recipe.pseudo_targets.inputs
+    responses = responses_stage(endpoint, readable, kinds, references_by_teacher(recipe.task))
     require_inputs(recipe, context.store.get(readable, Local(), context))
     context.store.get(metric_choice(recipe, readable), Local(), context)  # refuses metrics before anything is paid
+    return readable, responses
+
+
+def student_checks(
+    recipe: Recipe, readable: ExamplesStage, context: RunContext
+) -> tuple[NetworkCheckStage | TextCheckStage, ...]:
+    """The checks of a pretrained student, which are made before a request is paid for."""
+    if not isinstance(recipe.student, PretrainedStudent):
+        return ()
+    start = FromCheckpoint(checkpoint_content(recipe.student.model))
+    limits, labels = text_limits(recipe), labels_content(readable, context.facts(readable), "labeled")
+    return (
+        TextCheckStage("student", tokenizer_source(start), labels, limits),
+        network_check("student", start, context.folder(readable), limits, recipe.engine),
+    )
+
+
+def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunContext) -> ApiTeacher:
+    """An API teacher, after its responses were collected: the tokenizer and the references depend on them."""
+    data, by_teacher = data_stage(recipe), references_by_teacher(recipe.task)
+    readable, responses = before_requests(recipe, teacher, context)
+    if not context.store.finished(responses):
+        for stage in student_checks(recipe, readable, context):
+            context.store.get(stage, Local(), context)
     facts = context.store.get(responses, Local(), context)
     if recipe.distil.needs_teacher_logits:
         refuse_missing_logprobs(facts.texts, facts.with_logprobs)

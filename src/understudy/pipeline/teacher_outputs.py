@@ -11,7 +11,7 @@ from understudy.config.model_sections import (
     EndpointTeacher,
 )
 from understudy.config.recipe import Recipe
-from understudy.pipeline.api_teacher_outputs import open_api_teacher
+from understudy.pipeline.api_teacher_outputs import before_requests, open_api_teacher
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import open_local_teacher
 from understudy.pipeline.model_sources import (
@@ -20,6 +20,8 @@ from understudy.pipeline.model_sources import (
 )
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.recipe_checks import check_names
+from understudy.pipeline.stages.api_responses import ApiResponsesStage
+from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.report_parts import ApiReport
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.systems import System
@@ -73,6 +75,19 @@ def open_teacher(recipe: Recipe, context: RunContext) -> TeacherOutputs:
     if isinstance(recipe.teacher, EndpointTeacher):
         return open_api_teacher(recipe, recipe.teacher, context)
     return open_local_teacher(recipe, recipe.teacher, context)
+
+
+def requests_before(recipe: Recipe, context: RunContext) -> tuple[ExamplesStage, ApiResponsesStage] | None:
+    """The inputs of an API teacher and the stage of its responses, if they are not there yet; no request is sent.
+
+    Raises:
+        UnderstudyError: as `open_teacher`.
+    """
+    check_names(recipe, allow_code=context.allow_code)
+    if not isinstance(recipe.teacher, EndpointTeacher):
+        return None
+    readable, responses = before_requests(recipe, recipe.teacher, context)
+    return None if context.store.finished(responses) else (readable, responses)
 
 
 def endpoint_of(recipe: Recipe) -> Endpoint | None:

@@ -15,6 +15,7 @@ from understudy.errors import ConfigError, UnderstudyError, first_line
 from understudy.pipeline.build import train_systems
 from understudy.pipeline.context import STORE, run_context
 from understudy.pipeline.delivery import dependencies_first
+from understudy.pipeline.preflight import Prepared, require_preflight
 from understudy.pipeline.recipe_files import recipe_files
 from understudy.pipeline.run_record import PLANNED, write_planned
 from understudy.pipeline.systems import TrainedSystems
@@ -94,6 +95,7 @@ def cell_stages(cell: Cell, paths: StudyPaths, progress: Progress, *, allow_code
         )
     scored = (systems.teacher, systems.baseline, systems.final)
     scores = CellScoresStage(scored, teacher.task.scoring(), teacher.task.data)
+    require_preflight(Prepared(teacher.task, scores, context))
     write_planned(paths.planned(cell), dependencies_first(scores))
     return CellStages(cell, scores, systems)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from understudy.config.decoding import EngineName
-from understudy.generation import Engine, convert_checkpoint, open_engine, resolve_engine
+from understudy.generation import Engine, converted_engine, open_engine
 from understudy.pipeline.context import NETWORK
 from understudy.store import Stage, WorkerContext
 
@@ -17,6 +17,8 @@ class ConversionFacts:
     """Which engine was chosen."""
 
     engine: str
+    passed_over: str | None = None
+    """Under `auto`: why a faster engine cannot generate this network's texts."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,20 @@ class ConversionStage(Stage[ConversionFacts]):
 
     network: Stage[Any]
     engine: EngineName
-    """`auto` is resolved here, by the network's config; the facts say to what."""
+    """`auto` is resolved here, by the network's config and a comparison of the result; the facts say to what."""
     name: ClassVar[str] = "conversion"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> ConversionFacts:
         """Converts the network.
 
         Raises:
-            GenerationError: if the engine does not support the network.
+            GenerationError: if the requested engine does not support the network, or its conversion is wrong.
         """
-        checkpoint = context.folder(self.network) / NETWORK
-        engine = resolve_engine(self.engine, checkpoint)
-        convert_checkpoint(engine, checkpoint, folder / engine)
-        return ConversionFacts(engine)
+        engine, passed_over = converted_engine(self.engine, context.folder(self.network) / NETWORK, folder)
+        if passed_over:
+            context.progress.log(f"the {self.network.title} generates with engine {engine!r}: {passed_over}")
+        return ConversionFacts(engine, passed_over)
 
 
 @contextmanager

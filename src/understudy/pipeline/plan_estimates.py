@@ -1,0 +1,276 @@
+"""What each kind of stage costs, from its fields, the lengths of the task's texts and the speed of the machine.
+
+`ESTIMATES` is one table, from the class of a stage to a function. Texts that do not exist yet are taken to be as long
+as gold targets. Seconds are meant to be right within a factor of two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
+from understudy.executors.local import Local
+from understudy.generation import resolve_engine
+from understudy.pipeline.calibration import Speed, generation_work, training_work
+from understudy.pipeline.context import RunContext
+from understudy.pipeline.delivery import dependencies_first
+from understudy.pipeline.model_sources import FromCheckpoint
+from understudy.pipeline.network_size import NetworkSize, network_size
+from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.benchmark import BenchmarkStage
+from understudy.pipeline.stages.conversion import ConversionStage
+from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.predictions import SCORED_SPLITS, PredictionsStage
+from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage, text_ranges
+from understudy.pipeline.stages.scores import ScoresStage
+from understudy.pipeline.stages.student import StudentStage
+from understudy.pipeline.stages.teacher import TeacherStage
+from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
+from understudy.pipeline.stages.training_steps import StepsFacts
+from understudy.pipeline.starts import Trains, start_of_stage, steps_stage
+from understudy.store import Stage
+
+PROCESS_BYTES = 700e6
+"""Of a process that has imported the libraries."""
+DISK_BYTES_PER_S = 200e6
+STATE_BYTES = 16
+"""Per parameter that is trained: weight, gradient and two moments of AdamW, in float32."""
+ACTIVATION_BYTES = 70
+"""Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
+LOGITS_COPIES = 4
+"""Tensors of the size of the logits that exist at the same time: logits, log-softmax and their gradients."""
+KEPT_TOKEN_BYTES = 6
+POOL_TOKEN_BYTES = 12
+"""Of the token ids and of the text."""
+PROCESS_START_S = 4.0
+"""Of a process of a benchmark."""
+THROUGHPUT_PASSES = 4
+SCORES_S_PER_PREDICTION = 0.006
+"""Of all metrics and their intervals, for one text of one system."""
+HF_BATCH_TOKENS = 16_384
+NO_SPEED = Speed((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage reads, generates and costs."""
+
+    inputs: int = 0
+    texts: float = 0.0
+    tokens: float = 0.0
+    """Of sources and targets, each time that a network reads or writes them."""
+    steps: int = 0
+    seconds: float = 0.0
+    memory_bytes: float = PROCESS_BYTES
+    disk_bytes: float = 0.0
+    money: float | None = None
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What all estimates are made from."""
+
+    task: PreparedTask
+    context: RunContext
+    speed: Speed
+    lengths: tuple[float, float]
+    """Mean tokens of a source and of a target."""
+
+    def size(self, network: Stage[Any]) -> NetworkSize:
+        """The size of the network of a stage; no weights are loaded."""
+        return network_size(start_of_stage(network), self.task.limits, self.context)
+
+    def engine(self, network: Stage[Any]) -> str:
+        """The engine that the network will generate with."""
+        requested, source = self.task.recipe.engine, start_of_stage(network).source
+        if isinstance(source, FromCheckpoint):
+            return resolve_engine(requested, source.checkpoint.place)
+        return "ctranslate2" if requested == "auto" else requested
+
+    def steps(self, stage: Trains) -> StepsFacts | None:
+        """The size of a training; counting takes seconds and is cached."""
+        counted = steps_stage(stage, self.task.limits)
+        return self.context.store.get(counted, Local(), self.context) if counted else None
+
+    def generation(self, network: Stage[Any], decoding: PoolDecoding, inputs: float, texts: float) -> float:
+        """Seconds of generating so many texts for each of so many inputs."""
+        size, engine = self.size(network), self.engine(network)
+        source, target = self.lengths
+        engine = "hf" if isinstance(decoding, DiverseBeam) else engine
+        beams = decoding.beams if isinstance(decoding, Beam | KBeams) else texts
+        rows = inputs * max(1.0, beams)
+        batches = max(1.0, rows * source / HF_BATCH_TOKENS)
+        work = generation_work(
+            size,
+            source_tokens=inputs * source,
+            target_tokens=inputs * target,
+            beams=max(1.0, beams),
+            calls=batches * target,
+        )
+        return self.speed.seconds(engine, work)
+
+
+def planner_of(task: PreparedTask, last: Stage[Any], context: RunContext, speed: Speed = NO_SPEED) -> Planner:
+    """What the estimates of a run are made from; texts are as long as those that its student learns.
+
+    Args:
+        task: of the run.
+        last: the stage that needs all others.
+        context: of the run.
+        speed: of this machine; without it, seconds are 0 and the rest is right.
+    """
+    student = [stage for stage in dependencies_first(last) if isinstance(stage, StudentStage)][-1]
+    counted = steps_stage(student, task.limits)
+    assert counted is not None  # noqa: S101 - a student is always trained
+    facts = context.store.get(counted, Local(), context)
+    return Planner(task, context, speed, (facts.source_length, facts.target_length))
+
+
+def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
+    """What a stage takes."""
+    estimate = ESTIMATES.get(type(stage))
+    return estimate(stage, planner) if estimate else Estimate()
+
+
+def training(stage: Trains, planner: Planner) -> Estimate:
+    """A training: its passes, the generation of dev predictions and of student samples, the teacher at every step."""
+    facts, size = planner.steps(stage), planner.size(stage)
+    if facts is None or stage.settings is None:  # the network is used as it is
+        return Estimate(seconds=2 * size.bytes / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + size.bytes,
+                        disk_bytes=size.bytes)  # fmt: skip
+    settings = stage.settings.training
+    batches = facts.steps / settings.epochs * settings.gradient_accumulation_steps
+    work = training_work(size, source_tokens=facts.source_tokens, target_tokens=facts.target_tokens, batches=batches)
+    seconds = settings.epochs * planner.speed.seconds("train", work)
+    dev = stage.settings.dev
+    looks = -(-settings.epochs // settings.evaluate_every)
+    inputs = planner.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
+    seconds += looks * planner.generation(stage, dev.decoding, inputs, 1)
+    memory = PROCESS_BYTES + STATE_BYTES * size.parameters + _activations(facts, size)
+    if isinstance(stage, StudentStage):
+        more, held = _with_teacher(stage, planner, facts, batches)
+        seconds, memory = seconds + more, memory + held
+    return Estimate(
+        inputs=facts.inputs,
+        texts=facts.texts * settings.epochs,
+        tokens=(facts.source_tokens + facts.target_tokens) * settings.epochs,
+        steps=facts.steps,
+        seconds=seconds,
+        memory_bytes=memory,
+        # While it trains, a checkpoint holds weights and both moments; the best weights lie next to it.
+        disk_bytes=size.bytes,
+    )
+
+
+def _activations(facts: StepsFacts, size: NetworkSize) -> float:
+    layers = size.source_layers + size.target_layers
+    logits = 4 * LOGITS_COPIES * facts.most_targets * size.vocabulary
+    return ACTIVATION_BYTES * facts.most_tokens * layers * size.width / 2 + logits
+
+
+def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batches: float) -> tuple[float, float]:
+    """Seconds and bytes of the student's samples and of a teacher that scores texts during training."""
+    settings, samples = stage.settings.training, stage.mixture.samples
+    sampled = facts.student_texts * settings.epochs * (1 - samples.start)
+    seconds = planner.generation(stage, samples.decoding, sampled / (1 + samples.max_age), 1)
+    if stage.teacher_network is None:
+        return seconds, 0.0
+    size, (source, target) = planner.size(stage.teacher_network), planner.lengths
+    dense = stage.loss.kept_tokens is None
+    scored = facts.texts * settings.epochs if dense else sampled
+    work = training_work(
+        size, source_tokens=scored * source, target_tokens=scored * target, batches=batches, passes=1.0
+    )
+    return seconds + planner.speed.seconds("train", work), float(size.bytes)
+
+
+def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
+    """The network in its engine's form."""
+    size = planner.size(stage.network)
+    disk = 0 if planner.engine(stage.network) == "hf" else size.bytes
+    return Estimate(seconds=3 * disk / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + 2 * size.bytes, disk_bytes=disk)
+
+
+def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
+    """All texts that the teacher generates."""
+    network, (source, target) = stage.teacher.network, planner.lengths
+    inputs = sum(planner.task.teacher_facts.counts[kind] for kind in stage.inputs)
+    ranges = text_ranges(stage.decoding, stage.per_input)
+    texts = inputs * sum(count for _, count in ranges)
+    seconds = sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
+    return Estimate(
+        inputs=inputs,
+        texts=texts,
+        tokens=inputs * source * len(ranges) + texts * target,
+        seconds=seconds,
+        memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
+        disk_bytes=texts * target * POOL_TOKEN_BYTES,
+    )
+
+
+def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
+    """One pass of the teacher over texts that exist before training."""
+    size, (source, target) = planner.size(stage.teacher), planner.lengths
+    counts = planner.task.facts.counts
+    inputs, texts = counts["labeled"], float(counts["labeled"])
+    if isinstance(stage.pool, PseudoTargetsStage):
+        inputs = sum(counts[kind] for kind in stage.pool.inputs)
+        texts = float(inputs * stage.pool.per_input)
+    positions = texts * target
+    work = training_work(size, source_tokens=inputs * source, target_tokens=positions, batches=1, passes=1.0)
+    disk = positions * KEPT_TOKEN_BYTES * min(stage.kept_tokens, size.vocabulary)
+    return Estimate(
+        inputs=inputs,
+        texts=texts,
+        tokens=inputs * source + positions,
+        seconds=planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
+        memory_bytes=PROCESS_BYTES + size.bytes + 0.1 * disk,
+        disk_bytes=disk,
+    )
+
+
+def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
+    """What a system generates for dev and test."""
+    network, (source, target) = stage.converted.network, planner.lengths
+    inputs = sum(planner.task.facts.counts[split] for split in SCORED_SPLITS)
+    return Estimate(
+        inputs=inputs,
+        texts=inputs,
+        tokens=inputs * (source + target),
+        seconds=planner.generation(network, stage.decoding, inputs, 1),
+        memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
+        disk_bytes=inputs * target * POOL_TOKEN_BYTES,
+    )
+
+
+def benchmark(stage: BenchmarkStage, planner: Planner) -> Estimate:
+    """Latency and throughput of each system, each in a process of its own."""
+    own = stage.settings
+    inputs = own.latency_inputs + THROUGHPUT_PASSES * 4 * own.batch_inputs
+    seconds = sum(
+        PROCESS_START_S + planner.generation(converted.network, own.decoding, inputs, 1)
+        for _, converted in stage.systems
+    )
+    memory = max((planner.size(converted.network).bytes for _, converted in stage.systems), default=0)
+    return Estimate(inputs=inputs, seconds=own.repeats * seconds, memory_bytes=2 * PROCESS_BYTES + memory)
+
+
+def scores(stage: ScoresStage, planner: Planner) -> Estimate:
+    """All metrics of all systems."""
+    texts = len(stage.systems) * sum(planner.task.facts.counts[split] for split in SCORED_SPLITS)
+    return Estimate(inputs=texts, seconds=texts * SCORES_S_PER_PREDICTION, disk_bytes=1e6)
+
+
+ESTIMATES: dict[type[Stage[Any]], Callable[[Any, Planner], Estimate]] = {
+    TeacherStage: training,
+    FineTunedStage: training,
+    FinalFinetuneStage: training,
+    StudentStage: training,
+    ConversionStage: conversion,
+    PseudoTargetsStage: pseudo_targets,
+    TeacherLogprobsStage: logprobs,
+    PredictionsStage: predictions,
+    BenchmarkStage: benchmark,
+    ScoresStage: scores,
+}
+"""Stages that are not here take seconds and little memory."""

@@ -1,0 +1,217 @@
+"""The checks that are made before anything costs more than seconds.
+
+`CHECKS` is one table. An expensive check is a stage, so the next run pays nothing for it; `run` makes them all before
+the first training, `check` alone makes them and shows what they found.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from understudy.config.recipe import Recipe
+from understudy.errors import ConfigError, UnderstudyError
+from understudy.executors.local import Local
+from understudy.pipeline.api_teacher_outputs import student_checks
+from understudy.pipeline.build import build_run
+from understudy.pipeline.context import RunContext, default_device, run_context
+from understudy.pipeline.delivery import dependencies_first
+from understudy.pipeline.model_sources import tokenizer_source
+from understudy.pipeline.plan_estimates import estimate_of, planner_of
+from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.examples import labels_content
+from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage, network_check
+from understudy.pipeline.stages.text_check import TextCheckStage
+from understudy.pipeline.stages.training_steps import StepsFacts, TrainingStepsStage
+from understudy.pipeline.starts import Trains, network_roles, steps_stage
+from understudy.pipeline.teacher_outputs import endpoint_of, requests_before
+from understudy.progress import NoProgress, Progress
+from understudy.store import Stage
+from understudy.store.store import failure_of
+
+QUIET = NoProgress()
+ENOUGH_STEPS = 2
+"""Times the warm-up that a training should last."""
+TRAINING_SETTINGS = {
+    "teacher": "teacher.finetune",
+    "fine_tuned": "student.finetune",
+    "student": "training",
+    "final_finetune": "distil.final_finetune",
+}
+"""Name of the stage that trains -> its section of the recipe."""
+CheckStage = NetworkCheckStage | TextCheckStage | TrainingStepsStage
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the checks are derived from: the stages of a run, none of which has trained anything yet."""
+
+    task: PreparedTask
+    scores: Stage[Any]
+    """The last stage, which needs all others."""
+    context: RunContext
+
+
+def network_checks(prepared: Prepared) -> Iterator[NetworkCheckStage]:
+    """Every network before training, in the engine that it will use."""
+    task = prepared.task
+    place = prepared.context.folder(task.examples)
+    for role, start in network_roles(prepared.scores).items():
+        yield network_check(role, start.source, place, task.limits, task.recipe.engine, prune=start.prune)
+
+
+def text_checks(prepared: Prepared) -> Iterator[TextCheckStage]:
+    """Every tokenizer on the task's texts."""
+    task = prepared.task
+    labels = labels_content(task.examples, task.facts, "labeled")
+    for role, start in network_roles(prepared.scores).items():
+        yield TextCheckStage(role, tokenizer_source(start.source), labels, task.limits)
+
+
+def step_checks(prepared: Prepared) -> Iterator[TrainingStepsStage]:
+    """Every training of the run."""
+    for stage in dependencies_first(prepared.scores):
+        if isinstance(stage, Trains) and (steps := steps_stage(stage, prepared.task.limits)):
+            yield steps
+
+
+CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
+    "texts": text_checks,
+    "steps": step_checks,
+    "networks": network_checks,
+}
+"""Cheap ones first."""
+
+
+def preflight(prepared: Prepared) -> list[Finding]:
+    """What all checks find, errors included; finished checks are reused."""
+    findings = [
+        finding for check in CHECKS.values() for finding in findings_of_stages(tuple(check(prepared)), prepared.context)
+    ]
+    if any(one.severity == "error" for one in findings):
+        return findings
+    return findings + resources(prepared, Resources.of_machine(prepared.context))
+
+
+def findings_of_stages(stages: Sequence[CheckStage], context: RunContext) -> Iterator[Finding]:
+    """What these checks find, each once."""
+    outcomes = context.store.get_all(stages, Local(), context)
+    for stage in {stage.key: stage for stage in stages}.values():
+        failure = failure_of(stage, outcomes, context)
+        if isinstance(failure, UnderstudyError):
+            yield failed(stage, failure)
+        elif failure:
+            raise failure
+        elif isinstance(stage, TrainingStepsStage):
+            yield warm_up(stage, context.facts(stage))
+        else:
+            yield from context.facts(stage).findings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the machine has now, in bytes; it is not cached."""
+
+    disk: float
+    memory: float
+
+    @classmethod
+    def of_machine(cls, context: RunContext) -> Self:
+        """The free disk at the store, and the memory of the device."""
+        if default_device() == "cuda":
+            memory = float(torch.cuda.get_device_properties(0).total_memory)
+        else:
+            memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return cls(float(shutil.disk_usage(context.store.root).free), memory)
+
+
+def resources(prepared: Prepared, machine: Resources) -> list[Finding]:
+    """Whether disk and memory suffice for the stages that are not finished."""
+    store, planner = prepared.context.store, planner_of(prepared.task, prepared.scores, prepared.context)
+    left = [stage for stage in dependencies_first(prepared.scores) if not store.finished(stage)]
+    own = [estimate_of(stage, planner) for stage in left]
+    disk, memory = sum(one.disk_bytes for one in own), max((one.memory_bytes for one in own), default=0.0)
+    return [
+        _resource("disk", disk, machine.disk, "free some space, or choose another folder with --out"),
+        _resource("memory", memory, machine.memory, "lower batch_tokens, or use smaller networks"),
+    ]
+
+
+def _resource(check: str, needed: float, there: float, remedy: str) -> Finding:
+    found = f"about {needed / 1e6:,.0f} MB are needed, {there / 1e6:,.0f} MB are there"
+    if needed <= there:
+        return Finding(check, found)
+    # Estimates may be too high by a factor of two.
+    return Finding(check, found, remedy, "error" if needed > 2 * there else "warning")
+
+
+def failed(stage: CheckStage, failure: UnderstudyError) -> Finding:
+    """An error as a finding; its last clause says what to do."""
+    found, _, remedy = str(failure).rpartition("; ")
+    return Finding(stage.title, found or remedy, remedy if found else "", "error")
+
+
+def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
+    """Whether a training is longer than its warm-up: otherwise the learning rate never reaches its peak."""
+    training, setting = stage.training, f"{TRAINING_SETTINGS[stage.training_name]}.warmup_steps"
+    check = f"steps of {stage.training_name}"
+    found = f"{facts.steps} steps, warm-up {training.warmup_steps}"
+    remedy = f"set {setting}={facts.steps // 10}, or raise the epochs ({training.epochs})"
+    if facts.steps < training.warmup_steps:
+        return Finding(check, f"{found}: the learning rate would never reach its peak", remedy, "error")
+    if facts.steps < ENOUGH_STEPS * training.warmup_steps:
+        return Finding(check, f"{found}: most of the training is warm-up", remedy, "warning")
+    return Finding(check, found)
+
+
+def require_preflight(prepared: Prepared) -> None:
+    """Makes all checks unless the run is finished; warnings are shown, errors stop the run.
+
+    Raises:
+        ConfigError: with a line for each error.
+    """
+    if prepared.context.store.finished(prepared.scores):
+        return
+    findings = preflight(prepared)
+    refuse_errors(findings)
+    for one in findings:
+        if one.severity == "warning":
+            prepared.context.progress.log(f"{one.check}: {one.finding}; {one.remedy}")
+
+
+def refuse_errors(findings: Iterable[Finding]) -> None:
+    """Stops at errors.
+
+    Raises:
+        ConfigError: with a line for each.
+    """
+    errors = [f"{one.check}: {one.finding}; {one.remedy}" for one in findings if one.severity == "error"]
+    if errors:
+        raise ConfigError("\n".join(errors))
+
+
+def check(
+    recipe: Recipe, *, out: str | Path = "runs", progress: Progress = QUIET, allow_code: bool = False
+) -> list[Finding]:
+    """Makes the checks of a recipe and no other stage that costs more than seconds; no request is sent.
+
+    Args:
+        recipe: what is checked.
+        out: the folder of the runs, whose store keeps what the checks found.
+        progress: is informed about long work.
+        allow_code: whether code that the recipe names (`module:object`) may be imported.
+
+    Raises:
+        UnderstudyError: if a guard rail refuses the recipe, its data or its models.
+    """
+    context = run_context(Path(out), progress, allow_code=allow_code, endpoint=endpoint_of(recipe))
+    before = requests_before(recipe, context)
+    if before is None:
+        stages = build_run(recipe, context)
+        return preflight(Prepared(stages.task, stages.scores, context))
+    unsent = Finding("requests", "the API teacher was not asked: texts, steps and a student from scratch are not known")
+    return [*findings_of_stages(student_checks(recipe, before[0], context), context), unsent]
