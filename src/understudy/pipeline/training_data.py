@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
@@ -46,7 +49,7 @@ def source_examples(data: TaskData) -> tuple[Example, ...]:
 
 def gold_mixture(examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int) -> Mixture:
     """Labeled examples alone: an epoch is every target once."""
-    sources = TokenArrays.of(tokenizer.encode_sources(examples))
+    sources = TokenArrays.encoded(tokenizer.encode_sources, examples)
     gold = gold_targets(examples, tokenizer)
     return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
 
@@ -75,7 +78,7 @@ def distillation_mixture(
     if settings.skip_inputs_without_text:
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
-        sources=TokenArrays.of(tokenizers.student.encode_sources(examples)),
+        sources=TokenArrays.encoded(tokenizers.student.encode_sources, examples),
         targets=targets,
         shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
         inputs=inputs,
@@ -99,24 +102,39 @@ def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: 
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
     the middle of a sentence.
     """
-    bounds = pool.offsets
-    rows = [pool.token_ids[bounds[i] : bounds[i + 1]].tolist() for i in range(len(pool))]
+    texts = TokenArrays(pool.token_ids, pool.offsets)
     if not tokenizers.same_tokens:
-        end = tokenizers.teacher.tokenizer.eos_token_id
-        finished = [end is None or row[-1] == end for row in rows]
-        encoded = tokenizers.student.encode_targets(pool.texts)
-        rows = [row if ended or len(row) == 1 else row[:-1] for row, ended in zip(encoded, finished, strict=True)]
-    of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
-    for name, row in zip(pool.input_ids, rows, strict=True):
-        if name in of_input:  # the pool also has the inputs that only the teacher can read completely
-            of_input[name].append(row)
-    return Targets.of([of_input[example.id] for example in examples])
+        finished = _finished(texts, tokenizers.teacher.tokenizer.eos_token_id)
+        texts = _without_end(TokenArrays.encoded(tokenizers.student.encode_targets, pool.texts), ~finished)
+    ids = pa.array([example.id for example in examples], pa.string())
+    # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
+    places = pc.fill_null(pc.index_in(pool.table["input_id"], value_set=ids), -1).to_numpy()
+    kept = np.flatnonzero(places >= 0)
+    counts = np.bincount(places[kept], minlength=len(examples))
+    order = kept[np.argsort(places[kept], kind="stable")]
+    return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _finished(texts: TokenArrays, end: int | None) -> NDArray[np.bool_]:
+    """Whether each text ends with the end token."""
+    if end is None:
+        return np.ones(len(texts), dtype=bool)
+    return np.asarray(texts.flat[texts.offsets[1:] - 1] == end)
+
+
+def _without_end(texts: TokenArrays, chosen: NDArray[np.bool_]) -> TokenArrays:
+    """The texts; the chosen ones of more than one token without their last token."""
+    shortened = chosen & (texts.lengths != 1)
+    keep = np.ones(len(texts.flat), dtype=bool)
+    keep[texts.offsets[1:][shortened] - 1] = False
+    lengths = texts.lengths - shortened
+    return TokenArrays(texts.flat[keep], np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
     """The sources as the teacher reads them; None where the student reads them alike."""
     alike = tokenizers.same_tokens and (tokenizers.teacher.is_encoder_decoder == tokenizers.student.is_encoder_decoder)
-    return None if alike else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
+    return None if alike else TokenArrays.encoded(tokenizers.teacher.encode_sources, examples)
 
 
 def _student_share(samples: StudentSampling) -> StudentShare | None:
