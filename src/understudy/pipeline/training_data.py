@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
@@ -61,7 +64,7 @@ def source_examples(data: TaskData) -> tuple[Example, ...]:
 
 def gold_mixture(examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int) -> Mixture:
     """Labeled examples alone: an epoch is every target once."""
-    sources = TokenArrays.of(tokenizer.encode_sources(examples))
+    sources = TokenArrays.encoded(tokenizer.encode_sources, examples)
     gold = gold_targets(examples, tokenizer)
     return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
 
@@ -90,7 +93,7 @@ def distillation_mixture(
     if settings.skip_inputs_without_text:
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
-        sources=TokenArrays.of(tokenizers.student.encode_sources(examples)),
+        sources=TokenArrays.encoded(tokenizers.student.encode_sources, examples),
         targets=targets,
         shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
         inputs=inputs,
@@ -116,46 +119,63 @@ def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: 
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
     the middle of a sentence.
     """
-    bounds = pool.offsets
     pool.refuse_other_ids(tokenizers.teacher.tokenizer.get_vocab().values())
-    rows = [pool.token_ids[bounds[i] : bounds[i + 1]].tolist() for i in range(len(pool))]
+    texts = TokenArrays(pool.token_ids, pool.offsets)
     if tokenizers.same_tokens:
-        rows = _with_roles_of_student(rows, tokenizers, pool)
+        texts = _with_roles_of_student(texts, tokenizers, pool)
     else:
-        end = tokenizers.teacher.tokenizer.eos_token_id
-        finished = [end is None or row[-1] == end for row in rows]
-        encoded = tokenizers.student.encode_targets(pool.texts)
-        rows = [row if ended or len(row) == 1 else row[:-1] for row, ended in zip(encoded, finished, strict=True)]
-    of_input: dict[str, list[Sequence[int]]] = {example.id: [] for example in examples}
-    for name, row in zip(pool.input_ids, rows, strict=True):
-        if name in of_input:  # the pool also has the inputs that only the teacher can read completely
-            of_input[name].append(row)
-    return Targets.of([of_input[example.id] for example in examples])
+        finished = _finished(texts, tokenizers.teacher.tokenizer.eos_token_id)
+        texts = _without_end(TokenArrays.encoded(tokenizers.student.encode_targets, pool.texts), ~finished)
+    ids = pa.array([example.id for example in examples], pa.string())
+    # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
+    places = pc.fill_null(pc.index_in(pool.table["input_id"], value_set=ids), -1).to_numpy()
+    kept = np.flatnonzero(places >= 0)
+    counts = np.bincount(places[kept], minlength=len(examples))
+    order = kept[np.argsort(places[kept], kind="stable")]
+    return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
 
 
-def _with_roles_of_student(
-    rows: list[list[int]], tokenizers: TaskTokenizers, pool: PseudoTargetPool
-) -> list[list[int]]:
+def _finished(texts: TokenArrays, end: int | None) -> NDArray[np.bool_]:
+    """Whether each text ends with the end token."""
+    if end is None:
+        return np.ones(len(texts), dtype=bool)
+    last = texts.flat[np.maximum(texts.offsets[1:] - 1, 0)] if len(texts.flat) else np.zeros(len(texts), np.int32)
+    return np.asarray((texts.lengths > 0) & (last == end))
+
+
+def _without_end(texts: TokenArrays, chosen: NDArray[np.bool_]) -> TokenArrays:
+    """The texts; the chosen ones of more than one token without their last token."""
+    shortened = chosen & (texts.lengths != 1)
+    keep = np.ones(len(texts.flat), dtype=bool)
+    keep[texts.offsets[1:][shortened] - 1] = False
+    lengths = texts.lengths - shortened
+    return TokenArrays(texts.flat[keep], np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def _with_roles_of_student(texts: TokenArrays, tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> TokenArrays:
     """Rows of the teacher's token ids that end with the student's token.
 
     A row in which a special token of the student stands as one of the teacher's ordinary ones is encoded again.
     """
     teacher, student = tokenizers.teacher.tokenizer, tokenizers.student.tokenizer
     if teacher.eos_token_id == student.eos_token_id:
-        return rows
+        return texts
+    rows = [texts[index].tolist() for index in range(len(texts))]
     ended = [row[-1:] == [teacher.eos_token_id] for row in rows]
     bodies = [row[:-1] if end else row for row, end in zip(rows, ended, strict=True)]
     special = {student.eos_token_id, teacher.eos_token_id}
     again = [index for index, body in enumerate(bodies) if special.intersection(body)]
-    texts = pool.texts
-    for index, row in zip(again, tokenizers.student.encode_targets([texts[index] for index in again]), strict=True):
+    encoded = tokenizers.student.encode_targets([pool.texts[index] for index in again])
+    for index, row in zip(again, encoded, strict=True):
         bodies[index] = row[:-1]
-    return [[*body, student.eos_token_id] if end else body for body, end in zip(bodies, ended, strict=True)]
+    return TokenArrays.of(
+        [[*body, student.eos_token_id] if end else body for body, end in zip(bodies, ended, strict=True)]
+    )
 
 
 def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
     """The sources as the teacher reads them; None where the student reads them alike."""
-    return None if tokenizers.same_reading else TokenArrays.of(tokenizers.teacher.encode_sources(examples))
+    return None if tokenizers.same_reading else TokenArrays.encoded(tokenizers.teacher.encode_sources, examples)
 
 
 def _student_share(samples: StudentSampling) -> StudentShare | None:

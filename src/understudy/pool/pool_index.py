@@ -3,17 +3,17 @@
 The inputs of each file are numbered; the index says which inputs of the task they are.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.pool.pool_files import PoolFile, read_pool_file, refuse_other_provenance, table_of
-from understudy.pool.rows import merge_rows, rows_of_table
-from understudy.records import PseudoTarget
+from understudy.pool.pool_files import SCHEMA, PoolFile, read_pool_file, refuse_other_provenance
 from understudy.store.disk import read_json, write_json
 from understudy.store.manifest import parse
 
@@ -66,8 +66,13 @@ def read_indexed(folder: Path) -> PoolFile | None:
     files = [(part, file) for part in index.parts for file in _files(folder, part)]
     for _, other in files[1:]:
         refuse_other_provenance(files[0][1], other)
-    rows = merge_rows((_rows(part, file, index.per_input) for part, file in files), index.input_ids)
-    return PoolFile(folder / INDEX, files[0][1].provenance, table_of(rows))
+    rows = pa.concat_tables([_rows(part, file, index.per_input) for part, file in files])
+    if unknown := set(rows["input_id"].unique().to_pylist()) - set(index.input_ids):
+        raise PoolError(
+            f"the index of the pool in {folder} does not name the input {min(unknown)!r} of its own parts, so it was "
+            "changed; delete the folder and run the recipe again"
+        )
+    return PoolFile(folder / INDEX, files[0][1].provenance, _merged(rows, index.input_ids))
 
 
 def part_holding(folder: Path, token_id: int) -> Path:
@@ -93,8 +98,26 @@ def _files(folder: Path, part: PoolPart) -> list[PoolFile]:
     return [read_pool_file(path) for path in paths]
 
 
-def _rows(part: PoolPart, file: PoolFile, per_input: int) -> Iterator[PseudoTarget]:
+def _rows(part: PoolPart, file: PoolFile, per_input: int) -> pa.Table:
     """The rows of a part with the ids of the task, of no input more than its first `per_input` texts."""
-    for row in rows_of_table(file.table):
-        if part.first_text + row.sample < per_input:
-            yield replace(row, input_id=part.input_ids[int(row.input_id)])
+    table = file.table.filter(pc.less(file.table["sample"], per_input - part.first_text))
+    names = pa.chunked_array([pa.array(part.input_ids, pa.string())])
+    return _with(table, "input_id", names.take(pc.cast(table["input_id"], pa.int64())))
+
+
+def _merged(rows: pa.Table, input_ids: Sequence[str]) -> pa.Table:
+    """The rows grouped by input: its samples are renumbered from 0 in their order, and its copies are counted."""
+    places = pc.index_in(rows["input_id"], value_set=pa.array(input_ids, pa.string())).to_numpy()
+    order = np.argsort(places, kind="stable")
+    rows, places = rows.take(order), places[order].astype(np.int64)
+    _, first, counts = np.unique(places, return_index=True, return_counts=True)
+    rows = _with(rows, "sample", np.arange(len(places)) - np.repeat(first, counts))
+    texts = pc.index_in(rows["text"], value_set=rows["text"].unique()).to_numpy().astype(np.int64)
+    _, pair, copies = np.unique(places * max(1, len(texts)) + texts, return_inverse=True, return_counts=True)
+    return _with(rows, "copies", copies[pair])
+
+
+def _with(table: pa.Table, name: str, values: pa.ChunkedArray | NDArray[np.int64]) -> pa.Table:
+    field = SCHEMA.field(name)
+    column = pa.array(values, field.type) if isinstance(values, np.ndarray) else values
+    return table.set_column(SCHEMA.get_field_index(name), field, column)

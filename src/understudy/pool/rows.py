@@ -1,9 +1,8 @@
-"""Pool rows made of an engine's output, and rows of several blocks merged into one order."""
+"""Pool rows made of an engine's output."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import chain
 
 import pyarrow as pa
 
@@ -33,23 +32,6 @@ def pseudo_target_rows(
         for sample, text in enumerate(texts)
     ]
     return mark_copies(rows)
-
-
-def merge_rows(blocks: Iterable[Iterable[PseudoTarget]], input_ids: Iterable[str]) -> list[PseudoTarget]:
-    """The rows of several blocks in one list, grouped by input.
-
-    The samples of an input are renumbered from 0 in the order of the blocks, and copies are counted over all of them.
-
-    Args:
-        blocks: rows of each block.
-        input_ids: of all inputs, in the order of the result.
-    """
-    rows_by_input: dict[str, list[PseudoTarget]] = {input_id: [] for input_id in input_ids}
-    for row in chain.from_iterable(blocks):
-        rows_by_input[row.input_id].append(row)
-    return mark_copies(
-        [replace(row, sample=sample) for rows in rows_by_input.values() for sample, row in enumerate(rows)]
-    )
 
 
 def mark_copies(targets: Sequence[PseudoTarget]) -> list[PseudoTarget]:

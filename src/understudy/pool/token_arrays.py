@@ -3,14 +3,18 @@
 Texts are tokenized once, before training; this module does not depend on a tokenizer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+T = TypeVar("T")
+
+TEXTS_PER_CALL = 4096
+"""Texts that are tokenized at once: a tokenizer's own output is many times larger than the token ids."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,14 @@ class TokenArrays:
         flat = np.fromiter((token for text in texts for token in text), np.int32, int(lengths.sum()))
         return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
 
+    @classmethod
+    def encoded(cls, encode: Callable[[Sequence[T]], Sequence[Sequence[int]]], texts: Sequence[T]) -> Self:
+        """Packs the token ids of texts, of which only `TEXTS_PER_CALL` are Python lists at a time."""
+        starts = range(0, len(texts), TEXTS_PER_CALL)
+        blocks = [cls.of(encode(texts[start : start + TEXTS_PER_CALL])) for start in starts] or [cls.of([])]
+        lengths = np.concatenate([block.lengths for block in blocks])
+        return cls(np.concatenate([block.flat for block in blocks]), np.concatenate([[0], np.cumsum(lengths)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -36,6 +48,14 @@ class TokenArrays:
     def positions(self, rows: Sequence[int]) -> Ints:
         """Indices into `flat` of the tokens of these texts, text by text."""
         return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
+
+    def take(self, rows: Ints) -> Self:
+        """These texts in this order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return type(self)(
+            self.flat[np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)], offsets
+        )
 
     @property
     def lengths(self) -> Ints:
