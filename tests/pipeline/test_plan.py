@@ -56,7 +56,7 @@ def test_a_plan_has_the_stages_of_the_run_with_their_sizes(tiny: dict[str, Any],
     for label in ("teacher", "fine_tuned"):
         assert planned[label].estimate.steps == pytest.approx(made[label].facts["steps"], abs=2)
         weights = finished.stages[label] / "network" / "model.safetensors"
-        assert planned[label].estimate.disk_bytes == pytest.approx(weights.stat().st_size, rel=0.1)
+        assert planned[label].estimate.disk_bytes == pytest.approx(weights.stat().st_size, abs=10_000)  # its header
     cached = {label.removesuffix("_2") for label, one in planned.items() if one.cached}
     assert cached == {"data", "tokenizer", "examples"}
 

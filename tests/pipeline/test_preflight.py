@@ -249,7 +249,7 @@ def test_content_of_a_checkpoint_decides_whether_it_is_checked_again(
 
 @pytest.mark.parametrize(
     ("disk", "memory", "severity"),
-    [(1e12, 1e12, ["ok", "ok"]), (1.0, 1e12, ["error", "ok"]), (1e12, 500e6, ["ok", "warning"]), (0, 0, ["error"] * 2)],
+    [(1e12, 1e12, ["ok", "ok"]), (1.0, 1e12, ["error", "ok"]), (1e12, 1e9, ["ok", "warning"]), (0, 0, ["error"] * 2)],
 )
 def test_disk_and_memory_are_compared_with_the_need(
     tiny: dict[str, Any], tmp_path: Path, disk: float, memory: float, severity: list[str]

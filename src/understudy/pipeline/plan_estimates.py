@@ -196,15 +196,16 @@ def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
     network, (source, target) = stage.teacher.network, planner.lengths
     inputs = sum(planner.task.teacher_facts.counts[kind] for kind in stage.inputs)
     ranges = text_ranges(stage.decoding, stage.per_input)
-    texts = inputs * sum(count for _, count in ranges)
+    generated = inputs * sum(count for _, count in ranges)  # the last range may give more than are kept
+    texts = inputs * stage.per_input
     seconds = sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
     return Estimate(
         inputs=inputs,
         texts=texts,
-        tokens=inputs * source * len(ranges) + texts * target,
+        tokens=inputs * source * len(ranges) + generated * target,
         seconds=seconds,
         memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
-        disk_bytes=texts * target * POOL_TOKEN_BYTES,
+        disk_bytes=generated * target * POOL_TOKEN_BYTES,
     )
 
 
