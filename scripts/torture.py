@@ -36,9 +36,10 @@ SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 """Signal -> the exit code of a command that gets it."""
 MOST_KILLS = 30
 """Of one trial, which then may finish."""
-OPERATIONS = 45
-SECONDS = 1.5
-"""The most file operations and seconds before a kill; what an attempt finds finished counts too."""
+OPERATIONS = 400
+SECONDS = 12.0
+"""The most file operations and seconds before a kill; half of all kills come before the square root of them, so that
+each stage of a run has its turn before the kills of a trial are used up."""
 CHANGING = {"latency_ms", "throughput_per_s", "peak_memory_bytes", "seconds", "stages", "requests", "spent"}
 """Keys of the report's facts that time, or requests that were in flight, may change."""
 
@@ -138,8 +139,8 @@ def random_kill(chance: random.Random) -> Kill:
     """A kill at a random file operation, or after a random time."""
     number = chance.choice(list(SIGNALS))
     if chance.random() < 2 / 3:
-        return Kill(number, operation=chance.randint(1, OPERATIONS))
-    return Kill(number, seconds=chance.uniform(0.05, SECONDS))
+        return Kill(number, operation=round(OPERATIONS ** chance.random()))
+    return Kill(number, seconds=0.05 * (SECONDS / 0.05) ** chance.random())
 
 
 def trial(kind: Kind, folder: Path, reference: Any, chance: random.Random, most: int, outcome: Outcome) -> int:  # noqa: ANN401 - bytes and facts

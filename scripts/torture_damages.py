@@ -96,6 +96,8 @@ def damage_runs(
             what = f"{kind}, {harm.__name__} {path.relative_to(copy)}"
             found[_judge(what, path, intact[kind], _run_all(copy, recipe, run), expect)] += 1
         shutil.rmtree(copy)
+        if (number + 1) % 20 == 0:
+            print(f"{number + 1} of {damages} damages", flush=True)
     return found
 
 

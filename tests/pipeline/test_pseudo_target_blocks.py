@@ -11,7 +11,7 @@ import pytest
 from tests.pipeline.stage_helpers import SHARD_INPUTS, SmallTask, save_teacher
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, Sampling
-from understudy.errors import PoolError
+from understudy.errors import PoolError, StoreError
 from understudy.executors.local import Local
 from understudy.executors.processes import Processes
 from understudy.pipeline.stages.data import ORDER
@@ -163,7 +163,9 @@ def test_a_deleted_shard_alone_is_generated_again(task: SmallTask) -> None:
 
     assert not task.context.store.finished(stage)
     with pytest.raises(PoolError, match=f"{lost}.*deleted.*run the recipe again"):
-        PseudoTargetPool.open(task.context.folder(stage))
+        PseudoTargetPool.open(task.context.store.folder(stage))
+    with pytest.raises(StoreError, match=f"{lost}.*deleted.*run the recipe again"):
+        task.context.folder(stage)
     assert task.texts() == before
     assert {name for name, time in task.shards().items() if written[name] != time} == {lost}
 
