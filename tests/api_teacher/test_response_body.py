@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from understudy.api_teacher.client import _parse_completion
 from understudy.api_teacher.journal import CompletionChoice
+from understudy.api_teacher.request_types import Response
+from understudy.api_teacher.response_body import parse_completion
+from understudy.config.endpoint import Endpoint
+
+ENDPOINT = Endpoint(model="m", top_logprobs=5)
+
+
+def _parse_completion(plain: dict[str, Any]) -> Response:
+    return parse_completion(plain, ENDPOINT, 1)
 
 
 def completion(position: dict[str, Any] | None, **more: object) -> dict[str, Any]:
