@@ -6,6 +6,7 @@ the batches that it has paid for. Meanwhile their requests are pending in the jo
 
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,17 +52,16 @@ async def request_batches(batches: Batches) -> None:
         GenerationError: if the server refuses the batches or cannot be reached. The same call later resumes them.
     """
     endpoint, journal = batches.client.endpoint, batches.journal
-    await _finish_open(batches)
-    for _ in range(endpoint.attempts):
-        wanted = _affordable(_wanted(batches), batches)
-        if not wanted:
-            return
+    attempts: Counter[str] = Counter()
+    while wanted := _affordable(_wanted(batches), batches):
         size = max(1, min(MOST_REQUESTS, BATCH_BYTES // response_limit(endpoint, batches.client.dialect.per_request)))
         for start in range(0, len(wanted), size):
             await _upload(wanted[start : start + size], batches)
-        await _finish_open(batches)
-    for source, _ in _wanted(batches):
-        journal.record_failure(source, f"no text after {endpoint.attempts} batches")
+        await finish_open(batches)
+        attempts.update(source for source, _ in wanted)
+        for source, _ in _wanted(batches):
+            if attempts[source] == endpoint.attempts:
+                journal.record_failure(source, f"no text after {endpoint.attempts} batches")
 
 
 def _wanted(batches: Batches) -> list[Requested]:
@@ -108,7 +108,7 @@ async def _upload(wanted: Sequence[Requested], batches: Batches) -> None:
         raise
 
 
-async def _finish_open(batches: Batches) -> None:
+async def finish_open(batches: Batches) -> None:
     """Creates the batches of all uploaded files, then waits for each and records its results."""
     journal = batches.journal
     for file, batch in list(journal.batches.items()):

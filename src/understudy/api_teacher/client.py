@@ -118,7 +118,8 @@ class ApiClient:
         name = type(cause).__name__
         if name in NOT_SENT:
             reason = f"{self.url} cannot be reached: {_innermost(cause)}"
-            return RequestFailed(reason, retryable=True, billed=False, unreachable=True)
+            # A server that is only busy may be too slow to accept a connection.
+            return RequestFailed(reason, retryable=True, billed=False, unreachable="Timeout" not in name)
         if isinstance(cause, ReplyTooLong):
             return RequestFailed("response too long", retryable=True, billed=True)
         late = isinstance(cause, TimeoutError) or "Timeout" in name
@@ -237,7 +238,10 @@ def _innermost(error: BaseException) -> str:
     seen = [error]
     while (following := seen[-1].__cause__ or seen[-1].__context__) is not None and following not in seen:
         seen.append(following)
-    return next((str(one) for one in reversed(seen) if isinstance(one, OSError) and str(one)), str(error))
+    return next(
+        (str(one) for one in reversed(seen) if isinstance(one, OSError) and str(one)),
+        str(error) or type(error).__name__,
+    )
 
 
 def _error_fields(body: bytes) -> tuple[str, object, str]:

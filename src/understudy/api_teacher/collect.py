@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.api_teacher.batch import Batches, request_batches
+from understudy.api_teacher.batch import Batches, finish_open, request_batches
 from understudy.api_teacher.client import open_client, read_key
 from understudy.api_teacher.collect_files import (
     read_inputs,
@@ -215,7 +215,11 @@ async def _request_all_groups(
             requested.update((id(group), example.id) for example in part)
             await request_all(part, probe.send, journal, group.endpoint, clock=clock, advance=advance)
 
+        batches = Batches(groups, client, journal, clock, progress)
+        await finish_open(batches)  # before the probe, which would request an input of them again
         lacking = [(group, example) for group in groups for example in _lacking(group, journal)]
+        if not lacking:
+            return
         await request(lacking[0][0], [lacking[0][1]])
         if probe.findings:
             progress.log(probe.findings)
@@ -225,7 +229,7 @@ async def _request_all_groups(
             progress.log(smoke_report(sample, journal, endpoint))
             refuse_without_logprobs(endpoint, probe)
         if endpoint.batch:
-            await request_batches(Batches(groups, client, journal, clock, progress))
+            await request_batches(batches)
             return
         for group in groups:
             await request(group, group.examples)

@@ -47,7 +47,9 @@ def _max_input_tokens(endpoint: Endpoint, source: str) -> int:
 
 
 def _min_tokens(text: str) -> int:
-    return len("".join(text.split())) // LONGEST_TOKEN  # white space: one token may be a whole line of spaces
+    return -(
+        -len("".join(text.split())) // LONGEST_TOKEN
+    )  # rounded up; white space: one token may be a whole line of spaces
 
 
 def _cost(price: Price | None, input_tokens: int, output_tokens: int) -> float:

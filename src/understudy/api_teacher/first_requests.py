@@ -32,13 +32,15 @@ class Probe:
     async def send(self, source: str, texts: int) -> Response:
         """Sends one request; the arguments, result and errors are those of `ApiClient.send`."""
         response = await (self.client.send if self.findings else self.client.send_first)(source, texts)
-        self.findings = self.findings or describe(response, self.client.endpoint, self.client.dialect, source, texts)
+        self.findings = self.findings or describe_answer(
+            response, self.client.endpoint, self.client.dialect, source, texts
+        )
         self.answers += 1
         self.answers_with_logprobs += has_logprobs(response)
         return response
 
 
-def describe(response: Response, endpoint: Endpoint, dialect: Dialect, source: str, texts: int) -> str:
+def describe_answer(response: Response, endpoint: Endpoint, dialect: Dialect, source: str, texts: int) -> str:
     """One line on what a server took and gave, and what it ignored."""
     parts = [f"{dialect.length_parameter} accepted"]
     parts += [f"{name} refused, its value is the default" for name in sorted(dialect.dropped)]
