@@ -197,15 +197,19 @@ class Connection(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Reads the request and sends the reply."""
-        head = b"".join(iter(self.rfile.readline, b"\r\n"))
+        head = b""
+        while (line := self.rfile.readline()) not in {b"\r\n", b""}:
+            head += line
         if head.startswith(b"GET"):
             bill = {"billed": self.server.billed, "requests": sum(self.server.requests.values())}
             self.wfile.write(reply(200, json.dumps(bill).encode()))
             return
+        if not line:
+            return  # the client gave up before it had sent the request
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
         body = self.rfile.read(length)
         if len(body) < length:
-            return  # the client gave up before it had sent the request
+            return
         prompt = json.loads(body)["messages"][-1]["content"]
         kind, plain = self.server.kind_of(prompt), honest(prompt)
         try:
@@ -294,7 +298,9 @@ def read_bill(address: str) -> dict[str, int]:
 
 def check(examples: list[Example], done: CollectResult, budget: float) -> dict[str, Any]:
     """Every input is in exactly one of the two files, and the budget is kept."""
-    answered, failed = ([json.loads(line) for line in (done.folder / name).open()] for name in (RESPONSES, FAILED))
+    answered, failed = (
+        [json.loads(line) for line in (done.folder / name).read_text().splitlines()] for name in (RESPONSES, FAILED)
+    )
     ids = Counter(row["id"] for row in (*answered, *failed))
     assert ids == Counter(example.id for example in examples), "an input is neither answered nor listed"
     assert done.outcome.spent <= budget, (done.outcome.spent, budget)

@@ -29,7 +29,7 @@ class BatchServer:
 
     def respond(self, method: str, path: str, body: Any) -> Reply:  # noqa: ANN401 - decoded JSON
         """Answers one call."""
-        call, name = f"{method} {path.split('?')[0]}", path.split("/")[-1]
+        call, name = f"{method} {path.split('?', maxsplit=1)[0]}", path.rsplit("/", maxsplit=1)[-1]
         if call == "POST /v1/chat/completions":
             self.direct += 1
             return 200, completion(body["messages"][-1]["content"], body, "")
