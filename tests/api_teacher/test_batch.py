@@ -27,7 +27,7 @@ class BatchServer:
         self.batches: dict[str, str] = {}
         self.direct = 0
 
-    def respond(self, method: str, path: str, body: Any) -> Reply:  # noqa: ANN401 - decoded JSON
+    def respond(self, method: str, path: str, body: Any) -> Reply:  # noqa: ANN401, PLR0911 - decoded JSON, a table of calls
         """Answers one call."""
         call, name = f"{method} {path.split('?', maxsplit=1)[0]}", path.rsplit("/", maxsplit=1)[-1]
         if call == "POST /v1/chat/completions":
@@ -89,7 +89,7 @@ def test_an_interrupted_batch_is_resumed_and_not_created_twice(tmp_path: Path) -
     """The batch existed although its id never arrived: the next call finds it by its file."""
     server = BatchServer(dies="POST /v1/batches")
     with answering(server.respond) as address:
-        with pytest.raises(GenerationError, match="batch API.*HTTP status 418.*same command again"):
+        with pytest.raises(GenerationError, match=r"batch API.*HTTP status 418.*same command again"):
             collect(EXAMPLES, settings(address), out=tmp_path)
         done = collect(EXAMPLES, settings(address), out=tmp_path)
         again = collect(EXAMPLES, settings(address), out=tmp_path)

@@ -72,7 +72,7 @@ def test_a_server_that_dies_midway_is_not_asked_for_every_input(tmp_path: Path) 
 
     with answering(respond) as address:
         endpoint = Endpoint.model_validate(PRICED | {"base_url": address, "smoke_inputs": 0, "concurrency": 1})
-        with pytest.raises(GenerationError, match="20 inputs in a row failed after 2 attempts each.*HTTP status 500"):
+        with pytest.raises(GenerationError, match=r"20 inputs in a row failed after 2 attempts each.*HTTP status 500"):
             collect(EXAMPLES, endpoint, out=tmp_path)
     assert count[0] == 2 + 40  # the probe, and 20 inputs
 
