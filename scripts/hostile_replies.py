@@ -46,7 +46,7 @@ JSON = "Content-Type: application/json\r\n"
 def honest(prompt: str) -> Plain:
     """A correct completion: the prompt in capitals, a token per word, with log-probabilities."""
     words = [word if number == 0 else f" {word}" for number, word in enumerate(prompt.upper().split(" "))]
-    content = [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []} for word in words]
+    content: list[Plain] = [{"token": word, "logprob": -0.1, "bytes": None, "top_logprobs": []} for word in words]
     choice = {"message": {"content": prompt.upper()}, "finish_reason": "stop", "logprobs": {"content": content}}
     return {"choices": [choice], "usage": {"prompt_tokens": len(words), "completion_tokens": len(words)}}
 

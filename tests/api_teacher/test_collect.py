@@ -256,7 +256,7 @@ def test_invalid_settings_are_refused(changes: dict[str, object], message: str, 
 def test_rows_keep_their_order_and_columns(tmp_path: Path) -> None:
     """Every row of the file is in the result, repeated sources too; our key differs from the file's own."""
     inputs = tmp_path / "inputs.jsonl"
-    given = [
+    given: list[dict[str, Any]] = [
         {"id": "b", "source": "zebra", "target": "gold", "note": 1},
         {"id": "a", "source": "apple", "target": "gold 2", "note": None},
         {"id": "c", "source": "zebra", "target": "gold 3", "note": [2]},

@@ -76,6 +76,7 @@ class ApiResponsesStage(Stage[ApiResponsesFacts]):
     references_by_teacher: tuple[str, ...]
     """Splits whose references it writes: their inputs are requested twice, the second text is the prediction."""
     name: ClassVar[str] = "api_responses"
+    version: ClassVar[int] = 2
     in_caller: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> ApiResponsesFacts:
