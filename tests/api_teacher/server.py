@@ -122,11 +122,11 @@ def completion(prompt: str, request: dict[str, Any], fault: str) -> dict[str, An
         "object": "chat.completion",
         "created": 0,
         "model": request["model"],
-        "choices": [{"index": index, **choice} for index in range(request["n"])],
+        "choices": [{"index": index, **choice} for index in range(request.get("n", 1))],
         "usage": {
             "prompt_tokens": len(prompt.split()),
-            "completion_tokens": request["n"] * len(words),
-            "total_tokens": len(prompt.split()) + request["n"] * len(words),
+            "completion_tokens": request.get("n", 1) * len(words),
+            "total_tokens": len(prompt.split()) + request.get("n", 1) * len(words),
         },
     }
 

@@ -1,64 +1,110 @@
-"""Completions as different servers send them, shortened to one position: OpenAI's as documented, others as observed."""
+"""Requests over the network: what is not sent costs nothing, and no reply outlives its deadline or its limit."""
 
-from typing import Any
+import json
+from pathlib import Path
 
-from understudy.api_teacher.client import _parse_completion
-from understudy.api_teacher.journal import CompletionChoice
+import pytest
+from pydantic import ValidationError
+from scripts.hostile_replies import KINDS
+from scripts.hostile_replies import run as run_hostile
+from tests.api_teacher.scripted import answering
 
+from understudy.api_teacher.client import LONGEST_RETRY_AFTER_S, _retry_after_s
+from understudy.api_teacher.collect import collect
+from understudy.api_teacher.response_body import parse_response_body
+from understudy.config.endpoint import Endpoint
+from understudy.errors import GenerationError
+from understudy.records import Example
 
-def completion(position: dict[str, Any] | None, **more: object) -> dict[str, Any]:
-    """A completion with one choice."""
-    logprobs = {"logprobs": {"content": [position], **more}} if position else {}
-    return {"choices": [{"message": {"content": "é"}, "finish_reason": "stop", **logprobs}]}
-
-
-BYTES_OF_ALL = {
-    "token": "\\xc3",
-    "bytes": [195],
-    "logprob": -0.5,
-    "top_logprobs": [
-        {"token": "\\xc3", "bytes": [195], "logprob": -0.5},
-        {"token": "é", "bytes": [195, 169], "logprob": -2.0},
-    ],
-}
-NO_BYTES = {
-    "token": "",
-    "bytes": None,
-    "logprob": -0.5,
-    "top_logprobs": [{"token": "", "bytes": None, "logprob": -0.5}, {"token": "é", "bytes": None, "logprob": -2.0}],
-}
+PRICED = {"model": "m", "key": "SOME_KEY", "attempts": 2, "price": {"input": 1.0, "output": 1.0}}
+EXAMPLES = [Example(f"q{number}", f"question {number}") for number in range(50)]
 
 
-def test_a_token_is_kept_as_bytes_if_its_text_does_not_spell_them() -> None:
-    """Half a character has only its bytes; a token whose text spells its bytes is kept as text."""
-    kept = _parse_completion(completion(BYTES_OF_ALL, refusal=None)).choices[0].logprobs
-
-    assert kept == [
-        {"token": [195], "logprob": -0.5, "top": [[[195], -0.5], ["é", -2.0]]},
-    ]
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "any word")
+    monkeypatch.setattr("understudy.api_teacher.scheduler.FIRST_PAUSE_S", 0.0)
 
 
-def test_a_token_without_bytes_is_kept_as_its_text() -> None:
-    """llama-cpp-python sends null for bytes."""
-    assert _parse_completion(completion(NO_BYTES)).choices[0].logprobs == [
-        {"token": "", "logprob": -0.5, "top": [["", -0.5], ["é", -2.0]]},
-    ]
+@pytest.mark.parametrize(
+    "url", ["notaurl", "ftp://a/v1", "http://", "http://a:b/v1", "http://user:pw@a/v1", "http://a b"]
+)
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    """The message has the address, unless it holds a password."""
+    with pytest.raises(ValidationError, match=r"base_url[\s\S]*address"):
+        Endpoint.model_validate(PRICED | {"base_url": url})
 
 
-def test_a_completion_without_log_probabilities_is_accepted() -> None:
-    """The server of transformers ignores the parameter."""
-    parsed = _parse_completion(completion(None))
+@pytest.mark.parametrize("key", ["abc123\n", "schlüssel", " xyz789"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable and not the key; no request is recorded."""
+    monkeypatch.setenv("SOME_KEY", key)
 
-    assert list(parsed.choices) == [CompletionChoice("é", "stop")]
-    assert (parsed.input_tokens, parsed.output_tokens) == (None, None)
+    with pytest.raises(GenerationError, match=r"SOME_KEY has \d+ characters.*cannot be sent") as error:
+        collect(EXAMPLES, Endpoint.model_validate(PRICED), out=tmp_path)
+    assert key.strip() not in str(error.value)
+    assert "sent" not in (tmp_path / "journal.jsonl").read_text()
 
 
-def test_half_of_a_character_becomes_the_replacement_character() -> None:
-    """A lone surrogate could not be written to the journal after it was paid for; a pair is one character."""
-    plain = completion({"token": "cut \ud83d", "bytes": None, "logprob": -0.1, "top_logprobs": []})
-    plain["choices"][0]["message"]["content"] = "cut \ud83d, whole \ud83d\ude00"
-    (choice,) = _parse_completion(plain).choices
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [("http://127.0.0.1:9/v1", r"Errno 111"), ("http://no-such-host.invalid/v1", "not known|resolution")],
+)
+def test_a_dead_server_stops_the_command_and_costs_nothing(url: str, cause: str, tmp_path: Path) -> None:
+    """One input is tried; address and cause are in the message and in failed.jsonl."""
+    with pytest.raises(GenerationError, match=rf"{url} cannot be reached: .*({cause}).*nothing was sent"):
+        collect(EXAMPLES, Endpoint.model_validate(PRICED | {"base_url": url}), out=tmp_path)
 
-    assert choice.text == "cut \ufffd, whole \U0001f600"
-    assert choice.logprobs is not None
-    assert next(iter(choice.logprobs[0].values())) == "cut \ufffd"
+    events = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    failed = [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
+    assert [event["cost"] for event in events if "ended" in event] == [0.0, 0.0]
+    assert url in failed[0]["reason"]
+    assert [row["reason"] for row in failed[1:]] == ["not requested yet"] * 49
+
+
+def test_a_server_that_dies_midway_is_not_asked_for_every_input(tmp_path: Path) -> None:
+    """After 20 inputs in a row without an answer the command stops."""
+    count = [0]
+
+    def respond(_method: str, _path: str, _body: object) -> tuple[int, object]:
+        count[0] += 1
+        return 500, {}
+
+    with answering(respond) as address:
+        endpoint = Endpoint.model_validate(PRICED | {"base_url": address, "smoke_inputs": 0, "concurrency": 1})
+        with pytest.raises(GenerationError, match=r"20 inputs in a row failed after 2 attempts each.*HTTP status 500"):
+            collect(EXAMPLES, endpoint, out=tmp_path)
+    assert count[0] == 2 + 40  # the probe, and 20 inputs
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("inf", LONGEST_RETRY_AFTER_S), ("1e9", LONGEST_RETRY_AFTER_S), ("nan", 0), ("-5", 0), ("2", 2)],
+)
+def test_the_pause_that_a_server_requests_is_capped(header: str, seconds: float) -> None:
+    """Ten minutes at most."""
+    assert _retry_after_s(header) == seconds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"logprob": None}, {"logprob": "-1"}, {"logprob": float("inf")}, {"logprob": float("nan")}, {"bytes": [300]}],
+)
+def test_a_text_with_an_unusable_log_probability_is_kept_as_text(change: dict[str, object]) -> None:
+    """Its log-probabilities are dropped before they are journalled."""
+    position = {"token": "yes", "logprob": -0.1, "bytes": None, "top_logprobs": [], **change}
+    choice = {"message": {"content": "yes"}, "finish_reason": "stop", "logprobs": {"content": [position]}}
+    endpoint = Endpoint(model="m", top_logprobs=1)
+    (parsed,) = parse_response_body(json.dumps({"choices": [choice]}).encode(), endpoint, 1).choices
+
+    assert (parsed.text, parsed.logprobs) == ("yes", None)
+
+
+def test_hostile_replies_leave_every_input_answered_or_listed(tmp_path: Path) -> None:
+    """Half of the replies are of 70 hostile kinds; the script checks the inputs, the budget and the memory."""
+    figures = run_hostile(150, 7, tmp_path, budget=12.0)
+
+    assert len(KINDS) > 70
+    assert figures["answered"] > 100
+    assert figures["billed by the server's true count"] <= figures["spent"] <= 12.0
+    assert figures["memory above idle, MB"] < 300

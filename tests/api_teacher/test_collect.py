@@ -251,3 +251,20 @@ def test_invalid_settings_are_refused(changes: dict[str, object], message: str, 
 
     with pytest.raises(ConfigError, match=message):
         read_endpoint(path)
+
+
+def test_rows_keep_their_order_and_columns(tmp_path: Path) -> None:
+    """Every row of the file is in the result, repeated sources too; our key differs from the file's own."""
+    inputs = tmp_path / "inputs.jsonl"
+    given: list[dict[str, Any]] = [
+        {"id": "b", "source": "zebra", "target": "gold", "note": 1},
+        {"id": "a", "source": "apple", "target": "gold 2", "note": None},
+        {"id": "c", "source": "zebra", "target": "gold 3", "note": [2]},
+    ]
+    inputs.write_text("".join(json.dumps(row) + "\n" for row in given))
+    with serving(RequestLog(share=0.0)) as address:
+        done = collect(inputs, Endpoint.model_validate(settings(address)), out=tmp_path / "out")
+
+    assert rows(done.folder / "responses.jsonl") == [
+        {**row, "api_targets": [str(row["source"]).upper()]} for row in given
+    ]

@@ -34,3 +34,20 @@ def test_a_response_is_a_target_or_has_a_reason(
 
     assert (found.text, found.rejected) == (expected, reason)
     assert text[found.start :].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "kept"),
+    [
+        (r"\s*([^\n]+)\n.*", " first line\nInput: an", "first line"),
+        (r"\s*([^\n]+)\n.*", " first li", ""),
+        (r"\s*(.+?)\s*", "the text goes on\n", ""),
+        (r"Answer: (\d+).*", "Answer: 12", ""),
+        (r"Answer: (\d+) .*", "Answer: 12 because", "12"),
+    ],
+)
+def test_an_answer_that_ends_before_the_cut_is_whole(pattern: str, text: str, kept: str) -> None:
+    """A text truncated at max_tokens is usable if its answer would be the same if the text went on."""
+    parsed = parse_response(CompletionChoice(text, "length"), Endpoint(model="m", answer=pattern))
+
+    assert (parsed.text, parsed.rejected) == (kept, "" if kept else "truncated at max_tokens")

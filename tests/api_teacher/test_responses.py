@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.api_teacher.collect import PromptGroup, endpoint_for
+from understudy.api_teacher.collect import endpoint_for
 from understudy.api_teacher.journal import CompletionChoice, Journal
 from understudy.api_teacher.responses import (
     pool_rows,
@@ -14,6 +14,7 @@ from understudy.api_teacher.responses import (
     tokenized_rows,
     with_teacher_references,
 )
+from understudy.api_teacher.scheduler import PromptGroup
 from understudy.config.decoding import Greedy, Sampling
 from understudy.config.endpoint import Endpoint, Server
 from understudy.errors import GenerationError, PoolError

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from understudy.api_teacher.collect import CollectResult, refuse_unanswered
+from understudy.api_teacher.costs import max_cost
 from understudy.api_teacher.journal import CompletionChoice, Journal
+from understudy.api_teacher.request_types import RequestFailed, Response
 from understudy.api_teacher.scheduler import (
     AsyncClock,
-    RequestFailed,
     RequestOutcome,
-    Response,
-    max_cost,
     outcome_of,
     request_all,
 )

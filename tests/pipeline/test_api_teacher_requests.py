@@ -21,6 +21,7 @@ from understudy.errors import DataError, GenerationError
 from understudy.pool.pool import PseudoTargetPool
 
 LEARNED = len(INPUTS) - HELD_OUT
+SMOKE_INPUTS = 20
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     """A server that fails for a third of the inputs is refused, and its responses so far are kept."""
     with serving(RequestLog(share=0.9)) as address:
         plain = recipe_of(tmp_path, address)
-        plain["teacher"]["endpoint"] |= {"attempts": 1, "timeout_s": 0.3}
+        plain["teacher"]["endpoint"] |= {"attempts": 1, "timeout_s": 0.3, "smoke_inputs": 0}
 
         with pytest.raises(GenerationError, match=r"\d+ of 42 inputs failed.*responses so far are kept"):
             request_responses(plain, tmp_path / "runs")
@@ -106,20 +107,20 @@ def test_a_task_without_such_inputs_is_refused_before_a_request(tmp_path: Path, 
 def test_without_log_probabilities_only_the_texts_can_be_learned(
     tmp_path: Path, address: str, log: RequestLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A method that needs them is refused; one that does not reuses the texts without another request."""
+    """A method that needs them is refused after the smoke round; one that does not reuses these texts."""
     without = partial(completion, fault="no logprobs")
     monkeypatch.setattr("tests.api_teacher.server.completion", lambda prompt, request, _fault: without(prompt, request))
 
     with pytest.raises(
-        GenerationError, match=r"of \d+ texts have log-probabilities.*extreme_fine_tune.*texts are kept"
+        GenerationError, match=r"0 of 20 texts have log-probabilities.*extreme_fine_tune.*texts are kept"
     ):
         request_responses(recipe_of(tmp_path, address), tmp_path / "runs")
-    before = sum(log.requests.values())
+    assert sum(log.requests.values()) == SMOKE_INPUTS
     facts = request_responses(
         recipe_of(tmp_path, address, distil={"method": "extreme_fine_tune"}), tmp_path / "runs"
     ).facts
 
-    assert before == sum(log.requests.values())
+    assert set(log.requests.values()) == {1}
     assert facts.texts == 2 * LEARNED
     assert facts.with_logprobs == 0
 

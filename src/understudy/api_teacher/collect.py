@@ -5,36 +5,43 @@ Responses are written as labeled examples that any recipe can read. What becomes
 """
 
 import asyncio
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.api_teacher.client import open_client
+from understudy.api_teacher.batch import Batches, finish_open, request_batches
+from understudy.api_teacher.client import open_client, read_key
+from understudy.api_teacher.collect_files import (
+    read_inputs,
+    unique_examples,
+    usable_texts,
+    write_results,
+)
+from understudy.api_teacher.costs import BATCH_DISCOUNT, max_cost
+from understudy.api_teacher.first_requests import Probe, refuse_without_logprobs, smoke_report
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.kd4gen_import import read_kd4gen_responses
-from understudy.api_teacher.response_filter import parse_response
 from understudy.api_teacher.scheduler import (
     AsyncClock,
+    PromptGroup,
     RequestOutcome,
-    max_cost,
+    missing_texts,
     outcome_of,
     request_all,
     request_groups,
 )
 from understudy.config.decoding import PoolDecoding, Sampling
 from understudy.config.endpoint import Endpoint, Server
-from understudy.errors import DataError, GenerationError
+from understudy.errors import GenerationError
 from understudy.progress import NoProgress, Progress, ProgressCallback
 from understudy.records import Example
-from understudy.store.disk import checksum, disk_errors, make_folder, write_text
+from understudy.store.disk import checksum, disk_errors, make_folder
 from understudy.store.locks import hold
-from understudy.tasks.files import read_examples
 
-JOURNAL, RESPONSES, FAILED = "journal.jsonl", "responses.jsonl", "failed.jsonl"
+JOURNAL = "journal.jsonl"
 DEFAULT_FOLDER = "responses"
 """The default folder of the command."""
 MAX_FAILED_SHARE = 0.1
@@ -53,14 +60,6 @@ class CollectResult:
     """Number of usable texts."""
 
 
-@dataclass(frozen=True)
-class PromptGroup:
-    """Inputs that are requested with the same settings; `endpoint.per_input` is the number of texts of each."""
-
-    examples: Sequence[Example]
-    endpoint: Endpoint
-
-
 def collect(
     inputs: str | Path | Sequence[Example],
     endpoint: Endpoint,
@@ -71,8 +70,9 @@ def collect(
     """Requests texts for every input from an endpoint, and writes them as labeled examples.
 
     Inputs that the same settings already answered in the same folder are not requested again. `responses.jsonl` holds
-    a record {id, source, targets} for each input with a usable text, `failed.jsonl` every other input with the reason.
-    Both files are written even if the requests end with an error.
+    a record {id, source, targets} with the other columns of the input for each input with a usable text, and
+    `failed.jsonl` every other input with the reason (see `collect_files`). Both files are written even if the requests
+    end with an error.
 
     Args:
         inputs: a JSONL, CSV, TSV or Parquet file with sources, or examples.
@@ -86,13 +86,14 @@ def collect(
         PoolError: if the folder holds responses of other settings.
         StoreError: if another process collects responses in the same folder, or the folder cannot be written.
     """
-    examples, folder = _examples(inputs, progress.log), Path(out)
+    rows, folder = read_inputs(inputs, progress.log), Path(out)
+    examples = unique_examples(rows)
     with disk_errors(folder), exclusive_journal(folder, endpoint) as journal:
         try:
             collect_groups([PromptGroup(examples, endpoint)], journal, progress)
         finally:
-            texts = _write_results(examples, journal, endpoint, folder)
-        return CollectResult(folder, outcome_of(examples, journal, endpoint), texts)
+            write_results(rows, journal, endpoint, folder)
+        return CollectResult(folder, outcome_of(examples, journal, endpoint), usable_texts(examples, journal, endpoint))
 
 
 def collect_groups(groups: Sequence[PromptGroup], journal: Journal, progress: Progress) -> None:
@@ -104,9 +105,10 @@ def collect_groups(groups: Sequence[PromptGroup], journal: Journal, progress: Pr
     progress.log(_estimate(groups, journal))
     if not any(_missing(group, journal) for group in groups):
         return
+    read_key(groups[0].endpoint)
     title, total = f"requests to {groups[0].endpoint.model}", sum(len(group.examples) for group in groups)
     with progress.track(title, total, "input") as advance:
-        asyncio.run(_request_all_groups(groups, journal, advance))
+        asyncio.run(_request_all_groups(groups, journal, progress, advance))
 
 
 @contextmanager
@@ -199,63 +201,62 @@ def _refuse_over_budget(outcome: RequestOutcome, endpoint: Endpoint) -> None:
         )
 
 
-def _examples(inputs: str | Path | Sequence[Example], log: Callable[[str], None]) -> Sequence[Example]:
-    """The inputs, each source once."""
-    if isinstance(inputs, str | Path):
-        return read_examples(Path(inputs), split="unlabeled", labeled=False, log=log)
-    by_source: dict[str, Example] = {}
-    for example in inputs:
-        by_source.setdefault(example.source, example)
-    if not by_source:
-        raise DataError("collect needs at least one input, got an empty sequence of examples")
-    id_, count = Counter(example.id for example in by_source.values()).most_common(1)[0]
-    if count > 1:
-        raise DataError(f"{count} examples with different sources have the id {id_!r}; make the ids of examples unique")
-    return tuple(by_source.values())
+async def _request_all_groups(
+    groups: Sequence[PromptGroup], journal: Journal, progress: Progress, advance: ProgressCallback
+) -> None:
+    """Requests one input, then the smoke round, then the others; each input of each group once."""
+    clock, endpoint = AsyncClock(time.monotonic, asyncio.sleep), groups[0].endpoint
+    requested: set[tuple[int, str]] = set()
+    async with open_client(endpoint) as client:
+        probe = Probe(client)
 
+        async def request(group: PromptGroup, examples: Sequence[Example]) -> None:
+            part = [example for example in examples if (id(group), example.id) not in requested]
+            requested.update((id(group), example.id) for example in part)
+            await request_all(part, probe.send, journal, group.endpoint, clock=clock, advance=advance)
 
-async def _request_all_groups(groups: Sequence[PromptGroup], journal: Journal, advance: ProgressCallback) -> None:
-    clock = AsyncClock(time.monotonic, asyncio.sleep)
-    async with open_client(groups[0].endpoint) as send:
+        batches = Batches(groups, client, journal, clock, progress)
+        await finish_open(batches)  # before the probe, which would request an input of them again
+        lacking = [(group, example) for group in groups for example in _lacking(group, journal)]
+        if not lacking:
+            return
+        await request(lacking[0][0], [lacking[0][1]])
+        if probe.findings:
+            progress.log(probe.findings)
+        sample = groups[0].examples[: endpoint.smoke_inputs]
+        if sample and len(_lacking(groups[0], journal)) > len(_lacking(PromptGroup(sample, endpoint), journal)):
+            await request(groups[0], sample)
+            progress.log(smoke_report(sample, journal, endpoint))
+            refuse_without_logprobs(endpoint, probe)
+        if endpoint.batch:
+            await request_batches(batches)
+            return
         for group in groups:
-            await request_all(group.examples, send, journal, group.endpoint, clock=clock, advance=advance)
+            await request(group, group.examples)
 
 
 def _estimate(groups: Sequence[PromptGroup], journal: Journal) -> str:
     """The number of requested texts and their maximum cost, for a line before the first request."""
     endpoint, inputs = groups[0].endpoint, sum(len(group.examples) for group in groups)
+    share = BATCH_DISCOUNT if endpoint.batch else 1.0
     missing = [pair for group in groups for pair in _missing(group, journal)]
     texts = sum(count for _, count in missing)
     line = f"{len(missing)} of {inputs} inputs need {texts} more texts of {endpoint.model}"
     if endpoint.price is None:
         return line
     most = sum(
-        max_cost(endpoint, source, size) for source, count in missing for size in request_groups(endpoint, count)
+        max_cost(endpoint, source, size, share=share)
+        for source, count in missing
+        for size in request_groups(endpoint, count)
     )
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
     return f"{line}; maximum cost {most:.2f} (all texts of max_tokens), {journal.spent:.4f} spent{limit}"
 
 
+def _lacking(group: PromptGroup, journal: Journal) -> list[Example]:
+    return [example for example in group.examples if missing_texts(example, journal, group.endpoint)]
+
+
 def _missing(group: PromptGroup, journal: Journal) -> list[tuple[str, int]]:
     """The sources that lack texts, and how many."""
-    wanted = group.endpoint.per_input
-    counts = [(example.source, wanted - len(journal.responses(example.source))) for example in group.examples]
-    return [(source, count) for source, count in counts if count > 0]
-
-
-def _write_results(examples: Sequence[Example], journal: Journal, endpoint: Endpoint, folder: Path) -> int:
-    """Writes both files and returns the number of usable texts."""
-    answered, failed, count = [], [], 0
-    for example in examples:
-        parsed = [parse_response(choice, endpoint) for choice in journal.responses(example.source)]
-        texts = [response.text for response in parsed if not response.rejected]
-        if texts:
-            answered.append({"id": example.id, "source": example.source, "targets": list(dict.fromkeys(texts))})
-        else:
-            reasons = dict.fromkeys(response.rejected for response in parsed)
-            reason = journal.failure(example.source) or ", ".join(reasons) or "not requested yet"
-            failed.append({"id": example.id, "reason": reason})
-        count += len(texts)
-    for name, rows in ((RESPONSES, answered), (FAILED, failed)):
-        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return count
+    return [(example.source, missing_texts(example, journal, group.endpoint)) for example in _lacking(group, journal)]

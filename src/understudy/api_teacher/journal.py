@@ -29,6 +29,16 @@ class CompletionChoice:
 
 
 @dataclass
+class OpenBatch:
+    """Requests that were uploaded to the batch API and have not ended."""
+
+    requests: dict[int, int]
+    """Number of each -> the number of its texts."""
+    batch: str = ""
+    """The batch's id; empty if the process ended before the server had returned one."""
+
+
+@dataclass
 class Journal:
     """All requests and responses so far. Sources are identified by content, so ids and the file's order may change."""
 
@@ -42,6 +52,8 @@ class Journal:
     pending: dict[int, tuple[str, float]] = field(default_factory=dict)
     """Number of each request in flight -> its source key and maximum cost."""
     requests: int = 0
+    batches: dict[str, OpenBatch] = field(default_factory=dict)
+    """Id of an uploaded file -> its batch; these requests stay pending when the process ends."""
 
     @classmethod
     def open(cls, path: Path, *, fingerprint: Mapping[str, object]) -> "Journal":
@@ -63,8 +75,9 @@ class Journal:
             journal._replay(_parse_event(path, number, line), plain)
         if not lines:
             journal._append({"fingerprint": plain})
-        journal.spent += sum(max_cost for _, max_cost in journal.pending.values())
-        journal.pending.clear()
+        in_batches = {number for batch in journal.batches.values() for number in batch.requests}
+        for number in journal.pending.keys() - in_batches:
+            journal.spent += journal.pending.pop(number)[1]
         return journal
 
     @property
@@ -86,6 +99,17 @@ class Journal:
         rows = [vars(choice) for choice in choices]
         self._append({"ended": request, "cost": cost, "choices": rows, "failure": failure})
         self._end(request, cost, choices)
+
+    def record_batch(self, file: str, *, requests: Mapping[int, int] | None = None, batch: str = "") -> None:
+        """Records that requests (number -> texts) were uploaded as a file, or the batch that was made of the file."""
+        event = {"batch_file": file, "batch": batch, "requests": list((requests or {}).items())}
+        self._append(event)
+        self._replay_batch(event)
+
+    def record_batch_end(self, file: str) -> None:
+        """Records that every request of a batch has ended."""
+        self._append({"batch_ended": file})
+        self.batches.pop(file)
 
     def import_responses(self, responses: Iterable[tuple[str, CompletionChoice]]) -> None:
         """Records responses collected elsewhere, at no cost, for the sources that have none here."""
@@ -135,8 +159,16 @@ class Journal:
             self._end(event["ended"], event["cost"], [CompletionChoice(**choice) for choice in event["choices"]])
         elif "imported" in event:
             self._keep(event["imported"], [CompletionChoice(**choice) for choice in event["choices"]])
+        elif "batch_file" in event:
+            self._replay_batch(event)
+        elif "batch_ended" in event:
+            self.batches.pop(event["batch_ended"])
         else:
             self.failures[event["failed"]] = event["reason"]
+
+    def _replay_batch(self, event: Mapping[str, Any]) -> None:
+        open_batch = self.batches.setdefault(event["batch_file"], OpenBatch(dict(event["requests"])))
+        open_batch.batch = event["batch"]
 
     def _append(self, event: Mapping[str, object]) -> None:
         # Closed, not synced: the system keeps what a killed process wrote, and a sync would take milliseconds each.
@@ -185,9 +217,9 @@ def _parse_event(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 def _refuse_other_settings(path: Path, found: Mapping[str, object], requested: Mapping[str, object]) -> None:
     changed = [
-        f"{key} was {found.get(key)!r} and is now {value!r}"
-        for key, value in requested.items()
-        if found.get(key) != value
+        f"{key} was {found.get(key)!r} and is now {requested.get(key)!r}"
+        for key in dict.fromkeys([*requested, *found])
+        if found.get(key) != requested.get(key)
     ]
     if changed:
         raise PoolError(

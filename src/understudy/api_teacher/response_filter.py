@@ -6,8 +6,12 @@ from typing import NamedTuple
 from understudy.api_teacher.journal import CompletionChoice
 from understudy.config.endpoint import Server
 
-FINISHED = {"stop", "eos", ""}
+FINISHED = {"stop", "eos", "end_turn", "stop_sequence", ""}
 """Finish reasons of complete texts."""
+TRUNCATED = {"length", "max_tokens", "model_length"}
+"""Finish reasons of texts that were cut at max_tokens."""
+CONTINUATIONS = ("x", "1", " ", "\n\nx")
+"""Ways in which a truncated text may go on."""
 
 
 class ParsedResponse(NamedTuple):
@@ -30,18 +34,33 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
     Returns:
         The text without white space at its ends, or one of a few reasons, so that rejections can be counted.
     """
-    text, finish_reason = choice.text.strip(), choice.finish_reason
-    if not text:
-        return ParsedResponse("", "filtered by the server" if finish_reason == "content_filter" else "empty")
-    if finish_reason not in FINISHED:
-        return ParsedResponse(
-            "", "truncated at max_tokens" if finish_reason == "length" else f"finish_reason {finish_reason}"
-        )
+    text, finish_reason = choice.text.strip(), choice.finish_reason.lower()
+    truncated = finish_reason in TRUNCATED
+    if not text:  # a reasoning model may use up max_tokens before its first visible token
+        reasons = {"content_filter": "filtered by the server"} | dict.fromkeys(TRUNCATED, "truncated at max_tokens")
+        return ParsedResponse("", reasons.get(finish_reason, "empty"))
+    if not truncated and finish_reason not in FINISHED:
+        return ParsedResponse("", f"finish_reason {finish_reason}")
     if any(re.match(pattern, text) for pattern in endpoint.refusals):
         return ParsedResponse("", "refusal")
-    found = re.fullmatch(endpoint.answer, choice.text, re.DOTALL)
-    group = 1 if found and found.re.groups else 0
-    inner = (found[group] or "") if found else ""
-    if not found or not inner.strip():
+    found = _answer(choice.text, endpoint)
+    if truncated and not (found and _is_whole(choice.text, found, endpoint)):
+        return ParsedResponse("", "truncated at max_tokens")
+    if not found or not found[0].strip():
         return ParsedResponse("", "no match of the answer pattern")
-    return ParsedResponse(inner.strip(), "", found.start(group) + len(inner) - len(inner.lstrip()))
+    inner, start = found
+    return ParsedResponse(inner.strip(), "", start + len(inner) - len(inner.lstrip()))
+
+
+def _answer(text: str, endpoint: Server) -> tuple[str, int] | None:
+    """The group of the `answer` pattern and where it begins; None if the pattern does not match."""
+    found = re.fullmatch(endpoint.answer, text, re.DOTALL)
+    group = 1 if found and found.re.groups else 0
+    return (found[group] or "", found.start(group)) if found else None
+
+
+def _is_whole(text: str, answer: tuple[str, int], endpoint: Server) -> bool:
+    """Whether the answer of a truncated text ends before the cut, so that it would be the same if the text went on."""
+    inner, start = answer
+    ends_before = start + len(inner) < len(text)
+    return ends_before and all(_answer(text + more, endpoint) == answer for more in CONTINUATIONS)

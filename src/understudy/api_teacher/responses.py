@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from understudy.api_teacher.collect import PromptGroup
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.response_filter import parse_response
-from understudy.api_teacher.scheduler import outcome_of
+from understudy.api_teacher.scheduler import PromptGroup, outcome_of
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError, PoolError
 from understudy.pool.pool import PseudoTargetPool

@@ -10,46 +10,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.api_teacher.journal import CompletionChoice, Journal
+from understudy.api_teacher.costs import max_cost, response_cost
+from understudy.api_teacher.journal import Journal
+from understudy.api_teacher.request_types import RequestFailed, SendRequest
 from understudy.api_teacher.response_filter import parse_response
-from understudy.config.endpoint import Endpoint, Price
+from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 from understudy.progress import ProgressCallback
 from understudy.records import Example
 
-MILLION = 1_000_000
-CHAT_OVERHEAD = 64
-"""The most tokens that a chat template may add to a request."""
+FAILURES_IN_A_ROW = 20
+"""Inputs that fail one after another although each was retried: the server is the problem, not the inputs."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 """Backoff: the first pause before a retry doubles with each attempt up to the longest."""
-
-
-@dataclass(frozen=True)
-class Response:
-    """A server's response to one request."""
-
-    choices: Sequence[CompletionChoice]
-    input_tokens: int | None
-    """None if the server does not report it."""
-    output_tokens: int | None
-
-
-class RequestFailed(Exception):
-    """A request that brought no text."""
-
-    def __init__(self, reason: str, *, retryable: bool, billed: bool, retry_after_s: float = 0.0) -> None:
-        super().__init__(reason, retryable, billed, retry_after_s)  # all of them, or it could not be pickled
-        self.reason = reason
-        self.retryable = retryable
-        """Whether the same request may succeed later."""
-        self.billed = billed
-        """Whether the provider may have billed it all the same."""
-        self.retry_after_s = retry_after_s
-        """The pause that the server requests."""
-
-
-SendRequest = Callable[[str, int], Awaitable[Response]]
-"""(source, number of texts) -> the response. Raises RequestFailed, or GenerationError if no request can succeed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +31,14 @@ class AsyncClock:
 
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class PromptGroup:
+    """Inputs that are requested with the same settings; `endpoint.per_input` is the number of texts of each."""
+
+    examples: Sequence[Example]
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True)
@@ -73,13 +54,6 @@ class RequestOutcome:
     over_budget: int
     """Inputs that were not requested because the budget was reached."""
     spent: float
-
-
-def max_cost(endpoint: Endpoint, source: str, texts: int) -> float:
-    """The maximum cost of a request: a token has at least one byte, and a text ends at max_tokens."""
-    price = endpoint.price
-    prompt_bytes = len((endpoint.system or "").encode()) + len(endpoint.prompt.replace("{source}", source).encode())
-    return _cost(price, prompt_bytes + CHAT_OVERHEAD, texts * endpoint.max_tokens)
 
 
 def request_groups(endpoint: Endpoint, texts: int) -> list[int]:
@@ -109,7 +83,7 @@ async def request_all(
     Raises:
         GenerationError: if the server refuses every request.
     """
-    lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
+    lacking = [example for example in examples if missing_texts(example, journal, endpoint)]
     for example in lacking:
         journal.clear_failure(example.source)
     advance(len(examples) - len(lacking))
@@ -131,7 +105,7 @@ async def request_all(
 
 def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> RequestOutcome:
     """What the journal holds for these inputs, with the filters and counts of these settings."""
-    lacking = [example for example in examples if _missing_texts(example, journal, endpoint)]
+    lacking = [example for example in examples if missing_texts(example, journal, endpoint)]
     failed = {example.id: reason for example in lacking if (reason := journal.failure(example.source))}
     parsed = [
         parse_response(choice, endpoint)
@@ -147,7 +121,7 @@ def outcome_of(examples: Sequence[Example], journal: Journal, endpoint: Endpoint
     )
 
 
-def _missing_texts(example: Example, journal: Journal, endpoint: Endpoint) -> int:
+def missing_texts(example: Example, journal: Journal, endpoint: Endpoint) -> int:
     """How many texts an input still lacks. A rejected text counts: it is paid for and not requested again."""
     return max(0, endpoint.per_input - len(journal.responses(example.source)))
 
@@ -159,6 +133,7 @@ class BudgetLimiter:
         self.endpoint, self.journal, self.clock = endpoint, journal, clock
         self._next = clock.now()
         self._ended = asyncio.Condition()
+        self.failures_in_a_row = 0
 
     async def acquire(self, source: str, max_cost: float) -> int | None:
         """The number of the request once it may be sent; None if the budget does not cover it and never will."""
@@ -187,7 +162,7 @@ async def _request_input(example: Example, send: SendRequest, limiter: BudgetLim
     """
     endpoint, journal, source = limiter.endpoint, limiter.journal, example.source
     attempt = 0
-    while missing := _missing_texts(example, journal, endpoint):
+    while missing := missing_texts(example, journal, endpoint):
         texts = request_groups(endpoint, missing)[0]
         request = await limiter.acquire(source, max_cost(endpoint, source, texts))
         if request is None:
@@ -197,13 +172,31 @@ async def _request_input(example: Example, send: SendRequest, limiter: BudgetLim
         finally:
             await limiter.release()
         if failure is None:
+            limiter.failures_in_a_row = 0
             continue
         attempt += 1
         if attempt == endpoint.attempts or not failure.retryable:
             journal.record_failure(source, failure.reason)
+            _refuse_hopeless(failure, limiter)
             return True
-        await limiter.clock.sleep(max(failure.retry_after_s, _backoff_s(source, attempt)))
+        await limiter.clock.sleep(max(failure.retry_after_s, backoff_s(source, attempt)))
     return True
+
+
+def _refuse_hopeless(failure: RequestFailed, limiter: BudgetLimiter) -> None:
+    """Raises after an input has failed if no other request can be expected to succeed."""
+    attempts = limiter.endpoint.attempts
+    if failure.unreachable:
+        raise GenerationError(
+            f"{failure.reason} ({attempts} attempts; nothing was sent, and nothing is counted as spent). Start the "
+            "server or change base_url, and run the same command again; the responses so far are kept"
+        )
+    limiter.failures_in_a_row += failure.retryable
+    if limiter.failures_in_a_row == FAILURES_IN_A_ROW:
+        raise GenerationError(
+            f"{FAILURES_IN_A_ROW} inputs in a row failed after {attempts} attempts each, the last with: "
+            f"{failure.reason}. Check the server and run the same command again; the responses so far are kept"
+        )
 
 
 async def _send_recorded(
@@ -222,23 +215,12 @@ async def _send_recorded(
     except BaseException:
         journal.record_end(request, cost=None, failure="interrupted")
         raise
-    cost = _response_cost(response, limiter.endpoint.price)
+    cost = response_cost(response, limiter.endpoint, source, texts)
     journal.record_end(request, cost=cost, choices=response.choices[:texts])
     return None if response.choices else RequestFailed("response without a text", retryable=True, billed=True)
 
 
-def _response_cost(response: Response, price: Price | None) -> float | None:
-    """The cost of a response; None if the server does not report its tokens."""
-    if response.input_tokens is None or response.output_tokens is None:
-        return None
-    return _cost(price, response.input_tokens, response.output_tokens)
-
-
-def _cost(price: Price | None, input_tokens: int, output_tokens: int) -> float:
-    return 0.0 if price is None else (price.input * input_tokens + price.output * output_tokens) / MILLION
-
-
-def _backoff_s(source: str, attempt: int) -> float:
+def backoff_s(source: str, attempt: int) -> float:
     """Exponential backoff with jitter: the pause doubles each time, and differs between inputs."""
     jitter = random.Random(f"{source}/{attempt}").uniform(0.5, 1.0)
     pause_s: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))

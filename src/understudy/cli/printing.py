@@ -52,7 +52,7 @@ def print_result(folder: Path, facts: Facts) -> None:
 
 def print_collected(done: "CollectResult") -> None:
     """Prints how many inputs have a response, why others have none, the cost, and the paths of the files."""
-    from understudy.api_teacher.collect import FAILED, RESPONSES
+    from understudy.api_teacher.collect_files import FAILED, RESPONSES
 
     console, outcome = _console(), done.outcome
     _line(console, f"\n{outcome.answered} inputs with a response, {done.texts} usable texts, {outcome.spent:.4f} spent")

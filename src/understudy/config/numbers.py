@@ -45,7 +45,7 @@ Dimension = Annotated[Whole, between(1, 1_000_000, "a size of a network")]
 """Widths, heads, layers."""
 CountFromZero = Annotated[Whole, between(0, 1_000_000_000, "a number from zero")]
 """Warm-up steps, seeds of rows, ages, tokens of top-k."""
-Positive = Annotated[Real, above_zero(1_000_000.0, "a factor")]
+Positive = Annotated[Real, above_zero(1_000_000_000_000.0, "a factor")]
 """Rates, temperatures, weights that must not be zero."""
 Weight = Annotated[Real, between(0.0, 1_000_000.0, "a weight")]
 Share = Annotated[Real, Field(ge=0, le=1)]

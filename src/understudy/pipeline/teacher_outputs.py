@@ -95,4 +95,6 @@ def endpoint_of(recipe: Recipe) -> Endpoint | None:
     if not isinstance(recipe.teacher, EndpointTeacher):
         return None
     requested = recipe.pseudo_targets
-    return endpoint_for(recipe.teacher.endpoint, requested.decoding, requested.per_input)
+    endpoint = endpoint_for(recipe.teacher.endpoint, requested.decoding, requested.per_input)
+    needed = recipe.distil.needs_teacher_logits and endpoint.top_logprobs > 0
+    return endpoint.model_copy(update={"require_logprobs": needed})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from understudy.api_teacher.collect import (
-    PromptGroup,
     collect_groups,
     exclusive_journal,
     refuse_incomplete,
@@ -19,6 +18,7 @@ from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.request_cost import mean_request_cost
 from understudy.api_teacher.response_logprobs import LOGPROBS, write_response_logprobs
 from understudy.api_teacher.responses import pool_rows, predictions_of, response_facts, texts_per_input
+from understudy.api_teacher.scheduler import PromptGroup
 from understudy.config.endpoint import Endpoint
 from understudy.config.pseudo_targets import InputKind
 from understudy.errors import ConfigError
