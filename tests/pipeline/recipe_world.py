@@ -154,6 +154,8 @@ class World:
             "teacher.endpoint.prompt": ["say: {source}"],
             "teacher.endpoint.answer": [r"(.+)"],
             "teacher.endpoint.refusals": [["no"]],
+            "teacher.endpoint.stop": [["stop"]],
+            "teacher.endpoint.extra_body": [{"seed": 3}],
             "teacher.endpoint.recorded": [str(other / "recorded.json")],
             "student.prune.encoder_layers": [[0]],
             "distil.method": ["distillm", "logits_kd"],
