@@ -43,7 +43,7 @@ HOMES = {
     "openai": {"api_teacher"},
     "numpy": {"api_teacher", "evaluation", "pipeline", "pool", "study", "training"},
     "psutil": {"evaluation"},
-    "pyarrow": {"pool", "tasks"},
+    "pyarrow": {"pipeline", "pool", "tasks"},
     "pydantic": {"config", "store"},
     "pydantic_core": {"config"},
     "regex": {"evaluation"},

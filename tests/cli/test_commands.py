@@ -206,3 +206,39 @@ def test_rich_progress_prints_lines_where_bars_cannot_be_drawn() -> None:
     log = io.StringIO()
     with rich_progress(Console(file=log)) as progress:
         assert isinstance(progress, LineProgress)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "nope.yaml"), "no recipe at nope.yaml"),
+        (("run", "recipe.yaml", "--set", "task.files.test=nope.jsonl"), "nope.jsonl: no such file"),
+        (("run", "recipe.yaml", "--set", "task.metrics=[blue]"), "did you mean 'bleu'"),
+        (("run", "recipe.yaml", "--set", "trainig.epochs=3"), "did you mean 'training'"),
+        (("check", "recipe.yaml", "--set", "distil.method=joint"), "unknown method 'joint'"),
+        (("report", "nope"), "nope holds no finished run"),
+        (("evaluate", "nope"), "nope holds no finished run"),
+        (("pool", "show", "nope"), "nope holds no finished run"),
+        (("study", "nope.yaml"), "no study at nope.yaml"),
+        (("methods", "joint"), "unknown method 'joint'"),
+        (("collect", "nope.jsonl", "--endpoint", "nope.yaml"), "no endpoint at nope.yaml"),
+    ],
+)
+def test_what_does_not_exist_is_refused_before_torch_is_loaded(
+    words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """Loading it takes seconds of processor time, in which the user waits for the news of a wrong letter."""
+    (tmp_path / "data.jsonl").write_text('{"source": "a", "target": "b c d e"}\n')
+    files = dict.fromkeys(("labeled", "dev", "test"), "data.jsonl")
+    recipe = {"task": {"files": files}, "teacher": {"model": "a"}, "student": {"model": "b"}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    code = (
+        "import sys\nfrom understudy.cli.app import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stdout.splitlines()[-1] == "False"

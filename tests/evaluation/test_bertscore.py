@@ -9,7 +9,8 @@ from tests.evaluation.tallied import tallied
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.bertscore import Encoder, EncoderCheckpoint, open_encoder
+from understudy.evaluation.bert_encoder import Encoder, open_encoder
+from understudy.evaluation.bertscore import EncoderCheckpoint
 from understudy.records import Prediction
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "a", "mat", "dog"]

@@ -18,10 +18,10 @@ def check(
 ) -> None:
     """Check a recipe, its data and its models before anything is trained; exit code 1 if something is wrong."""
     from understudy.config.read import read_recipe
-    from understudy.pipeline.recipe_files import check_files
+    from understudy.pipeline.recipe_files import check_early
 
     settings = read_recipe(recipe, override)
-    check_files(settings)  # before the libraries below are loaded, which takes seconds
+    check_early(settings)  # before the libraries below are loaded, which takes seconds
     from understudy.cli.plan_table import print_findings
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.preflight import check as check_recipe
@@ -43,10 +43,10 @@ def plan(
 ) -> None:
     """Plan a run: steps, minutes, memory, disk and money of each stage; no weights are loaded, nothing is sent."""
     from understudy.config.read import read_recipe
-    from understudy.pipeline.recipe_files import check_files
+    from understudy.pipeline.recipe_files import check_early
 
     settings = read_recipe(recipe, override)
-    check_files(settings)
+    check_early(settings)
     from understudy.cli.plan_table import print_plan
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.plan import plan as plan_recipe

@@ -120,10 +120,10 @@ def _run(
 ) -> None:
     from understudy.config.read import read_recipe
     from understudy.executors import executor_named
-    from understudy.pipeline.recipe_files import check_files
+    from understudy.pipeline.recipe_files import check_early
 
     settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
-    check_files(settings)  # before the libraries below are loaded, which takes seconds
+    check_early(settings)  # before the libraries below are loaded, which takes seconds
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.run import run as run_recipe

@@ -4,7 +4,7 @@ The network is a function from a batch to logits; the caller chooses the model a
 Axes: B examples, S source positions, T target positions, V vocabulary, N target tokens of a batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.errors import EvaluationError
-from understudy.evaluation.scoring import Metric, SystemOutputs
-from understudy.evaluation.tally import FloatArray, IntArray, ratio
+from understudy.evaluation.tally import FloatArray, IntArray
 from understudy.models.forward import padded
 
 
@@ -135,31 +134,3 @@ def _require_targets(ids: Sequence[str], sources: Sequence[Sequence[int]], targe
             f"nll scores target tokens, and {len(empty)} of {len(ids)} targets have none (first: {empty[0]!r}); "
             "end targets with the end-of-sequence token, or leave these examples out"
         )
-
-
-def _statistics(outputs: SystemOutputs, _resource: object) -> FloatArray:
-    """The mean negative log-likelihood of the references in nats per token; long references weigh more."""
-    if outputs.likelihood_ND is None or len(outputs.likelihood_ND) != len(outputs.predictions):
-        found = 0 if outputs.likelihood_ND is None else len(outputs.likelihood_ND)
-        raise EvaluationError(
-            f"nll needs one log-likelihood per prediction, got {found} for {len(outputs.predictions)}; compute them "
-            "for the same examples"
-        )
-    return outputs.likelihood_ND
-
-
-def _settings(outputs: SystemOutputs, resource: object) -> Mapping[str, str]:
-    return {"tokens": str(int(_statistics(outputs, resource)[:, 1].sum())), "unit": "nats/token"}
-
-
-NLL = Metric(
-    "nll",
-    "NLL of gold",
-    _statistics,
-    ratio,
-    _settings,
-    higher_is_better=False,
-    needs_texts=False,
-    needs_likelihood=True,
-    units=lambda statistics_ND: statistics_ND[:, 1],
-)

@@ -16,8 +16,8 @@ from understudy.evaluation.bertscore import BERTSCORE
 from understudy.evaluation.consistency import SOURCE_INVENTED, SOURCE_MISSING
 from understudy.evaluation.diversity import distinct_statistics
 from understudy.evaluation.edits import exact_match_statistics, wer_statistics, wer_unit
-from understudy.evaluation.likelihood import NLL
 from understudy.evaluation.meteor import METEOR
+from understudy.evaluation.nll import NLL
 from understudy.evaluation.overlap import bleu, bleu_statistics, chrf, chrf_statistics, rouge_statistics
 from understudy.evaluation.scoring import (
     Metric,

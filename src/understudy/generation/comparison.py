@@ -20,10 +20,10 @@ _PROBE_SOURCES = (1, 6, 6, 24)
 """Lengths in tokens: with padding in the batch, and long enough for the attention to matter."""
 _PROBE_TARGET = 8
 
-Probe = tuple[list[list[int]], list[list[int]]]
+ProbeTexts = tuple[list[list[int]], list[list[int]]]
 
 
-def random_probe(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> Probe:
+def random_probe(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> ProbeTexts:
     """Sources and targets of random tokens, the same at each call: they need no text of a task."""
     known = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
     ids = sorted(known) or list(range(len(tokenizer)))

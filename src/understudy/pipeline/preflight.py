@@ -180,7 +180,7 @@ def require_preflight(prepared: Prepared) -> None:
     refuse_errors(findings)
     for one in findings:
         if one.severity == "warning":
-            prepared.context.progress.log(f"{one.check}: {one.finding}; {one.remedy}")
+            prepared.context.progress.log(f"WARNING: {one.check}: {one.finding}; {one.remedy}")
 
 
 def refuse_errors(findings: Iterable[Finding]) -> None:

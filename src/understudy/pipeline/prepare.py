@@ -153,10 +153,9 @@ def prepared_task(
     likelihood = needs_likelihood(recipe.task, allow_code=context.allow_code)
     task = PreparedTask(recipe, of_both.data, of_teacher, facts_of_teacher, of_both, facts, student, tokens, likelihood)
     require_inputs(recipe, task.facts)
-    for sentence in changed_targets(task.facts.round_trips):
-        if context.strict:
+    if context.strict:
+        for sentence in changed_targets(task.facts.round_trips):
             raise DataError(f"{sentence}; use another model, or run without --strict")
-        context.progress.log(f"WARNING: {sentence}")
     return task
 
 

@@ -1,10 +1,12 @@
-"""The files and folders that a recipe names. Reads none of them, and imports no heavy library."""
+"""The files and folders that a recipe names. Reads none of them, and loads no torch."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, HubTask, Kd4gen, Splits
+from understudy.errors import ConfigError
+from understudy.evaluation.metrics import unknown_metrics
 from understudy.tasks.file_formats import reader_of
 from understudy.tasks.text_lines import check_file
 
@@ -41,3 +43,15 @@ def check_files(recipe: Recipe) -> None:
     for path in (*dict(files).values(), recipe.task.format.batch_requests):
         if path is not None:
             reader_of(path)
+
+
+def check_early(recipe: Recipe) -> None:
+    """What can be refused before torch is loaded: data files, and names of metrics that are in no table.
+
+    Raises:
+        ConfigError: naming the metrics.
+        DataError: naming the file.
+    """
+    check_files(recipe)
+    if messages := unknown_metrics(recipe.task.metrics):
+        raise ConfigError("; ".join(messages))

@@ -14,7 +14,7 @@ from understudy.config.decoding import EngineName, Greedy
 from understudy.config.model_sections import Prune
 from understudy.errors import GenerationError, ModelError, UnderstudyError, first_line
 from understudy.generation import Engine, converted_engine, open_engine
-from understudy.generation.comparison import TOLERANCE, Probe, different_texts, largest_gap
+from understudy.generation.comparison import TOLERANCE, ProbeTexts, different_texts, largest_gap
 from understudy.models.checkpoint import save_network
 from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
@@ -115,7 +115,7 @@ class NetworkCheckStage(Stage[CheckFacts]):
         save_network(network, tokenizer.tokenizer, folder / "checkpoint")
         return folder / "checkpoint"
 
-    def _encoded(self, tokenizer: TaskTokenizer) -> Probe:
+    def _encoded(self, tokenizer: TaskTokenizer) -> ProbeTexts:
         examples = [Example(str(number), source, (text,)) for number, (source, text) in enumerate(self.probe)]
         sources = tokenizer.encode_sources(examples)
         targets = [row[:FORCED_TOKENS] for row in tokenizer.encode_targets([text for _, text in self.probe])]
@@ -156,7 +156,7 @@ def ask(engine: Engine, sources: list[list[int]], *, role: str) -> None:
             )
 
 
-def compare(original: Engine, converted: Engine, probe: Probe, *, role: str) -> float:
+def compare(original: Engine, converted: Engine, probe: ProbeTexts, *, role: str) -> float:
     """The largest difference between the log-probabilities of given texts, in nats per token.
 
     Raises:
