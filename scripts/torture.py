@@ -40,7 +40,7 @@ OPERATIONS = 400
 SECONDS = 12.0
 """The most file operations and seconds before a kill; half of all kills come before the square root of them, so that
 each stage of a run has its turn before the kills of a trial are used up."""
-CHANGING = {"latency_ms", "throughput_per_s", "peak_memory_bytes", "seconds", "stages", "requests", "spent"}
+CHANGING = {"latency_ms", "throughput_per_s", "peak_memory_bytes", "seconds", "stages", "requests", "spent", "costs"}
 """Keys of the report's facts that time, or requests that were in flight, may change."""
 
 

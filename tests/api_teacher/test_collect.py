@@ -241,7 +241,7 @@ def test_a_missing_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"prompt": "hello"}, r"endpoint\.yaml .*\n.*prompt is 'hello'.*source"),
         ({"modle": "x"}, r"modle: unknown key; did you mean 'model'\?"),
         ({"answer": "("}, r"answer: .*'\('.*regular expression"),
-        ({"price": {"input": -1, "output": 1}}, r"price\.input: .*greater than or equal to 0"),
+        ({"price": {"input": -1, "output": 1}}, r"price\.input: must be 0\.0 to"),
     ],
 )
 def test_invalid_settings_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ class World:
             "teacher": {"model": self.checkpoint(architecture, "teacher", dropout)},
             "student": {"model": self.checkpoint(architecture, "student", dropout)},
             "distil": {"method": method},
+            "pseudo_targets": {"min_finished": 0},
             "training": {"learning_rate": 1e-12, "epochs": EPOCHS, "batch_tokens": 100_000},
         }
         systems = build_run(check_recipe(merge(plain, changes)), self.context).systems

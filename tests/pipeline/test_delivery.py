@@ -18,7 +18,7 @@ from understudy.pipeline.run import Run, run
 from understudy.pipeline.run_record import PLANNED, STAGES, needed_by_runs
 from understudy.store.disk import checksums
 
-PREPARED = {"data", "tokenizer", "examples"}
+PREPARED = {"data", "tokenizer", "examples", "metric_choice"}
 """Stages that take seconds and are made before the run's folder is checked."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from understudy.config.read import check_recipe, merge
-from understudy.errors import PoolError
+from understudy.errors import StoreError
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import run_context
 from understudy.pipeline.run import Run, run
@@ -61,5 +61,5 @@ def test_log_probabilities_of_other_texts_are_refused(
     cache = copied / "store" / finished.stages[GOLD].name / "cache.json"
     cache.write_text(json.dumps({"done": 24, "fingerprint": "0000"}))
 
-    with pytest.raises(PoolError, match=r"\d+ positions and fingerprint 0000"):
+    with pytest.raises(StoreError, match=r"cache\.json is damaged.*delete the folder .*teacher_logprobs"):
         run(check_recipe(tiny), out=copied)

@@ -27,7 +27,8 @@ EPOCHS = ("teacher.finetune", "student.finetune", "training", "distil.final_fine
 SMALL = (
     *(f"{section}.{setting}" for section in EPOCHS for setting in ("epochs=2", "warmup_steps=0")),
     "task.bertscore=null",
-    "task.metrics=[bleu, rouge, nll]",
+    "task.metrics=[chrf, rouge, nll]",
+    "task.primary_metric=chrf",
     "task.max_source_tokens=390",
     "task.max_target_tokens=40",
     "pseudo_targets.per_input=2",

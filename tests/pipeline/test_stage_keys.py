@@ -19,7 +19,7 @@ from understudy.config.objectives import AnyObjective
 from understudy.config.pool_selection import Selection
 from understudy.config.read import check_recipe
 from understudy.config.recipe import Recipe
-from understudy.errors import DataError
+from understudy.errors import DataError, ModelError
 from understudy.pipeline.prepare import data_stage
 
 TRACKER = "a tracker receives numbers and changes none"
@@ -60,6 +60,8 @@ EXEMPT = {
 ONE_VALUE = {
     "distil.final_finetune.keep_weights": "the final fine-tuning keeps the best weights",
     "student.prune.from": "only the teacher can be pruned",
+    "student.template": "an encoder-decoder reads the source apart from the target",
+    "teacher.template": "an encoder-decoder reads the source apart from the target",
 }
 """Settings that have one value -> the reason."""
 UNIONS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
@@ -110,6 +112,14 @@ class Walk:
     """No other value is valid while the rest stays."""
 
 
+def kind_of_change(world: World, other: Recipe | None, before: set[str]) -> str:
+    """What became of one leaf; models may refuse a value that is valid for models of another kind."""
+    try:
+        return "refused" if other is None else "unchanged" if same(world, other, before) else "changed"
+    except ModelError:
+        return "refused"
+
+
 def walk(world: World, recipe: Recipe, start: str = "") -> Walk:
     """Changes every leaf of a recipe in turn, or those whose path begins with `start`."""
     before = world.keys(recipe)
@@ -117,8 +127,7 @@ def walk(world: World, recipe: Recipe, start: str = "") -> Walk:
     for leaf in leaves(recipe):
         if leaf[0].startswith(start):
             other = changed(recipe, leaf, world.given())
-            kind = "refused" if other is None else "unchanged" if same(world, other, before) else "changed"
-            found[kind].append(leaf[0])
+            found[kind_of_change(world, other, before)].append(leaf[0])
     return Walk(**{kind: tuple(paths) for kind, paths in found.items()})
 
 

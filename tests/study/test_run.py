@@ -47,6 +47,9 @@ def test_cells_share_what_does_not_depend_on_seed_or_method(studied: StudyResult
     assert made == {
         "data": 1,
         "metric_choice": 1,
+        "text_check": 2,
+        "training_steps": 4,
+        "network_check": 3,
         "tokenizer": 1,
         "examples": 1,
         "teacher": 1,

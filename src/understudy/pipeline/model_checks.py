@@ -35,6 +35,13 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
             f"{kinds[has_encoder(teacher)]} and the student {kinds[has_encoder(student)]}; use two of one kind, or "
             "remove relations"
         )
+    formats = (teacher.format or "separator", student.format or "separator")
+    if recipe.distil.relations and not has_encoder(teacher) and formats[0] != formats[1]:
+        raise ModelError(
+            f"distil.relations compares the same positions of both networks, but the teacher reads a source in the form "
+            f"{formats[0]!r} and the student in the form {formats[1]!r}; set teacher.template and student.template to "
+            "one form, or remove relations"
+        )
 
 
 def has_encoder(source: TokenizerSource) -> bool:

@@ -169,12 +169,14 @@ def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
 
 
 def require_preflight(prepared: Prepared) -> None:
-    """Makes all checks unless the run is finished; warnings are shown, errors stop the run.
+    """Makes all checks unless nothing is left to train; warnings are shown, errors stop the run.
 
     Raises:
         ConfigError: with a line for each error.
     """
-    if prepared.context.store.finished(prepared.scores):
+    store = prepared.context.store
+    trainings = [stage for stage in dependencies_first(prepared.scores) if isinstance(stage, Trains)]
+    if store.finished(prepared.scores) or all(map(store.finished, trainings)):
         return
     findings = preflight(prepared)
     refuse_errors(findings)
