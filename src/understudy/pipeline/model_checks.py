@@ -38,7 +38,7 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
     formats = (teacher.format or "separator", student.format or "separator")
     if recipe.distil.relations and not has_encoder(teacher) and formats[0] != formats[1]:
         raise ModelError(
-            f"distil.relations compares the same positions of both networks, but the teacher reads a source in the form "
+            "distil.relations compares the same positions of both networks, but the teacher reads a source in the form "
             f"{formats[0]!r} and the student in the form {formats[1]!r}; set teacher.template and student.template to "
             "one form, or remove relations"
         )
