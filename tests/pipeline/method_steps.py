@@ -94,7 +94,11 @@ class World:
                 "max_target_tokens": 12,
                 "metrics": ["chrf"],
             },
-            "teacher": {"model": self.checkpoint(architecture, "teacher", dropout)},
+            "teacher": {
+                "model": self.checkpoint(architecture, "teacher", dropout),
+                # The naive losses read a source once, for both networks.
+                "template": "separator" if architecture == "gpt2" else "auto",
+            },
             "student": {"model": self.checkpoint(architecture, "student", dropout)},
             "distil": {"method": method},
             "pseudo_targets": {"min_finished": 0},

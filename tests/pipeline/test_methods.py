@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.pipeline import naive_losses as naive
@@ -174,12 +173,10 @@ def test_relations_have_an_equal_share_of_the_loss(
     world: World, architecture: Architecture, of: str, tmp_path: Path
 ) -> None:
     """Both terms are divided by their mean over the first batch: half of each is in the loss of all batches."""
-    changes: dict[str, Any] = {
-        "distil": {"relations": {"of": of, "scale_batches": 1}},
-        "training": {"batch_tokens": 20},
-        "teacher": {"template": "separator" if architecture == "gpt2" else "auto"},  # as the student reads
-    }
-    (stage,) = world.stages(f"{of}_relations_kd", architecture, **changes)
+    relations = {"of": of, "scale_batches": 1}
+    (stage,) = world.stages(
+        f"{of}_relations_kd", architecture, distil={"relations": relations}, training={"batch_tokens": 20}
+    )
     done = trained(stage, world.context, tmp_path / "training")
     student = load_network(world.checkpoint(architecture, "student", 0.0)).double().eval()
     teacher = teacher_network(stage, world.context)
