@@ -19,10 +19,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
-from scripts.fuzzing import data, journals, recipes
+from scripts.fuzzing import chats, data, journals, recipes
 from scripts.fuzzing.oracle import VALID, Case, Domain, verdict
 
-DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, journals.DOMAIN)}
+DOMAINS: dict[str, Domain] = {
+    domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, chats.DOMAIN, journals.DOMAIN)
+}
 
 
 def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:
