@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
-from scripts.fuzzing import chats, data, journals, recipes
-from scripts.fuzzing.oracle import VALID, Case, Domain, verdict
+from scripts.fuzzing import chats, data, journals, recipes, stores
+from scripts.fuzzing.oracle import FAST_FOLDER, VALID, Case, Domain, verdict
 
 DOMAINS: dict[str, Domain] = {
-    domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, chats.DOMAIN, journals.DOMAIN)
+    domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, chats.DOMAIN, journals.DOMAIN, stores.DOMAIN)
 }
 
 
@@ -47,7 +47,7 @@ def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:
     @given(domain.cases)
     def run(case: Case) -> None:
         seen[case.fault] += 1
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as folder:
             verdict(case, Path(folder))
 
     try:
