@@ -8,7 +8,7 @@ exception (a traceback for a user), a fault that is accepted in silence, or a ca
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -32,7 +32,7 @@ class Case:
     """`VALID`, or the label of the one fault."""
     read: Callable[[Path], object]
     """Writes the input into an empty folder, reads it with understudy, and returns what was read."""
-    expected: object = None
+    expected: object = field(default=None, repr=False)
     """What a valid input is read as; None: anything."""
     shown: object = None
     """The input, for a report of a failure."""

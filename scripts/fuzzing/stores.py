@@ -20,7 +20,8 @@ from understudy.executors.local import Local
 from understudy.progress import NoProgress
 from understudy.store import Stage, Store, WorkerContext
 from understudy.store.copy import copy_stages
-from understudy.store.inventory import damage_of, stored_stages
+from understudy.store.inventory import damages as damages_of
+from understudy.store.inventory import stored_stages
 from understudy.store.manifest import MANIFEST
 from understudy.store.verify import verified
 
@@ -74,9 +75,10 @@ def verify(root: Path) -> object:
 
 def check(root: Path) -> object:
     """What `understudy store check` reads."""
-    for sentence in map(damage_of, stored_stages(root, {})):
+    for sentence in damages_of(root).values():
         if sentence is not None:
             raise StoreError(sentence)
+    stored_stages(root, {})
     return content_of(root)
 
 
