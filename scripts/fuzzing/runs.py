@@ -1,13 +1,15 @@
 """Finished runs: an intact one is opened with the same facts, a damaged one is refused or written again."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from hypothesis import strategies as st
 from scripts.fuzzing.damages import Damage, damages
-from scripts.fuzzing.oracle import VALID, Case, Domain
+from scripts.fuzzing.oracle import FAST_FOLDER, VALID, Case, Domain
 from scripts.fuzzing.texts import Draw
 
 from understudy.pipeline.delivery import guarded
@@ -33,16 +35,20 @@ def files_of(finished: Path) -> Sequence[str]:
     folders = list(open_run(finished).stages.values())
     folders += [folder.parent / shard for folder in folders for shard in read_manifest(folder).shards]
     stored = [path for folder in sorted(set(folders)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    own = [finished.resolve() / name for name in (STAGES, RECIPE_FILE, REPORT)]
-    return [str(path.relative_to(finished.resolve().parent)) for path in (*own, *stored)]
+    own = [finished / name for name in (STAGES, RECIPE_FILE, REPORT)]
+    return [str(path.relative_to(finished.parent)) for path in (*own, *stored)]
 
 
 def domain(finished: Path) -> Domain:
     """Damages of a finished run.
 
     Args:
-        finished: the run's folder, next to its store. It is not changed: the copies share the bytes of its files.
+        finished: the run's folder, next to its store; both are copied.
     """
+    copied = tempfile.TemporaryDirectory(dir=FAST_FOLDER)
+    atexit.register(copied.cleanup)
+    shutil.copytree(finished.parent, Path(copied.name) / "intact", symlinks=True)
+    finished = Path(copied.name).resolve() / "intact" / finished.name
     expected, files = opened(finished), files_of(finished)
 
     @st.composite
@@ -51,6 +57,7 @@ def domain(finished: Path) -> Domain:
 
         def read(folder: Path) -> object:
             out = folder / finished.parent.name
+            # Damages replace files, so the copies may share the bytes of all others.
             shutil.copytree(finished.parent, out, symlinks=True, copy_function=os.link)
             if damage:
                 damage.apply(out)
