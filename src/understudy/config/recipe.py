@@ -18,13 +18,13 @@ from understudy.config.training import Precision, Training
 
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 """The range that all random generators in use accept."""
-LONGEST_NAME = 200
+MOST_NAME_BYTES = 200
 """Bytes of a name: systems allow 255 in a file name. A letter may have four bytes."""
 
 
 def _short(name: str) -> str:
-    if len(name.encode()) > LONGEST_NAME:
-        msg = f"has {len(name.encode())} bytes; a file's name may have {LONGEST_NAME}, choose a shorter one"
+    if len(name.encode()) > MOST_NAME_BYTES:
+        msg = f"has {len(name.encode())} bytes; a file's name may have {MOST_NAME_BYTES}, choose a shorter one"
         raise ValueError(msg)
     return name
 
