@@ -20,7 +20,7 @@ check: setup
 	$(BIN) -m ruff check .
 	$(BIN) -m mypy
 
-FAST := $(wildcard tests/test_*.py) tests/config tests/demo tests/executors tests/objectives tests/pool tests/report tests/store tests/tasks
+FAST := $(filter-out tests/test_fuzz.py,$(wildcard tests/test_*.py)) tests/config tests/demo tests/executors tests/objectives tests/pool tests/report tests/store tests/tasks
 
 # Under 90 seconds, without training.
 test-fast: setup

@@ -2,6 +2,7 @@
 
     python scripts/fuzz.py                       # 20,000 cases, with a random seed that is printed
     python scripts/fuzz.py --cases 1000 --seed 7 --only recipes data
+    python scripts/fuzz.py --run runs/demo       # damaged copies of a finished run too
 
 Each case is valid input, or valid input with one labelled fault (see `fuzzing/oracle.py`). The first failure of a kind
 of input is reduced to a small one and printed, and the exit code is 1.
@@ -13,16 +14,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
-from scripts.fuzzing import data, journals, recipes
-from scripts.fuzzing.oracle import VALID, Case, Domain, verdict
+from scripts.fuzzing import chats, data, journals, recipes, replies, runs, stores
+from scripts.fuzzing.oracle import FAST_FOLDER, VALID, Case, Domain, verdict
 
-DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (recipes.DOMAIN, data.DOMAIN, journals.DOMAIN)}
+DOMAINS = {
+    own.name: own for own in (recipes.DOMAIN, data.DOMAIN, chats.DOMAIN, journals.DOMAIN, replies.DOMAIN, stores.DOMAIN)
+}
+WEIGHTS = {"recipes": 1, "data": 5, "chats": 4, "journals": 3, "replies": 4, "stores": 3, "runs": 1}
+"""Shares of the cases: a recipe takes five times as long as a data file, because of YAML."""
 
 
 def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:
@@ -40,12 +46,13 @@ def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
+        print_blob=False,
         report_multiple_bugs=False,
     )
     @given(domain.cases)
     def run(case: Case) -> None:
         seen[case.fault] += 1
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as folder:
             verdict(case, Path(folder))
 
     try:
@@ -57,29 +64,43 @@ def fuzz(domain: Domain, cases: int, seed: int) -> tuple[Counter[str], str]:
     return seen, ""
 
 
-def main() -> int:
-    """Parses the arguments, runs all kinds of input, prints what happened."""
-    parser = argparse.ArgumentParser(description="Fuzz what understudy reads.")
-    parser.add_argument("--cases", type=int, default=20_000, help="number of cases, divided among the kinds of input")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="random by default")
-    parser.add_argument("--only", nargs="*", default=list(DOMAINS), choices=list(DOMAINS), help="kinds of input")
-    wanted = parser.parse_args()
-    print(f"seed {wanted.seed}", flush=True)
-    failed, total = False, 0
-    for name in wanted.only:
-        started = time.monotonic()
-        seen, failure = fuzz(DOMAINS[name], wanted.cases // len(wanted.only), wanted.seed)
-        total += seen.total()
+def fuzz_all(domains: Sequence[Domain], cases: int, seed: int) -> bool:
+    """Runs cases of several kinds of input, and prints what happened.
+
+    Returns:
+        Whether there was a failure.
+    """
+    print(f"seed {seed}", flush=True)
+    started, total, failed = time.monotonic(), 0, False
+    weights = sum(WEIGHTS[domain.name] for domain in domains)
+    for domain in domains:
+        began = time.monotonic()
+        seen, failure = fuzz(domain, -(-cases * WEIGHTS[domain.name] // weights), seed)
+        total, failed = total + seen.total(), failed or bool(failure)
         print(
-            f"{name}: {seen.total()} cases ({seen[VALID]} valid, {len(seen) - (VALID in seen)} kinds of faults), "
-            f"{time.monotonic() - started:.0f} s: {'FAILED' if failure else 'no failure'}",
+            f"{domain.name}: {seen.total()} cases ({seen[VALID]} valid, {len(seen.keys() - {VALID})} kinds of faults), "
+            f"{time.monotonic() - began:.0f} s: {'FAILED' if failure else 'no failure'}",
             flush=True,
         )
         if failure:
-            failed = True
-            print(failure)
-    print(f"{total} cases: {'failures above' if failed else '0 tracebacks, 0 hangs, 0 silent acceptances'}")
-    return int(failed)
+            print(failure, flush=True)
+    outcome = "failures above" if failed else "0 tracebacks, 0 hangs, 0 silent acceptances"
+    print(f"{total} cases in {time.monotonic() - started:.0f} s: {outcome}", flush=True)
+    return failed
+
+
+def main() -> int:
+    """Parses the arguments, and runs the cases."""
+    parser = argparse.ArgumentParser(description="Fuzz what understudy reads.")
+    parser.add_argument("--cases", type=int, default=20_000, help="number of cases, divided among the kinds of input")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="random by default")
+    parser.add_argument("--run", type=Path, help="folder of a finished run, of which damaged copies are opened")
+    parser.add_argument("--only", nargs="*", default=list(DOMAINS), choices=list(DOMAINS), help="kinds of input")
+    wanted = parser.parse_args()
+    domains = [DOMAINS[name] for name in wanted.only]
+    if wanted.run:
+        domains.append(runs.domain(wanted.run))
+    return int(fuzz_all(domains, wanted.cases, wanted.seed))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from scripts.fuzzing.oracle import VALID, Case, Domain
+from scripts.fuzzing.texts import TEST, Draw, lines_of, texts
 
 from understudy.tasks import load_files
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
 Rows = list[dict[str, Any]]
 Bytes = Callable[[Rows], bytes]
-CONTROLS = [chr(code) for code in (*range(32), 127, *range(128, 160))]
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=25).filter(
-    lambda text: bool(text.strip()) and not text.startswith("\ufeff")
-)
-TEST = "source,target\nheld out,the text\n"
 
 
 def as_jsonl(rows: Rows) -> bytes:
     """A JSON object per line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return lines_of(rows, ascii_only=False)
 
 
 def as_csv(rows: Rows) -> bytes:
@@ -85,7 +79,7 @@ JSON_LINES: dict[str, str] = {
     "a broken number": '{"source": "a b c", "target": "b", "id": 0x10}',
     "two objects": '{"source": "a b c", "target": "b"}{"source": "d", "target": "b"}',
 }
-"""Fault -> a line that is added to a JSONL file."""
+"""Fault -> a line in a JSONL file."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +90,8 @@ class Fault:
     change: Callable[[bytes], bytes]
 
 
-def appending(line: str) -> Callable[[bytes], bytes]:
-    """A change that adds a line."""
-    return lambda content: content + line.encode() + b"\n"
-
-
 TEXT_FILES = (".jsonl", ".csv", ".tsv")
 FAULTS: dict[str, Fault] = {
-    **{name: Fault((".jsonl",), appending(line)) for name, line in JSON_LINES.items()},
     "an invalid byte": Fault(TEXT_FILES, lambda content: content[:-2] + b"\xff" + content[-2:]),
     "a zero byte": Fault(TEXT_FILES, lambda content: content[:-2] + b"\0" + content[-2:]),
     "UTF-16": Fault(TEXT_FILES, lambda content: content.decode().encode("utf-16")),
@@ -125,12 +113,12 @@ FAULTS: dict[str, Fault] = {
     "only a header": Fault((".csv", ".tsv"), lambda content: content.splitlines(keepends=True)[0]),
 }
 TABLE_FAULTS: dict[str, Callable[[Rows], Rows]] = {
-    "a null cell": lambda rows: [*rows, {"id": "i9", "source": None, "target": "b"}],
-    "a blank cell": lambda rows: [*rows, {"id": "i9", "source": " ", "target": "b"}],
-    "an id of two sources": lambda rows: [*rows, {**rows[0], "source": rows[0]["source"] + " and more"}],
-    "numbers": lambda rows: [{**row, "source": index} for index, row in enumerate(rows)],
-    "lists": lambda rows: [{**row, "source": [row["source"]]} for row in rows],
-    "no column source": lambda rows: [{"id": row["id"], "target": row["target"]} for row in rows],
+    "a table with a null cell": lambda rows: [*rows, {"id": "i9", "source": None, "target": "b"}],
+    "a table with a blank cell": lambda rows: [*rows, {"id": "i9", "source": " ", "target": "b"}],
+    "a table with an id of two sources": lambda rows: [*rows, {**rows[0], "source": rows[0]["source"] + " and more"}],
+    "a table with numbers": lambda rows: [{**row, "source": index} for index, row in enumerate(rows)],
+    "a table with lists": lambda rows: [{**row, "source": [row["source"]]} for row in rows],
+    "a table with no column source": lambda rows: [{"id": row["id"], "target": row["target"]} for row in rows],
 }
 """Fault -> other rows; of Parquet files."""
 
@@ -151,19 +139,21 @@ def read_file(content: bytes, suffix: str) -> Callable[[Path], object]:
 @st.composite
 def files(draw: Draw) -> Case:
     """A data file."""
-    sources = draw(st.lists(TEXTS, min_size=1, max_size=5, unique=True))
-    rows: Rows = [{"id": f"i{index}", "source": text, "target": draw(TEXTS)} for index, text in enumerate(sources)]
-    fault = draw(st.sampled_from([VALID, VALID, VALID, *FAULTS, *(f"parquet: {name}" for name in TABLE_FAULTS)]))
-    if fault == VALID:
-        suffix = draw(st.sampled_from(list(FORMATS)))
-        content = FORMATS[suffix](rows)
-        if suffix in TEXT_FILES:
-            content = draw(st.sampled_from([b"", "\ufeff".encode()])) + content + draw(st.sampled_from([b"", b"\n"]))
+    fault = draw(st.just(VALID) | st.sampled_from([*FAULTS, *JSON_LINES, *TABLE_FAULTS]))
+    suffixes = tuple(FORMATS) if fault == VALID else FAULTS[fault].suffixes if fault in FAULTS else ()
+    suffix = draw(st.sampled_from(suffixes or ([".jsonl"] if fault in JSON_LINES else [".parquet"])))
+    text = texts(controls=suffix != ".tsv")
+    sources = draw(st.lists(text, min_size=1, max_size=5, unique=True))
+    rows: Rows = [{"id": f"i{index}", "source": source, "target": draw(text)} for index, source in enumerate(sources)]
+    content = FORMATS[suffix](TABLE_FAULTS[fault](rows) if fault in TABLE_FAULTS else rows)
+    if fault == VALID and suffix in TEXT_FILES:
+        content = draw(st.sampled_from([b"", "\ufeff".encode()])) + content + draw(st.sampled_from([b"", b"\n"]))
     elif fault in FAULTS:
-        suffix = draw(st.sampled_from(FAULTS[fault].suffixes))
-        content = FAULTS[fault].change(FORMATS[suffix](rows))
-    else:
-        suffix, content = ".parquet", as_parquet(TABLE_FAULTS[fault.removeprefix("parquet: ")](rows))
+        content = FAULTS[fault].change(content)
+    elif fault in JSON_LINES:
+        lines = content.splitlines(keepends=True)  # of bytes: only at line feeds, and carriage returns are escaped
+        lines.insert(draw(st.integers(0, len(lines))), JSON_LINES[fault].encode() + b"\n")
+        content = b"".join(lines)
     expected = [(row["id"], row["source"], [row["target"]]) for row in rows]
     return Case(fault, read_file(content, suffix), expected if fault == VALID else None, (suffix, content))
 

@@ -66,6 +66,11 @@ FAULTS: dict[str, Callable[[Events, int], list[str]]] = {
         json.dumps({"fingerprint": {"model": "other", "prompt": "p"}} if "fingerprint" in event else event)
         for event in events
     ],
+    "the settings are missing": lambda events, index: [json.dumps(event) for event in events[1:]],
+    "a request is missing": lambda events, index: [json.dumps(event) for event in [events[0], *events[2:]]],
+    "a cost that is no number": lambda events, index: [
+        json.dumps({**event, "cost": float("nan")} if "cost" in event else event) for event in events
+    ],
     "an end twice": lambda events, index: [
         json.dumps(event) for event in [*events, next(event for event in events if "ended" in event)]
     ],
@@ -82,7 +87,6 @@ def journals(draw: Draw) -> Case:
 
     def read(folder: Path) -> object:
         path, _ = written(folder, answers)
-        lines = path.read_text(encoding="utf-8").splitlines() if fault != VALID else []
         if fault != VALID:
             events = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
             lines = FAULTS[fault](events, which)

@@ -205,3 +205,11 @@ def test_findings_of_an_endpoint_file_are_reported_together(tmp_path: Path) -> N
     assert "got 0" in str(error.value)
     path.write_text("model: m")
     assert read_endpoint(str(path), ["per_input=3"]) == Endpoint(model="m", per_input=3)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused(minimal: dict[str, Any]) -> None:
+    """Letters of several bytes count as such: systems limit the bytes of a file's name."""
+    assert check_recipe(minimal | {"name": "a" * 200}).name == "a" * 200
+    assert findings(minimal | {"name": "aé" + "ü" * 100}) == [
+        "name: has 203 bytes; a file's name may have 200, choose a shorter one"
+    ]

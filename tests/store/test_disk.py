@@ -73,3 +73,12 @@ def test_publishing_gives_a_folder_its_name(tmp_path: Path) -> None:
 
     assert (tmp_path / "a" / "below" / "x").read_text() == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """It may hold something of the user's; no temporary file is left."""
+    (tmp_path / "report.json").mkdir()
+
+    with pytest.raises(StoreError, match=r"report\.json is a folder.*move it away"):
+        write_json(tmp_path / "report.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

@@ -113,6 +113,30 @@ def test_a_manifest_of_an_earlier_version_has_no_checksum_and_is_accepted(store:
         context.folder(stage)
 
 
+def test_a_manifest_whose_checksum_lost_its_name_is_refused(store: Store, context: WorkerContext) -> None:
+    """One damaged byte must not switch the verification off."""
+    stage = Text("a")
+    make(stage, context)
+    path = store.folder(stage) / MANIFEST
+    path.write_text(path.read_text().replace('"checksum"', '"checkrum"'))
+
+    with pytest.raises(StoreError, match=rf"{stage.folder_name} is damaged.*delete the folder and run the recipe"):
+        context.facts(stage)
+
+
+def test_the_folder_of_another_stage_is_refused(store: Store, context: WorkerContext) -> None:
+    """A copy under a wrong name is intact in itself, and is not the result that its name says."""
+    stage, other = Text("a"), Text("b")
+    make(stage, context)
+    make(other, context)
+    shutil.rmtree(store.folder(stage))
+    shutil.copytree(store.folder(other), store.folder(stage))
+
+    for read in (context.facts, context.folder):
+        with pytest.raises(StoreError, match=rf"{stage.folder_name} holds .* {other.folder_name}; delete the folder"):
+            read(stage)
+
+
 def test_values_with_numbers_as_keys_keep_their_checksum(tmp_path: Path) -> None:
     """JSON has only text as keys, which sorts in another order."""
     write_checked(tmp_path / "a.json", {"facts": {2: 0.1, 10: float("inf")}})

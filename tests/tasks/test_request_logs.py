@@ -196,3 +196,25 @@ def test_a_batch_output_without_its_requests_is_refused(tmp_path: Path) -> None:
     write(inputs, *[json.loads(inputs.read_text())] * 2)
     with pytest.raises(DataError, match=r"in\.jsonl line 2: 'custom_id' 'a' occurs twice"):
         load_files(labeled=outputs, settings=RecordSettings(form=Format(batch_requests=inputs)))
+
+
+MALFORMED: dict[str, tuple[Row, str]] = {
+    "messages that are a text": ({"request": {"messages": "in"}, "response": chat("out")}, "'in'; it must be a list"),
+    "a choice that is no object": (
+        {"request": REQUEST, "response": {"choices": [3, *chat("out")["choices"]]}},  # type: ignore[misc] # a list
+        "holds 3 in place of an object",
+    ),
+    "an item that is no object": (
+        {"request": REQUEST, "response": {"output": [{"type": "output_text", "text": "out"}, "more"]}},
+        "holds 'more' in place of an object",
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "finding"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_body_is_refused(tmp_path: Path, row: Row, finding: str) -> None:
+    """What is left of it may be half of a text."""
+    path = write(tmp_path / "t.jsonl", row)
+
+    with pytest.raises(DataError, match=rf"t\.jsonl line 1: .*{finding}"):
+        read_examples(path, split="x", labeled=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from understudy.config.conflicts import recipe_conflicts
 from understudy.config.decoding import EngineName
@@ -18,15 +18,26 @@ from understudy.config.training import Precision, Training
 
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 """The range that all random generators in use accept."""
+MOST_NAME_BYTES = 200
+"""Bytes of a name: systems allow 255 in a file name. A letter may have four bytes."""
 
 
+def _short(name: str) -> str:
+    if len(name.encode()) > MOST_NAME_BYTES:
+        msg = f"has {len(name.encode())} bytes; a file's name may have {MOST_NAME_BYTES}, choose a shorter one"
+        raise ValueError(msg)
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$"), AfterValidator(_short)]
+"""A name that can be part of a file name."""
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Recipe(Section):
     """All settings of a run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    name: Name
     """Name of the run's folder."""
     seed: Seed = 13
     """Seed of the data, the teacher and, unless student_seed is set, the students."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from understudy.config.conflicts import name_conflicts
 from understudy.config.findings import findings_of, invalid
 from understudy.config.read import check_recipe, merge
-from understudy.config.recipe import Recipe, Seed
+from understudy.config.recipe import Name, Recipe, Seed
 from understudy.config.section import Section
 from understudy.config.yaml_files import read_mapping, with_absolute_paths
 from understudy.errors import ConfigError, shortened, unknown_name
@@ -31,8 +31,6 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
-"""A name that can be part of a file name."""
 Seeds = Annotated[tuple[Seed, ...], AfterValidator(_distinct)]
 """Seeds of the students."""
 

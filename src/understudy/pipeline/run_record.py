@@ -11,7 +11,7 @@ from typing import Any
 from understudy.errors import StoreError
 from understudy.store.disk import checksum
 from understudy.store.inventory import Need
-from understudy.store.manifest import parse, read_checked, write_checked
+from understudy.store.manifest import CLOSED, parse, read_checked, write_checked
 from understudy.store.stage import Stage
 
 STAGES = "stages.json"
@@ -23,6 +23,8 @@ RECIPE_FILE = "recipe.yaml"
 @dataclass(frozen=True)
 class RunRecord:
     """What a run's folder says of the run."""
+
+    __pydantic_config__ = CLOSED
 
     stages: tuple[tuple[str, str], ...]
     """Label and folder in the store, in the order in which they are needed; also of stages that were deleted, so that

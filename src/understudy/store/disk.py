@@ -21,13 +21,23 @@ READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file completely or not at all."""
+    """Writes a file completely or not at all.
+
+    Raises:
+        StoreError: if a folder has its name.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        partial.replace(path)
+    except IsADirectoryError:
+        partial.unlink()
+        raise StoreError(
+            f"{path} is a folder, and a file of this name is written; move it away and run the same command again"
+        ) from None
 
 
 def write_json(path: Path, value: object) -> None:

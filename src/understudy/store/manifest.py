@@ -4,15 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from understudy.errors import StoreError, first_line
 from understudy.store.disk import read_json, write_json
 
 MANIFEST = "manifest.json"
+CLOSED = ConfigDict(extra="forbid")
+"""Of records whose file has a checksum: a damaged name of the checksum must not switch it off."""
 CHECKSUM = "checksum"
 """Key of the sha256 of all other values. Manifests of earlier versions have none and are accepted without."""
 
@@ -22,6 +25,8 @@ F = TypeVar("F")
 @dataclass(frozen=True)
 class Manifest:
     """A stage's metadata, written last: its presence means that the stage is complete."""
+
+    __pydantic_config__ = CLOSED
 
     stage: str
     key: str
@@ -50,9 +55,14 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a finished stage.
 
     Raises:
-        StoreError: if the folder has none, it is damaged, or files that it names are missing.
+        StoreError: if the folder has none, it is damaged or of another stage, or files that it names are missing.
     """
     manifest = parse(Manifest, read_checked(folder / MANIFEST), folder)
+    if folder.name != f"{manifest.stage}-{manifest.key}":
+        raise StoreError(
+            f"{folder} holds the manifest of another stage, {manifest.stage}-{manifest.key}; delete the folder and run "
+            "the recipe again to make the stage again"
+        )
     gone = [name for name in manifest.files if not (folder / name).is_file()]
     if gone:
         raise StoreError(
@@ -91,12 +101,19 @@ def parse(kind: type[F], plain: object, folder: Path) -> F:
         StoreError: if it is not of that kind.
     """
     try:
-        return TypeAdapter(kind).validate_python(plain)
+        adapter: TypeAdapter[F] = _adapter(kind)  # type: ignore[arg-type] # classes are hashable
+        return adapter.validate_python(plain)
     except ValidationError as error:
         raise StoreError(
             f"the manifest in {folder} is damaged or of another version ({first_line(error)}); delete the folder and "
             "run the recipe again to make the stage again"
         ) from None
+
+
+@cache
+def _adapter(kind: type[F]) -> TypeAdapter[F]:
+    """Made once per kind: it takes milliseconds, and a store has hundreds of manifests."""
+    return TypeAdapter(kind)
 
 
 def _checksum(content: object) -> str:

@@ -35,13 +35,13 @@ def request_turns(body: object, where: str) -> list[Turn]:
     Raises:
         DataError: if it has none.
     """
-    given = body if isinstance(body, Mapping) else {"messages": body}
+    given = body if isinstance(body, Mapping) else {"input": body}
     system = [
         Turn("system", text) for key in ("system", "instructions") if (text := system_text(given.get(key), where))
     ]
     for key in ("messages", "input", "prompt"):
         value = given.get(key)
-        if isinstance(value, str):
+        if isinstance(value, str) and key != "messages":
             return [*system, Turn("user", value)]
         if value is not None:
             return [*system, *turns_of(value, where)]
@@ -59,20 +59,19 @@ def response_texts(body: object, where: str) -> list[str] | str:
         return [body] if body.strip() else NO_TEXT
     if not isinstance(body, Mapping) or body.get("error"):
         return "failed request"
-    choices = [choice for choice in choices_of(body) if isinstance(choice, Mapping)]
-    found = [choice_text(choice, where) for choice in choices]
+    found = [choice_text(choice, where) for choice in choices_of(body, where)]
     texts = [text for text, why in found if why is None]
     return texts or next((why for _, why in found if why), NO_TEXT)
 
 
-def choices_of(body: Mapping[str, object]) -> Sequence[object]:
+def choices_of(body: Mapping[str, object], where: str) -> Sequence[Mapping[str, object]]:
     """The choices of a response, each {message or text, finish_reason}."""
     for key, reason in (("output", body.get("status")), ("content", body.get("stop_reason"))):
         items = body.get(key)
         if isinstance(items, list):
             # The items of one response are one text. Some hold parts in turn; others are reasoning or calls of tools.
-            given = [item for item in items if isinstance(item, Mapping) and item.get("type") not in REASONING]
-            parts = [part for item in given for part in content_parts(item)]
+            given = [item for item in objects(items, where) if item.get("type") not in REASONING]
+            parts = [part for item in given for part in content_parts(item, where)]
             message = {
                 "content": [part for part in parts if part.get("type") in TEXT_PARTS],
                 "refusal": any(part.get("type") == "refusal" for part in parts),
@@ -80,13 +79,22 @@ def choices_of(body: Mapping[str, object]) -> Sequence[object]:
             }
             return [{"message": message, "finish_reason": reason}]
     choices = body.get("choices")
-    return choices if isinstance(choices, list) else []
+    return objects(choices, where) if isinstance(choices, list) else []
 
 
-def content_parts(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def content_parts(item: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
     """The parts of an item of a response: those of a message, or itself if it is one."""
     content = item.get("content")
-    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else [item]
+    return objects(content, where) if isinstance(content, list) else [item]
+
+
+def objects(values: Sequence[object], where: str) -> Sequence[Mapping[str, Any]]:
+    """The values, if each is an object."""
+    found = [value for value in values if isinstance(value, Mapping)]
+    if len(found) < len(values):
+        wrong = next(value for value in values if not isinstance(value, Mapping))
+        raise DataError(f"{where}: the response holds {wrong!r:.60} in place of an object; remove the record")
+    return found
 
 
 def choice_text(choice: Mapping[str, object], where: str) -> tuple[str, str | None]:
