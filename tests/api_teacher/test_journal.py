@@ -80,3 +80,52 @@ def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(PoolError, match=r"model was 'm' and is now 'n'.*--out"):
         Journal.open(tmp_path / "journal.jsonl", fingerprint={**SETTINGS, "model": "n"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "3",
+        "{}",
+        '{"unknown": 1}',
+        '{"fingerprint": {"model": "m"}}',
+        '{"sent": 3, "source": "a", "max_cost": 1}',
+        '{"sent": 2, "source": "a", "max_cost": "1"}',
+        '{"sent": 2, "source": "a", "max_cost": NaN}',
+        '{"sent": null, "source": "a", "max_cost": 1}',
+        '{"ended": 9, "cost": 1, "choices": []}',
+        '{"ended": 1, "cost": -1, "choices": []}',
+        '{"ended": 1, "cost": 1, "choices": {}}',
+        '{"ended": 1, "cost": 1, "choices": [{"text": 3, "finish_reason": "stop"}]}',
+        '{"ended": 1, "cost": 1, "choices": [{"text": "a", "finish_reason": "stop", "logprobs": [1]}]}',
+        '{"imported": 3, "choices": []}',
+        '{"failed": "a", "reason": null}',
+        '{"batch_file": "f", "batch": "", "requests": [[7, 1]]}',
+        '{"batch_ended": "f"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_event_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    """Whatever it holds: what it says of costs would be added to the budget."""
+    path = tmp_path / "journal.jsonl"
+    Journal.open(path, fingerprint={"model": "m"}).record_request("a", 1.0)
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+    with pytest.raises(PoolError, match=r"journal\.jsonl line 3: .*damaged.*restore it from a copy"):
+        Journal.open(path, fingerprint={"model": "m"})
+
+
+def test_a_missing_line_is_noticed(tmp_path: Path) -> None:
+    """Without its settings, a journal would fit any; without a request, its cost would not be counted."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal.open(path, fingerprint={"model": "m"})
+    journal.record_request("a", 1.0)
+    journal.record_request("b", 1.0)
+    lines = path.read_text().splitlines(keepends=True)
+
+    for number in (1, 2):
+        path.write_text("".join(line for index, line in enumerate(lines, 1) if index != number))
+        with pytest.raises(PoolError, match=rf"line {number}: .*damaged"):
+            Journal.open(path, fingerprint={"model": "m"})

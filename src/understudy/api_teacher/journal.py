@@ -8,13 +8,14 @@ whenever they are read.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.errors import PoolError
+from understudy.errors import PoolError, first_line
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Journal:
         if truncated:
             os.truncate(path, path.stat().st_size - len(truncated))
         for number, line in enumerate(lines, start=1):
-            journal._replay(_parse_event(path, number, line), plain)
+            event = _parse_event(path, number, line)
+            if (number == 1) != ("fingerprint" in event):
+                raise _damaged(path, number, "the settings stand in the first line and in no other")
+            try:
+                journal._replay(event, plain)
+            except (LookupError, TypeError, ValueError) as error:
+                raise _damaged(path, number, f"unusable event: {type(error).__name__}: {error!s:.100}") from error
         if not lines:
             journal._append({"fingerprint": plain})
         in_batches = {number for batch in journal.batches.values() for number in batch.requests}
@@ -150,25 +157,30 @@ class Journal:
         self.failures.pop(key, None)
 
     def _replay(self, event: Mapping[str, Any], fingerprint: Mapping[str, object]) -> None:
+        """Applies an event of the file. Any exception but PoolError means that the event is damaged."""
         if "fingerprint" in event:
-            _refuse_other_settings(self.path, event["fingerprint"], fingerprint)
+            _refuse_other_settings(self.path, dict(event["fingerprint"]), fingerprint)
         elif "sent" in event:
-            self.requests = event["sent"]
-            self.pending[event["sent"]] = event["source"], event["max_cost"]
+            self.requests = _next(event["sent"], self.requests)
+            self.pending[self.requests] = _text(event["source"]), _amount(event["max_cost"])
         elif "ended" in event:
-            self._end(event["ended"], event["cost"], [CompletionChoice(**choice) for choice in event["choices"]])
+            cost = event["cost"]
+            self._end(event["ended"], None if cost is None else _amount(cost), _choices(event["choices"]))
         elif "imported" in event:
-            self._keep(event["imported"], [CompletionChoice(**choice) for choice in event["choices"]])
+            self._keep(_text(event["imported"]), _choices(event["choices"]))
         elif "batch_file" in event:
             self._replay_batch(event)
         elif "batch_ended" in event:
             self.batches.pop(event["batch_ended"])
         else:
-            self.failures[event["failed"]] = event["reason"]
+            self.failures[_text(event["failed"])] = _text(event["reason"])
 
     def _replay_batch(self, event: Mapping[str, Any]) -> None:
-        open_batch = self.batches.setdefault(event["batch_file"], OpenBatch(dict(event["requests"])))
-        open_batch.batch = event["batch"]
+        requests = {number: int(_amount(texts)) for number, texts in event["requests"]}
+        if unknown := requests.keys() - self.pending.keys():
+            raise KeyError(f"request {min(unknown)} was not sent")
+        open_batch = self.batches.setdefault(_text(event["batch_file"]), OpenBatch(requests))
+        open_batch.batch = _text(event["batch"])
 
     def _append(self, event: Mapping[str, object]) -> None:
         # Closed, not synced: the system keeps what a killed process wrote, and a sync would take milliseconds each.
@@ -206,13 +218,51 @@ def source_key(source: str) -> str:
 
 def _parse_event(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise PoolError(
-            f"{path} line {number}: the journal of responses is damaged ({error}); restore it from a copy, or move "
-            "it away to request everything again"
-        ) from error
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, number, first_line(error)) from error
+    if not isinstance(event, dict):
+        raise _damaged(path, number, f"{event!r:.60} is no event")
     return event
+
+
+def _damaged(path: Path, number: int, finding: str) -> PoolError:
+    return PoolError(
+        f"{path} line {number}: the journal of responses is damaged ({finding}); restore it from a copy, or move it "
+        "away to request everything again"
+    )
+
+
+def _next(value: object, before: int) -> int:
+    """The number of a request: they are counted from 1, so that a missing line is noticed."""
+    if type(value) is not int or value != before + 1:
+        raise ValueError(f"{value!r:.40} follows {before}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
+
+
+def _amount(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise TypeError(f"{value!r:.40} is no amount")
+    return value
+
+
+def _choices(rows: object) -> list[CompletionChoice]:
+    if not isinstance(rows, list):
+        raise TypeError(f"{rows!r:.40} is no list of texts")
+    choices = [CompletionChoice(**row) for row in rows]
+    for choice in choices:
+        _text(choice.text), _text(choice.finish_reason)
+        if not isinstance(choice.logprobs, list | None) or not all(
+            isinstance(one, dict) for one in choice.logprobs or ()
+        ):
+            raise TypeError(f"{choice.logprobs!r:.40} are no log-probabilities")
+    return choices
 
 
 def _refuse_other_settings(path: Path, found: Mapping[str, object], requested: Mapping[str, object]) -> None:
