@@ -58,11 +58,12 @@ def refuse_unusable_checkpoint(name_or_path: str) -> None:
     """Check that a checkpoint and its tokenizer can be trained and generate, without reading weights.
 
     Raises:
-        ModelError: if there is no checkpoint, it is quantised or only an adapter, its weights are pickled, its
+        ModelError: if there is no checkpoint, it also reads images or sound, it is quantised or only an adapter, its weights are pickled, its
             tokenizer is missing, needs another package or has tokens without an embedding, or no token ends a text or
             starts a decoder's.
     """
     config = config_of(name_or_path)
+    _refuse_other_inputs(name_or_path, config)
     _refuse_pickled_weights(name_or_path)
     tokenizer = load_tokenizer(name_or_path)
     if tokenizer.eos_token_id is None:
@@ -75,6 +76,16 @@ def refuse_unusable_checkpoint(name_or_path: str) -> None:
         raise ModelError(
             f"{name_or_path!r} does not say with which token its decoder starts; set decoder_start_token_id in its "
             "config.json (for mBART: the id of the target language's token, such as that of 'ro_RO')"
+        )
+
+
+def _refuse_other_inputs(name_or_path: str, config: PretrainedConfig) -> None:
+    other = [name.removesuffix("_config") for name in ("vision_config", "audio_config") if getattr(config, name, None)]
+    if other:
+        raise ModelError(
+            f"{name_or_path!r} holds a model of text and {' and '.join(other)} ({config.model_type}), and only text "
+            "models can be teachers or students; load its text model with transformers (AutoModelForCausalLM) and save "
+            "that with its tokenizer"
         )
 
 

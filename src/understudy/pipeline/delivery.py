@@ -215,7 +215,10 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
         if own.stage == ExamplesStage.name
     ]
     trips = tuple(dict.fromkeys(trip for trips in found for trip in trips))
-    facts["warnings"] = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in changed_targets(trips)]
+    facts["warnings"] = [
+        *facts.get("warnings", []),
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in changed_targets(trips)),
+    ]
     facts["changed_targets"] = [cast(ChangedTargets, asdict(trip)) for trip in trips]
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]

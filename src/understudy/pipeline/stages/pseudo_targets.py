@@ -151,17 +151,23 @@ def useless(pool: PseudoTargetPool, tokenizer: TaskTokenizer, min_finished: floa
     if len(empty) > (1 - min_finished) * len(pool):
         return (
             f"{len(empty)} of {len(pool)} pseudo-targets are empty (the first is of input "
-            f"{pool.input_ids[empty[0]]!r}): the teacher generates nothing after its source; set teacher.template or "
-            "task.prompt to the form that the model was trained with, or fine-tune it (teacher.finetune)"
+            f"{pool.input_ids[empty[0]]!r}): the teacher generates nothing after its source; {_remedy(tokenizer)}"
         )
     unfinished = pool.statistics(eos_id=tokenizer.tokenizer.eos_token_id)["unfinished"] or 0.0
     if unfinished > 1 - min_finished:
         return (
             f"{unfinished:.0%} of {len(pool)} pseudo-targets have not ended after task.max_target_tokens="
-            f"{tokenizer.max_target_tokens} tokens; raise that limit, set teacher.template or task.prompt to the form "
-            "that the model was trained with, or fine-tune it (teacher.finetune)"
+            f"{tokenizer.max_target_tokens} tokens; raise that limit, or {_remedy(tokenizer)}"
         )
     return None
+
+
+def _remedy(tokenizer: TaskTokenizer) -> str:
+    form = "task.prompt" if tokenizer.is_encoder_decoder else "teacher.template or task.prompt"
+    return (
+        f"set {form} to the form that the model was trained with, fine-tune it (teacher.finetune), or allow such texts "
+        "with pseudo_targets.min_finished"
+    )
 
 
 def text_ranges(decoding: PoolDecoding, per_input: int) -> list[tuple[int, int]]:

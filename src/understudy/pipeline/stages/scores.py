@@ -24,7 +24,7 @@ from understudy.pipeline.stages.report_content import SystemStages, consistency_
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
-from understudy.records import Efficiency
+from understudy.records import Efficiency, Prediction
 from understudy.report.content_facts import Interval
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
@@ -169,6 +169,7 @@ class ScoresStage(Stage[ScoresFacts]):
         stages[self.distilled] = replace(stages[self.distilled], training=self.student)
         facts["health"] = health_facts(stages, predictions, context)
         facts["not_learned"] = reasons_not_learned(facts)
+        facts["warnings"] = empty_outputs(predictions)
         facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
@@ -204,6 +205,16 @@ class ScoresStage(Stage[ScoresFacts]):
         if self.allows_leaks:
             notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")
         return notes
+
+
+def empty_outputs(predictions: Mapping[str, Sequence[Prediction]]) -> list[str]:
+    """A sentence for each system with empty outputs."""
+    counts = {name: sum(not one.text.strip() for one in own) for name, own in predictions.items()}
+    return [
+        f"{system_label(name)}: {count} of {len(predictions[name])} outputs are empty."
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def tallies_of(
