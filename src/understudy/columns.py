@@ -17,11 +17,11 @@ from understudy.records import Example
 
 Rows = NDArray[np.int64]
 """Indices of rows."""
-Column: TypeAlias = pa.ChunkedArray
-BLOCK = 4096
-"""Rows of which Python objects exist at a time."""
+ArrowColumn: TypeAlias = pa.ChunkedArray
+BLOCK_ROWS = 2048
+"""Rows of which Python objects exist at a time; a tokenizer's own output is many times larger than the token ids."""
 TEXT = pa.large_string()
-SCHEMA = pa.schema([("id", pa.string()), ("source", TEXT), ("targets", pa.large_list(TEXT))])
+EXAMPLES_SCHEMA = pa.schema([("id", pa.string()), ("source", TEXT), ("targets", pa.large_list(TEXT))])
 
 
 class Examples(Sequence[Example]):
@@ -36,11 +36,11 @@ class Examples(Sequence[Example]):
         if isinstance(examples, Examples):
             return examples
         rows, batches = iter(examples), []
-        while block := list(islice(rows, BLOCK)):
+        while block := list(islice(rows, BLOCK_ROWS)):
             columns = [[e.id for e in block], [e.source for e in block], [e.targets for e in block]]
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-            batches.append(pa.record_batch(arrays, SCHEMA))
-        return cls(pa.Table.from_batches(batches, SCHEMA).combine_chunks())
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, EXAMPLES_SCHEMA, strict=True)]
+            batches.append(pa.record_batch(arrays, EXAMPLES_SCHEMA))
+        return cls(pa.Table.from_batches(batches, EXAMPLES_SCHEMA).combine_chunks())
 
     @classmethod
     def joined(cls, *parts: Iterable[Example]) -> "Examples":
@@ -74,7 +74,7 @@ class Examples(Sequence[Example]):
         return Example(name, source, tuple(targets))
 
     def __iter__(self) -> Iterator[Example]:
-        for batch in self.table.to_batches(max_chunksize=BLOCK):
+        for batch in self.table.to_batches(max_chunksize=BLOCK_ROWS):
             for name, source, targets in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 yield Example(name, source, tuple(targets))
 
@@ -92,7 +92,7 @@ class Examples(Sequence[Example]):
         return f"Examples({len(self)}: {shown}{', ...' if len(self) > 3 else ''})"  # noqa: PLR2004 - as shown
 
     @property
-    def ids(self) -> Column:
+    def ids(self) -> ArrowColumn:
         """The ids, as a column."""
         return self.table["id"]
 
@@ -121,7 +121,7 @@ class Examples(Sequence[Example]):
     def without_targets(self) -> "Examples":
         """The same inputs as unlabeled ones."""
         none = pa.LargeListArray.from_arrays(pa.array(np.zeros(len(self) + 1, np.int64)), pa.array([], TEXT))
-        return Examples(self.table.set_column(2, SCHEMA.field("targets"), none))
+        return Examples(self.table.set_column(2, EXAMPLES_SCHEMA.field("targets"), none))
 
 
 class TextColumn:
@@ -135,7 +135,7 @@ class TextColumn:
     def append(self, text: str) -> None:
         """Adds a text at the end."""
         self._block.append(text)
-        if len(self._block) == BLOCK:
+        if len(self._block) == BLOCK_ROWS:
             self._pack()
 
     def __len__(self) -> int:
@@ -152,11 +152,11 @@ class TextColumn:
         self._block = []
 
 
-def texts_of(column: Column) -> Iterator[str]:
+def texts_of(column: ArrowColumn) -> Iterator[str]:
     """The texts of a column, one by one."""
     for chunk in column.chunks:
-        for start in range(0, len(chunk), BLOCK):
-            yield from chunk.slice(start, BLOCK).to_pylist()
+        for start in range(0, len(chunk), BLOCK_ROWS):
+            yield from chunk.slice(start, BLOCK_ROWS).to_pylist()
 
 
 def grouped(owners: Rows, texts: pa.Array, count: int) -> pa.Array:
@@ -169,13 +169,13 @@ def grouped(owners: Rows, texts: pa.Array, count: int) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(offsets), texts.take(pa.array(order, pa.int64())))
 
 
-def codes_of(column: Column) -> Rows:
+def codes_of(column: ArrowColumn) -> Rows:
     """A number for each value of a column, from 0 in the order in which they first occur; equal for equal values."""
     encoded = column.combine_chunks().dictionary_encode()
     return np.asarray(encoded.indices.to_numpy().astype(np.int64))
 
 
-def places(ids: Column, among: Column) -> Rows:
+def places(ids: ArrowColumn, among: ArrowColumn) -> Rows:
     """The row of each id among others; -1 where it is not there."""
     found = pc.index_in(pc.cast(ids, pa.string()), value_set=among.combine_chunks())
     return np.asarray(pc.fill_null(found, -1).to_numpy().astype(np.int64))

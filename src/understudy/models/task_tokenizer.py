@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from understudy.columns import Examples
+from understudy.columns import BLOCK_ROWS, Examples
 from understudy.config.model_sections import Scratch, SourceFormat
 from understudy.errors import DataError, ModelError
 from understudy.models.checkpoint import config_of, max_positions
@@ -29,8 +29,6 @@ from understudy.records import Example, TaskData
 
 TRAIN_SPLITS = "labeled", "unlabeled", "withheld"
 EVAL_SPLITS = "dev", "test"
-TEXTS_PER_CALL = 2048
-"""Texts that are tokenized at once: a tokenizer's own output is many times larger than the token ids."""
 DROP = "task.long_sources=drop"
 
 
@@ -176,9 +174,9 @@ def filter_by_length(
         DataError: with the first example over a limit, the limit, and what can be done.
     """
     dropped: dict[str, int] = {}
-    lengths: list[tuple[TaskTokenizer, dict[str, Lengths]]] = []
+    lengths: list[tuple[TaskTokenizer, dict[str, TokenCounts]]] = []
     for tokenizer in tokenizers:
-        own: dict[str, Lengths] = {}
+        own: dict[str, TokenCounts] = {}
         for split in (*EVAL_SPLITS, *TRAIN_SPLITS):
             examples: Sequence[Example] = getattr(data, split)
             found = own[split] = _lengths(examples, tokenizer, progress)
@@ -205,32 +203,32 @@ def filter_by_length(
 
 
 @dataclass(frozen=True)
-class Lengths:
+class TokenCounts:
     """Number of tokens of the source and of the longest target of each example; 0 where it has no target."""
 
     sources: NDArray[np.int64]
     targets: NDArray[np.int64]
 
-    def without(self, rows: NDArray[np.int64]) -> "Lengths":
+    def without(self, rows: NDArray[np.int64]) -> "TokenCounts":
         """The lengths of the other examples."""
-        return Lengths(np.delete(self.sources, rows), np.delete(self.targets, rows))
+        return TokenCounts(np.delete(self.sources, rows), np.delete(self.targets, rows))
 
 
-def _lengths(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: ProgressCallback) -> Lengths:
-    """The lengths of examples, of which only `TEXTS_PER_CALL` are token ids at a time."""
+def _lengths(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: ProgressCallback) -> TokenCounts:
+    """The lengths of examples, of which only `BLOCK_ROWS` are token ids at a time."""
     sources, targets = np.zeros(len(examples), np.int64), np.zeros(len(examples), np.int64)
-    for start in range(0, len(examples), TEXTS_PER_CALL):
-        block = examples[start : start + TEXTS_PER_CALL]
+    for start in range(0, len(examples), BLOCK_ROWS):
+        block = examples[start : start + BLOCK_ROWS]
         rows = iter(map(len, tokenizer.encode_targets([text for example in block for text in example.targets])))
         sources[start : start + len(block)] = [len(row) for row in tokenizer.encode_sources(block)]
         targets[start : start + len(block)] = [
             max([next(rows) for _ in example.targets], default=0) for example in block
         ]
         progress(len(block))
-    return Lengths(sources, targets)
+    return TokenCounts(sources, targets)
 
 
-def _refuse_without_positions(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, Lengths]) -> None:
+def _refuse_without_positions(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, TokenCounts]) -> None:
     """Raise DataError if a model has too few positions for a source and the longest text it may generate."""
     limit = tokenizer.max_positions
     if limit is None:
@@ -249,7 +247,7 @@ def _refuse_without_positions(data: TaskData, tokenizer: TaskTokenizer, lengths:
                 )
 
 
-def _refuse_long_references(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, Lengths]) -> None:
+def _refuse_long_references(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, TokenCounts]) -> None:
     """Raise DataError if a model has too few positions for a dev or test reference.
 
     A reference may be longer than any generated text, but its likelihood needs all of it.

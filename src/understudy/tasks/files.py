@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from understudy.columns import SCHEMA, Column, Examples, Rows, TextColumn, codes_of, grouped, places
+from understudy.columns import EXAMPLES_SCHEMA, ArrowColumn, Examples, Rows, TextColumn, codes_of, grouped, places
 from understudy.config.task import Fields
 from understudy.errors import DataError
 from understudy.progress import reported
@@ -45,7 +45,7 @@ class LoadedTask:
     data: TaskData
     facts: dict[str, int]
     """`merged` and `repeated` over all splits, and `shared`: unlabeled inputs dropped because they are labeled too."""
-    unlabeled_order: Column
+    unlabeled_order: ArrowColumn
     """The column of the ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
 
 
@@ -154,7 +154,7 @@ def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled
     if not count:
         raise DataError(f"{origin}: contains no records; {split} needs at least one")
     lists = grouped(np.array(targets_of_row, np.int64), targets.array(), len(rows))
-    examples = Examples(pa.table([ids.array().cast(pa.string()), sources.array(), lists], SCHEMA))
+    examples = Examples(pa.table([ids.array().cast(pa.string()), sources.array(), lists], EXAMPLES_SCHEMA))
     kept = len(lists.values)
     return LoadedSplit(examples, merged=count - len(examples), repeated=len(targets) - kept)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from understudy.columns import Column, Examples, Rows, open_rows, places, save_rows
+from understudy.columns import ArrowColumn, Examples, Rows, open_rows, places, save_rows
 from understudy.config.task import (
     Fields,
     FilesTask,
@@ -181,7 +181,7 @@ def read_data(folder: Path) -> TaskData:
     return TaskData(**{split: load_split(folder, split) for split in SPLITS})
 
 
-def write_order(folder: Path, order: Column, unlabeled: Examples) -> None:
+def write_order(folder: Path, order: ArrowColumn, unlabeled: Examples) -> None:
     """Writes in which order the unlabeled inputs were drawn; `order` may have ids of inputs that were dropped."""
     rows = places(order, unlabeled.ids)
     save_rows(folder / f"{ORDER}.arrow", rows[rows >= 0])
