@@ -1,99 +1,140 @@
-"""Peak memory and time of what the pipeline holds per unlabeled input, without a network.
+"""Memory, silence and time of a run with many unlabeled inputs.
 
-Run: `python benchmarks/many_inputs.py --inputs 200000 --part reading` (or `pool`, `targets`), one part per process.
+    python benchmarks/many_inputs.py --inputs 200000 --out /tmp/many
+
+The networks are tiny and untrained, so that what remains is the cost of handling the inputs: reading, checking,
+drawing, tokenizing, storing texts, caching log-probabilities, planning. By piece of work, prints the peak memory of the
+process, the longest time without a report of progress, and the rate after one second and at the end.
 """
 
 import argparse
+import json
 import random
-import resource
-import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import psutil
 
-from understudy.pipeline import training_data
-from understudy.pipeline.stages import data as data_stage
-from understudy.pool import PseudoTargetPool, pool_files
-from understudy.pool.pool_index import PoolPart, write_index
-from understudy.records import Example
-from understudy.tasks.files import load_files
+from understudy import check_recipe, run
+from understudy.progress import NO_VALUES, NoProgress, ProgressCallback, Values
 
-WORDS, TOKENS = 30, 20
+SIZES = {"width": 8, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "feed_forward": 8}
+MB = 1e6
 
 
-class SameTokens:
-    """Two task tokenizers of one vocabulary."""
-
-    same_tokens = True
-
-
-def peak() -> int:
-    """Peak resident memory in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def write_inputs(path: Path, inputs: int) -> None:
-    """Writes records of about 30 words."""
-    draw = random.Random(0)
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(inputs):
-            words = " ".join(f"word{draw.randrange(20_000)}" for _ in range(WORDS))
-            file.write(f'{{"source": "{words}"}}\n')
+def write_files(folder: Path, inputs: int) -> dict[str, str]:
+    """A task: 300 labeled inputs, 50 each of dev and test, and the unlabeled ones, of about 30 words."""
+    rng = random.Random(1)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(5000)]
+    paths = {split: folder / f"{split}.jsonl" for split in ("labeled", "dev", "test", "unlabeled")}
+    for (split, path), count in zip(paths.items(), (300, 50, 50, inputs), strict=True):
+        with path.open("w", encoding="utf-8") as file:
+            for index in range(count):
+                row = {"source": f"{split} {index} {' '.join(rng.choices(words, k=rng.randint(20, 36)))}"}
+                if split != "unlabeled":
+                    row["target"] = " ".join(rng.choices(words, k=2))
+                file.write(json.dumps(row) + "\n")
+    return {split: str(path) for split, path in paths.items()}
 
 
-def write_pool(folder: Path, inputs: int) -> None:
-    """Writes a pool file with one text per input, and its index."""
-    (folder / "part").mkdir()
-    (folder / "pool").mkdir()
-    draw = np.random.default_rng(0)
-    flat = draw.integers(300, 30_000, inputs * TOKENS, dtype=np.int32)
-    lists = pa.ListArray.from_arrays(np.arange(0, len(flat) + 1, TOKENS, dtype=np.int32), flat)
-    zeros = np.zeros(inputs, np.int32)
-    texts = pa.array([f"text {number} " + "x" * 90 for number in range(inputs)])
-    numbers = pa.array([str(number) for number in range(inputs)])
-    teacher = pa.array(["teacher"] * inputs)
-    columns = [numbers, teacher, zeros, zeros, lists, texts, np.zeros(inputs), zeros + 1]
-    table = pa.Table.from_arrays(
-        [pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=pool_files.SCHEMA
-    )
-    pq.write_table(
-        table.replace_schema_metadata({pool_files.PROVENANCE: b"{}"}),
-        folder / "part/pool-00000.parquet",
-        write_page_checksum=True,
-    )
-    names = tuple(f"unlabeled-{number}" for number in range(inputs))
-    write_index(folder / "pool", [PoolPart("../part", names, 0)], input_ids=names, per_input=1)
+class Watch(NoProgress):
+    """A progress that measures memory, silence, and rates."""
+
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.last = time.monotonic()
+        self.title = "start"
+        self.peaks: dict[str, float] = {}
+        self.silences: dict[str, float] = {}
+        self.rates: dict[str, tuple[float, float]] = {}
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _sample(self) -> None:
+        while True:
+            used = self.process.memory_info().rss
+            self.peaks[self.title] = max(self.peaks.get(self.title, 0.0), used)
+            time.sleep(0.1)
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        self.silences[self.title] = max(self.silences.get(self.title, 0.0), now - self.last)
+        self.last = now
+
+    @contextmanager
+    def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
+        """Measures one piece of work."""
+        self._report()
+        self.title = "".join(letter for letter in title if not letter.isdigit())
+        started, done, first = time.monotonic(), 0.0, 0.0
+
+        def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - not measured
+            nonlocal done, first
+            self._report()
+            done += amount
+            if not first and time.monotonic() - started > 1 and done:
+                first = done / (time.monotonic() - started)
+
+        yield advance
+        self._report()
+        if first:
+            self.rates[self.title] = first, done / (time.monotonic() - started)
+        self.title = f"after {self.title}"
+
+    def log(self, message: str) -> None:
+        """Prints the line."""
+        self._report()
+        print(f"  {message}", flush=True)
+
+    def show(self) -> None:
+        """Prints a line for each piece of work."""
+        print("by piece of work: peak memory, longest silence")
+        for title, peak in self.peaks.items():
+            first, last = self.rates.get(title, (0.0, 0.0))
+            rate = f", first rate {first:.2f}/s, final {last:.2f}/s" if first else ""
+            print(f"  {peak / MB:7.0f} MB {self.silences.get(title, 0.0):7.1f} s  {title}{rate}")
+
+
+def recipe_of(files: dict[str, str]) -> dict[str, object]:
+    """A distillation with a pseudo-target of every input and cached log-probabilities."""
+    training = {"epochs": 1, "batch_tokens": 16_000, "warmup_steps": 0}
+    evaluation = {"decoding": {"kind": "greedy"}, "resamples": 20, "latency_inputs": 1, "batch_inputs": 1, "repeats": 1}
+    return {
+        "name": "many",
+        "precision": "float32",
+        "task": {
+            "files": files,
+            "max_source_tokens": 512,
+            "max_target_tokens": 12,
+            "long_sources": "drop",
+            "metrics": ["chrf"],
+            "primary_metric": "chrf",
+        },
+        "teacher": {"scratch": SIZES, "vocab_size": 2000, "finetune": training},
+        "student": {"scratch": SIZES, "finetune": training},
+        "pseudo_targets": {"inputs": ["labeled", "unlabeled"], "per_input": 1, "shard_inputs": 4096},
+        "distil": {"method": "logits_pt", "teacher_logprobs": {"kind": "sparse", "top": 4}},
+        "training": training,
+        "evaluation": evaluation,
+    }
 
 
 def main() -> None:
-    """Measures one part."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Runs the recipe and prints what was measured."""
+    parser = argparse.ArgumentParser(description="Memory and silence of a run with many inputs.")
     parser.add_argument("--inputs", type=int, default=200_000)
-    parser.add_argument("--part", choices=("reading", "pool", "targets"), default="reading")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        if asked.part == "reading":
-            write_inputs(folder / "unlabeled.jsonl", asked.inputs)
-        else:
-            write_pool(folder, asked.inputs)
-        before, start = peak(), time.monotonic()
-        if asked.part == "reading":
-            data = load_files(unlabeled=folder / "unlabeled.jsonl").data
-            data_stage.write_split(folder, "read", data.unlabeled)
-            data_stage.load_split(folder, "read")
-        else:
-            pool = PseudoTargetPool.open(folder / "pool")
-            if asked.part == "targets":
-                examples = [Example(name, name) for name in pool.inputs]
-                training_data.pool_targets(examples, SameTokens(), pool)  # type: ignore[arg-type]
-        print(
-            f"{asked.part}, {asked.inputs} inputs: peak {peak()} MB, {peak() - before} MB above the {before} MB "
-            f"before, {time.monotonic() - start:.1f} s without a report"
-        )
+    parser.add_argument("--out", type=Path, required=True)
+    wanted = parser.parse_args()
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    recipe = check_recipe(recipe_of(write_files(wanted.out, wanted.inputs)))
+    started, watch = time.monotonic(), Watch()
+    try:
+        run(recipe, out=wanted.out / "runs", progress=watch)
+    finally:
+        print(f"{wanted.inputs} inputs, {time.monotonic() - started:.0f} s")
+        watch.show()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 LAYERS = (
     {"errors", "records", "progress", "characters"},
-    {"custom_code"},
+    {"columns", "custom_code"},
     {"config", "store"},
     {"models", "tasks", "objectives", "executors"},
     {"generation"},
@@ -41,9 +41,9 @@ HOMES = {
     "mlflow": {"pipeline"},
     "nltk": {"evaluation"},
     "openai": {"api_teacher"},
-    "numpy": {"api_teacher", "evaluation", "pipeline", "pool", "study", "training"},
+    "numpy": {"api_teacher", "columns", "evaluation", "models", "pipeline", "pool", "study", "tasks", "training"},
     "psutil": {"evaluation"},
-    "pyarrow": {"pipeline", "pool", "tasks"},
+    "pyarrow": {"columns", "pipeline", "pool", "tasks"},
     "pydantic": {"config", "store"},
     "pydantic_core": {"config"},
     "regex": {"evaluation"},

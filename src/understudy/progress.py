@@ -3,10 +3,16 @@
 The command line shows progress bars (`cli.progress_bars`); in Python the default shows nothing.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+MANY = 10_000
+"""Units that take less than seconds where each is quick: work on fewer is not shown."""
+REPORT_EVERY = 1000
 
 Values = Mapping[str, float]
 """Measured numbers by name, such as the step, the loss and the dev scores of a training."""
@@ -56,3 +62,26 @@ class NoProgress:
 
     def measured(self, title: str, values: Values) -> None:
         """Ignores the values."""
+
+
+SILENT: Progress = NoProgress()
+
+
+def track_many(progress: Progress, title: str, total: int, unit: str) -> AbstractContextManager[ProgressCallback]:
+    """Tracks work whose units are quick, such as tokenizing, if there are many of them."""
+    return progress.track(title, total, unit) if total > MANY else nullcontext(NO_PROGRESS)
+
+
+def reported(progress: Progress, title: str, items: Iterable[T], unit: str) -> Iterator[T]:
+    """The items of which nobody knows how many there are; once there are many, progress is reported."""
+    rest = iter(items)
+    yield from islice(rest, MANY)
+    following = next(rest, None)
+    if following is None:
+        return
+    with progress.track(title, None, unit) as advance:
+        advance(MANY)
+        yield following
+        while block := list(islice(rest, REPORT_EVERY)):
+            yield from block
+            advance(len(block))

@@ -3,6 +3,7 @@
 They hold facts and no behaviour; settings live in `config`, tensors in the packages that compute with them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,11 +24,11 @@ class Example:
 class TaskData:
     """The splits of a task. Within a split every source occurs once."""
 
-    labeled: tuple[Example, ...]
-    unlabeled: tuple[Example, ...]
-    dev: tuple[Example, ...]
-    test: tuple[Example, ...]
-    withheld: tuple[Example, ...] = ()
+    labeled: Sequence[Example]
+    unlabeled: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
+    withheld: Sequence[Example] = ()
     """The unlabeled inputs whose labels exist but are hidden from the student; a teacher may be trained on them."""
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,43 @@ def test_the_rate_excludes_cached_work(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(25)
 
     assert "75%, 0.25 input/s, 100 s left" in log.getvalue()
+
+
+def test_work_of_unknown_length_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line has the count and the rate, without a share and a remaining time; no two lines within a few seconds."""
+    clock = iter([0.0, 5.0, 10.0, 11.0, 20.0, 20.0])
+    monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: next(clock))
+    log = io.StringIO()
+    with LineProgress(log).track("read unlabeled", None, "record") as advance:
+        for amount in (1000, 2000, 500, 500):
+            advance(amount)
+
+    lines = [line.partition(" ")[2] for line in log.getvalue().splitlines()]
+    assert lines == [
+        "read unlabeled: 3000 record, 300.00 record/s",
+        "read unlabeled: 4000 record, 200.00 record/s",
+        "read unlabeled: done in 20.0 s",
+    ]
+
+
+def test_a_line_comes_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the work reports every two seconds."""
+    now = [0.0]
+    monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: now[0])
+    times = [0.0]
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            times.append(now[0])
+            return len(text)
+
+    with LineProgress(Log()).track("tokenize the sources", 100, "input") as advance:
+        for _ in range(50):
+            now[0] += 2
+            advance(2)
+
+    assert max(later - earlier for earlier, later in pairwise(times)) <= 10
+    assert len(set(times)) > 5
 
 
 def test_brackets_in_titles_are_not_markup() -> None:

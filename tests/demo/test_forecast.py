@@ -9,7 +9,7 @@ from understudy.tasks.guards import find_leaks
 
 def sources(data: TaskData) -> set[str]:
     """The training sources."""
-    return {example.source for example in data.labeled + data.unlabeled}
+    return {example.source for example in (*data.labeled, *data.unlabeled)}
 
 
 def test_splits_have_the_requested_sizes() -> None:
@@ -18,8 +18,8 @@ def test_splits_have_the_requested_sizes() -> None:
 
     assert (len(data.labeled), len(data.unlabeled), len(data.dev), len(data.test)) == (60, 80, 10, 20)
     assert len(sources(data)) == 140
-    assert all(len(example.targets) == 1 for example in data.labeled + data.withheld)
-    assert all(len(set(example.targets)) == 4 for example in data.dev + data.test)
+    assert all(len(example.targets) == 1 for example in (*data.labeled, *data.withheld))
+    assert all(len(set(example.targets)) == 4 for example in (*data.dev, *data.test))
 
 
 def test_withheld_examples_are_the_unlabeled_inputs_with_their_bulletins() -> None:

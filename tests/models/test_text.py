@@ -3,7 +3,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from understudy.errors import ModelError
-from understudy.models.text import decode, encode_sources, encode_targets, too_long
+from understudy.models.text import decode, encode_sources, encode_targets
 from understudy.models.tokenizers import train_tokenizer
 
 
@@ -69,13 +69,6 @@ def test_targets_are_decoded_to_their_text(tokenizer: PreTrainedTokenizerBase) -
 def test_no_texts_no_rows(tokenizer: PreTrainedTokenizerBase) -> None:
     """An empty split is no error."""
     assert encode_sources(tokenizer, [], is_encoder_decoder=True) == []
-
-
-def test_too_long_gives_the_indices(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Of all rows above the limit."""
-    rows = encode_sources(tokenizer, ["1 2", "1234567", "12"], is_encoder_decoder=True)
-
-    assert too_long(rows, max_tokens=6) == [1]
 
 
 def test_a_tokenizer_without_a_separator_is_refused() -> None:

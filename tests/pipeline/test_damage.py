@@ -44,10 +44,10 @@ def zeros(path: Path) -> None:
 
 
 def other_letter(path: Path) -> None:
-    """Another letter: JSON stays JSON."""
-    content = path.read_text()
-    place = content.index("e", len(content) // 2)
-    path.write_text(content[:place] + "o" + content[place + 1 :])
+    """Another letter: JSON stays JSON, and Arrow stays Arrow."""
+    content = path.read_bytes()
+    place = content.index(b"e", len(content) // 2)
+    path.write_bytes(content[:place] + b"o" + content[place + 1 :])
 
 
 def half(path: Path) -> None:
@@ -83,8 +83,8 @@ def run_it(one: Damaged) -> object:
 @pytest.mark.parametrize(
     ("label", "name", "harm", "readers"),
     [
-        ("data", "labeled.jsonl", other_letter, [show_pool]),
-        ("data", "dev.jsonl", other_letter, [diagnose_it]),
+        ("data", "labeled.arrow", other_letter, [show_pool]),
+        ("data", "dev.arrow", other_letter, [diagnose_it]),
         ("teacher", WEIGHTS, zeros, [diagnose_it]),
         ("predictions_teacher", "test.jsonl", other_letter, [evaluate_it]),
         ("predictions_teacher", "test-likelihood.npy", zeros, [evaluate_it]),

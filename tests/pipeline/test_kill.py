@@ -15,7 +15,7 @@ from understudy.store.disk import checksums
 
 KILLED = Path(__file__).with_name("killed.py")
 EVERYWHERE = [
-    ["data-", "labeled.jsonl"],
+    ["data-", "manifest.json"],
     ["store/data-"],
     ["store/tokenizer-"],
     ["store/examples-"],

@@ -14,7 +14,8 @@ from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding, 
 from understudy.errors import PoolError, StoreError
 from understudy.executors.local import Local
 from understudy.executors.processes import Processes
-from understudy.pipeline.stages.data import ORDER
+from understudy.pipeline.stages.data import load_split
+from understudy.pipeline.stages.examples import block_in_order
 from understudy.pipeline.stages.pseudo_targets import text_ranges
 from understudy.pool.pool import PseudoTargetPool
 from understudy.store import Store
@@ -56,9 +57,8 @@ def test_the_pool_is_an_index_of_its_shards(task: SmallTask) -> None:
     """It has the requested texts of each input of the task, under the task's ids and in its order."""
     folder = task.made(task.pool_stage())
     pool = PseudoTargetPool.open(folder)
-    examples = task.teacher().task.examples
-    splits = [task.context.folder(examples) / f"{kind}.jsonl" for kind in ("labeled", "unlabeled")]
-    ids = [json.loads(line)["id"] for path in splits for line in path.read_text().splitlines()]
+    place = task.context.folder(task.teacher().task.examples)
+    ids = [example.id for kind in ("labeled", "unlabeled") for example in load_split(place, kind)]
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
 
     assert list(pool.inputs) == ids
@@ -145,7 +145,8 @@ def test_the_drawn_order_is_a_prefix_of_that_of_more_inputs(task: SmallTask) -> 
     orders = []
     for count in (7, 20, UNLABELED):
         teacher = task.teacher(task={"unlabeled_inputs": count})
-        orders.append(json.loads((task.context.folder(teacher.examples) / ORDER).read_text()))
+        place = task.context.folder(teacher.examples)
+        orders.append([example.source for example in block_in_order(place, "unlabeled", 0, count)])
 
     assert [len(order) for order in orders] == [7, 20, UNLABELED]
     assert orders[2][:20] == orders[1]

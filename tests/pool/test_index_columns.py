@@ -9,11 +9,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.columns import BLOCK_ROWS
 from understudy.pool import write_pool_file
 from understudy.pool.pool_files import table_of
 from understudy.pool.pool_index import PoolPart, read_indexed, write_index
 from understudy.pool.rows import mark_copies
-from understudy.pool.token_arrays import TEXTS_PER_CALL, TokenArrays
+from understudy.pool.token_arrays import TokenArrays
 from understudy.records import PseudoTarget
 
 
@@ -69,7 +70,7 @@ def test_merged_columns_equal_merged_rows(blocks: list[list[list[str]]], order: 
 
 def test_texts_encoded_in_blocks_equal_texts_encoded_at_once() -> None:
     """Across the bound of a block, empty texts included."""
-    texts = [list(range(number % 4)) for number in range(TEXTS_PER_CALL + 3)]
+    texts = [list(range(number % 4)) for number in range(BLOCK_ROWS + 3)]
 
     assert TokenArrays.encoded(lambda some: some, texts).flat.tolist() == TokenArrays.of(texts).flat.tolist()
     assert TokenArrays.encoded(lambda some: some, texts).take([3, 0, 2])[2].tolist() == [0, 1]  # type: ignore[arg-type]

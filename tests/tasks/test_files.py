@@ -91,7 +91,7 @@ def test_labels_are_withheld_by_seed(write: Write) -> None:
     data = load_files(labeled=labeled, test=test, labeled_inputs=4, seed=1).data
 
     assert len(data.labeled) == 4
-    assert sorted(data.labeled + data.withheld, key=everything.index) == list(everything)
+    assert sorted([*data.labeled, *data.withheld], key=everything.index) == list(everything)
     assert data.unlabeled == tuple(Example(example.id, example.source) for example in data.withheld)
     assert data == load_files(labeled=labeled, test=test, labeled_inputs=4, seed=1).data
     assert data != load_files(labeled=labeled, test=test, labeled_inputs=4, seed=2).data

@@ -19,7 +19,7 @@ from understudy.characters import visible, visible_line
 from understudy.errors import unknown_name
 from understudy.progress import NO_VALUES, NoProgress, Progress, ProgressCallback, Values
 
-LINE_EVERY_S = 30.0
+LINE_EVERY_S = 8.0
 """Shortest time between two lines on the same piece of work in a log."""
 
 
@@ -136,7 +136,7 @@ LOG_FORMATS: dict[str, Callable[[Event], str]] = {"text": text_line, "json": jso
 
 
 class LineProgress:
-    """A `Progress` that prints a line when work ends, and at most every half minute before."""
+    """A `Progress` that prints a line when work ends, and every ten seconds before where work reports every two."""
 
     def __init__(self, stream: IO[str], line: Callable[[Event], str] = text_line) -> None:
         self.stream = stream
@@ -155,13 +155,15 @@ class LineProgress:
             # A first large amount within a second was found in the cache: it does not count for the rate.
             resumed += amount if not done and now - started < 1 and amount > 1 else 0
             done, last = done + amount, note or last
-            if total and now - printed > LINE_EVERY_S and done > resumed:
+            if now - printed > LINE_EVERY_S and done > resumed:
                 rate = (done - resumed) / (now - started)
+                share = done / total if total else None
                 # The first hundredth may include a wait for something else, such as the student's first texts.
-                left_s = (total - done) / rate if done - resumed > total / 100 else None
+                left_s = (total - done) / rate if total and done - resumed > total / 100 else None
+                how_much = f"{done:.0f} {unit}" if share is None else f"{share:.0%}"
                 left = "" if left_s is None else f", {left_s:.0f} s left"
-                message = f"{title}: {done / total:.0%}, {rate:.2f} {unit}/s{left} {last}".rstrip()
-                self._print(message, title=title, done=done / total, per_s=rate, unit=unit, left_s=left_s, note=last)
+                message = f"{title}: {how_much}, {rate:.2f} {unit}/s{left} {last}".rstrip()
+                self._print(message, title=title, done=share, per_s=rate, unit=unit, left_s=left_s, note=last)
                 printed = now
 
         yield advance

@@ -16,6 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
 from understudy.errors import UnderstudyError, first_line
+from understudy.executors.memory import return_freed_memory
 from understudy.progress import NO_VALUES, ProgressCallback, Values
 from understudy.store.stage import WorkerContext
 from understudy.store.store import Outcome, Store, attempt
@@ -44,6 +45,7 @@ def work(pipe: Connection, store: Store, allow_code: bool) -> None:
     """Makes one stage after another until the caller sends an empty message or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the caller stops its workers
     threading.Thread(target=_end_with_caller, daemon=True).start()
+    return_freed_memory()
     progress = PipeProgress(pipe)
     context = WorkerContext(store, progress, allow_code)
     try:

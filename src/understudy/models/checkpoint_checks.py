@@ -58,9 +58,9 @@ def refuse_unusable_checkpoint(name_or_path: str) -> None:
     """Check that a checkpoint and its tokenizer can be trained and generate, without reading weights.
 
     Raises:
-        ModelError: if there is no checkpoint, it also reads images or sound, it is quantised or only an adapter, its weights are pickled, its
-            tokenizer is missing, needs another package or has tokens without an embedding, or no token ends a text or
-            starts a decoder's.
+        ModelError: if there is no checkpoint, it also reads images or sound, it is quantised or only an adapter, its
+            weights are pickled, its tokenizer is missing, needs another package or has tokens without an embedding, or
+            no token ends a text or starts a decoder's.
     """
     config = config_of(name_or_path)
     _refuse_other_inputs(name_or_path, config)

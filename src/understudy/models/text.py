@@ -13,7 +13,7 @@ tokenizer. Only templates produce special tokens: the text of one within a sourc
 (`literal_text`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from jinja2 import TemplateError
@@ -120,11 +120,6 @@ def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     """The text of these ids without special tokens; spaces are not cleaned up."""
     text: str = tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
-
-
-def too_long(rows: Iterable[Sequence[int]], *, max_tokens: int) -> list[int]:
-    """Indices of the rows with more than `max_tokens` token ids."""
-    return [index for index, row in enumerate(rows) if len(row) > max_tokens]
 
 
 def _chat_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

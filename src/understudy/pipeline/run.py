@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
+from understudy.executors.memory import return_freed_memory
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver, prepare_folder
@@ -59,6 +60,7 @@ def run(
     Raises:
         UnderstudyError: whatever the user can fix, in one sentence. Finished stages are kept.
     """
+    return_freed_memory()
     with recorded(progress, Path(out) / recipe.name, recipe.tracker) as record:
         context = run_context(Path(out), record, allow_code=allow_code, endpoint=endpoint_of(recipe), strict=strict)
         return _run(recipe, Path(out), context, executor, copy=copy)

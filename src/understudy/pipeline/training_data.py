@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from understudy.columns import Examples, places
 from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.progress import SILENT, Progress, track_many
 from understudy.records import Example, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
 from understudy.training.schedules import StudentShare
@@ -57,15 +57,17 @@ class MixtureSettings:
     """Whether inputs for which the teacher wrote nothing are left out (API teachers) instead of refused."""
 
 
-def source_examples(data: TaskData) -> tuple[Example, ...]:
+def source_examples(data: TaskData) -> Examples:
     """The inputs of a distillation: the labeled examples, then the unlabeled."""
-    return (*data.labeled, *data.unlabeled)
+    return Examples.joined(data.labeled, data.unlabeled)
 
 
-def gold_mixture(examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int) -> Mixture:
+def gold_mixture(
+    examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int, progress: Progress = SILENT
+) -> Mixture:
     """Labeled examples alone: an epoch is every target once."""
-    sources = TokenArrays.encoded(tokenizer.encode_sources, examples)
-    gold = gold_targets(examples, tokenizer)
+    sources = encoded_sources(examples, tokenizer, progress)
+    gold = gold_targets(examples, tokenizer, progress)
     return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
 
 
@@ -77,6 +79,7 @@ def distillation_mixture(
     *,
     targets_per_source: int,
     epochs: int,
+    progress: Progress = SILENT,
 ) -> Mixture:
     """Gold, the teacher's pool and the student's own samples, in the shares of the recipe."""
     examples, shares, samples = source_examples(data), settings.shares, settings.samples
@@ -85,15 +88,15 @@ def distillation_mixture(
         "labeled": np.arange(labeled),
         "unlabeled": np.arange(labeled, len(examples)),
     }
-    targets: dict[TextGenerator, Targets] = {"gold": gold_targets(examples, tokenizers.student)}
+    targets: dict[TextGenerator, Targets] = {"gold": gold_targets(examples, tokenizers.student, progress)}
     if pool is not None:
-        targets["teacher"] = pool_targets(examples, tokenizers, pool)
+        targets["teacher"] = pool_targets(examples, tokenizers, pool, progress)
     rounds = samples.rounds_per_epoch if shares.student else 1
     inputs = np.concatenate([parts[kind] for kind in parts if kind in settings.inputs])
     if settings.skip_inputs_without_text:
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
-        sources=TokenArrays.encoded(tokenizers.student.encode_sources, examples),
+        sources=encoded_sources(examples, tokenizers.student, progress),
         targets=targets,
         shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
         inputs=inputs,
@@ -101,17 +104,32 @@ def distillation_mixture(
         rounds_per_epoch=rounds,
         student_from_round=round(samples.start * epochs * rounds),
         student_share=_student_share(samples),
-        teacher_sources=teacher_sources(examples, tokenizers),
+        teacher_sources=teacher_sources(examples, tokenizers, progress),
     )
 
 
-def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer) -> Targets:
+def encoded_sources(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: Progress = SILENT) -> TokenArrays:
+    """The token ids of all sources."""
+    with track_many(progress, "tokenize the sources", len(examples), "input") as advance:
+        return TokenArrays.encoded(tokenizer.encode_sources, examples, advance)
+
+
+def encoded_targets(texts: Sequence[str], tokenizer: TaskTokenizer, progress: Progress = SILENT) -> TokenArrays:
+    """The token ids of target texts."""
+    with track_many(progress, "tokenize the targets", len(texts), "text") as advance:
+        return TokenArrays.encoded(tokenizer.encode_targets, texts, advance)
+
+
+def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: Progress = SILENT) -> Targets:
     """The token ids of all targets, by source."""
-    rows = iter(tokenizer.encode_targets([text for example in examples for text in example.targets]))
-    return Targets.of([[next(rows) for _ in example.targets] for example in examples])
+    own = Examples.of(examples)
+    texts = encoded_targets(list(own.targets()), tokenizer, progress)
+    return Targets(texts, np.concatenate([[0], np.cumsum(own.target_counts())]))
 
 
-def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> Targets:
+def pool_targets(
+    examples: Sequence[Example], tokenizers: TaskTokenizers, pool: PseudoTargetPool, progress: Progress = SILENT
+) -> Targets:
     """The pool's texts by source: the teacher's token ids where the student shares them, else encoded again.
 
     Where the tokens are the same and their roles differ, texts end with the student's token.
@@ -125,13 +143,12 @@ def pool_targets(examples: Sequence[Example], tokenizers: TaskTokenizers, pool: 
         texts = _with_roles_of_student(texts, tokenizers, pool)
     else:
         finished = _finished(texts, tokenizers.teacher.tokenizer.eos_token_id)
-        texts = _without_end(TokenArrays.encoded(tokenizers.student.encode_targets, pool.texts), ~finished)
-    ids = pa.array([example.id for example in examples], pa.string())
+        texts = _without_end(encoded_targets(pool.texts, tokenizers.student, progress), ~finished)
     # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
-    places = pc.fill_null(pc.index_in(pool.table["input_id"], value_set=ids), -1).to_numpy()
-    kept = np.flatnonzero(places >= 0)
-    counts = np.bincount(places[kept], minlength=len(examples))
-    order = kept[np.argsort(places[kept], kind="stable")]
+    owners = places(pool.table["input_id"], Examples.of(examples).ids)
+    kept = np.flatnonzero(owners >= 0)
+    counts = np.bincount(owners[kept], minlength=len(examples))
+    order = kept[np.argsort(owners[kept], kind="stable")]
     return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
 
 
@@ -173,9 +190,11 @@ def _with_roles_of_student(texts: TokenArrays, tokenizers: TaskTokenizers, pool:
     )
 
 
-def teacher_sources(examples: Sequence[Example], tokenizers: TaskTokenizers) -> TokenArrays | None:
+def teacher_sources(
+    examples: Sequence[Example], tokenizers: TaskTokenizers, progress: Progress = SILENT
+) -> TokenArrays | None:
     """The sources as the teacher reads them; None where the student reads them alike."""
-    return None if tokenizers.same_reading else TokenArrays.encoded(tokenizers.teacher.encode_sources, examples)
+    return None if tokenizers.same_reading else encoded_sources(examples, tokenizers.teacher, progress)
 
 
 def _student_share(samples: StudentSampling) -> StudentShare | None:

@@ -10,11 +10,11 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.columns import BLOCK_ROWS
+from understudy.progress import NO_PROGRESS, ProgressCallback
+
 Ints = NDArray[np.int64]
 T = TypeVar("T")
-
-TEXTS_PER_CALL = 4096
-"""Texts that are tokenized at once: a tokenizer's own output is many times larger than the token ids."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,18 @@ class TokenArrays:
         return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
 
     @classmethod
-    def encoded(cls, encode: Callable[[Sequence[T]], Sequence[Sequence[int]]], texts: Sequence[T]) -> Self:
-        """Packs the token ids of texts, of which only `TEXTS_PER_CALL` are Python lists at a time."""
-        starts = range(0, len(texts), TEXTS_PER_CALL)
-        blocks = [cls.of(encode(texts[start : start + TEXTS_PER_CALL])) for start in starts] or [cls.of([])]
+    def encoded(
+        cls,
+        encode: Callable[[Sequence[T]], Sequence[Sequence[int]]],
+        texts: Sequence[T],
+        progress: ProgressCallback = NO_PROGRESS,
+    ) -> Self:
+        """Packs the token ids of texts, of which only `BLOCK_ROWS` are Python lists at a time."""
+        blocks = [cls.of([])]
+        for start in range(0, len(texts), BLOCK_ROWS):
+            block = texts[start : start + BLOCK_ROWS]
+            blocks.append(cls.of(encode(block)))
+            progress(len(block))
         lengths = np.concatenate([block.lengths for block in blocks])
         return cls(np.concatenate([block.flat for block in blocks]), np.concatenate([[0], np.cumsum(lengths)]))
 

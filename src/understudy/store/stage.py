@@ -9,7 +9,7 @@ depend on outputs. How stages are stored and made is `store.store`; which execut
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -224,8 +224,20 @@ def inputs_of(value: object, *, name: str = "") -> Iterator[tuple[str, Stage[Any
 
 def content_key(value: object) -> str:
     """Sixteen hexadecimal digits that are equal for equal plain data."""
-    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(_canonical(value)).hexdigest()[:16]
+
+
+def rows_key(rows: Iterable[object]) -> str:
+    """The `content_key` of the list of these rows, of which only one is in memory at a time."""
+    digest = hashlib.sha256(b"[")
+    for number, row in enumerate(rows):
+        digest.update(b"," * bool(number) + _canonical(row))
+    digest.update(b"]")
+    return digest.hexdigest()[:16]
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)

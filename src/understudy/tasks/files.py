@@ -5,15 +5,21 @@ files; `record_checks.py` decides which records are valid examples; `guards.py` 
 """
 
 import random
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from understudy.columns import EXAMPLES_SCHEMA, ArrowColumn, Examples, Rows, TextColumn, codes_of, grouped, places
 from understudy.config.task import Fields
 from understudy.errors import DataError
+from understudy.progress import reported
 from understudy.records import Example, TaskData
-from understudy.tasks.guards import drop_shared
+from understudy.tasks.guards import drop_shared, text_hash
 from understudy.tasks.record import Log, Record, no_log
 from understudy.tasks.record_checks import id_of, targets_of, text_of
 from understudy.tasks.task_records import DEFAULT_FIELDS, RecordSettings, task_records
@@ -25,7 +31,7 @@ DEFAULT_SETTINGS = RecordSettings()
 class LoadedSplit:
     """One split as read; every source occurs once."""
 
-    examples: tuple[Example, ...] = ()
+    examples: Sequence[Example] = ()
     merged: int = 0
     """Number of records that were merged into an earlier record of the same source."""
     repeated: int = 0
@@ -39,8 +45,8 @@ class LoadedTask:
     data: TaskData
     facts: dict[str, int]
     """`merged` and `repeated` over all splits, and `shared`: unlabeled inputs dropped because they are labeled too."""
-    unlabeled_order: tuple[str, ...]
-    """Ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
+    unlabeled_order: ArrowColumn
+    """The column of the ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
 
 
 def load_files(
@@ -83,7 +89,12 @@ def load_files(
     left_out: Counter[str] = Counter()
     splits = {
         name: read_split(
-            task_records(path, settings, split=name, labeled=name in labels, left_out=left_out),
+            reported(
+                settings.progress,
+                f"read {name}",
+                task_records(path, settings, split=name, labeled=name in labels, left_out=left_out),
+                "record",
+            ),
             split=name,
             fields=settings.fields,
             labeled=name in labels,
@@ -98,7 +109,7 @@ def load_files(
 
 def read_examples(
     path: Path, *, split: str, labeled: bool, fields: Fields = DEFAULT_FIELDS, log: Log = no_log
-) -> tuple[Example, ...]:
+) -> Sequence[Example]:
     """Reads one file as examples; records of equal source are merged.
 
     Args:
@@ -120,28 +131,32 @@ def read_examples(
 
 def read_split(records: Iterable[Record], *, split: str, fields: Fields, labeled: bool, origin: str) -> LoadedSplit:
     """Validates records one by one and merges those of equal source."""
-    ids: dict[str, str] = {}
-    targets: dict[str, dict[str, None]] = {}
-    owners: dict[str, str] = {}
-    count = read = 0
+    rows: dict[bytes, int] = {}
+    owners: dict[str, int] = {}
+    ids, sources, targets, targets_of_row = TextColumn(), TextColumn(), TextColumn(), array("q")
+    count = 0
     for record in records:
         count += 1
         source = text_of(record, fields.source)
         name = id_of(record, fields.id, split)
-        if owners.setdefault(name, source) != source:
+        row = rows.setdefault(text_hash(source), len(rows))
+        if owners.setdefault(name, row) != row:
             raise DataError(
                 f"{record.where}: id {name!r} was used for another source before; "
                 "make ids unique, or set task.fields.id to null to generate them"
             )
-        ids.setdefault(source, name)
-        new = targets_of(record, fields) if labeled else ()
-        read += len(new)
-        targets.setdefault(source, {}).update(dict.fromkeys(new))
+        if row == len(ids):
+            ids.append(name)
+            sources.append(source)
+        for text in targets_of(record, fields) if labeled else ():
+            targets.append(text)
+            targets_of_row.append(row)
     if not count:
         raise DataError(f"{origin}: contains no records; {split} needs at least one")
-    examples = tuple(Example(ids[source], source, tuple(texts)) for source, texts in targets.items())
-    kept = sum(len(example.targets) for example in examples)
-    return LoadedSplit(examples, merged=count - len(examples), repeated=read - kept)
+    lists = grouped(np.array(targets_of_row, np.int64), targets.array(), len(rows))
+    examples = Examples(pa.table([ids.array().cast(pa.string()), sources.array(), lists], EXAMPLES_SCHEMA))
+    kept = len(lists.values)
+    return LoadedSplit(examples, merged=count - len(examples), repeated=len(targets) - kept)
 
 
 def assemble(
@@ -149,18 +164,18 @@ def assemble(
 ) -> LoadedTask:
     """Makes a task of splits as read: withholds labels, draws inputs, drops shared inputs, checks ids."""
     labeled, unlabeled, dev, test = (
-        splits.get(name, LoadedSplit()).examples for name in ("labeled", "unlabeled", "dev", "test")
+        Examples.of(splits.get(name, LoadedSplit()).examples) for name in ("labeled", "unlabeled", "dev", "test")
     )
-    withheld: tuple[Example, ...] = ()
+    withheld = Examples.of(())
     if labeled_inputs is not None:
         labeled, withheld = draw_examples(labeled, labeled_inputs, "labeled", seed)
-        unlabeled = tuple(Example(example.id, example.source) for example in withheld) + unlabeled
+        unlabeled = Examples.joined(withheld.without_targets(), unlabeled)
     refuse_shared_ids({"labeled": labeled, "unlabeled": unlabeled, "dev": dev, "test": test})
     data, shared = drop_shared(TaskData(labeled, unlabeled, dev, test, withheld))
-    order = tuple(example.id for example in data.unlabeled)
+    order = Examples.of(data.unlabeled).ids
     if unlabeled_inputs is not None:
         chosen, _ = draw_examples(data.unlabeled, unlabeled_inputs, "unlabeled", seed)
-        order = tuple(order[index] for index in drawn_indices(len(order), seed)[:unlabeled_inputs])
+        order = order.take(pa.array(drawn_rows(len(order), seed)[:unlabeled_inputs]))
         data = replace(data, unlabeled=chosen)
     merged = sum(split.merged for split in splits.values())
     repeated = sum(split.repeated for split in splits.values())
@@ -185,43 +200,42 @@ def hold_out(data: TaskData, wanted: Mapping[str, int], *, seed: int) -> TaskDat
                 "would be left for training; hold out fewer, or add inputs"
             )
         chosen, rest = draw_examples(data.unlabeled, count, "unlabeled", seed)
-        taken = {example.id for example in chosen}
-        withheld = tuple(example for example in data.withheld if example.id not in taken)
+        withheld = Examples.of(data.withheld)
+        withheld = withheld.take(np.flatnonzero(places(withheld.ids, chosen.ids) < 0))
         data = replace(data, **{split: chosen}, unlabeled=rest, withheld=withheld)
     return data
 
 
-def draw_examples(
-    examples: Sequence[Example], keep: int, split: str, seed: int
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def draw_examples(examples: Sequence[Example], keep: int, split: str, seed: int) -> tuple[Examples, Examples]:
     """A random part of the examples, and the others; both are in the order of the file."""
     if not 1 <= keep <= len(examples):
         raise DataError(
             f"task.{split}_inputs is {keep}, found {len(examples)} different {split} sources; set it to 1 to "
             f"{len(examples)}"
         )
-    chosen = set(drawn_indices(len(examples), seed)[:keep])
-    return (
-        tuple(example for index, example in enumerate(examples) if index in chosen),
-        tuple(example for index, example in enumerate(examples) if index not in chosen),
-    )
+    drawn = drawn_rows(len(examples), seed)
+    own = Examples.of(examples)
+    return own.take(np.sort(drawn[:keep])), own.take(np.sort(drawn[keep:]))
 
 
-def drawn_indices(count: int, seed: int) -> list[int]:
-    """The indices 0 to count - 1 in random order; a draw of n examples takes the first n."""
+def drawn_rows(count: int, seed: int) -> Rows:
+    """The rows 0 to count - 1 in random order; a draw of n examples takes the first n."""
     order = list(range(count))
     random.Random(seed).shuffle(order)
-    return order
+    return np.array(order, np.int64)
 
 
-def refuse_shared_ids(splits: dict[str, tuple[Example, ...]]) -> None:
+def refuse_shared_ids(splits: Mapping[str, Examples]) -> None:
     """Refuses one id for two sources in any splits: pseudo-targets refer to their input by its id."""
-    seen: dict[str, tuple[str, str]] = {}
-    for name, examples in splits.items():
-        for example in examples:
-            split, source = seen.setdefault(example.id, (name, example.source))
-            if source != example.source:
-                raise DataError(
-                    f"id {example.id!r} names one source in {split} and another in {name}; "
-                    "make ids unique over the files, or set task.fields.id to null to generate them"
-                )
+    examples = Examples.joined(*splits.values())
+    ids, sources = codes_of(examples.ids), codes_of(examples.table["source"])
+    _, first = np.unique(ids, return_index=True)
+    others = np.flatnonzero(sources != sources[first[ids]])
+    if len(others):
+        ends = np.cumsum([len(split) for split in splits.values()])
+        row = others[0]
+        one, other = (list(splits)[np.searchsorted(ends, place, side="right")] for place in (first[ids[row]], row))
+        raise DataError(
+            f"id {examples[int(row)].id!r} names one source in {one} and another in {other}; "
+            "make ids unique over the files, or set task.fields.id to null to generate them"
+        )

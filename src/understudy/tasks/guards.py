@@ -6,9 +6,13 @@ no files, and removes nothing unless `drop_shared` or `drop_leaks` is called.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
+import numpy as np
+
+from understudy.columns import Examples, places
 from understudy.errors import DataError
 from understudy.records import Example, TaskData
 
@@ -39,8 +43,9 @@ def find_leaks(data: TaskData) -> list[Leak]:
         One leak per held-out input and split in which it was found, those of test first, in its order.
     """
     training = {"labeled": data.labeled, "unlabeled": data.unlabeled, "withheld": data.withheld}
-    known = {name: {normalized(example.source): example.id for example in split} for name, split in training.items()}
-    dev = {"dev": {normalized(example.source): example.id for example in data.dev}}
+    held_out = normalized_sources(data.test) | normalized_sources(data.dev)
+    known = {name: ids_of(held_out, split) for name, split in training.items()}
+    dev = {"dev": ids_of(held_out, data.dev)}
     return [
         Leak(held_out, example.id, example.source, split, ids[form])
         for held_out, examples, places in (("test", data.test, known | dev), ("dev", data.dev, known))
@@ -112,16 +117,17 @@ def drop_shared(data: TaskData) -> tuple[TaskData, int]:
     Returns:
         The task, and how many unlabeled inputs were dropped.
     """
-    labeled = normalized_sources(data.labeled)
-    unlabeled: dict[str, Example] = {}
-    for example in data.unlabeled:
-        form = normalized(example.source)
-        if form not in labeled:
-            unlabeled.setdefault(form, example)
-    kept = {example.id for example in unlabeled.values()}
-    withheld = tuple(example for example in data.withheld if example.id in kept)
-    clean = replace(data, unlabeled=tuple(unlabeled.values()), withheld=withheld)
-    return clean, len(data.unlabeled) - len(unlabeled)
+    seen = {text_hash(form) for form in normalized_sources(data.labeled)}
+    unlabeled, withheld = Examples.of(data.unlabeled), Examples.of(data.withheld)
+    dropped: list[int] = []
+    for row, source in enumerate(unlabeled.sources()):
+        form = text_hash(normalized(source))
+        if form in seen:
+            dropped.append(row)
+        seen.add(form)
+    clean = unlabeled.without(dropped)
+    withheld = withheld.take(np.flatnonzero(places(withheld.ids, clean.ids) >= 0))
+    return replace(data, unlabeled=clean, withheld=withheld), len(dropped)
 
 
 def describe(data: TaskData) -> dict[str, dict[str, float]]:
@@ -143,30 +149,41 @@ def describe(data: TaskData) -> dict[str, dict[str, float]]:
     return {name: describe_split(examples) for name, examples in splits.items()}
 
 
-def describe_split(examples: tuple[Example, ...]) -> dict[str, float]:
+def describe_split(examples: Sequence[Example]) -> dict[str, float]:
     """The counts of one split."""
-    targets = [target for example in examples for target in example.targets]
-    return {
-        "inputs": len(examples),
-        "targets": len(targets),
-        "source_words": mean_words([example.source for example in examples]),
-        "target_words": mean_words(targets),
-    }
+    own = Examples.of(examples)
+    _, source_words = counted_words(own.sources())
+    targets, target_words = counted_words(own.targets())
+    return {"inputs": len(own), "targets": targets, "source_words": source_words, "target_words": target_words}
 
 
-def mean_words(texts: list[str]) -> float:
-    """Mean number of words (separated by white space) per text, rounded to one decimal."""
-    return round(sum(len(text.split()) for text in texts) / len(texts), 1) if texts else 0.0
+def counted_words(texts: Iterable[str]) -> tuple[int, float]:
+    """Number of texts, and their mean number of words (separated by white space), rounded to one decimal."""
+    count = words = 0
+    for text in texts:
+        count, words = count + 1, words + len(text.split())
+    return count, round(words / count, 1) if count else 0.0
 
 
-def excluding(examples: Iterable[Example], excluded: set[str]) -> tuple[Example, ...]:
+def excluding(examples: Sequence[Example], excluded: set[str]) -> Examples:
     """The examples whose normalized source is not among `excluded`."""
-    return tuple(example for example in examples if normalized(example.source) not in excluded)
+    own = Examples.of(examples)
+    return own.without([row for row, source in enumerate(own.sources()) if normalized(source) in excluded])
 
 
-def normalized_sources(examples: Iterable[Example]) -> set[str]:
+def ids_of(forms: set[str], examples: Sequence[Example]) -> dict[str, str]:
+    """The ids of the examples whose normalized source is among `forms`, by that form."""
+    return {form: one.id for one in examples if (form := normalized(one.source)) in forms}
+
+
+def normalized_sources(examples: Sequence[Example]) -> set[str]:
     """The normalized sources."""
-    return {normalized(example.source) for example in examples}
+    return {normalized(source) for source in Examples.of(examples).sources()}
+
+
+def text_hash(text: str) -> bytes:
+    """Sixteen bytes that stand for a text where many are compared: they need less memory than the text."""
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def normalized(source: str) -> str:

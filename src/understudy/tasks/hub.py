@@ -15,6 +15,7 @@ from typing import Protocol
 from understudy.config.task import Fields, Hub
 from understudy.config.template import Column, Role, parts_of
 from understudy.errors import DataError, did_you_mean, first_line
+from understudy.progress import SILENT, Progress, reported
 from understudy.tasks.chat_turns import ROLES
 from understudy.tasks.files import LoadedSplit, LoadedTask, assemble, read_split
 from understudy.tasks.record import Record
@@ -45,6 +46,7 @@ def load_hub(
     unlabeled_inputs: int | None = None,
     seed: int = 0,
     scratch: Path | None = None,
+    progress: Progress = SILENT,
 ) -> LoadedTask:
     """Loads a task from a dataset of the hub, or from a local folder in its layout.
 
@@ -54,6 +56,7 @@ def load_hub(
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
         scratch: an existing folder for temporary files; None: the system's.
+        progress: of reading the rows.
 
     Returns:
         The splits, with counts of what was merged and dropped; `incomplete` counts the rows that were
@@ -71,11 +74,15 @@ def load_hub(
             wanted = {"source": hub.source} | ({} if name == "unlabeled" else {"target": hub.target})
             templates = {field: parts_of(template) for field, template in wanted.items()}
             refuse_unknown_columns(table, templates, origin)
-            records = list(records_of(table, templates, origin, drop=hub.incomplete == "drop"))
-            incomplete += len(table) - len(records)
+            records = records_of(table, templates, origin, drop=hub.incomplete == "drop")
             splits[name] = read_split(
-                records, split=name, fields=HUB_FIELDS, labeled=name != "unlabeled", origin=origin
+                reported(progress, f"read {name}", records, "row"),
+                split=name,
+                fields=HUB_FIELDS,
+                labeled=name != "unlabeled",
+                origin=origin,
             )
+            incomplete += len(table) - splits[name].merged - len(splits[name].examples)
     whole = assemble(splits, labeled_inputs=labeled_inputs, unlabeled_inputs=unlabeled_inputs, seed=seed)
     return replace(whole, facts=whole.facts | {"incomplete": incomplete})
 

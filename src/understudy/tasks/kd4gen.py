@@ -8,6 +8,7 @@ from pathlib import Path
 
 from understudy.config.task import Fields
 from understudy.errors import DataError
+from understudy.progress import SILENT, Progress, reported
 from understudy.tasks.file_formats import json_file
 from understudy.tasks.files import LoadedTask, assemble, read_split
 from understudy.tasks.record import Record
@@ -23,7 +24,12 @@ SPLIT_NAMES = {
 
 
 def load_kd4gen(
-    path: Path, *, labeled_inputs: int | None = None, unlabeled_inputs: int | None = None, seed: int = 0
+    path: Path,
+    *,
+    labeled_inputs: int | None = None,
+    unlabeled_inputs: int | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
 ) -> LoadedTask:
     """Loads a task from one KD4Gen file.
 
@@ -32,6 +38,7 @@ def load_kd4gen(
         labeled_inputs: as in `load_files`.
         unlabeled_inputs: as in `load_files`.
         seed: as in `load_files`.
+        progress: of reading the records.
 
     Returns:
         The splits, with counts of what was merged and dropped.
@@ -53,7 +60,7 @@ def load_kd4gen(
     fields = Fields(source="text", id=None)
     splits = {
         SPLIT_NAMES[name]: read_split(
-            split_records(path, name, content[name]),
+            reported(progress, f"read {SPLIT_NAMES[name]}", split_records(path, name, content[name]), "record"),
             split=SPLIT_NAMES[name],
             fields=fields,
             labeled=name != "unlabeled",

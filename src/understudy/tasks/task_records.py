@@ -12,6 +12,7 @@ from pathlib import Path
 
 from understudy.config.task import Fields, Format
 from understudy.errors import DataError
+from understudy.progress import SILENT, Progress
 from understudy.tasks.chat_formats import FORMATS, Reading, batch_requests, marks_of, refuse_other_keys
 from understudy.tasks.chat_turns import conversation
 from understudy.tasks.file_formats import ReadOptions, read_records
@@ -36,6 +37,7 @@ class RecordSettings:
     """The format of each file, or `auto`, and its settings."""
     log: Log = no_log
     """Is called with what was recognised and what was left out."""
+    progress: Progress = SILENT
 
 
 def task_records(

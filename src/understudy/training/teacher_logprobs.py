@@ -12,7 +12,7 @@ from torch import Tensor
 
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
-from understudy.progress import ProgressCallback
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.mixture import TrainItem
@@ -37,7 +37,11 @@ class TeacherLogprobScorer:
     pad: int
 
     def logprobs(
-        self, items: Sequence[TrainItem], texts: TokenArrays, into: TeacherLogprobs | None = None
+        self,
+        items: Sequence[TrainItem],
+        texts: TokenArrays,
+        into: TeacherLogprobs | None = None,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> TeacherLogprobs:
         """The teacher's top-k log-probabilities at every position of the items' texts.
 
@@ -45,6 +49,7 @@ class TeacherLogprobScorer:
             items: together they contain each of `texts` once, or each of a contiguous range of them.
             texts: all target texts.
             into: arrays with all positions of `texts`; None: new arrays with only the positions of these items.
+            progress: is called with the number of items that are done.
 
         Returns:
             `into`, or the new arrays. The values do not depend on other calls before or after.
@@ -62,6 +67,7 @@ class TeacherLogprobScorer:
                 positions_N = texts.positions([row for item in part for row in item.rows]) - first
                 into.ids_PK[positions_N] = ids_NK.cpu().numpy()
                 into.logp_PK[positions_N] = logp_NK.cpu().numpy()
+            progress(len(batch))
         return into
 
     @torch.inference_mode()
@@ -101,9 +107,8 @@ def cache_teacher_logprobs(
     progress(file.done)
     for start in range(file.done, len(items), CHUNK):
         chunk = items[start : start + CHUNK]
-        scorer.logprobs(chunk, texts, file.logprobs)
+        scorer.logprobs(chunk, texts, file.logprobs, progress)
         file.commit(start + len(chunk))
-        progress(len(chunk))
 
 
 def _empty(positions: int, top_k: int) -> TeacherLogprobs:

@@ -15,7 +15,13 @@ from understudy.pipeline.stages.api_responses import ApiResponsesStage
 from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.teacher_logprobs import LogprobsFacts, LogprobsStage, logprobs_facts, texts_key
-from understudy.pipeline.training_data import TaskTokenizers, gold_targets, pool_targets, source_examples
+from understudy.pipeline.training_data import (
+    TaskTokenizers,
+    encoded_sources,
+    gold_targets,
+    pool_targets,
+    source_examples,
+)
 from understudy.pool.logprob_cache import LogprobCacheFile
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
@@ -47,8 +53,13 @@ class ApiLogprobsStage(LogprobsStage):
         tokenizers = TaskTokenizers(tokenizer, tokenizer)
         pool = PseudoTargetPool.open(context.folder(self.pool))
         of_teacher = self.generator == "teacher"
-        targets = pool_targets(examples, tokenizers, pool) if of_teacher else gold_targets(examples, tokenizer)
-        sources = TokenArrays.of(tokenizer.encode_sources(examples))
+        progress = context.progress
+        targets = (
+            pool_targets(examples, tokenizers, pool, progress)
+            if of_teacher
+            else gold_targets(examples, tokenizer, progress)
+        )
+        sources = encoded_sources(examples, tokenizer, progress)
         cache = LogprobCacheFile.open(
             folder,
             positions=len(targets.texts.flat),

@@ -1,12 +1,11 @@
 """The stage of the task's splits, read and checked."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from understudy.columns import ArrowColumn, Examples, Rows, open_rows, places, save_rows
 from understudy.config.task import (
     Fields,
     FilesTask,
@@ -21,20 +20,21 @@ from understudy.config.task import (
     Task,
 )
 from understudy.demo.forecast import forecast_task
+from understudy.errors import StoreError
+from understudy.progress import Progress
 from understudy.records import Example, TaskData
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.disk import checksum, checksums, write_text
+from understudy.store.disk import checksum, checksums
 from understudy.store.stage import content_key
 from understudy.tasks.files import LoadedTask, hold_out, load_files
 from understudy.tasks.guards import describe, drop_leaks, refuse_leaks
 from understudy.tasks.hub import load_hub
 from understudy.tasks.kd4gen import load_kd4gen
-from understudy.tasks.record import Log
 from understudy.tasks.task_records import RecordSettings
 
 SPLITS = tuple(field.name for field in fields(TaskData))
-ORDER = "unlabeled_order.json"
-"""Ids of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
+ORDER = "unlabeled_order"
+"""The rows of the unlabeled inputs in the order in which they were drawn: asking for more appends."""
 CHANGES = {
     "merged": "records have the source of an earlier record of their file and are merged with it",
     "repeated": "targets repeat a target of their source and are left out",
@@ -100,17 +100,17 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class DataStage(Stage[DataFacts]):
-    """The splits of a task as JSON lines, one file each."""
+    """The splits of a task as columns, one Arrow file each."""
 
     source: DataSource
     leaks: Policy
     seed: int
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def run(self, folder: Path, context: WorkerContext) -> DataFacts:
         """Reads the splits and refuses or drops inputs that are both learned from and scored."""
-        loaded = _load(self.source, self.seed, folder, context.progress.log)
+        loaded = _load(self.source, self.seed, folder, context.progress)
         _log_changes(context, loaded.facts)
         data = loaded.data
         match self.leaks:
@@ -123,9 +123,7 @@ class DataStage(Stage[DataFacts]):
                 pass
         for split in SPLITS:
             write_split(folder, split, getattr(data, split))
-        kept = {example.id for example in data.unlabeled}
-        order = [name for name in loaded.unlabeled_order if name in kept]
-        write_text(folder / ORDER, json.dumps(order, ensure_ascii=False))
+        write_order(folder, loaded.unlabeled_order, Examples.of(data.unlabeled))
         return DataFacts(describe(data), dict(loaded.facts))
 
 
@@ -165,14 +163,17 @@ def file_content(path: Path) -> Content:
 
 
 def write_split(folder: Path, split: str, examples: Iterable[Example]) -> None:
-    """Writes one split as JSON lines."""
-    lines = (json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
-    write_text(folder / f"{split}.jsonl", "".join(lines))
+    """Writes one split."""
+    Examples.of(examples).save(folder / f"{split}.arrow")
 
 
-def load_split(folder: Path, split: str) -> tuple[Example, ...]:
-    """One split of a finished data or examples stage; read once per process."""
-    return _read_split(folder / f"{split}.jsonl")
+def load_split(folder: Path, split: str) -> Examples:
+    """One split of a finished data or examples stage, mapped from its file.
+
+    Raises:
+        StoreError: if the stage was made by a version that wrote other files.
+    """
+    return Examples.open(_path(folder, split))
 
 
 def read_data(folder: Path) -> TaskData:
@@ -180,22 +181,33 @@ def read_data(folder: Path) -> TaskData:
     return TaskData(**{split: load_split(folder, split) for split in SPLITS})
 
 
-@lru_cache(maxsize=16)
-def _read_split(path: Path) -> tuple[Example, ...]:
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return tuple(Example(row["id"], row["source"], tuple(row["targets"])) for row in rows)
+def write_order(folder: Path, order: ArrowColumn, unlabeled: Examples) -> None:
+    """Writes in which order the unlabeled inputs were drawn; `order` may have ids of inputs that were dropped."""
+    rows = places(order, unlabeled.ids)
+    save_rows(folder / f"{ORDER}.arrow", rows[rows >= 0])
+
+
+def read_order(folder: Path) -> Rows:
+    """The rows of the unlabeled inputs of a finished data or examples stage, in the order in which they were drawn."""
+    return open_rows(_path(folder, ORDER))
+
+
+def _path(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.arrow"
+    if not path.is_file():
+        raise StoreError(f"{path} is missing: an earlier version of understudy made {folder}; run the recipe again")
+    return path
 
 
 def _counts(task: FilesTask | HubTask) -> Counts:
     return Counts(task.labeled_inputs, task.unlabeled_inputs)
 
 
-def _load(source: DataSource, seed: int, scratch: Path, log: Log) -> LoadedTask:
+def _load(source: DataSource, seed: int, scratch: Path, progress: Progress) -> LoadedTask:
     match source:
         case ForecastSizes():
             data = forecast_task(**source.model_dump(), seed=seed)
-            return LoadedTask(data, {}, tuple(example.id for example in data.unlabeled))
+            return LoadedTask(data, {}, Examples.of(data.unlabeled).ids)
         case HubSource(hub=hub, content=content, counts=counts):
             named = hub.model_copy(update={"dataset": content.place})
             return load_hub(
@@ -204,10 +216,15 @@ def _load(source: DataSource, seed: int, scratch: Path, log: Log) -> LoadedTask:
                 unlabeled_inputs=counts.unlabeled,
                 seed=seed,
                 scratch=scratch,
+                progress=progress,
             )
         case Kd4genSource(file=file, held_out=held_out, counts=counts):
             loaded = load_kd4gen(
-                Path(file.place), labeled_inputs=counts.labeled, unlabeled_inputs=counts.unlabeled, seed=seed
+                Path(file.place),
+                labeled_inputs=counts.labeled,
+                unlabeled_inputs=counts.unlabeled,
+                seed=seed,
+                progress=progress,
             )
             return _held_out(loaded, held_out, seed)
         case FilesSource(held_out=held_out, counts=counts):
@@ -217,7 +234,7 @@ def _load(source: DataSource, seed: int, scratch: Path, log: Log) -> LoadedTask:
                 form = form.model_copy(update={"batch_requests": Path(source.batch_requests.place)})
             loaded = load_files(
                 **paths,
-                settings=RecordSettings(source.fields, form, log),
+                settings=RecordSettings(source.fields, form, progress.log, progress),
                 unreferenced=source.unreferenced,
                 labeled_inputs=counts.labeled,
                 unlabeled_inputs=counts.unlabeled,

@@ -1,19 +1,29 @@
 """The stage of the examples that networks can read completely, within the limits of the task."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from understudy.columns import Examples
+from understudy.config.pseudo_targets import InputKind
 from understudy.evaluation.predictions import read_predictions
 from understudy.models.checkpoint_checks import RoundTrip, round_trip
 from understudy.models.task_tokenizer import TextLimits, filter_by_length
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
-from understudy.pipeline.stages.data import ORDER, SPLITS, DataStage, read_data, write_split
-from understudy.records import Example, TaskData
+from understudy.pipeline.stages.data import (
+    SPLITS,
+    DataStage,
+    load_split,
+    read_data,
+    read_order,
+    write_order,
+    write_split,
+)
+from understudy.progress import track_many
+from understudy.records import Example
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.disk import write_text
-from understudy.store.stage import content_key
+from understudy.store.stage import content_key, rows_key
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class ExamplesStage(Stage[ExamplesFacts]):
     """Where an API teacher writes the references of dev or test."""
     references_by_teacher: tuple[str, ...] = ()
     name: ClassVar[str] = "examples"
+    version: ClassVar[int] = 2
 
     def run(self, folder: Path, context: WorkerContext) -> ExamplesFacts:
         """Filters the splits.
@@ -59,28 +70,27 @@ class ExamplesStage(Stage[ExamplesFacts]):
             }
             data = replace(data, **references)
         tokenizers = [load_task_tokenizer(source, self.limits, context) for source in self.tokenizers]
-        data, dropped = filter_by_length(
-            data, tokenizers, policy=self.long_sources, with_likelihood=self.with_likelihood
-        )
+        texts = len(tokenizers) * sum(len(getattr(data, split)) for split in SPLITS)
+        with track_many(context.progress, "count the tokens of the examples", texts, "input") as progress:
+            data, dropped = filter_by_length(
+                data, tokenizers, policy=self.long_sources, with_likelihood=self.with_likelihood, progress=progress
+            )
         for split, count in dropped.items():
             if count:
                 context.progress.log(f"{count} {split} examples are over the length limits and are dropped")
         targets = [text for split in SPLITS for example in getattr(data, split) for text in example.targets]
         for split in SPLITS:
             write_split(folder, split, getattr(data, split))
-        self._write_order(folder, context, data)
+        place = context.folder(self.data)
+        order = load_split(place, "unlabeled").take(read_order(place)).ids
+        write_order(folder, order, Examples.of(data.unlabeled))
         return ExamplesFacts(
             counts={split: len(getattr(data, split)) for split in SPLITS},
             dropped=dropped,
-            digests={s: content_key([[e.id, e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
+            digests={s: rows_key([e.id, e.source, e.targets] for e in getattr(data, s)) for s in SPLITS},
             round_trips=tuple(round_trip(tokenizer, targets) for tokenizer in tokenizers),
-            label_digests={s: content_key([[e.source, e.targets] for e in getattr(data, s)]) for s in SPLITS},
+            label_digests={s: rows_key([e.source, e.targets] for e in getattr(data, s)) for s in SPLITS},
         )
-
-    def _write_order(self, folder: Path, context: WorkerContext, data: TaskData) -> None:
-        kept = {example.id for example in data.unlabeled}
-        order = json.loads((context.folder(self.data) / ORDER).read_text(encoding="utf-8"))
-        write_text(folder / ORDER, json.dumps([name for name in order if name in kept], ensure_ascii=False))
 
 
 def labels_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> Content:
@@ -93,12 +103,12 @@ def scored_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> 
     return Content(content_key([facts.digests[split] for split in splits]), stage.folder_name)
 
 
-def in_drawn_order(folder: Path, examples: tuple[Example, ...]) -> list[Example]:
-    """The unlabeled inputs of an examples stage in the order in which they were drawn."""
-    by_id = {example.id: example for example in examples}
-    return [by_id[name] for name in json.loads((folder / ORDER).read_text(encoding="utf-8"))]
+def block_in_order(folder: Path, kind: InputKind, start: int, end: int) -> Examples:
+    """Some inputs of an examples stage: labeled ones as they are, unlabeled ones in the order of their draw."""
+    split = load_split(folder, kind)
+    return split.take(read_order(folder)[start:end]) if kind == "unlabeled" else split[start:end]
 
 
-def _with_references(responses: Path, split: str) -> tuple[Example, ...]:
+def _with_references(responses: Path, split: str) -> Sequence[Example]:
     """The inputs of a split with the references that an API teacher wrote; inputs without one are left out."""
     return tuple(Example(one.id, one.source, one.references) for one in read_predictions(responses / f"{split}.jsonl"))

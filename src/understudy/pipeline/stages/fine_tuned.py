@@ -74,7 +74,10 @@ def _on_gold(
         network=load_source(source, tokenizer, context),
         tokenizer=tokenizer,
         mixture=gold_mixture(
-            load_split(place, "labeled"), tokenizer, targets_per_source=settings.training.targets_per_source
+            load_split(place, "labeled"),
+            tokenizer,
+            targets_per_source=settings.training.targets_per_source,
+            progress=context.progress,
         ),
         dev=load_split(place, "dev"),
         settings=settings,

@@ -20,13 +20,13 @@ from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
 from understudy.pipeline.stages.data import load_split
-from understudy.pipeline.stages.examples import ExamplesStage, in_drawn_order
+from understudy.pipeline.stages.examples import ExamplesStage, block_in_order
 from understudy.pool.generate import generate_pool
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.pool_index import PoolPart, write_index
 from understudy.records import Example
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.stage import content_key
+from understudy.store.stage import rows_key
 
 TOGETHER = 4
 """Samples of an input that are drawn together, from the fifth on."""
@@ -111,27 +111,27 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
     def run(self, folder: Path, context: WorkerContext) -> PseudoTargetsFacts:
         """Writes the index."""
         parts = [
-            PoolPart(f"../{shard.folder_name}", tuple(example.id for example in block), shard.first_text)
-            for shard, block in self._blocks(context)
+            PoolPart(f"../{shard.folder_name}", tuple(ids), shard.first_text) for shard, ids in self._blocks(context)
         ]
         place = context.folder(self.examples)
-        ids = [example.id for kind in self.inputs for example in load_split(place, kind)]
+        ids = [name for kind in self.inputs for name in load_split(place, kind).ids.to_pylist()]
         write_index(folder, parts, input_ids=ids, per_input=self.per_input)
         tokenizer = load_task_tokenizer(FromStage(self.teacher.network), self.limits, context)
         if found := useless(PseudoTargetPool.open(folder), tokenizer, self.min_finished):
             raise GenerationError(found)
         return PseudoTargetsFacts(self.per_input * len(ids), len(ids))
 
-    def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[Example]]]:
+    def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[str]]]:
+        """The shards, each with the ids of its inputs."""
+        place = context.folder(self.examples)
         for kind in self.inputs:
-            ordered = kind_in_order(context.folder(self.examples), kind)
+            blocks: list[tuple[Content, Sequence[str]]] = []
+            for start in range(0, len(load_split(place, kind)), self.block_inputs):
+                block = block_in_order(place, kind, start, start + self.block_inputs)
+                name = f"{self.examples.folder_name}#{kind}:{start}:{start + len(block)}"
+                blocks.append((Content(rows_key(block.sources()), name), block.ids.to_pylist()))
             for first_text, texts in text_ranges(self.decoding, self.per_input):
-                for start in range(0, len(ordered), self.block_inputs):
-                    block = ordered[start : start + self.block_inputs]
-                    content = Content(
-                        content_key([example.source for example in block]),
-                        f"{self.examples.folder_name}#{kind}:{start}:{start + len(block)}",
-                    )
+                for content, ids in blocks:
                     shard = PseudoTargetShardStage(
                         self.teacher,
                         content,
@@ -142,7 +142,7 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
                         self.seed,
                         self.device,
                     )
-                    yield shard, block
+                    yield shard, ids
 
 
 def useless(pool: PseudoTargetPool, tokenizer: TaskTokenizer, min_finished: float) -> str | None:
@@ -182,16 +182,9 @@ def text_ranges(decoding: PoolDecoding, per_input: int) -> list[tuple[int, int]]
             return [(0, 1)]
 
 
-def kind_in_order(examples: Path, kind: InputKind) -> Sequence[Example]:
-    """Labeled inputs as they are, unlabeled ones in the order in which they were drawn."""
-    split = load_split(examples, kind)
-    return in_drawn_order(examples, split) if kind == "unlabeled" else split
-
-
 def block_examples(sources: Content, context: WorkerContext) -> Sequence[Example]:
     """The inputs of a block."""
     place, _, block = sources.place.partition("#")
     kind, start, end = block.split(":")
     examples = context.path(Content(sources.digest, place))
-    ordered = kind_in_order(examples, "unlabeled" if kind == "unlabeled" else "labeled")
-    return ordered[int(start) : int(end)]
+    return block_in_order(examples, "unlabeled" if kind == "unlabeled" else "labeled", int(start), int(end))

@@ -122,6 +122,7 @@ class StudentStage(Stage[TrainingFacts]):
             PseudoTargetPool.open(context.folder(self.pool)) if self.pool else None,
             targets_per_source=training.targets_per_source,
             epochs=training.epochs,
+            progress=context.progress,
         )
         return NetworkTraining(
             title="distil the student",

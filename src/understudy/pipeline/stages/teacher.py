@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from understudy.columns import Examples
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK
@@ -42,14 +43,16 @@ class TeacherStage(Stage[TrainingFacts]):
 
         def load() -> NetworkTraining:
             place = context.path(labels)
-            examples = (*load_split(place, "labeled"), *(load_split(place, "withheld") if self.with_withheld else ()))
+            examples = Examples.joined(
+                load_split(place, "labeled"), load_split(place, "withheld") if self.with_withheld else ()
+            )
             tokenizer = load_task_tokenizer(self.source, self.limits, context)
             per_source = settings.training.targets_per_source
             return NetworkTraining(
                 title="fine-tune the teacher",
                 network=load_source(self.source, tokenizer, context),
                 tokenizer=tokenizer,
-                mixture=gold_mixture(examples, tokenizer, targets_per_source=per_source),
+                mixture=gold_mixture(examples, tokenizer, targets_per_source=per_source, progress=context.progress),
                 dev=load_split(place, "dev"),
                 settings=settings,
                 evaluate_start=isinstance(self.source, FromCheckpoint),

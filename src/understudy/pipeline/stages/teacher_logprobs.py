@@ -14,6 +14,7 @@ from understudy.pipeline.stages.data import read_data
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.training_data import (
     TaskTokenizers,
+    encoded_sources,
     gold_targets,
     pool_targets,
     source_examples,
@@ -86,8 +87,8 @@ class TeacherLogprobsStage(LogprobsStage):
             load_task_tokenizer(FromStage(self.teacher), self.limits, context),
             load_task_tokenizer(self.student, self.limits, context),
         )
-        sources = teacher_sources(examples, tokenizers)
-        sources = TokenArrays.of(tokenizers.student.encode_sources(examples)) if sources is None else sources
+        sources = teacher_sources(examples, tokenizers, context.progress)
+        sources = encoded_sources(examples, tokenizers.student, context.progress) if sources is None else sources
         targets = self._targets(examples, tokenizers, context)
         vocab_size = len(tokenizers.teacher.tokenizer)
         network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False)
@@ -115,8 +116,8 @@ class TeacherLogprobsStage(LogprobsStage):
 
     def _targets(self, examples: Sequence[Example], tokenizers: TaskTokenizers, context: WorkerContext) -> Targets:
         if self.pool is None:
-            return gold_targets(examples, tokenizers.student)
-        return pool_targets(examples, tokenizers, PseudoTargetPool.open(context.folder(self.pool)))
+            return gold_targets(examples, tokenizers.student, context.progress)
+        return pool_targets(examples, tokenizers, PseudoTargetPool.open(context.folder(self.pool)), context.progress)
 
 
 def read_logprobs(

@@ -1,13 +1,16 @@
 """The stage that trains a tokenizer on the task's texts, for networks built from sizes."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
+from understudy.columns import Examples
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.context import NETWORK
 from understudy.pipeline.stages.data import DataStage, read_data
 from understudy.pool.pool import PseudoTargetPool
+from understudy.progress import reported
 from understudy.store import Stage, WorkerContext
 
 
@@ -37,12 +40,14 @@ class TokenizerStage(Stage[TokenizerFacts]):
     def run(self, folder: Path, context: WorkerContext) -> TokenizerFacts:
         """Trains and saves the tokenizer."""
         task = read_data(context.folder(self.data))
-        sources = (*task.labeled, *task.unlabeled, *(task.withheld if self.with_withheld else ()))
-        labeled = task.labeled if self.responses else sources
-        texts = [self.prompt.replace("{source}", example.source) for example in sources]
-        texts += [target for example in labeled for target in example.targets]
-        if self.responses:
-            texts += PseudoTargetPool.open(context.folder(self.responses)).texts
-        tokenizer = train_tokenizer(texts, vocab_size=self.vocab_size)
+        sources = Examples.joined(task.labeled, task.unlabeled, task.withheld if self.with_withheld else ())
+        labeled = Examples.of(task.labeled) if self.responses else sources
+        texts = chain(
+            (self.prompt.replace("{source}", source) for source in sources.sources()),
+            labeled.targets(),
+            PseudoTargetPool.open(context.folder(self.responses)).texts if self.responses else (),
+        )
+        read = reported(context.progress, "train the tokenizer", texts, "text")
+        tokenizer = train_tokenizer(read, vocab_size=self.vocab_size)
         tokenizer.save_pretrained(folder / NETWORK)
         return TokenizerFacts(len(tokenizer))

@@ -11,12 +11,19 @@ from typing import ClassVar
 
 import numpy as np
 
+from understudy.columns import Examples
 from understudy.config.training import Training
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage
-from understudy.pipeline.training_data import MixtureSettings, gold_mixture, gold_targets, source_examples
+from understudy.pipeline.training_data import (
+    MixtureSettings,
+    encoded_sources,
+    gold_mixture,
+    gold_targets,
+    source_examples,
+)
 from understudy.pool.token_arrays import Ints, Targets, TokenArrays
 from understudy.records import TaskData, TextGenerator
 from understudy.store import Content, Stage, WorkerContext
@@ -102,12 +109,17 @@ class TrainingStepsStage(Stage[StepsFacts]):
         tokenizer = load_task_tokenizer(self.tokens, self.limits, context)
         splits = {split: load_split(place, split) for split in self.splits}
         if self.mixture is None:
-            examples = tuple(example for split in self.splits for example in splits[split])
-            return gold_mixture(examples, tokenizer, targets_per_source=self.training.targets_per_source)
+            examples = Examples.joined(*splits.values())
+            return gold_mixture(
+                examples,
+                tokenizer,
+                targets_per_source=self.training.targets_per_source,
+                progress=context.progress,
+            )
         data = TaskData(**{**dict.fromkeys(("unlabeled", "withheld", "dev", "test"), ()), **splits})
         examples, shares = source_examples(data), self.mixture.shares
-        sources = TokenArrays.of(tokenizer.encode_sources(examples))
-        gold = gold_targets(examples, tokenizer)
+        sources = encoded_sources(examples, tokenizer, context.progress)
+        gold = gold_targets(examples, tokenizer, context.progress)
         kinds = {"labeled": range(len(data.labeled)), "unlabeled": range(len(data.labeled), len(examples))}
         inputs = [index for kind in self.mixture.inputs for index in kinds[kind]]
         samples, each = self.mixture.samples, self.training.targets_per_source
@@ -125,7 +137,8 @@ def expected_targets(sources: TokenArrays, gold: Targets, limits: TextLimits, *,
     """Texts for each source, as long as a gold target; where there are none, as a source."""
     known = gold.texts.lengths if len(gold.texts) else sources.lengths
     drawn = np.random.default_rng(0).choice(known, size=len(sources)).clip(1, limits.max_target_tokens)
-    return Targets.of([[[0] * int(length)] * each for length in drawn])
+    offsets = np.concatenate([[0], np.cumsum(np.repeat(drawn, each))])
+    return Targets(TokenArrays(np.zeros(offsets[-1], np.int32), offsets), np.arange(len(sources) + 1) * each)
 
 
 def with_expected_text(item: TrainItem) -> TrainItem:
