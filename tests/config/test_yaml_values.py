@@ -106,6 +106,9 @@ def test_paths_that_cannot_be_read_are_named(tmp_path_factory: pytest.TempPathFa
         ("training.learning_rate=.inf", r"training\.learning_rate: expected a number such as 0\.5, got '\.inf'"),
         ("evaluation.resamples=100000000", r"evaluation\.resamples: must be 20 to 100,000"),
         ("distil.enable_student_dropout=1", r"distil\.enable_student_dropout: expected true or false, got 1"),
+        ("training.learning_rate=1e11", r"training\.learning_rate: must be greater than 0 and at most 10\.0"),
+        ("pseudo_targets.inputs=[]", r"pseudo_targets\.inputs: is an empty list; name at least one"),
+        ("name=é", r"name: got 'é'; a name becomes a folder"),
         ("seed=-1", r"seed: .*got -1"),
     ],
 )

@@ -19,7 +19,11 @@ def show(
     """Print a checked recipe with every default filled in."""
     from understudy.config.read import read_recipe, to_yaml
 
-    typer.echo(to_yaml(read_recipe(recipe or RECIPE, override)), nl=False)
+    settings = read_recipe(recipe or RECIPE, override)
+    from understudy.pipeline.recipe_files import check_metric_names
+
+    check_metric_names(settings)
+    typer.echo(to_yaml(settings), nl=False)
 
 
 def methods(

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pydantic_core import ErrorDetails
@@ -68,8 +68,14 @@ def findings_of(errors: Iterable[ErrorDetails], root: type[Section], *, prefix: 
         message
         for details in errors
         if details["type"] != "missing" or details["loc"] not in given_by_old_key
+        # A list whose entries were refused is empty for pydantic.
+        if details["type"] != "too_short" or not any(_is_inside(other["loc"], details["loc"]) for other in errors)
         for message in _messages(details, root, prefix)
     ]
+
+
+def _is_inside(inner: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterator[str]:
@@ -88,6 +94,10 @@ def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterat
         yield f"{path}: got {found}; kind is one of {', '.join(sorted(_tags(place.sections)))}"
     elif kind in {"model_attributes_type", "model_type"}:
         yield f"{path}: expected a section, got {found}; {_keys(place.sections)}"
+    elif kind == "too_short":
+        yield f"{path}: is an empty list; name at least one"
+    elif kind == "string_pattern_mismatch" and path.endswith("name"):
+        yield f"{path}: got {found}; a name becomes a folder: begin with a letter or digit of ASCII, then also _ . -"
     elif kind in EXPECTED:
         yield f"{path}: expected {EXPECTED[kind]}, got {found}"
     else:

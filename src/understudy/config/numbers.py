@@ -47,6 +47,7 @@ CountFromZero = Annotated[Whole, between(0, 1_000_000_000, "a number from zero")
 """Warm-up steps, seeds of rows, ages, tokens of top-k."""
 Positive = Annotated[Real, above_zero(1_000_000_000_000.0, "a factor")]
 """Rates, temperatures, weights that must not be zero."""
+LearningRate = Annotated[Real, above_zero(10.0, "a learning rate")]
 Weight = Annotated[Real, between(0.0, 1_000_000.0, "a weight")]
 Share = Annotated[Real, Field(ge=0, le=1)]
 ShareAboveZero = Annotated[Real, Field(gt=0, le=1)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from understudy.config.numbers import CountFromZero, Positive, Rounds, TextsPerInput, TokenCount, Weight
+from understudy.config.numbers import CountFromZero, LearningRate, Positive, Rounds, TextsPerInput, TokenCount, Weight
 from understudy.config.section import Section
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -13,7 +13,7 @@ Precision = Literal["auto", "float32", "bf16"]
 class Training(Section):
     """Optimization settings of one training."""
 
-    learning_rate: Positive = 5e-4
+    learning_rate: LearningRate = 5e-4
     """Peak of the schedule. The right value depends on the model: 5e-4 suits small students, 5e-5 large teachers."""
     epochs: Rounds = 10
     """Passes over the inputs."""

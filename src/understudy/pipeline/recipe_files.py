@@ -53,5 +53,14 @@ def check_early(recipe: Recipe) -> None:
         DataError: naming the file.
     """
     check_files(recipe)
+    check_metric_names(recipe)
+
+
+def check_metric_names(recipe: Recipe) -> None:
+    """Refuses metrics that are in no table.
+
+    Raises:
+        ConfigError: naming them.
+    """
     if messages := unknown_metrics(recipe.task.metrics):
         raise ConfigError("; ".join(messages))
