@@ -19,7 +19,7 @@ from understudy.errors import ConfigError
             {"pseudo_targets": {"decoding": {"kind": "k_beams", "beams": 4}}},
             r"pseudo_targets: per_input is 8, .*k_beams .*at most 4 .*k_beams with as many beams",
         ),
-        ({"pseudo_targets": {"inputs": []}}, r"pseudo_targets\.inputs: .*at least 1 item"),
+        ({"pseudo_targets": {"inputs": []}}, r"pseudo_targets\.inputs: is an empty list"),
         (
             {"distil": {"targets": {"gold": 1, "student": 1}, "student_samples": {"start": 0.5}}},
             r"distil: student_samples\.start is 0\.5, .*targets\.teacher is 0.*student_samples\.start=0",
