@@ -33,6 +33,7 @@ HEALTH: HealthFacts = {
     "evaluations": 3,
     "dev_moved": False,
     "repetition": 0.25,
+    "empty": 0.0,
     "length_ratio": 1.5,
     "unfinished": 0.125,
     "top_token_agreement": {"value": 0.5, "low": None, "high": None},

@@ -110,6 +110,7 @@ def _text_health(outputs: Sequence[Prediction]) -> HealthFacts:
         "evaluations": None,
         "dev_moved": None,
         "repetition": sum(repeats(one.text) for one in outputs) / len(outputs),
+        "empty": sum(not one.text.strip() for one in outputs) / len(outputs),
         "length_ratio": sum(own for own, _ in pairs) / expected if expected else None,
         "unfinished": None,
         "top_token_agreement": {**NOT_MEASURED, "note": "references have no network"},
