@@ -50,6 +50,29 @@ def test_equal_systems_are_not_worse() -> None:
     assert facts["systems"]["student"]["missing"]["value"] is None
 
 
+@pytest.mark.parametrize(
+    ("source", "reference", "names"),
+    [
+        ("Oslo: 3", "In Oslo", True),
+        ("北京：3", "In Beijing", False),
+        ("Oslo: 3", "ราคา 3 บาท KX", False),
+        ("3", "3", True),
+    ],
+)
+def test_facts_say_whether_names_are_checked(source: str, reference: str, *, names: bool) -> None:
+    """Not if the sources or the references are in a script without capitals."""
+    outputs = [Prediction("0", source, (reference,), reference)]
+    facts = consistency_facts(
+        {"teacher": outputs, "student": outputs},
+        distilled="student",
+        prompt="",
+        fields={},
+        weights_RN=resample_weights(1, resamples=20, seed=0),
+    )
+
+    assert facts["names"] is names
+
+
 def test_examples_say_what_they_show() -> None:
     """Those that only the student invents in, with the items; every tag is a statement."""
     examples = shown_examples(PREDICTIONS, "student", prompt="", seed=1)

@@ -45,6 +45,8 @@ class ConsistencyFacts(TypedDict):
     negative where the student is worse."""
     worse: list[str]
     """Which of both the student is worse in beyond the interval."""
+    names: NotRequired[bool]
+    """Whether names are checked in sources and references: not if either are in a script without capitals."""
     signatures: dict[str, str]
 
 
