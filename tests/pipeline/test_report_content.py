@@ -159,7 +159,7 @@ def test_a_teacher_that_has_not_learned_is_a_reason(
 
     assert reasons_not_learned(facts) == [
         "100\u202f% of its outputs were cut at the length limit",
-        f"the teacher has not learned either ({why}), and the pseudo-targets are its texts",
+        "the teacher has not learned either, and the pseudo-targets are its texts",
     ]
     assert teacher_problems(facts) == [why]
     facts["health"]["teacher"]["unfinished"] = None

@@ -32,10 +32,9 @@ def reasons_not_learned(facts: Facts) -> list[str]:
     reasons = [*_by_score(facts), *_by_outputs(facts, facts["method"])]
     if reasons or _is_behind(facts):
         reasons += _by_training(facts)
-    teacher = teacher_problems(facts)
-    if reasons and teacher:
+    if reasons and teacher_problems(facts):  # the warnings say why
         targets = ", and the pseudo-targets are its texts" if facts.get("pool") else ""
-        reasons.append(f"the teacher has not learned either ({', '.join(teacher)}){targets}")
+        reasons.append(f"the teacher has not learned either{targets}")
     return reasons
 
 
