@@ -5,6 +5,7 @@ import pytest
 from tests.evaluation.tallied import tallied
 
 from understudy.evaluation.bootstrap import resample_weights, score
+from understudy.evaluation.diversity import repeats
 from understudy.records import Prediction
 
 TEXTS = ["it is cold today", "it is warm today", "snow", "", "it is it is cold"]
@@ -54,3 +55,24 @@ def test_the_interval_holds_the_value() -> None:
 def test_texts_without_ngrams_are_not_distinct() -> None:
     """Nothing written scores zero."""
     assert tallied("distinct_2", of(["", "snow"])).value() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("the cat sat on the mat, and then the cat sat on it", True),
+        ("U" * 60, True),
+        ("20.7.7.7.2020202020", True),
+        ("see AB4, see AB4, see AB74", True),
+        ("日，成都天气多云，气温-" * 3, True),
+        ("122月2222222222222222月2222", True),
+        ("U" * 16 + "a long text that otherwise is one", False),
+        ("4月6日，成都天气小雨，气温28度。", False),
+        ("from $1,000,000 to 2000000 in New York, New York", False),
+        ("haha", False),
+        ("", False),
+    ],
+)
+def test_texts_that_repeat(text: str, *, repeated: bool) -> None:
+    """Four words twice, or loops within words, of few words and without spaces that cover half of the text."""
+    assert repeats(text) is repeated

@@ -8,7 +8,7 @@ import pytest
 
 from understudy.evaluation.bootstrap import resample_weights
 from understudy.pipeline.run import Run
-from understudy.pipeline.stages.not_learned import reasons_not_learned
+from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_problems
 from understudy.pipeline.stages.predictions import TOP_TOKENS
 from understudy.pipeline.stages.report_content import consistency_facts
 from understudy.pipeline.stages.report_examples import INVENTED, RANDOM, STUDENT_AHEAD, shown_examples
@@ -50,6 +50,29 @@ def test_equal_systems_are_not_worse() -> None:
     assert facts["systems"]["student"]["missing"]["value"] is None
 
 
+@pytest.mark.parametrize(
+    ("source", "reference", "names"),
+    [
+        ("Oslo: 3", "In Oslo", True),
+        ("北京：3", "In Beijing", False),
+        ("Oslo: 3", "ราคา 3 บาท KX", False),
+        ("3", "3", True),
+    ],
+)
+def test_facts_say_whether_names_are_checked(source: str, reference: str, *, names: bool) -> None:
+    """Not if the sources or the references are in a script without capitals."""
+    outputs = [Prediction("0", source, (reference,), reference)]
+    facts = consistency_facts(
+        {"teacher": outputs, "student": outputs},
+        distilled="student",
+        prompt="",
+        fields={},
+        weights_RN=resample_weights(1, resamples=20, seed=0),
+    )
+
+    assert facts["names"] is names
+
+
 def test_examples_say_what_they_show() -> None:
     """Those that only the student invents in, with the items; every tag is a statement."""
     examples = shown_examples(PREDICTIONS, "student", prompt="", seed=1)
@@ -67,6 +90,11 @@ def score(value: float, half: float = 1.0) -> dict[str, Any]:
     }
 
 
+def texts(*, unfinished: float | None = 0.0, repetition: float = 0.0, empty: float = 0.0) -> dict[str, float | None]:
+    """What the outputs of a system show."""
+    return {"unfinished": unfinished, "repetition": repetition, "empty": empty}
+
+
 def a_run(own: float, *, baseline: float | None = 40.0, teacher: float = 60.0, **health: object) -> Facts:
     """The facts that decide whether a student has learned."""
     systems = [("teacher", teacher), ("fine_tuned", baseline), ("own", own)]
@@ -74,7 +102,7 @@ def a_run(own: float, *, baseline: float | None = 40.0, teacher: float = 60.0, *
         "primary_metric": "bleu",
         "method": "own",
         "systems": [{"name": name, "scores": score(value)} for name, value in systems if value is not None],
-        "health": {"own": {"steps": 500, "warmup_steps": 100, "evaluations": 1, "dev_moved": True} | health},
+        "health": {"own": {"steps": 500, "warmup_steps": 100, "evaluations": 1, "dev_moved": True} | texts() | health},
     }
     if baseline is not None:
         lead = own - baseline
@@ -94,6 +122,9 @@ def a_run(own: float, *, baseline: float | None = 40.0, teacher: float = 60.0, *
         (a_run(39, baseline=None, dev_moved=False, evaluations=3), ["the dev score never moved in 3 evaluations"]),
         (a_run(60, baseline=None, steps=24, dev_moved=False), []),
         (a_run(35), []),
+        (a_run(50, unfinished=0.5), ["50\u202f% of its outputs were cut at the length limit"]),
+        (a_run(50, unfinished=0.4, repetition=0.4), []),
+        (a_run(50, repetition=0.3, empty=0.25), ["55\u202f% of its outputs repeat themselves or are empty"]),
     ],
 )
 def test_when_a_student_has_not_learned(facts: Facts, reasons: list[str]) -> None:
@@ -101,6 +132,39 @@ def test_when_a_student_has_not_learned(facts: Facts, reasons: list[str]) -> Non
     dev is enough, and a pretrained student that needs few steps has learned.
     """
     assert reasons_not_learned(facts) == reasons
+
+
+def test_texts_that_repeat_are_no_sign_where_references_repeat() -> None:
+    """Poems, tables and long texts."""
+    facts = a_run(50, repetition=0.9)
+    facts["health"]["references"] = cast(Any, texts(unfinished=None, repetition=0.5))
+
+    assert reasons_not_learned(facts) == []
+
+
+@pytest.mark.parametrize(
+    ("score_of_teacher", "outputs", "why"),
+    [
+        (0.17, texts(), "BLEU is 0.2"),
+        (60, texts(unfinished=1), "100\u202f% of its outputs were cut at the length limit"),
+    ],
+)
+def test_a_teacher_that_has_not_learned_is_a_reason(
+    score_of_teacher: float, outputs: dict[str, float | None], why: str
+) -> None:
+    """Next to those of the student, which may be better than the fine-tuned student. An API teacher is never one."""
+    facts = a_run(5.2, baseline=1.2, teacher=score_of_teacher, unfinished=1)
+    facts["health"]["teacher"] = cast(Any, outputs)
+    facts["pool"] = {"texts": 240}
+
+    assert reasons_not_learned(facts) == [
+        "100\u202f% of its outputs were cut at the length limit",
+        "the teacher has not learned either, and the pseudo-targets are its texts",
+    ]
+    assert teacher_problems(facts) == [why]
+    facts["health"]["teacher"]["unfinished"] = None
+    assert len(reasons_not_learned(facts)) == 1
+    assert teacher_problems(facts) == []
 
 
 @pytest.mark.trains

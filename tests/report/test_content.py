@@ -2,6 +2,7 @@
 
 import pytest
 
+from understudy.report.checks import teacher_checks
 from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
 from understudy.report.content_tables import consistency_table, health_table
 from understudy.report.facts import NOT_MEASURED, Facts
@@ -33,6 +34,7 @@ HEALTH: HealthFacts = {
     "evaluations": 3,
     "dev_moved": False,
     "repetition": 0.25,
+    "empty": 0.0,
     "length_ratio": 1.5,
     "unfinished": 0.125,
     "top_token_agreement": {"value": 0.5, "low": None, "high": None},
@@ -61,10 +63,39 @@ def test_a_student_that_invents_more_has_a_number_that_says_so(inventing: Facts)
     """With the rates of the teacher and of the references to compare with; without the finding there is none."""
     label, value = five_numbers(inventing)[-1]
 
-    assert label == "Items not in the source"
+    assert plain(label) == "Items not in the source ↓"
     assert plain(value) == "50.0 % (worse than the teacher: teacher 3.0 %, references 1.0 %)"
+    inventing["consistency"]["systems"]["teacher"]["invented"] = NOT_MEASURED
+    assert plain(five_numbers(inventing)[-1][1]).endswith(
+        "(worse than the teacher: teacher without items, references 1.0 %)"
+    )
     inventing["consistency"]["worse"] = []
     assert len(five_numbers(inventing)) == 5
+
+
+def test_worse_facts_are_a_warning_and_the_headline_is_not_green(inventing: Facts) -> None:
+    """The tile is one of those that compare errors with the teacher's; a bad verdict keeps its colour."""
+    del inventing["curves"], inventing["pool"]  # figures are slow and not needed here
+    (check,) = teacher_checks(inventing)
+    assert (plain(check.label), check.warns) == ("Items not in the source ↓", True)
+    page = render(inventing)
+    assert page.count('<div class="warning"><dt>Items not in the source') == 1
+    assert '<h1 class="mixed">' in page
+    inventing["not_learned"] = ["BLEU is 0.1"]
+    assert '<h1 class="not_learned">' in render(inventing)
+    inventing["not_learned"], inventing["consistency"]["worse"] = [], []
+    assert '<h1 class="better">' in render(inventing)
+
+
+def test_the_page_says_where_names_are_not_checked(inventing: Facts) -> None:
+    """Facts of earlier versions do not say whether they are."""
+    del inventing["curves"], inventing["pool"]  # figures are slow and not needed here
+    sentence = "names are not checked: only numbers, dates and codes."
+    assert sentence not in render(inventing)
+    inventing["consistency"]["names"] = True
+    assert sentence not in render(inventing)
+    inventing["consistency"]["names"] = False
+    assert sentence in render(inventing)
 
 
 def test_a_student_that_has_not_learned_is_called_so(facts: Facts) -> None:

@@ -2,11 +2,14 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+from matplotlib.figure import Figure
 from tests.report.conftest import facts_example
 
 from understudy import report
 from understudy.report.facts import Facts
-from understudy.report.figures import pool_figures, result_figures
+from understudy.report.figures import _draw_quality, pool_figures, result_figures
+from understudy.report.svg import FIGURE_SIZE, figure_style
 
 
 def test_equal_facts_give_equal_figures(facts: Facts) -> None:
@@ -34,6 +37,25 @@ def test_text_stays_text(facts: Facts) -> None:
     (quality, *_) = result_figures(facts).values()
 
     assert all(f">{name}</text>" in quality for name in ("Teacher", "Fine-tuned student", "Distilled student"))
+
+
+@pytest.mark.parametrize("latencies", [(38.4, 9.1, 9.2), (1.0, 3.0, 9.0), (2.0, 2.0, 2.0), (0.62, 3.99, 0.69)])
+def test_names_are_within_the_figure(facts: Facts, latencies: tuple[float, float, float]) -> None:
+    """Whichever system is the slowest: its name is on the left of its marker. Measured without a browser."""
+    for system, latency in zip(facts["systems"], latencies, strict=True):
+        system["latency_ms"]["p50"] = latency
+    with figure_style():
+        figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        _draw_quality(axes, facts)
+        figure.draw_without_rendering()
+        names = [text.get_window_extent() for text in axes.texts]
+
+    assert len(names) == 3
+    for one in names:
+        assert figure.bbox.x0 <= one.x0
+        assert one.x1 <= figure.bbox.x1
+        assert not any(one.overlaps(other) for other in names if other is not one)
 
 
 def test_hostile_names_are_escaped(facts: Facts) -> None:

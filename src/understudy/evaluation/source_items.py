@@ -5,7 +5,7 @@ and the first word of a sentence is never a name; the rate of human references s
 Signs and units are left out: -5 °C and 5 km are both 5.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -95,6 +95,12 @@ def read_text(text: str) -> ReadText:
         frozenset(form for item in dates for form in item.forms),
         f" {' '.join((*pieces, *months))} ",
     )
+
+
+def has_names(texts: Iterable[str]) -> bool:
+    """Whether names can be found in texts: unless most of their letters are of scripts without capitals."""
+    text = " ".join(texts)
+    return 2 * len(regex.findall(r"\p{Lo}", text)) <= len(regex.findall(r"\p{L}", text))
 
 
 def number_forms(token: str) -> frozenset[str]:

@@ -3,12 +3,14 @@
 The key numbers show the primary metric only. A student may keep its score there and still write wrong facts, so a tile
 becomes a warning where the student makes more errors than the teacher. Metrics in which higher is better are in the
 table of scores: there a student below the teacher is the rule, and a warning on every page would warn of nothing.
+Source consistency has tiles only where the student is worse: it is measured on every task, whatever its metrics.
 """
 
 from typing import NamedTuple
 
 from understudy.report.facts import TEACHER, Facts, ScoreFacts, higher_is_better, metrics_of, score_of, system_named
 from understudy.report.formatting import decimal_places, fixed, join_nonempty, metric_heading
+from understudy.report.verdict import consistency_numbers
 
 
 class Check(NamedTuple):
@@ -21,7 +23,10 @@ class Check(NamedTuple):
 
 
 def teacher_checks(facts: Facts) -> list[Check]:
-    """A check for each metric, but the primary one, in which lower is better and both systems have a score."""
+    """A check for each metric, but the primary one, in which lower is better and both systems have a score.
+
+    After them, one for each way in which the student's outputs agree with their sources less than the teacher's.
+    """
     checks = []
     for metric in metrics_of(facts):
         own, teacher = (score_of(system_named(facts, name), metric) for name in (facts["method"], TEACHER))
@@ -29,7 +34,7 @@ def teacher_checks(facts: Facts) -> list[Check]:
             places, worse = decimal_places(facts, metric), is_worse(facts, metric, own, teacher)
             detail = join_nonempty(f"teacher {fixed(teacher['value'], places)}", "(worse)" if worse else "")
             checks.append(Check(metric_heading(facts, metric), fixed(own["value"], places), detail, worse))
-    return checks
+    return [*checks, *(Check(*number, warns=True) for number in consistency_numbers(facts))]
 
 
 def is_worse(facts: Facts, metric: str, own: ScoreFacts, teacher: ScoreFacts) -> bool:

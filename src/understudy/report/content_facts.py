@@ -45,6 +45,8 @@ class ConsistencyFacts(TypedDict):
     negative where the student is worse."""
     worse: list[str]
     """Which of both the student is worse in beyond the interval."""
+    names: NotRequired[bool]
+    """Whether names are checked in sources and references: not if either are in a script without capitals."""
     signatures: dict[str, str]
 
 
@@ -60,7 +62,10 @@ class HealthFacts(TypedDict):
     dev_moved: bool | None
     """Whether the dev scores of several evaluations differed."""
     repetition: float
-    """Share of the test outputs in which four words in a row occur twice."""
+    """Share of the test outputs in which four words in a row occur twice, or of which loops of up to 12 characters
+    cover half and at least 16 characters."""
+    empty: float
+    """Share of the test outputs without text."""
     length_ratio: float | None
     """Words of the test outputs per word of the first references."""
     unfinished: float | None

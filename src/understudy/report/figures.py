@@ -15,7 +15,10 @@ from understudy.report.formatting import metric_heading, system_label, whole
 from understudy.report.svg import FIGURE_SIZE, OTHER_STYLES, SYSTEM_STYLES, TEXT_COLOUR, figure_style, svg_element
 
 LEFT, LABEL_WIDTH, LABEL_HEIGHT = 0.04, 0.5, 0.12
-"""Of a system's name at its marker, as shares of the axes: where it begins, where it ends, and its height."""
+"""Of a system's name at its marker, as shares of the axes: where it begins, where it ends, and its height.
+
+The name is on the right of a marker, or on its left if it would end outside the axes.
+"""
 
 CLOSE_LATENCY = 0.2
 """Difference of two latencies in natural logarithms below which the labels of two systems would overlap."""
@@ -62,38 +65,56 @@ def _draw_quality(axes: Axes, facts: Facts) -> bool:
     if points:
         _set_log_scale(axes, [latency for _, latency, _ in points])
         axes.set(xlabel="median latency of one input, ms", ylabel=metric_heading(facts, facts["primary_metric"]))
-        if _labels_fit(axes, [(latency, score["value"]) for _, latency, score in points]):
-            _label_points(axes, facts, points)
+        places = _places(axes, points)
+        if _labels_fit(places):
+            _label_points(axes, facts, points, places)
         else:
             axes.legend().set_in_layout(False)
     return bool(points)
 
 
-def _label_points(axes: Axes, facts: Facts, points: Sequence[tuple[str, float, ScoreFacts]]) -> None:
+def _label_points(
+    axes: Axes, facts: Facts, points: Sequence[tuple[str, float, ScoreFacts]], places: Sequence[tuple[float, float]]
+) -> None:
     """Writes each system's name next to its marker."""
-    for name, latency, score in points:
+    for (name, latency, score), (x_place, _) in zip(points, places, strict=True):
+        side = _side(x_place)
         # Students of the same shape are equally fast: the label of the lower one goes below its marker.
         below = any(
             abs(math.log(x / latency)) < CLOSE_LATENCY and other["value"] > score["value"] for _, x, other in points
         )
-        # A long label may extend beyond the figure, but must not shrink the axes.
+        # A label longer than expected may extend beyond the figure, but must not shrink the axes.
         axes.annotate(
             system_label(name),
             (latency, score["value"]),
-            xytext=(8, -5 if below else 5),
+            xytext=(8 * side, -5 if below else 5),
             textcoords="offset points",
+            horizontalalignment="left" if side > 0 else "right",
             verticalalignment="top" if below else "bottom",
             color=_style(facts, name)[0],
             fontweight="bold",
         ).set_in_layout(False)
 
 
-def _labels_fit(axes: Axes, points: Sequence[tuple[float, float]]) -> bool:
-    """Whether no point lies where the name of another belongs, on the right of its marker."""
+def _places(axes: Axes, points: Sequence[tuple[str, float, ScoreFacts]]) -> list[tuple[float, float]]:
+    """Where points are drawn, as shares of the axes."""
     axes.autoscale_view()  # else the limits are those of empty axes until the figure is drawn
-    places = axes.transLimits.transform(axes.transScale.transform(points))
+    values = [(latency, score["value"]) for _, latency, score in points]
+    return [(x, y) for x, y in axes.transLimits.transform(axes.transScale.transform(values))]
+
+
+def _side(x: float) -> int:
+    """1 if a name belongs on the right of its marker, -1 if it would end outside the axes there."""
+    return 1 if x + LABEL_WIDTH <= 1 else -1
+
+
+def _labels_fit(places: Sequence[tuple[float, float]]) -> bool:
+    """Whether no point, and no name on the other side of a point, lies where the name of another belongs."""
     return not any(
-        LEFT < x - own_x < LABEL_WIDTH and abs(y - own_y) < LABEL_HEIGHT for own_x, own_y in places for x, y in places
+        LEFT < _side(own_x) * (x - own_x) < LABEL_WIDTH * (1 if _side(x) == _side(own_x) else 2)
+        and abs(y - own_y) < LABEL_HEIGHT
+        for own_x, own_y in places
+        for x, y in places
     )
 
 

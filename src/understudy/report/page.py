@@ -20,6 +20,8 @@ from understudy.store.disk import write_text
 
 REPORT_PAGE = "report.html"
 REPORT = "report.json"
+GOOD = ("better", "near_teacher", "above_teacher")
+"""The kinds of verdict that the page shows in green."""
 ITEM_ERRORS = "with facts missing or invented"
 
 
@@ -34,7 +36,7 @@ def render(facts: Facts) -> str:
         "page.html.jinja",
         facts=facts,
         verdict=verdict(facts),
-        verdict_kind=verdict_kind(facts),
+        headline_class=_headline_class(facts),
         tiles=[*key_numbers(facts), *cost_numbers(facts)],
         gap_notes=tables.gap_notes(facts),
         checks=teacher_checks(facts),
@@ -66,6 +68,12 @@ def write_report(facts: Facts, folder: Path) -> Path:
     write_text(page, render(facts))
     write_facts(facts, folder / REPORT)
     return page
+
+
+def _headline_class(facts: Facts) -> str:
+    """The class of the verdict: a good result is neutral where outputs agree with sources less than the teacher's."""
+    kind, consistency = verdict_kind(facts), facts.get("consistency")
+    return "mixed" if kind in GOOD and consistency and consistency["worse"] else kind
 
 
 def _tables(facts: Facts) -> dict[str, tables.TextTable]:

@@ -20,6 +20,8 @@ from understudy.report.facts import (
     system_named,
 )
 from understudy.report.formatting import (
+    LOWER_IS_BETTER,
+    SPACE,
     brackets,
     decimal_places,
     fixed,
@@ -74,10 +76,7 @@ def _kind_by_intervals(facts: Facts) -> VerdictKind:
 
 
 def key_numbers(facts: Facts) -> list[KeyNumber]:
-    """Share of the gap closed, quality, size, latency and throughput of the distilled student.
-
-    Where its outputs agree with their sources clearly less than the teacher's, a number says so.
-    """
+    """Share of the gap closed, quality, size, latency and throughput of the distilled student."""
     student = system_named(facts, facts["method"])
     return [
         *_quality_numbers(facts),
@@ -88,15 +87,27 @@ def key_numbers(facts: Facts) -> list[KeyNumber]:
         KeyNumber(
             "Throughput", rounded(student and student["throughput_per_s"], "/s"), _than_teacher(_throughput(facts))
         ),
-        *_consistency_numbers(facts),
     ]
 
 
+def consistency_numbers(facts: Facts) -> Iterator[KeyNumber]:
+    """A number for each way in which the student's outputs agree with their sources clearly less than the teacher's."""
+    consistency = facts.get("consistency")
+    for key in consistency["worse"] if consistency else ():
+        rates = {
+            name: own["missing"] if key == "missing" else own["invented"]
+            for name, own in facts["consistency"]["systems"].items()
+        }
+        others = [f"{name} {_points(rates[name])}" for name in (TEACHER, REFERENCES) if name in rates]
+        label = f"{CONSISTENCY_LABELS[key]}{SPACE}{LOWER_IS_BETTER}"
+        yield KeyNumber(label, _points(rates[facts["method"]]), f"worse than the teacher: {', '.join(others)}")
+
+
 def five_numbers(facts: Facts) -> list[tuple[str, str]]:
-    """The key numbers as pairs of label and value, for a terminal."""
+    """The key numbers, and those on source consistency, as pairs of label and value for a terminal."""
     return [
         (number.label, f"{number.value} ({number.detail})" if number.detail else number.value)
-        for number in key_numbers(facts)
+        for number in (*key_numbers(facts), *consistency_numbers(facts))
     ]
 
 
@@ -140,22 +151,8 @@ def _quality_numbers(facts: Facts) -> tuple[KeyNumber, KeyNumber]:
     return KeyNumber(f"Gap closed in {metric}", percent(gap["value"]), interval), KeyNumber(metric, own, others)
 
 
-def _consistency_numbers(facts: Facts) -> Iterator[KeyNumber]:
-    if "consistency" not in facts:
-        return
-    consistency = facts["consistency"]
-    for key in consistency["worse"]:
-        rates = {
-            name: own["missing"] if key == "missing" else own["invented"]
-            for name, own in consistency["systems"].items()
-        }
-        others = {"teacher": rates[TEACHER], "references": rates.get(REFERENCES, NOT_MEASURED)}
-        detail = ", ".join(f"{name} {_points(rate)}" for name, rate in others.items() if rate["value"] is not None)
-        yield KeyNumber(CONSISTENCY_LABELS[key], _points(rates[facts["method"]]), f"worse than the teacher: {detail}")
-
-
 def _points(rate: Interval) -> str:
-    return percent(None if rate["value"] is None else rate["value"] / 100, 1)
+    return "without items" if rate["value"] is None else percent(rate["value"] / 100, 1)
 
 
 def _gap(facts: Facts) -> Interval:

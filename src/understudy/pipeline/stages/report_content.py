@@ -11,6 +11,7 @@ from understudy.evaluation.bootstrap import advantage, score
 from understudy.evaluation.consistency import item_errors
 from understudy.evaluation.diversity import repeats
 from understudy.evaluation.metrics import METRICS, SystemOutputs, tally
+from understudy.evaluation.source_items import has_names
 from understudy.evaluation.tally import FloatArray, IntArray, Tally
 from understudy.evaluation.words import words
 from understudy.pipeline.stages.predictions import TOP_TOKENS
@@ -52,6 +53,7 @@ def consistency_facts(
         "systems": {name: _consistency(own, weights_RN) for name, own in tallies.items()},
         "advantages": {key: {"value": one.value, "low": one.low, "high": one.high} for key, one in leads.items()},
         "worse": [key for key, one in leads.items() if one.high < 0],
+        "names": all(has_names(texts) for texts in _sources_and_references(predictions[distilled])),
         "signatures": {key: own.signature for key, own in tallies[distilled].items()},
     }
 
@@ -110,6 +112,7 @@ def _text_health(outputs: Sequence[Prediction]) -> HealthFacts:
         "evaluations": None,
         "dev_moved": None,
         "repetition": sum(repeats(one.text) for one in outputs) / len(outputs),
+        "empty": sum(not one.text.strip() for one in outputs) / len(outputs),
         "length_ratio": sum(own for own, _ in pairs) / expected if expected else None,
         "unfinished": None,
         "top_token_agreement": {**NOT_MEASURED, "note": "references have no network"},
@@ -137,6 +140,10 @@ def _references(predictions: Predictions) -> dict[str, list[Prediction]]:
     if not all(one.references for one in first):
         return {}
     return {REFERENCES: [Prediction(one.id, one.source, one.references, one.references[0]) for one in first]}
+
+
+def _sources_and_references(outputs: Sequence[Prediction]) -> tuple[list[str], list[str]]:
+    return [one.source for one in outputs], [text for one in outputs for text in one.references]
 
 
 def _consistency(tallies: Mapping[str, Tally], weights_RN: IntArray) -> ConsistencyScore:

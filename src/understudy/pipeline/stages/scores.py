@@ -18,7 +18,7 @@ from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.data import DataStage, read_data
 from understudy.pipeline.stages.examples import ExamplesStage
-from understudy.pipeline.stages.not_learned import reasons_not_learned
+from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_problems
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
@@ -88,7 +88,7 @@ class ScoresStage(Stage[ScoresFacts]):
     prompt: str
     """The prompt without its placeholder: what it states is not invented by an output."""
     name: ClassVar[str] = "scores"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def run(self, folder: Path, context: WorkerContext) -> ScoresFacts:
         """Scores all systems and writes the facts."""
@@ -170,6 +170,8 @@ class ScoresStage(Stage[ScoresFacts]):
         facts["health"] = health_facts(stages, predictions, context)
         facts["not_learned"] = reasons_not_learned(facts)
         facts["warnings"] = empty_outputs(predictions)
+        if teacher := teacher_problems(facts):
+            facts["warnings"].append(f"The teacher has not learned: {'; '.join(teacher)}.")
         facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
