@@ -43,7 +43,7 @@ HOMES = {
     "openai": {"api_teacher"},
     "numpy": {"api_teacher", "columns", "evaluation", "models", "pipeline", "pool", "study", "tasks", "training"},
     "psutil": {"evaluation"},
-    "pyarrow": {"columns", "pipeline", "pool", "tasks"},
+    "pyarrow": {"columns", "pool", "tasks"},
     "pydantic": {"config", "store"},
     "pydantic_core": {"config"},
     "regex": {"evaluation"},

@@ -88,7 +88,7 @@ def test_a_large_vocabulary_splits_batches(build: Build, mixture: Mixture, monke
 def test_an_interrupted_cache_resumes_after_its_finished_chunks(
     build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted within the second chunk, it ends with the bytes of an uninterrupted one and repeats no first chunk."""
+    """Interrupted within the second chunk, it ends with the bytes of an uninterrupted one, and repeats that chunk."""
     monkeypatch.setattr(teacher_logprobs, "CHUNK", 3)
     texts, scorer = mixture.targets["teacher"].texts, make_scorer(build(seed=1), mixture, top_k=4)
     amounts: dict[str, list[float]] = {"whole": [], "interrupted": [], "resumed": []}
