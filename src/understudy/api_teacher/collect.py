@@ -171,8 +171,8 @@ def refuse_unanswered(result: CollectResult, endpoint: Endpoint) -> None:
     if not result.texts:
         raise GenerationError(
             f"no input has a usable text, and {shown_amount(result.outcome.spent)} is spent; fix the reasons listed "
-            "above (is the server running? does the pattern `answer` match? is max_tokens large enough?) and run the same "
-            "command again"
+            "above (is the server running? does the pattern `answer` match? is max_tokens large enough?) and run the "
+            "same command again"
         )
 
 
@@ -197,8 +197,8 @@ def _refuse_over_budget(outcome: RequestOutcome, endpoint: Endpoint) -> None:
     if outcome.over_budget:
         raise GenerationError(
             f"the budget of {endpoint.budget} is reached: {shown_amount(outcome.spent)} is spent and "
-            f"{outcome.over_budget} inputs were not requested; the responses so far are kept. Raise `budget` and run the "
-            "same command again"
+            f"{outcome.over_budget} inputs were not requested; the responses so far are kept. Raise `budget` and run "
+            "the same command again"
         )
 
 
