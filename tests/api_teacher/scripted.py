@@ -29,6 +29,8 @@ def answering(respond: Respond) -> Iterator[str]:
             status, reply = respond(self.command, self.path, plain)
             content = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
             self.send_response(status)
+            if content.startswith(b"<"):
+                self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -1,6 +1,7 @@
 """What the probe finds out about servers that behave like those of the providers."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from tests.api_teacher.scripted import Reply, answering
 from tests.api_teacher.server import completion
 
 from understudy.api_teacher.collect import collect
+from understudy.api_teacher.costs import shown_amount
+from understudy.api_teacher.request_types import most_common
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
 from understudy.progress import NoProgress
@@ -174,3 +177,90 @@ def test_most_rejected_inputs_stop_the_command_after_the_smoke_round(tmp_path: P
         done = collect(examples, Endpoint.model_validate(settings | {"answer": "(.+)"}), out=tmp_path)
 
     assert (len(seen), done.texts) == (30, 30)
+
+
+@pytest.mark.parametrize("words", ["The model foo does not exist", "Unsupported parameter: 'top_logprobs'"])
+def test_a_refusal_that_names_no_parameter_sent_stops_the_command_after_the_probe(words: str, tmp_path: Path) -> None:
+    """One request; the message has the server's words and address; failed.jsonl has the words, and neither the key."""
+    count = [0]
+
+    def respond(_method: str, _path: str, _request: object) -> Reply:
+        count[0] += 1
+        return 400, {"error": {"message": f"{words}\n" + "any word " * 100, "code": "bad"}}
+
+    with answering(respond) as address:
+        endpoint = Endpoint.model_validate({"model": "foo", "base_url": address, "key": "SOME_KEY"})
+        with pytest.raises(GenerationError) as error:
+            collect(EXAMPLES, endpoint, out=tmp_path)
+
+    failed = [json.loads(line)["reason"] for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
+    assert count[0] == 1
+    assert f"{address} refuses the first request" in str(error.value)
+    assert f"HTTP status 400 (bad): {words} *** ***" in str(error.value)
+    assert failed[0].startswith(f"HTTP status 400 (bad): {words}")
+    assert len(failed[0]) < 240
+    assert failed[1:] == ["not requested yet"] * 3
+    assert "any" not in str(error.value) + failed[0]
+
+
+def test_a_refusal_of_one_input_does_not_stop_the_others(tmp_path: Path) -> None:
+    """The first input is filtered; a later call requests it again, and the answers of the others stay."""
+
+    def respond(_method: str, _path: str, request: Any) -> Reply:  # noqa: ANN401 - decoded JSON
+        prompt = request["messages"][-1]["content"]
+        if prompt == "question 0":
+            return 400, {"error": {"message": "the prompt was filtered", "code": "content_filter"}}
+        return 200, completion(prompt, request, "")
+
+    with answering(respond) as address:
+        endpoint = Endpoint.model_validate({"model": "m", "base_url": address, "key": "SOME_KEY"})
+        for _ in range(2):
+            done = collect(EXAMPLES, endpoint, out=tmp_path)
+            assert done.texts == 3
+            assert done.outcome.failed == {"q0": "HTTP status 400 (content_filter): the prompt was filtered"}
+
+
+def test_a_reply_of_another_kind_is_shown(tmp_path: Path) -> None:
+    """Its content type and its beginning are in the reason."""
+    with answering(lambda *_: (200, b"<html>login any word</html>" + b"x" * 100)) as address:
+        settings = {"model": "m", "base_url": address, "key": "SOME_KEY", "attempts": 1, "smoke_inputs": 0}
+        done = collect(EXAMPLES[:1], Endpoint.model_validate(settings), out=tmp_path)
+
+    (reason,) = done.outcome.failed.values()
+    assert reason == f"malformed response: text/html '<html>login ***</html>{'x' * 38}...'"
+
+
+def test_a_model_that_only_reasoned_is_named_as_the_reason(tmp_path: Path) -> None:
+    """Also when the journal is read again."""
+    message = {"content": None, "reasoning_content": "Let me think"}
+    reply = {"choices": [{"message": message, "finish_reason": "length"}]}
+    with answering(lambda *_: (200, reply)) as address:
+        endpoint = Endpoint.model_validate({"model": "m", "base_url": address, "key": "SOME_KEY", "smoke_inputs": 0})
+        collected = [collect(EXAMPLES, endpoint, out=tmp_path) for _ in range(2)]
+
+    reason = "empty, because the model only reasoned (raise max_tokens or set reasoning_effort)"
+    assert [done.outcome.rejected for done in collected] == [{reason: 4}] * 2
+    assert reason in (tmp_path / "failed.jsonl").read_text()
+
+
+def test_small_costs_keep_two_digits() -> None:
+    """A cost that is not zero is never shown as zero."""
+    shown = [shown_amount(value) for value in (0, 0.0000123, 0.0028, 0.05, 1.5)]
+    assert shown == ["0.00", "0.000012", "0.0028", "0.050", "1.50"]
+
+
+def test_no_cost_per_text_is_shown_without_a_text(tmp_path: Path) -> None:
+    """All responses are rejected."""
+    examples = [Example(f"q{number}", f"question {number}") for number in range(30)]
+    with answering(respond_as(DIALECTS["vllm"], [])) as address:
+        settings = {"model": "m", "base_url": address, "key": "SOME_KEY", "answer": "Result: (.+)"}
+        priced = Endpoint.model_validate(settings | {"price": {"input": 1.0, "output": 1.0}})
+        with pytest.raises(GenerationError, match=r"0 usable texts \(no match.*: 20\)\. 20 of 20.*0\.000080 is spent"):
+            collect(examples, priced, out=tmp_path)
+
+
+def test_reasons_that_differ_each_time_are_summed_up() -> None:
+    """The most common ones are listed."""
+    reasons = Counter({f"id {number}": 1 for number in range(20)} | {"timeout": 7})
+    listed = most_common(reasons)
+    assert (len(listed), listed["timeout"], listed["other reasons"]) == (11, 7, 11)

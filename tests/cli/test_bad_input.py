@@ -191,6 +191,14 @@ def test_collecting_without_a_usable_response_fails(
     assert "http://127.0.0.1:9/v1" in err
 
 
+def test_missing_inputs_of_collect_are_named_without_a_word_on_recipes(understudy: Command, tmp_path: Path) -> None:
+    """The path is an argument of the command."""
+    (tmp_path / "endpoint.yaml").write_text("{model: m}\n")
+    code, _, err = understudy("collect", "nope.csv", "--endpoint", tmp_path / "endpoint.yaml", "--out", tmp_path / "a")
+
+    assert (code, "nope.csv: no such file; name the file" in err, "recipe" in err) == (1, True, False)
+
+
 @pytest.mark.parametrize("command", [["report"], ["evaluate"], ["pool", "show"]])
 def test_a_folder_without_a_finished_run_is_refused(understudy: Command, tmp_path: Path, command: list[str]) -> None:
     """This holds for every command that takes the folder of a run."""

@@ -43,6 +43,7 @@ def test_a_template_has_a_place_for_data(understudy: Command, tmp_path: Path) ->
     assert files.labeled == tmp_path / "my task" / "data" / "labeled.jsonl"
     assert files.labeled.parent.is_dir()
     assert "understudy show" in out
+    assert "# understudy methods lists all" in (tmp_path / "my task" / "recipe.yaml").read_text()
     assert "# Put your data" in (tmp_path / "my task" / "recipe.yaml").read_text()
 
 
@@ -104,6 +105,20 @@ def test_dev_and_test_are_drawn_on_request(understudy: Command, tmp_path: Path, 
     assert f"{len(data.labeled)} labeled, {len(data.dev)} dev, {len(data.test)} test" in out
 
 
+def test_the_ids_of_the_file_are_kept_where_dev_and_test_are_drawn(understudy: Command, tmp_path: Path) -> None:
+    """Each drawn record has the id that its source has in the file; without ids they are generated."""
+    rows = [{"id": f"user-{i}", "source": f"input {i}", "target": "a b c d"} for i in range(5)]
+    (tmp_path / "ids.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "none.csv").write_text("source,target\n" + "".join(f"input {i},b\n" for i in range(5)))
+    drawn = ("--dev", "1", "--test", "1")
+    assert understudy("init", tmp_path / "with", "--from", tmp_path / "ids.jsonl", *drawn)[0] == 0
+    assert understudy("init", tmp_path / "without", "--from", tmp_path / "none.csv", *drawn)[0] == 0
+
+    kept = [line for path in (tmp_path / "with" / "data").iterdir() for line in path.read_text().splitlines()]
+    assert {(row["id"], row["source"]) for row in map(json.loads, kept)} == {(row["id"], row["source"]) for row in rows}
+    assert json.loads((tmp_path / "without" / "data" / "dev.jsonl").read_text())["id"] == "dev-0"
+
+
 def test_inputs_alone_become_a_recipe_with_an_api_teacher(understudy: Command, tmp_path: Path) -> None:
     """`task.held_out` proposes dev and test; the file's column is named."""
     path = tmp_path / "in.csv"
@@ -139,6 +154,8 @@ def test_a_batch_and_a_conversation_take_their_settings(understudy: Command, tmp
     (tmp_path / "out.jsonl").write_text(
         json.dumps({"custom_id": "1", "response": {"body": {"choices": [{"text": "c"}]}}})
     )
+    plain = ("init", tmp_path / "refused", "--from", tmp_path / "out.jsonl", "--batch-requests", tmp_path / "in.jsonl")
+    assert "(init: --turns) to last" in understudy(*plain)[2]
     options = ("--batch-requests", tmp_path / "in.jsonl", "--turns", "last")
     code, _, err = understudy("init", tmp_path / "task", "--from", tmp_path / "out.jsonl", *options)
 

@@ -149,6 +149,21 @@ def test_work_grows_with_tokens_and_texts() -> None:
     assert four - 2 * 10 * 6 == 4 * (one - 2 * 10 * 6)
 
 
+def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the folder and the variable that decides it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/x")
+    monkeypatch.setattr(calibration, "WIDTHS", (16,))
+    monkeypatch.setattr(calibration, "BATCHES", (1, 2))
+    lines: list[str] = []
+
+    class Log(NoProgress):
+        def log(self, message: str) -> None:
+            lines.append(message)
+
+    assert min(machine_speed(Log()).train) >= 0
+    assert [("/proc/x/understudy" in line, "XDG_CACHE_HOME" in line) for line in lines] == [(True, True)]
+
+
 def test_a_machine_is_measured_once(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the cache has is used; a file that cannot be read is measured again, here with one small network."""
     monkeypatch.setattr(calibration, "WIDTHS", (16,))

@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[Row, str | Row, str]] = {
         "auto",
         r"fit the formats columns and messages; set task\.format",
     ),
-    "several turns": (SEVERAL, "auto", r"3 turns before the answer; set task\.format\.turns to last .* or to all"),
+    "several turns": (SEVERAL, "auto", r"3 turns before the answer; set task\.format\.turns .*to last .* or to all"),
     "no answer": ({"messages": [USER]}, "auto", r"does not end with an answer.*unlabeled"),
     "answers alone": ({"messages": [SYSTEM, ANSWER]}, "auto", r"no user message before the answer"),
     "two answers": ({"messages": [USER, ANSWER, YES]}, {"turns": "last"}, r"no user message before the answer"),

@@ -214,12 +214,12 @@ async def _send(request: Callable[[], Awaitable[Any]], batches: Batches, *, atte
     last = attempts or batches.client.endpoint.attempts
     for attempt in range(1, last + 1):
         try:
-            return await batches.client.call(request, BATCH_CALL_S)
+            return (await batches.client.call(request, BATCH_CALL_S)).body
         except RequestFailed as failure:
             if attempt == last or not failure.retryable:
                 raise GenerationError(
-                    f"the batch API at {batches.client.url} failed: {failure.reason} {failure.message}".rstrip()
-                    + "; run the same command again to resume, or set batch: false"
+                    f"the batch API at {batches.client.url} failed: {failure.reason}; run the same command again to "
+                    "resume, or set batch: false"
                 ) from failure
             await batches.clock.sleep(max(failure.retry_after_s, backoff_s("batch", attempt)))
     raise AssertionError(attempts)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from understudy.api_teacher.request_body import Dialect, adapt, refused_parameters, request_body
 from understudy.api_teacher.request_types import RequestFailed, Response
@@ -29,8 +29,10 @@ ERRORS_FROM = 400
 INVALID = {400, 422}
 """Statuses with which servers refuse a parameter."""
 LONGEST_RETRY_AFTER_S = 600.0
-LONGEST_MESSAGE = 200
-"""Characters of a server's error message that are shown."""
+INPUT_CODES = {"content_filter", "context_length_exceeded"}
+"""Codes of errors with which servers refuse one input, and would take others."""
+LONGEST_MESSAGE, LONGEST_CODE, LONGEST_EXCERPT = 200, 40, 60
+"""Characters that are shown of a server's error message, of its code, and of a reply that is none."""
 BATCH_BYTES = 100 << 20
 """Limit of a batch's output file, which is read at once."""
 BATCH_CALL_S = 600.0
@@ -50,6 +52,13 @@ NOT_SENT = {
 
 class ReplyTooLong(Exception):
     """A reply that exceeds the limit of bytes, as received or decompressed."""
+
+
+class Reply(NamedTuple):
+    """What a server sent with status 200."""
+
+    body: bytes
+    content_type: str
 
 
 @dataclass
@@ -76,7 +85,12 @@ class ApiClient:
         reply = await self.call(
             lambda: create(model=body["model"], messages=body["messages"], extra_body=extra), self.endpoint.timeout_s
         )
-        return parse_response_body(reply, self.endpoint, body.get("n", 1))
+        try:
+            return parse_response_body(reply.body, self.endpoint, body.get("n", 1))
+        except RequestFailed as failure:
+            shown = self._shown(reply.body.decode(errors="replace"), LONGEST_EXCERPT)
+            reason = f"{failure.reason}: {self._shown(reply.content_type or 'no type', LONGEST_EXCERPT)} {shown!r}"
+            raise RequestFailed(reason, retryable=failure.retryable, billed=failure.billed) from failure
 
     async def send_first(self, source: str, texts: int) -> Response:
         """As `send`; a parameter that the server refuses is left out or renamed where this changes no text."""
@@ -92,8 +106,8 @@ class ApiClient:
                 if self.dialect == dialect:  # else another request has adapted it meanwhile
                     self.dialect = adapt(dialect, self.endpoint, body, refused, failure.message)
 
-    async def call(self, request: Callable[[], Awaitable[Any]], deadline_s: float) -> bytes:
-        """The body of the reply to a call of the official client.
+    async def call(self, request: Callable[[], Awaitable[Any]], deadline_s: float) -> Reply:
+        """The reply to a call of the official client.
 
         Raises:
             RequestFailed: if it fails.
@@ -104,14 +118,14 @@ class ApiClient:
         try:
             async with asyncio.timeout(deadline_s):
                 reply = await request()
-            body: bytes = reply.http_response.content
+            received = reply.http_response
+            return Reply(received.content, received.extensions["content_type"])
         except openai.APIStatusError as error:
             raise self._status_error(error.status_code, error.response.headers, error.response.content) from error
         except (openai.APIConnectionError, TimeoutError) as error:
             raise self._connection_error(error) from error
         except Exception as error:
             raise RequestFailed(f"malformed response ({type(error).__name__})", retryable=True, billed=True) from error
-        return body
 
     def _connection_error(self, error: BaseException) -> RequestFailed:
         cause = error.__cause__ or error
@@ -128,7 +142,7 @@ class ApiClient:
     def _status_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         """The error of a status other than 200."""
         message, param, code = _error_fields(body)
-        message = message.replace(self.secret, "***")
+        message = self._shown(message, LONGEST_MESSAGE)
         words = f" ({message})" if message else ""
         if status in FATAL_STATUSES or code == "insufficient_quota" or status < ERRORS_FROM:
             return GenerationError(
@@ -140,14 +154,24 @@ class ApiClient:
             return RequestFailed("rate limited (429)", retryable=True, billed=False, retry_after_s=wait_s)
         # A gateway's 502 or 504 may come after the model has generated the text, and been billed for it.
         from_server = status >= SERVER_ERROR
+        said = message or repr(self._shown(body.decode(errors="replace"), LONGEST_EXCERPT))
         return RequestFailed(
-            f"HTTP status {status}" + (f" ({code})" if code else ""),
+            f"HTTP status {status}"
+            + (f" ({self._shown(code, LONGEST_CODE)})" if code else "")
+            + f": {said}" * bool(body),
             retryable=from_server or status == TIMEOUT,
             billed=from_server,
             refused=status in INVALID,
             message=message,
             param=param,
+            of_input=code in INPUT_CODES,
         )
+
+    def _shown(self, text: str, longest: int) -> str:
+        """A server's words on one line, without the key, shortened."""
+        known = without_surrogates(text).replace(self.secret, "***")  # before it is cut, which could leave half a key
+        words = " ".join("".join(letter if letter.isprintable() else " " for letter in known[: 10 * longest]).split())
+        return words if len(words) <= longest else f"{words[:longest]}..."
 
     @property
     def url(self) -> str:
@@ -183,7 +207,8 @@ async def open_client(endpoint: Endpoint) -> AsyncIterator[ApiClient]:
                 await reply.aclose()
             kept = [item for item in reply.headers.multi_items() if not item[0].lower().startswith(("content-", "tr"))]
             headers = [*kept, ("content-type", "application/json")]
-            return type(reply)(reply.status_code, headers=headers, content=body, request=request)
+            kind = {"content_type": reply.headers.get("content-type", "")}
+            return type(reply)(reply.status_code, headers=headers, content=body, request=request, extensions=kind)
 
     # The deadline of `call` bounds the whole request; connecting ends earlier, so that it is known not to be sent.
     timeout = openai.Timeout(None, connect=min(30.0, endpoint.timeout_s / 2))
@@ -256,9 +281,8 @@ def _error_fields(body: bytes) -> tuple[str, object, str]:
     message = fields.get("message") or fields.get("detail") or ""
     shown = message if isinstance(message, str) else json.dumps(message)
     code = fields.get("code")
-    code = code if isinstance(code, str) and re.fullmatch(r"[\w.-]{1,40}", code) else ""
-    words = "".join(letter if letter.isprintable() else " " for letter in without_surrogates(shown))
-    return " ".join(words.split())[:LONGEST_MESSAGE], fields.get("param"), code
+    code = code if isinstance(code, str) and re.fullmatch(rf"[\w.-]{{1,{LONGEST_CODE}}}", code) else ""
+    return shown, fields.get("param"), code
 
 
 def _retry_after_s(text: str | None) -> float:

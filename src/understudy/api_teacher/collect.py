@@ -20,8 +20,8 @@ from understudy.api_teacher.collect_files import (
     usable_texts,
     write_results,
 )
-from understudy.api_teacher.costs import BATCH_DISCOUNT, max_cost
-from understudy.api_teacher.first_requests import Probe, refuse_without_logprobs, smoke_report
+from understudy.api_teacher.costs import BATCH_DISCOUNT, max_cost, shown_amount
+from understudy.api_teacher.first_requests import Probe, refuse_refused, refuse_without_logprobs, smoke_report
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.kd4gen_import import read_kd4gen_responses
 from understudy.api_teacher.scheduler import (
@@ -170,9 +170,9 @@ def refuse_unanswered(result: CollectResult, endpoint: Endpoint) -> None:
     _refuse_over_budget(result.outcome, endpoint)
     if not result.texts:
         raise GenerationError(
-            f"no input has a usable text, and {result.outcome.spent:.4f} is spent; fix the reasons listed above (is "
-            "the server running? does the pattern `answer` match? is max_tokens large enough?) and run the same "
-            "command again"
+            f"no input has a usable text, and {shown_amount(result.outcome.spent)} is spent; fix the reasons listed "
+            "above (is the server running? does the pattern `answer` match? is max_tokens large enough?) and run the "
+            "same command again"
         )
 
 
@@ -196,8 +196,9 @@ def refuse_incomplete(groups: Sequence[PromptGroup], journal: Journal) -> None:
 def _refuse_over_budget(outcome: RequestOutcome, endpoint: Endpoint) -> None:
     if outcome.over_budget:
         raise GenerationError(
-            f"the budget of {endpoint.budget} is reached: {outcome.spent:.4f} is spent and {outcome.over_budget} "
-            "inputs were not requested; the responses so far are kept. Raise `budget` and run the same command again"
+            f"the budget of {endpoint.budget} is reached: {shown_amount(outcome.spent)} is spent and "
+            f"{outcome.over_budget} inputs were not requested; the responses so far are kept. Raise `budget` and run "
+            "the same command again"
         )
 
 
@@ -221,6 +222,7 @@ async def _request_all_groups(
         if not lacking:
             return
         await request(lacking[0][0], [lacking[0][1]])
+        refuse_refused(probe, journal)
         if probe.findings:
             progress.log(probe.findings)
         sample = groups[0].examples[: endpoint.smoke_inputs]
@@ -250,7 +252,8 @@ def _estimate(groups: Sequence[PromptGroup], journal: Journal) -> str:
         for size in request_groups(endpoint, count)
     )
     limit = "" if endpoint.budget is None else f", budget {endpoint.budget}"
-    return f"{line}; maximum cost {most:.2f} (all texts of max_tokens), {journal.spent:.4f} spent{limit}"
+    spent = f"{shown_amount(journal.spent)} spent"
+    return f"{line}; maximum cost {shown_amount(most)} (all texts of max_tokens), {spent}{limit}"
 
 
 def _lacking(group: PromptGroup, journal: Journal) -> list[Example]:

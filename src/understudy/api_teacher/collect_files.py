@@ -24,6 +24,7 @@ from understudy.tasks.files import read_split
 from understudy.tasks.record import Log, no_log
 from understudy.tasks.record_checks import id_of
 from understudy.tasks.task_records import RecordSettings, task_records
+from understudy.tasks.text_lines import check_file
 
 RESPONSES, FAILED = "responses.jsonl", "failed.jsonl"
 FIELDS = Fields()
@@ -46,6 +47,7 @@ def read_inputs(inputs: str | Path | Sequence[Example], log: Log = no_log) -> li
         DataError: if they cannot be read, there are none, or two different sources have one id.
     """
     if isinstance(inputs, str | Path):
+        check_file(Path(inputs), missing="name the file of the inputs")
         settings = RecordSettings(FIELDS, log=log)
         records = list(task_records(Path(inputs), settings, split="unlabeled", labeled=False))
         read_split(records, split="unlabeled", fields=FIELDS, labeled=False, origin=str(inputs))  # refuses bad rows

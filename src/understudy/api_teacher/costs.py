@@ -1,5 +1,7 @@
 """What requests cost by our own count, which bounds the budget whatever a server reports."""
 
+import math
+
 from understudy.api_teacher.request_types import Response
 from understudy.config.endpoint import Endpoint, Price
 
@@ -39,6 +41,12 @@ def response_cost(response: Response, endpoint: Endpoint, source: str, texts: in
     if not (least_input <= given[0] <= most_input and least_output <= given[1] <= most_output):
         return None
     return _cost(endpoint.price, given[0], given[1])
+
+
+def shown_amount(value: float) -> str:
+    """An amount of money to the hundredth; small ones to two significant digits."""
+    decimals = 2 if value <= 0 else max(2, 1 - math.floor(math.log10(value)))
+    return f"{value:.{decimals}f}"
 
 
 def _max_input_tokens(endpoint: Endpoint, source: str) -> int:

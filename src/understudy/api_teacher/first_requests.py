@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from understudy.api_teacher.client import ApiClient
-from understudy.api_teacher.costs import response_cost
+from understudy.api_teacher.costs import response_cost, shown_amount
 from understudy.api_teacher.journal import Journal
 from understudy.api_teacher.request_body import Dialect
-from understudy.api_teacher.request_types import Response
+from understudy.api_teacher.request_types import RequestFailed, Response, most_common
 from understudy.api_teacher.response_filter import parse_response
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
@@ -28,10 +28,16 @@ class Probe:
         self.findings = ""
         """One line on what the server takes and gives; empty before the first answer."""
         self.answers = self.answers_with_logprobs = 0
+        self.refusal = ""
+        """Why the server refuses the last request, in its words, unless it refuses this input alone."""
 
     async def send(self, source: str, texts: int) -> Response:
         """Sends one request; the arguments, result and errors are those of `ApiClient.send`."""
-        response = await (self.client.send if self.findings else self.client.send_first)(source, texts)
+        try:
+            response = await (self.client.send if self.findings else self.client.send_first)(source, texts)
+        except RequestFailed as failure:
+            self.refusal = "" if failure.retryable or failure.of_input else failure.reason
+            raise
         self.findings = self.findings or describe_answer(
             response, self.client.endpoint, self.client.dialect, source, texts
         )
@@ -65,6 +71,21 @@ def has_logprobs(response: Response) -> bool:
     return bool(texts) and all(choice.logprobs for choice in texts)
 
 
+def refuse_refused(probe: Probe, journal: Journal) -> None:
+    """Raises if the server refuses the probe, and has answered no request of these settings before.
+
+    Raises:
+        GenerationError: with the server's words and the settings to check.
+    """
+    if probe.refusal and not journal.choices:
+        endpoint = probe.client.endpoint
+        raise GenerationError(
+            f"{probe.client.url} refuses the first request for model {endpoint.model!r} with {probe.refusal}. The "
+            "other inputs were not requested. Check model, base_url, system, prompt and extra_body, or remove the "
+            "first input if the refusal concerns it alone"
+        )
+
+
 def smoke_report(examples: Sequence[Example], journal: Journal, endpoint: Endpoint) -> str:
     """What became of the inputs of the smoke round: some texts, rejections by reason, cost per usable text.
 
@@ -84,15 +105,14 @@ def smoke_report(examples: Sequence[Example], journal: Journal, endpoint: Endpoi
         reasons.update(response.rejected for response in parsed if response.rejected)
         if not parsed and (failure := journal.failure(example.source)):
             reasons[failure] += 1
-    listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common()) or "none rejected"
+    listed = ", ".join(f"{reason}: {count}" for reason, count in most_common(reasons).items()) or "none rejected"
     shown = "; ".join(repr(text[:LONGEST_SHOWN]) for text in texts[:SHOWN_TEXTS])
-    cost = f", {journal.spent / max(1, len(texts)):.6f} per usable text" if endpoint.price else ""
+    cost = f", {shown_amount(journal.spent / len(texts))} per usable text" if endpoint.price and texts else ""
     line = f"first {len(examples)} inputs: {len(texts)} usable texts ({listed}){cost}"
     if 2 * unusable > len(examples):
         raise GenerationError(
             f"{line}. {unusable} of {len(examples)} inputs have no usable text, so the others were not requested; "
-            f"{journal.spent:.4f} is spent. {_first_response(examples, journal)}Change prompt, stop or max_tokens, or "
-            "the filters `answer` and `refusals`, which apply to the stored responses without new requests; "
+            f"{shown_amount(journal.spent)} is spent. {_what_to_change(examples, journal)}; "
             "smoke_inputs: 0 requests all the same"
         )
     return f"{line}: {shown}"
@@ -112,6 +132,11 @@ def refuse_without_logprobs(endpoint: Endpoint, probe: Probe) -> None:
         )
 
 
-def _first_response(examples: Sequence[Example], journal: Journal) -> str:
+def _what_to_change(examples: Sequence[Example], journal: Journal) -> str:
     found = next((choice for example in examples for choice in journal.responses(example.source)), None)
-    return f"The first response is {found.text[:LONGEST_SHOWN]!r}. " if found else ""
+    if found is None:
+        return "No request brought a response: check base_url, model and extra_body"
+    return (
+        f"The first response is {found.text[:LONGEST_SHOWN]!r}. Change prompt, stop or max_tokens, or the filters "
+        "`answer` and `refusals`, which apply to the stored responses without new requests"
+    )

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class CompletionChoice:
     """Why the text ended, in the server's words: stop, length, content_filter."""
     logprobs: Sequence[Mapping[str, object]] | None = None
     """Log-probabilities by position, as the server sent them; written to the file, not kept in memory."""
+    reasoned: bool = False
+    """Whether the text is empty and the server sent reasoning in its place."""
 
 
 @dataclass
@@ -103,7 +105,7 @@ class Journal:
         self, request: int, *, cost: float | None, choices: Sequence[CompletionChoice] = (), failure: str = ""
     ) -> None:
         """Records how a request ended. A cost of None counts as the maximum: it is unknown whether it was billed."""
-        rows = [vars(choice) for choice in choices]
+        rows = [_row(choice) for choice in choices]
         self._append({"ended": request, "cost": cost, "choices": rows, "failure": failure})
         self._end(request, cost, choices)
 
@@ -125,7 +127,7 @@ class Journal:
             by_source.setdefault(source, []).append(choice)
         for source, choices in by_source.items():
             if not self.responses(source):
-                self._append({"imported": source_key(source), "choices": [vars(choice) for choice in choices]})
+                self._append({"imported": source_key(source), "choices": [_row(choice) for choice in choices]})
                 self._keep(source_key(source), choices)
 
     def record_failure(self, source: str, reason: str) -> None:
@@ -152,7 +154,7 @@ class Journal:
             self._keep(source, choices)
 
     def _keep(self, key: str, choices: Sequence[CompletionChoice]) -> None:
-        kept = [CompletionChoice(choice.text, choice.finish_reason) for choice in choices]
+        kept = [replace(choice, logprobs=None) for choice in choices]
         self.choices.setdefault(key, []).extend(kept)
         self.failures.pop(key, None)
 
@@ -252,12 +254,19 @@ def _amount(value: object) -> float:
     return value
 
 
+def _row(choice: CompletionChoice) -> dict[str, object]:
+    """A text as the file holds it; `reasoned` is left out where it is false, as it is nearly always."""
+    return {name: value for name, value in vars(choice).items() if name != "reasoned" or value}
+
+
 def _choices(rows: object) -> list[CompletionChoice]:
     if not isinstance(rows, list):
         raise TypeError(f"{rows!r:.40} is no list of texts")
     choices = [CompletionChoice(**row) for row in rows]
     for choice in choices:
         _text(choice.text), _text(choice.finish_reason)
+        if not isinstance(choice.reasoned, bool):
+            raise TypeError(f"{choice.reasoned!r:.40} is neither true nor false")
         if not isinstance(choice.logprobs, list | None) or not all(
             isinstance(one, dict) for one in choice.logprobs or ()
         ):

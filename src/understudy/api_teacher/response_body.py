@@ -19,6 +19,8 @@ EXTRA_TOKENS = 64
 """Positions beyond max_tokens that are accepted: some servers end a character that they have begun."""
 LONGEST_NAME = 60
 """Characters of a finish reason and a model's name that are kept."""
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+"""Fields of a message in which servers return what the model wrote before its answer."""
 ROUNDING = 1e-3
 """A log-probability may exceed 0 by this much."""
 
@@ -86,7 +88,8 @@ def _choice(plain: object, endpoint: Endpoint) -> CompletionChoice | None:
     listed = plain.get("logprobs")
     positions = listed.get("content") if isinstance(listed, Mapping) else None
     finish_reason = without_surrogates(reason or "")[:LONGEST_NAME]
-    return CompletionChoice(without_surrogates(text), finish_reason, _positions(positions, endpoint))
+    reasoned = not text.strip() and any(_content(message.get(name)) for name in REASONING_FIELDS)
+    return CompletionChoice(without_surrogates(text), finish_reason, _positions(positions, endpoint), reasoned)
 
 
 def _content(content: object) -> str | None:

@@ -10,6 +10,7 @@ FINISHED = {"stop", "eos", "end_turn", "stop_sequence", ""}
 """Finish reasons of complete texts."""
 TRUNCATED = {"length", "max_tokens", "model_length"}
 """Finish reasons of texts that were cut at max_tokens."""
+ONLY_REASONED = "empty, because the model only reasoned (raise max_tokens or set reasoning_effort)"
 CONTINUATIONS = ("x", "1", " ", "\n\nx")
 """Ways in which a truncated text may go on."""
 
@@ -38,6 +39,7 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
     truncated = finish_reason in TRUNCATED
     if not text:  # a reasoning model may use up max_tokens before its first visible token
         reasons = {"content_filter": "filtered by the server"} | dict.fromkeys(TRUNCATED, "truncated at max_tokens")
+        reasons |= dict.fromkeys((*TRUNCATED, *FINISHED), ONLY_REASONED) if choice.reasoned else {}
         return ParsedResponse("", reasons.get(finish_reason, "empty"))
     if not truncated and finish_reason not in FINISHED:
         return ParsedResponse("", f"finish_reason {finish_reason}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from understudy.api_teacher.journal import Journal
+from understudy.api_teacher.request_types import most_common
 from understudy.api_teacher.response_filter import parse_response
 from understudy.api_teacher.scheduler import PromptGroup, outcome_of
 from understudy.config.endpoint import Endpoint
@@ -154,7 +155,7 @@ def response_facts(groups: Sequence[PromptGroup], journal: Journal) -> ResponseF
         inputs=sum(len(group.examples) for group in groups),
         requests=journal.requests,
         rejected=dict(rejected.most_common()),
-        failed=dict(failed.most_common()),
+        failed=most_common(failed),
         spent=journal.spent if groups[0].endpoint.price else None,
     )
 

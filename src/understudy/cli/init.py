@@ -157,11 +157,12 @@ def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int
     chosen = {form: split for split, forms in ends.items() for form in forms}
     splits: dict[str, list[Example]] = {split: [] for split in DRAWN_SPLITS}
     for form, sources in groups.items():
-        own = splits[chosen.get(form, "labeled")]
-        own += [Example(f"{len(own) + i}", source, described.targets[source]) for i, source in enumerate(sources)]
-    named = {split: [replace(one, id=f"{split}-{one.id}") for one in examples] for split, examples in splits.items()}
-    save_examples(folder, labeled=named["labeled"], dev=named["dev"], test=named["test"])
-    counts = ", ".join(f"{len(examples)} {split}" for split, examples in named.items())
+        split = chosen.get(form, "labeled")
+        for source in sources:
+            generated = f"{split}-{len(splits[split])}"
+            splits[split].append(Example(described.ids.get(source, generated), source, described.targets[source]))
+    save_examples(folder, labeled=splits["labeled"], dev=splits["dev"], test=splits["test"])
+    counts = ", ".join(f"{len(examples)} {split}" for split, examples in splits.items())
     typer.echo(f"drew dev and test from the file (seed {DRAW_SEED}) and wrote {folder}: {counts}")
 
 

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from understudy.cli.printing import LOG_WIDTH
+from understudy.report.formatting import money
 
 if TYPE_CHECKING:
     from understudy.pipeline.plan import PlannedStage
@@ -51,7 +52,7 @@ def _cells(own: "Estimate") -> list[str]:
         f"{own.seconds / 60:.1f}",
         f"{own.memory_bytes / 1e6:,.0f}",
         f"{own.disk_bytes / 1e6:,.0f}",
-        "" if own.money is None else f"{own.money:.2f}",
+        "" if own.money is None else money(own.money),
     ]
 
 

@@ -53,12 +53,17 @@ def print_result(folder: Path, facts: Facts) -> None:
 def print_collected(done: "CollectResult") -> None:
     """Prints how many inputs have a response, why others have none, the cost, and the paths of the files."""
     from understudy.api_teacher.collect_files import FAILED, RESPONSES
+    from understudy.api_teacher.costs import shown_amount
+    from understudy.api_teacher.request_types import most_common
 
     console, outcome = _console(), done.outcome
-    _line(console, f"\n{outcome.answered} inputs with a response, {done.texts} usable texts, {outcome.spent:.4f} spent")
+    _line(
+        console,
+        f"\n{outcome.answered} inputs with a response, {done.texts} usable texts, {shown_amount(outcome.spent)} spent",
+    )
     for reason, count in outcome.rejected.items():
         _line(console, f"  rejected, {reason}: {count}")
-    for reason, count in Counter(outcome.failed.values()).most_common():
+    for reason, count in most_common(Counter(outcome.failed.values())).items():
         _line(console, f"  failed, {reason}: {count}")
     _line(console, f"\nresponses: {done.folder / RESPONSES}\nfailed: {done.folder / FAILED}")
 

@@ -21,7 +21,7 @@ student:
   model: {student}  # or {{prune: {{from: teacher, decoder_layers: 2}}}}
   finetune: {{learning_rate: 3.0e-4, epochs: 10}}
 pseudo_targets: {{inputs: [{inputs}], per_input: 4}}
-distil: {{method: joint_teaching}}   # understudy show --methods lists all
+distil: {{method: joint_teaching}}   # understudy methods lists all
 training: {{learning_rate: 3.0e-4, epochs: 10}}
 """
 ENDPOINT = """\

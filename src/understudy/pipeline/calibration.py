@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from understudy.config.decoding import Greedy
 from understudy.config.model_sections import Scratch
+from understudy.errors import StoreError, first_line
 from understudy.generation import open_engine
 from understudy.generation.engine import allowed_threads, cores
 from understudy.models.checkpoint import save_network
@@ -33,7 +34,7 @@ from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.context import default_device
 from understudy.pipeline.network_size import NetworkSize, size_of
 from understudy.progress import Progress
-from understudy.store.disk import make_folder, write_json
+from understudy.store.disk import write_json
 from understudy.store.stage import content_key
 
 WIDTHS = (64, 192, 384)
@@ -89,14 +90,21 @@ def machine_speed(progress: Progress, cache: Path | None = None) -> Speed:
         cache: folder of the measurements; None: `understudy` in the user's cache.
     """
     path = (cache or user_cache()) / f"speed-{content_key(machine())}.json"
-    if path.is_file():
-        with suppress(ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        if path.is_file():
             kept = json.loads(path.read_text(encoding="utf-8"))["speed"]
             return Speed(**{kind: (float(a), float(b), float(c)) for kind, (a, b, c) in kept.items()})
     with progress.track("measure this machine's speed, once", len(WIDTHS), "network") as advance:
         speed = measured_speed(lambda: advance(1))
-    make_folder(path.parent)
-    write_json(path, {"machine": machine(), "speed": asdict(speed)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"machine": machine(), "speed": asdict(speed)})
+    except (OSError, StoreError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        progress.log(
+            f"the measured speed is not kept, and the next plan measures it again: {path.parent} cannot be written "
+            f"({reason}); XDG_CACHE_HOME decides the folder (~/.cache where it is not set)"
+        )
     return speed
 
 

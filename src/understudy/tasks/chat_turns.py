@@ -110,7 +110,7 @@ def conversation(turns: Sequence[Turn], where: str, policy: TurnPolicy) -> Conve
         return Conversation(spoken[-1].text, system)
     if policy == "refuse":
         raise DataError(
-            f"{where}: {len(spoken)} turns before the answer; set task.format.turns to last (the last user message is "
-            "the source) or to all (all turns are, each with its role), or remove the conversation"
+            f"{where}: {len(spoken)} turns before the answer; set task.format.turns (init: --turns) to last (the last "
+            "user message is the source) or to all (all turns are, each with its role), or remove the conversation"
         )
     return Conversation("\n".join(f"{turn.role}: {turn.text}" for turn in spoken), system)

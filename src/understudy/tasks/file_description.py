@@ -41,6 +41,8 @@ class FileDescription:
     targets: Mapping[str, tuple[str, ...]]
     """Source -> its targets; empty where the file has none."""
     records: int
+    ids: Mapping[str, str]
+    """Source -> its first id; empty where the file has no usable ids."""
 
     @property
     def labeled(self) -> bool:
@@ -140,17 +142,22 @@ def read_description(path: Path, settings: RecordSettings, name: str, *, labeled
     """Reads and checks all records of a file."""
     fields, owners = settings.fields, dict[str, str]()
     targets: dict[str, dict[str, None]] = {}
-    records, unique = 0, True
+    ids: dict[str, str] = {}
+    records, unique, has_ids = 0, True, False
     split = "labeled" if labeled else "unlabeled"
     for record in task_records(path, settings, split=split, labeled=labeled):
         records += 1
         source = text_of(record, fields.source)
-        unique &= owners.setdefault(id_of(record, fields.id, split), source) == source
+        name_of_it = id_of(record, fields.id, split)
+        unique &= owners.setdefault(name_of_it, source) == source
+        ids.setdefault(source, name_of_it)
+        has_ids |= record.values.get(fields.id or "") is not None
         targets.setdefault(source, {}).update(dict.fromkeys(targets_of(record, fields) if labeled else ()))
     if not unique:
         settings.log(f"{path}: ids are used for several sources; the recipe generates ids (task.fields.id: null)")
         fields = fields.model_copy(update={"id": None})
-    return FileDescription(path, name, fields, {source: tuple(own) for source, own in targets.items()}, records)
+    kept = ids if unique and has_ids else {}
+    return FileDescription(path, name, fields, {source: tuple(own) for source, own in targets.items()}, records, kept)
 
 
 def script_of(texts: Iterable[str]) -> str:
