@@ -47,13 +47,6 @@ def test_a_file_or_folder_of_the_user_is_never_replaced(
     assert made(tmp_path / "runs") <= PREPARED
 
 
-def test_a_name_that_no_file_system_takes_is_refused_before_training(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """256 letters are one too many; the message is the system's reason and the way out."""
-    with pytest.raises(StoreError, match=r"cannot be made \(File name too long\).*choose another name"):
-        run(check_recipe({**tiny, "name": "a" * 256}), out=tmp_path / "runs")
-    assert made(tmp_path / "runs") <= PREPARED
-
-
 def test_links_that_a_run_made_are_replaced(finished: Run, tiny: dict[str, Any], tmp_path: Path) -> None:
     """Also those that lead nowhere; files that the user added to the folder stay."""
     shutil.copytree(finished.folder.parent, tmp_path / "runs", symlinks=True)
