@@ -108,7 +108,11 @@ def collect_groups(groups: Sequence[PromptGroup], journal: Journal, progress: Pr
     read_key(groups[0].endpoint)
     title, total = f"requests to {groups[0].endpoint.model}", sum(len(group.examples) for group in groups)
     with progress.track(title, total, "input") as advance:
-        asyncio.run(_request_all_groups(groups, journal, progress, advance))
+        requests = _request_all_groups(groups, journal, progress, advance)
+        try:
+            asyncio.run(requests)
+        finally:
+            requests.close()  # a signal may come before it begins, and Python warns of a coroutine that was never run
 
 
 @contextmanager
