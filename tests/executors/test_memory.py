@@ -7,7 +7,7 @@ import pytest
 
 GROW = """
 import psutil, sys
-from understudy.executors.memory import return_freed_memory
+from understudy.executors._memory import return_freed_memory
 if sys.argv[1] == "fixed":
     return_freed_memory()
 large = bytearray(30_000_000)

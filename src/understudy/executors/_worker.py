@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
 from understudy.errors import UnderstudyError, first_line
-from understudy.executors.memory import return_freed_memory
+from understudy.executors._memory import return_freed_memory
 from understudy.progress import NO_VALUES, ProgressCallback, Values
 from understudy.store.stage import WorkerContext
 from understudy.store.store import Outcome, Store, attempt

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config.recipe import Recipe
+from understudy.executors._memory import return_freed_memory
 from understudy.executors.local import Local
-from understudy.executors.memory import return_freed_memory
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver, prepare_folder
