@@ -106,8 +106,7 @@ class TeacherLogprobsStage(LogprobsStage):
         )
         items = [
             TrainItem(source, self.generator, tuple(targets.rows(source)))
-            for source in range(len(targets.counts))
-            if targets.counts[source]
+            for source in np.flatnonzero(targets.counts).tolist()
         ]
         of = "gold" if self.generator == "gold" else "pseudo-targets"
         with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
