@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from scripts.hostile_replies import KINDS
+from scripts.hostile_bodies import KINDS
 from scripts.hostile_replies import run as run_hostile
 from tests.api_teacher.scripted import answering
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from understudy.config.model_sections import Architecture
 from understudy.errors import ModelError
 from understudy.models.checkpoint import save_network
-from understudy.models.checkpoint_checks import RoundTrip, refuse_unusable_checkpoint, round_trip, special_roles
+from understudy.models.checkpoint_checks import RoundTrip, refuse_unusable_checkpoint, round_trip
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import TaskTokenizer, choose_source_format
 from understudy.models.text import set_source_format
@@ -130,19 +130,6 @@ def test_of_many_targets_some_are_checked() -> None:
 
     assert round_trip(own, ["a"] * 10, most=4).checked == 4
     assert round_trip(own, ["a"] * 10, most=10).checked == 10
-
-
-def test_roles_are_ids() -> None:
-    """A role that no token has is None."""
-    tokenizer = byte_level("<|text|>")
-
-    assert special_roles(tokenizer) == {
-        "bos": None,
-        "eos": tokenizer.convert_tokens_to_ids("<|text|>"),
-        "sep": None,
-        "pad": tokenizer.convert_tokens_to_ids("<|pad|>"),
-        "unk": None,
-    }
 
 
 def test_auto_follows_the_checkpoint_and_its_use(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:

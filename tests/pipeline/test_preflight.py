@@ -150,9 +150,10 @@ def no_end(folder: Path) -> None:
 
 
 def no_start(folder: Path) -> None:
-    """The config does not say which token starts a target."""
-    path = folder / "config.json"
-    path.write_text(path.read_text().replace('"decoder_start_token_id": 1', '"decoder_start_token_id": null'))
+    """Neither the config nor the generation settings, which stand in for it, say which token starts a target."""
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        path.write_text(path.read_text().replace('"decoder_start_token_id": 1', '"decoder_start_token_id": null'))
 
 
 def small_letters(folder: Path) -> None:

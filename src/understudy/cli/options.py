@@ -1,9 +1,12 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from understudy.config.recipe import Recipe
 
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
 
@@ -38,3 +41,17 @@ LogFormat = Annotated[
     str | None,
     typer.Option(help="Show progress as lines: text, or json (one object per line). Default: bars on a terminal."),
 ]
+
+
+def checked_recipe(path: Path, overrides: list[str]) -> "Recipe":
+    """The recipe of a command, after what can be refused before torch is loaded, which takes seconds.
+
+    Raises:
+        UnderstudyError: as `read_recipe` and `check_early`.
+    """
+    from understudy.config.read import read_recipe
+    from understudy.pipeline.recipe_files import check_early
+
+    recipe = read_recipe(path, overrides)
+    check_early(recipe)
+    return recipe

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from understudy.cli.options import AllowCode, LogFormat, Out, Overrides, Quiet, RecipeFile
+from understudy.cli.options import AllowCode, LogFormat, Out, Overrides, Quiet, RecipeFile, checked_recipe
 
 
 def check(
@@ -17,11 +17,7 @@ def check(
     log_format: LogFormat = None,
 ) -> None:
     """Check a recipe, its data and its models before anything is trained; exit code 1 if something is wrong."""
-    from understudy.config.read import read_recipe
-    from understudy.pipeline.recipe_files import check_early
-
-    settings = read_recipe(recipe, override)
-    check_early(settings)  # before the libraries below are loaded, which takes seconds
+    settings = checked_recipe(recipe, override)
     from understudy.cli.plan_table import print_findings
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.preflight import check as check_recipe
@@ -42,11 +38,7 @@ def plan(
     log_format: LogFormat = None,
 ) -> None:
     """Plan a run: steps, minutes, memory, disk and money of each stage; no weights are loaded, nothing is sent."""
-    from understudy.config.read import read_recipe
-    from understudy.pipeline.recipe_files import check_early
-
-    settings = read_recipe(recipe, override)
-    check_early(settings)
+    settings = checked_recipe(recipe, override)
     from understudy.cli.plan_table import print_plan
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.plan import plan as plan_recipe

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from understudy.characters import visible
-from understudy.cli.options import AllowCode, LogFormat, MaxMinutes, Out, Overrides, Quiet, RecipeFile
+from understudy.cli.options import AllowCode, LogFormat, MaxMinutes, Out, Overrides, Quiet, RecipeFile, checked_recipe
 from understudy.cli.signals import stop_after
 from understudy.demo import RECIPE
 
@@ -118,12 +118,9 @@ def _run(
     workers: int = 1,
     **options: bool,
 ) -> None:
-    from understudy.config.read import read_recipe
     from understudy.executors import executor_named
-    from understudy.pipeline.recipe_files import check_early
 
-    settings, chosen = read_recipe(recipe, override), executor_named(executor, workers)
-    check_early(settings)  # before the libraries below are loaded, which takes seconds
+    settings, chosen = checked_recipe(recipe, override), executor_named(executor, workers)
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.run import run as run_recipe

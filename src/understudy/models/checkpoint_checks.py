@@ -16,7 +16,6 @@ from understudy.models.checkpoint import config_of, decoder_start, without_weigh
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.models.tokenizers import load_tokenizer
 
-SPECIAL_ROLES = ("bos", "eos", "sep", "pad", "unk")
 ROUND_TRIP_TEXTS = 2_000
 """Targets of which a round trip is checked: all of a small task, and evenly spaced ones of a large task."""
 
@@ -31,11 +30,6 @@ class RoundTrip:
     """The first text that changes."""
     decoded: str | None = None
     """What it becomes."""
-
-
-def special_roles(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
-    """`bos`, `eos`, `sep`, `pad` and `unk` -> token id; None for a role that no token has."""
-    return {role: getattr(tokenizer, f"{role}_token_id") for role in SPECIAL_ROLES}
 
 
 def round_trip(tokenizer: TaskTokenizer, targets: Sequence[str], *, most: int = ROUND_TRIP_TEXTS) -> RoundTrip:

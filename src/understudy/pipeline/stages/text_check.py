@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from understudy.errors import ModelError, shortened
+from understudy.errors import shortened
 from understudy.models.checkpoint import config_of
 from understudy.models.checkpoint_checks import round_trip
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
@@ -23,9 +23,6 @@ class TaskReading:
     tokenizer: TaskTokenizer
     rows: int | None
     """None: the network is built for the tokenizer."""
-    start: int | None
-    """The token that starts a target of an encoder-decoder's checkpoint."""
-    is_checkpoint: bool
     targets: tuple[str, ...]
 
 
@@ -45,11 +42,7 @@ class TextCheckStage(Stage[CheckFacts]):
         return f"check the {self.role}'s tokens"
 
     def run(self, folder: Path, context: WorkerContext) -> CheckFacts:  # noqa: ARG002 - all is in the facts
-        """Makes every check of the table.
-
-        Raises:
-            ModelError: if the network cannot read or write the task's texts.
-        """
+        """Makes every check of the table; checkpoints that cannot be used were refused by `check_models` before."""
         tokenizer = load_task_tokenizer(self.tokens, self.limits, context)
         config = None if self.tokens.scratch else config_of(checkpoint_path(self.tokens.tokens, context))
         examples = load_split(context.path(self.labeled), "labeled")
@@ -58,37 +51,19 @@ class TextCheckStage(Stage[CheckFacts]):
             self.role,
             tokenizer,
             getattr(config, "vocab_size", None),
-            getattr(config, "decoder_start_token_id", None),
-            config is not None,
             tuple(targets),
         )
         return CheckFacts(tuple(check(reading) for check in TEXT_CHECKS.values()))
 
 
-def check_special_roles(reading: TaskReading) -> Finding:
-    """Whether the tokens that begin and end a text are there."""
-    own = reading.tokenizer
-    if own.tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"the {reading.role}'s tokenizer has no end-of-sequence token, so its texts would never end; set "
-            "eos_token in its tokenizer_config.json"
-        )
-    if own.is_encoder_decoder and reading.is_checkpoint and reading.start is None:
-        raise ModelError(
-            f"the {reading.role}'s config has no decoder_start_token_id, so it is not known which token starts a "
-            "target; set decoder_start_token_id in its config.json"
-        )
-    return Finding(f"{reading.role} special tokens", f"a text ends with {own.tokenizer.eos_token!r}")
+def end_of_text(reading: TaskReading) -> Finding:
+    """The token that ends a text."""
+    return Finding(f"{reading.role} special tokens", f"a text ends with {reading.tokenizer.tokenizer.eos_token!r}")
 
 
-def check_vocabulary(reading: TaskReading) -> Finding:
-    """Whether every token has a row of the embeddings."""
+def vocabulary(reading: TaskReading) -> Finding:
+    """The number of tokens, and of rows of the embeddings that have none."""
     tokens, rows = len(reading.tokenizer.tokenizer), reading.rows
-    if rows is not None and tokens > rows:
-        raise ModelError(
-            f"the {reading.role}'s tokenizer has {tokens} tokens and its network {rows} rows of embeddings, so some "
-            "tokens cannot be read; use the tokenizer that was saved with the checkpoint"
-        )
     padding = f" and {rows - tokens} rows of padding" if rows is not None and rows > tokens else ""
     return Finding(f"{reading.role} vocabulary", f"{tokens} tokens{padding}")
 
@@ -108,7 +83,7 @@ def check_round_trip(reading: TaskReading) -> Finding:
 
 
 TEXT_CHECKS: dict[str, Callable[[TaskReading], Finding]] = {
-    "special_roles": check_special_roles,
-    "vocabulary": check_vocabulary,
+    "end_of_text": end_of_text,
+    "vocabulary": vocabulary,
     "round_trip": check_round_trip,
 }
