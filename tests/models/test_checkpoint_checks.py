@@ -9,7 +9,7 @@ import torch
 import transformers as tf
 from tests.models.special_tokenizers import byte_level, unigram
 from tests.sizes import small
-from transformers import PreTrainedTokenizerBase
+from transformers import Gemma3Config, PreTrainedTokenizerBase
 
 from understudy.config.model_sections import Architecture
 from understudy.errors import ModelError
@@ -156,3 +156,12 @@ def test_an_encoder_decoder_has_no_template(tmp_path: Path, tokenizer: PreTraine
     assert choose_source_format(str(tmp_path), "auto", trained=False) is None
     with pytest.raises(ModelError, match=r"template is 'chat'.*encoder-decoder"):
         choose_source_format(str(tmp_path), "chat", trained=False)
+
+
+def test_a_model_that_also_reads_images_is_refused(tmp_path: Path) -> None:
+    """The message says what it reads and what to save instead; its text config alone is another model."""
+    config = Gemma3Config(text_config={"vocab_size": 60, "hidden_size": 8}, vision_config={"hidden_size": 8})
+    config.save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=r"a model of text and vision \(gemma3\).*load its text model"):
+        refuse_unusable_checkpoint(str(tmp_path))

@@ -12,6 +12,7 @@ from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_
 from understudy.pipeline.stages.predictions import TOP_TOKENS
 from understudy.pipeline.stages.report_content import consistency_facts
 from understudy.pipeline.stages.report_examples import INVENTED, RANDOM, STUDENT_AHEAD, shown_examples
+from understudy.pipeline.stages.scores import empty_outputs
 from understudy.records import Prediction
 from understudy.report.facts import Facts
 
@@ -187,3 +188,13 @@ def test_a_run_reports_consistency_and_health(finished: Run) -> None:
     assert health["references"]["length_ratio"] == 1
     assert health["references"]["repetition"] == 0
     assert facts["not_learned"]  # two epochs of a network of width 8
+
+
+def test_empty_outputs_are_a_warning() -> None:
+    """For each system that has some; white space is no text."""
+    outputs = {
+        "teacher": [Prediction("a", "x", ("y",), " "), Prediction("b", "x", ("y",), "z")],
+        "fine_tuned": [Prediction("a", "x", ("y",), "z")],
+    }
+
+    assert empty_outputs(outputs) == ["Teacher: 1 of 2 outputs are empty."]
