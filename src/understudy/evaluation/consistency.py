@@ -1,4 +1,4 @@
-"""Source consistency: what outputs omit of their sources and state without them. It needs no references.
+"""Source consistency: omissions and hallucinations, found without references.
 
 Items are numbers, dates, codes and capitalised names (`source_items`). A good summary omits most of its source, and a
 human reference may state what its source does not: read the rates next to those of the references.

@@ -1,4 +1,4 @@
-"""What a store holds, who needs it, and deleting what nobody needs."""
+"""What a store holds, who needs it, and garbage collection: deleting what nobody needs."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
