@@ -159,7 +159,7 @@ class LineProgress:
                 rate = (done - resumed) / (now - started)
                 share = done / total if total else None
                 # The first hundredth may include a wait for something else, such as the student's first texts.
-                left_s = (total - done) / rate if total and done - resumed > total / 100 else None
+                left_s = max(0.0, total - done) / rate if total and done - resumed > total / 100 else None
                 how_much = f"{done:.0f} {unit}" if share is None else f"{share:.0%}"
                 left = "" if left_s is None else f", {left_s:.0f} s left"
                 message = f"{title}: {how_much}, {rate:.2f} {unit}/s{left} {last}".rstrip()
