@@ -2,8 +2,9 @@
 
     key = hash(format, name, version, fields)
 
-Fields may be stages, however deep in tuples, dataclasses and config sections: a run is one expression. Keys never
-depend on outputs. How stages are stored and made is `store.store`; which executor makes them is `executors`.
+A field that is None is left out, so that a new optional setting changes no key where it is not used. Fields may be
+stages, however deep in tuples, dataclasses and config sections: a run is one expression. Keys never depend on outputs.
+How stages are stored and made is `store.store`; which executor makes them is `executors`.
 """
 
 import dataclasses
@@ -73,7 +74,7 @@ class Stage(Generic[F]):
         """
         if "__dataclass_fields__" not in vars(type(self)):
             raise TypeError(f"{type(self).__name__} must be a frozen dataclass: its settings would not be in the key")
-        return {name: plain(part) for name, part in named_parts(self)}
+        return _plain_parts(self)
 
     @property
     def folder_name(self) -> str:
@@ -208,8 +209,13 @@ def plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: plain(part) for name, part in named_parts(value)}
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        return {type(value).__name__: {name: plain(part) for name, part in named_parts(value)}}
+        return {type(value).__name__: _plain_parts(value)}
     raise TypeError(f"a stage's field cannot be a {type(value).__name__}: its content would not be in the key")
+
+
+def _plain_parts(value: object) -> dict[str, object]:
+    """The fields of a record; those that are None, as optional settings are where they are not used, are left out."""
+    return {name: plain(part) for name, part in named_parts(value) if part is not None}
 
 
 def inputs_of(value: object, *, name: str = "") -> Iterator[tuple[str, Stage[Any]]]:
