@@ -37,6 +37,15 @@ LLAMA_3 = {
     "original_max_position_embeddings": 8,
 }  # fmt: skip
 
+GEMMA_3 = {
+    **DECODER, "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 60,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 30.0},
+        "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}  # fmt: skip
+
 CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
     "bart": (tf.BartConfig, ENCODER_DECODER),
     "pegasus": (tf.PegasusConfig, {**ENCODER_DECODER, "decoder_start_token_id": 0}),
@@ -51,6 +60,7 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
     "mistral": (tf.MistralConfig, DECODER),
     "qwen2": (tf.Qwen2Config, DECODER),
     "qwen3": (tf.Qwen3Config, {**DECODER, "head_dim": 8}),
+    "gemma3_text": (tf.Gemma3TextConfig, GEMMA_3),
 }
 
 

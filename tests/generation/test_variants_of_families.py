@@ -32,6 +32,10 @@ T5 = {
     "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4,
     "decoder_start_token_id": 0,
 }  # fmt: skip
+GEMMA_3 = {
+    **LLAMA, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 40,
+    "layer_types": ["sliding_attention", "full_attention"],
+}  # fmt: skip
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
 OPT = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 32,
@@ -42,6 +46,7 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "qwen2": (tf.Qwen2Config, LLAMA),
     "qwen3": (tf.Qwen3Config, {**LLAMA, "head_dim": 16}),
     "mistral": (tf.MistralConfig, {**LLAMA, "sliding_window": None}),
+    "gemma3_text": (tf.Gemma3TextConfig, GEMMA_3),
     "gpt2": (tf.GPT2Config, GPT2),
     "opt": (tf.OPTConfig, OPT),
     "bart": (tf.BartConfig, BART),
@@ -49,6 +54,11 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "t5": (tf.T5Config, T5),
     "mt5": (tf.MT5Config, T5),
 }
+ROTARY = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+    "full_attention": {"rope_type": "default", "rope_theta": 5e5},
+}
+FACTOR_8 = {**ROTARY, "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}}
 WINDOW = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 0}
 PARTIAL = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}
 RIGHT = [
@@ -60,6 +70,10 @@ RIGHT = [
     ("qwen2", {"tie_word_embeddings": True}),
     ("qwen3", {"attention_bias": True}),
     ("mistral", {"head_dim": 16}),
+    ("mistral", {"sliding_window": 40}),
+    ("qwen3", {**WINDOW, "sliding_window": 40}),
+    ("gemma3_text", {"rope_parameters": ROTARY}),
+    ("gemma3_text", {"tie_word_embeddings": False, "hidden_activation": "gelu", "attention_bias": True}),
     ("gpt2", {"activation_function": "gelu"}),
     ("gpt2", {"activation_function": "relu"}),
     ("gpt2", {"tie_word_embeddings": False}),
@@ -90,6 +104,10 @@ WRONG = [
     ("qwen2", {"head_dim": 16}, "conversion fails"),
     ("qwen3", WINDOW, "sliding window of 6"),
     ("mistral", {"sliding_window": 6}, "sliding window of 6"),
+    ("gemma3_text", {"sliding_window": 6}, "sliding window of 6"),
+    ("gemma3_text", {"query_pre_attn_scalar": 16}, "log-probabilities"),
+    ("gemma3_text", {"final_logit_softcapping": 5.0}, "log-probabilities"),
+    ("gemma3_text", {"rope_parameters": FACTOR_8}, "log-probabilities"),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "log-probabilities"),
     ("gpt2", {"scale_attn_weights": False}, "log-probabilities"),
     ("gpt2", {"layer_norm_epsilon": 0.1}, "log-probabilities"),
@@ -119,9 +137,9 @@ def saved(family: str, changes: Mapping[str, object], tokenizer: PreTrainedToken
 
 
 def texts(engine: str, checkpoint: Path, workspace: Path) -> list[tuple[int, ...]]:
-    """Greedy texts and beams of four sources."""
+    """Greedy texts and beams of five sources, one of which is longer than the sliding windows of `RIGHT`."""
     generator = torch.Generator().manual_seed(1)
-    sources = [[*torch.randint(5, 60, (n,), generator=generator).tolist(), 2] for n in (12, 12, 5, 20)]
+    sources = [[*torch.randint(5, 60, (n,), generator=generator).tolist(), 2] for n in (12, 12, 5, 20, 60)]
     with open_engine(engine, checkpoint, workspace=workspace, threads=1) as opened:
         return [
             found[0].token_ids

@@ -34,14 +34,6 @@ UNKNOWN: dict[str, PretrainedConfig] = {
     "stablelm": tf.StableLmConfig(**SMALL, **DECODER),
     # It skips the rotary embedding in some layers, by a list with an entry per layer.
     "smollm3": tf.SmolLM3Config(**SMALL, **DECODER, no_rope_layers=[1, 0, 1, 1]),
-    # Layers with a sliding window have a rotary embedding of their own.
-    "gemma3_text": tf.Gemma3TextConfig(
-        **SMALL,
-        **DECODER,
-        head_dim=4,
-        sliding_window=2,
-        layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
-    ),
     "plbart": tf.PLBartConfig(**SMALL, **ENCODER_DECODER),
     "umt5": tf.UMT5Config(**SMALL, **T5),
 }

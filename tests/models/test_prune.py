@@ -43,6 +43,15 @@ CONFIGS = {
     "mistral": tf.MistralConfig(**SMALL, **DECODER, num_key_value_heads=1),
     "qwen2": tf.Qwen2Config(**SMALL, **DECODER, num_key_value_heads=1, use_sliding_window=True, max_window_layers=2),
     "qwen3": tf.Qwen3Config(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4),
+    # Layers with a sliding window have a rotary embedding of their own.
+    "gemma3_text": tf.Gemma3TextConfig(
+        **SMALL,
+        **DECODER,
+        num_key_value_heads=1,
+        head_dim=4,
+        sliding_window=2,
+        layer_types=["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+    ),
 }
 
 
@@ -81,6 +90,8 @@ def test_keeps_the_listed_layers(family: str, kept: list[int]) -> None:
     for stack in FAMILIES[family].stacks.values():
         cut_in_place(reference, stack.layer_list, [layer % LAYERS for layer in kept])
     pruned = prune(model, encoder_layers=kept if "encoder" in FAMILIES[family].stacks else None, decoder_layers=kept)
+    if "layer_types" in vars(pruned.config):  # the model reads the config for the kind of a layer
+        reference.config.layer_types = pruned.config.layer_types
 
     torch.testing.assert_close(logits(pruned), logits(reference))
     assert set(layer_counts(pruned.config).values()) == {len(kept)}

@@ -19,6 +19,8 @@ TOLERANCE = 0.01
 _PROBE_SOURCES = (1, 6, 6, 24)
 """Lengths in tokens: with padding in the batch, and long enough for the attention to matter."""
 _PROBE_TARGET = 8
+PROBE_POSITIONS = max(_PROBE_SOURCES) + _PROBE_TARGET + 1
+"""Positions of the longest source with its target and an end-of-sequence token."""
 
 ProbeTexts = tuple[list[list[int]], list[list[int]]]
 

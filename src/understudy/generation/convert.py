@@ -14,11 +14,11 @@ from ctranslate2.specs.model_spec import OPTIONAL, ModelSpec
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.errors import GenerationError, UnderstudyError, first_line
-from understudy.generation.comparison import TOLERANCE, largest_gap, random_probe
+from understudy.generation.comparison import PROBE_POSITIONS, TOLERANCE, largest_gap, random_probe
 from understudy.generation.ctranslate import CONVERTED_FAMILIES, CTranslate2Engine, row_name
 from understudy.generation.hf import HuggingFaceEngine
 from understudy.generation.workspace import MARKER
-from understudy.models.checkpoint import load_network, parameter_count
+from understudy.models.checkpoint import load_network, parameter_count, sliding_window
 from understudy.models.families import FAMILIES
 from understudy.models.tokenizers import load_tokenizer
 
@@ -31,10 +31,12 @@ def unsupported(config: PretrainedConfig) -> str | None:
     rotary = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rotary != "default":
         return f"a {config.model_type!r} model with {rotary!r} rotary embeddings (it supports 'default')"
-    # Log-probabilities and greedy texts of Mistral are right, but its beams are not (CTranslate2 4.8.5).
-    window = getattr(config, "sliding_window", None)
-    if window and window < config.max_position_embeddings and getattr(config, "use_sliding_window", True):
-        return f"a {config.model_type!r} model with a sliding window of {window} tokens (it supports no window)"
+    window = sliding_window(config)
+    if window is not None and window < PROBE_POSITIONS:
+        return (
+            f"a {config.model_type!r} model with a sliding window of {window} tokens (only texts within the window, "
+            f"which is to be at least {PROBE_POSITIONS})"
+        )
     return None
 
 
@@ -91,6 +93,18 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: P
     (folder / MARKER).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
 
+def _older_fields(config: PretrainedConfig) -> dict[str, float]:
+    """What transformers 4 had in other fields, which the converter reads; and no window (`windowed` handles it)."""
+    fields: dict[str, float] = {}
+    rotary = getattr(config, "rope_parameters", None) or {}
+    for kind, name in (("full_attention", "rope_theta"), ("sliding_attention", "rope_local_base_freq")):
+        if kind in rotary:
+            fields[name] = rotary[kind]["rope_theta"]
+    if sliding_window(config) is not None:
+        fields["sliding_window"] = 0
+    return fields
+
+
 class _LoadedConverter(Converter):  # type: ignore[misc]
     """The library's converter for a model in memory, parts of which it deletes."""
 
@@ -103,11 +117,13 @@ class _LoadedConverter(Converter):  # type: ignore[misc]
         config = self._model.config
         needs = FAMILIES[config.model_type].conversion
         assert needs is not None  # noqa: S101 - `unsupported` refuses such families
-        config.update(needs.config)
+        config.update({**needs.config, **_older_fields(config)})
         loader = _MODEL_LOADERS[type(config).__name__]
         with torch.no_grad():
             spec = loader.get_model_spec(self._model)
         loader.set_config(spec.config, self._model, self._tokenizer)
+        # Gemma's loader guesses `<end_of_turn>` from the chat template; the format saved with the checkpoint decides.
+        spec.config.eos_token = self._tokenizer.eos_token
         # Not the loader's own list, which lacks embedding rows that have no token.
         loader.set_vocabulary(spec, self._tokens)
         if needs.unscaled_outputs and not getattr(config, "scale_decoder_outputs", False):

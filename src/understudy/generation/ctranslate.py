@@ -8,7 +8,7 @@ penalty ends as soon as the best text is certain, so the other texts may be wors
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,8 +16,11 @@ import ctranslate2
 from transformers import GenerationConfig
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
-from understudy.generation.engine import Capabilities, allowed_threads, refuse_decoding, refuse_impossible
+from understudy.generation.engine import Capabilities, Engine, allowed_threads, refuse_decoding, refuse_impossible
+from understudy.generation.hf import open_hf
+from understudy.generation.windowed import WindowedEngine
 from understudy.generation.workspace import MARKER
+from understudy.models.checkpoint import config_of, sliding_window
 from understudy.models.families import FAMILIES
 from understudy.models.generation_format import checkpoint_format, end_ids, up_to_end
 from understudy.progress import ProgressCallback
@@ -50,9 +53,19 @@ _PRIME = 1_000_003
 @contextmanager
 def open_ctranslate2(
     checkpoint: Path, converted: Path, *, dtype: str, device: str, threads: int | None
-) -> Iterator["CTranslate2Engine"]:
-    """The engine of a conversion; no torch model is loaded."""
-    yield CTranslate2Engine(converted, checkpoint_format(checkpoint), dtype=dtype, device=device, threads=threads)
+) -> Iterator[Engine]:
+    """The engine of a conversion; a torch model is loaded only for texts longer than the model's sliding window."""
+    engine = CTranslate2Engine(converted, checkpoint_format(checkpoint), dtype=dtype, device=device, threads=threads)
+    window = sliding_window(config_of(str(checkpoint)))
+    if window is None:
+        yield engine
+        return
+
+    def exact() -> AbstractContextManager[Engine]:
+        return open_hf(checkpoint, converted, dtype=dtype, device=device, threads=threads)
+
+    with WindowedEngine(engine, window, exact) as windowed:
+        yield windowed
 
 
 def row_name(row: int) -> str:

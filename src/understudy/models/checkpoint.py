@@ -114,6 +114,15 @@ def max_positions(config: PretrainedConfig) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
+def sliding_window(config: PretrainedConfig) -> int | None:
+    """The number of positions that the layers with the shortest view attend to; None: every layer attends to all."""
+    window: int | None = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    if not window or not getattr(config, "use_sliding_window", True) or "sliding_attention" not in kinds:
+        return None
+    return window if window < (getattr(config, "max_position_embeddings", None) or window + 1) else None
+
+
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Save model and tokenizer in the Hugging Face layout.
 

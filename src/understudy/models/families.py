@@ -100,6 +100,7 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(_LLAMA, Conversion()),
     "qwen2": Family(_LLAMA, Conversion()),
     "qwen3": Family(_LLAMA, Conversion()),
+    "gemma3_text": Family(_LLAMA, Conversion()),
 }
 
 STANDARD_LAYOUTS: dict[str, Mapping[str, Stack]] = {
