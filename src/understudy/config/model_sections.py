@@ -89,7 +89,8 @@ class PretrainedTeacher(Teacher):
     """A pretrained checkpoint, encoder-decoder or decoder-only."""
 
     model: str
-    """Name on the Hugging Face hub, or a local folder."""
+    """Name on the Hugging Face hub, a local folder, or a GGUF file (`model.gguf`), which needs the packages `gguf` and
+    `accelerate`."""
     template: Literal["auto"] | SourceFormat = "auto"
     """How a decoder-only model reads a source: `chat` is its tokenizer's chat template, `separator` adds a token after
     the source, `none` adds nothing. `auto` is chat where the tokenizer has a chat template, else separator for a model

@@ -25,7 +25,8 @@ from understudy.pipeline.model_sources import (
     ModelSource,
     TokenizerSource,
     Tokens,
-    checkpoint_content,
+    checkpoint_path,
+    pretrained_checkpoint,
     tokenizer_source,
 )
 from understudy.pipeline.prepare import (
@@ -109,12 +110,13 @@ def before_requests(
     data = data_stage(recipe)
     readable = examples_stage(recipe, data, context)
     if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
-        content = checkpoint_content(recipe.student.model)
-        refuse_unusable_checkpoint(content.place)
-        chosen = choose_source_format(recipe.student.model, recipe.student.template, trained=True)
-        readable = examples_stage(recipe, data, context, TokenizerSource(content, format=chosen))
+        checkpoint = pretrained_checkpoint(recipe.student.model, context)
+        path = checkpoint_path(checkpoint, context)
+        refuse_unusable_checkpoint(path)
+        chosen = choose_source_format(path, recipe.student.template, trained=True)
+        readable = examples_stage(recipe, data, context, TokenizerSource(checkpoint, format=chosen))
         if recipe.distil.kept_tokens:
-            TokenBytes(load_tokenizer(content.place))  # refuses tokenizers whose tokens have no bytes
+            TokenBytes(load_tokenizer(path))  # refuses tokenizers whose tokens have no bytes
     readable = replace(readable, with_likelihood=False)  # references may not exist yet
     endpoint = endpoint_for(teacher.endpoint, recipe.pseudo_targets.decoding, recipe.pseudo_targets.per_input)
     kinds = recipe.pseudo_targets.inputs
@@ -130,7 +132,7 @@ def student_checks(
     """The checks of a pretrained student, which are made before a request is paid for."""
     if not isinstance(recipe.student, PretrainedStudent):
         return ()
-    start = FromCheckpoint(checkpoint_content(recipe.student.model))
+    start = FromCheckpoint(pretrained_checkpoint(recipe.student.model, context))
     limits, labels = text_limits(recipe), labels_content(readable, context.facts(readable), "labeled")
     return (
         TextCheckStage("student", tokenizer_source(start), labels, limits),
@@ -151,9 +153,9 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
     source: ModelSource
     match recipe.student:
         case PretrainedStudent(model=name):
-            tokens: Tokens = checkpoint_content(name)
-            chosen = choose_source_format(name, recipe.student.template, trained=True)
-            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint_content(name), chosen)
+            tokens: Tokens = (checkpoint := pretrained_checkpoint(name, context))
+            chosen = choose_source_format(checkpoint_path(checkpoint, context), recipe.student.template, trained=True)
+            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint, chosen)
         case ScratchStudent(scratch=scratch):
             tokens = TokenizerStage(
                 data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses

@@ -9,7 +9,7 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
-from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource, checkpoint_content
+from understudy.pipeline.model_sources import Checkpoint, FromCheckpoint, FromPruned, FromScratch, ModelSource
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
@@ -134,8 +134,10 @@ def teacher_logprobs(task: PreparedTask, teacher: TeacherOutputs) -> dict[TextGe
 def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
     """The student before training."""
     match task.recipe.student:
-        case PretrainedStudent(model=name):
-            return FromCheckpoint(checkpoint_content(name), task.student.format)
+        case PretrainedStudent():
+            tokens = task.student.tokens
+            assert isinstance(tokens, Checkpoint)  # noqa: S101 - a pretrained network reads its own tokens
+            return FromCheckpoint(tokens, task.student.format)
         case ScratchStudent(scratch=scratch):
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):

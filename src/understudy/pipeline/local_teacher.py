@@ -23,7 +23,8 @@ from understudy.pipeline.model_sources import (
     ModelSource,
     TokenizerSource,
     Tokens,
-    checkpoint_content,
+    checkpoint_path,
+    pretrained_checkpoint,
 )
 from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task
 from understudy.pipeline.stages.conversion import ConversionStage
@@ -145,19 +146,20 @@ def open_local_teacher(
         reads = TokenizerSource(tokens, teacher.scratch)
         start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
     else:
-        tokens = checkpoint_content(teacher.model)
-        chosen = choose_source_format(teacher.model, teacher.template, trained=teacher.finetune is not None)
-        reads, start = TokenizerSource(tokens, format=chosen), FromCheckpoint(tokens, chosen)
+        tokens = checkpoint = pretrained_checkpoint(teacher.model, context)
+        path, trained = checkpoint_path(checkpoint, context), teacher.finetune is not None
+        chosen = choose_source_format(path, teacher.template, trained=trained)
+        reads, start = TokenizerSource(checkpoint, format=chosen), FromCheckpoint(checkpoint, chosen)
     match recipe.student:
         case PretrainedStudent(model=name, template=template):
-            student = TokenizerSource(
-                checkpoint_content(name), format=choose_source_format(name, template, trained=True)
-            )
+            own = pretrained_checkpoint(name, context)
+            student_format = choose_source_format(checkpoint_path(own, context), template, trained=True)
+            student = TokenizerSource(own, format=student_format)
         case ScratchStudent(scratch=scratch):
             student = TokenizerSource(tokens, scratch)
         case PrunedStudent():
             student = reads
-    check_models(recipe, reads, student)
+    check_models(recipe, reads, student, context)
     of_teacher = examples_stage(recipe, data, context, reads)
     of_both = examples_stage(recipe, data, context, reads, student)
     task = prepared_task(recipe, context, of_teacher, of_both, student, tokens)

@@ -8,11 +8,11 @@ from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
-from understudy.pipeline.model_sources import TokenizerSource
-from understudy.store import Content
+from understudy.pipeline.model_sources import Checkpoint, TokenizerSource, checkpoint_path
+from understudy.store import WorkerContext
 
 
-def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource) -> None:
+def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:
     """Refuses a teacher and a student that cannot be trained on its outputs.
 
     Raises:
@@ -21,22 +21,23 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         VocabularyError: if the objective compares distributions and the tokens differ.
     """
     for source in (teacher, student):
-        if isinstance(source.tokens, Content) and source.scratch is None:
-            refuse_unusable_checkpoint(source.tokens.place)
-        elif isinstance(source.tokens, Content):
-            special_ids(load_tokenizer(source.tokens.place))  # a network is built for this tokenizer
-    _check_pruning(recipe)
+        if isinstance(source.tokens, Checkpoint) and source.scratch is None:
+            refuse_unusable_checkpoint(checkpoint_path(source.tokens, context))
+        elif isinstance(source.tokens, Checkpoint):
+            special_ids(load_tokenizer(checkpoint_path(source.tokens, context)))  # a network is built for it
+    _check_pruning(recipe, teacher, context)
     if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
-        _check_tokens(teacher, student)
-    if recipe.distil.relations and has_encoder(teacher) != has_encoder(student):
+        _check_tokens(teacher, student, context)
+    encoders = {"teacher": has_encoder(teacher, context), "student": has_encoder(student, context)}
+    if recipe.distil.relations and encoders["teacher"] != encoders["student"]:
         kinds = {True: "an encoder-decoder", False: "decoder-only"}
         raise ModelError(
             f"distil.relations compares the attention of networks of one kind, but the teacher is "
-            f"{kinds[has_encoder(teacher)]} and the student {kinds[has_encoder(student)]}; use two of one kind, or "
+            f"{kinds[encoders['teacher']]} and the student {kinds[encoders['student']]}; use two of one kind, or "
             "remove relations"
         )
     formats = (teacher.format or "separator", student.format or "separator")
-    if recipe.distil.relations and not has_encoder(teacher) and formats[0] != formats[1]:
+    if recipe.distil.relations and not encoders["teacher"] and formats[0] != formats[1]:
         raise ModelError(
             "distil.relations compares the same positions of both networks, but the teacher reads a source in the form "
             f"{formats[0]!r} and the student in the form {formats[1]!r}; set teacher.template and student.template to "
@@ -44,15 +45,14 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         )
 
 
-def has_encoder(source: TokenizerSource) -> bool:
+def has_encoder(source: TokenizerSource, context: WorkerContext) -> bool:
     """Whether the network that reads these tokens is an encoder-decoder."""
     if source.scratch:
         return source.scratch.has_encoder
-    assert isinstance(source.tokens, Content)  # noqa: S101 - a network without sizes is a checkpoint
-    return bool(config_of(source.tokens.place).is_encoder_decoder)
+    return bool(config_of(checkpoint_path(source.tokens, context)).is_encoder_decoder)
 
 
-def _check_pruning(recipe: Recipe) -> None:
+def _check_pruning(recipe: Recipe, source: TokenizerSource, context: WorkerContext) -> None:
     if not isinstance(recipe.student, PrunedStudent):
         return
     requested, teacher = recipe.student.prune, recipe.teacher
@@ -60,16 +60,16 @@ def _check_pruning(recipe: Recipe) -> None:
         longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
         config = ARCHITECTURES[teacher.scratch.architecture](teacher.scratch, longest)
     elif isinstance(teacher, PretrainedTeacher):
-        config = config_of(teacher.model)
+        config = config_of(checkpoint_path(source.tokens, context))
     kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
 
 
-def _check_tokens(teacher: TokenizerSource, student: TokenizerSource) -> None:
-    assert isinstance(student.tokens, Content)  # noqa: S101 - it is a checkpoint
-    if not isinstance(teacher.tokens, Content):
+def _check_tokens(teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:
+    path = checkpoint_path(student.tokens, context)
+    if not isinstance(teacher.tokens, Checkpoint):
         raise VocabularyError(
             f"the objective compares distributions over one vocabulary, but the teacher's tokenizer is trained on the "
-            f"task and the student {student.tokens.place!r} has its own; build the student from scratch or prune it "
+            f"task and the student {path!r} has its own; build the student from scratch or prune it "
             "from the teacher, or use objective 'cross_entropy'"
         )
-    refuse_different_tokens(load_tokenizer(teacher.tokens.place), load_tokenizer(student.tokens.place))
+    refuse_different_tokens(load_tokenizer(checkpoint_path(teacher.tokens, context)), load_tokenizer(path))

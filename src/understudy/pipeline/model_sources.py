@@ -7,7 +7,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from understudy.config.model_sections import Prune, Scratch, SourceFormat
+from understudy.errors import ModelError
+from understudy.executors.local import Local
 from understudy.models.checkpoint import load_network
+from understudy.models.gguf import is_gguf
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import (
@@ -17,11 +20,14 @@ from understudy.models.task_tokenizer import (
     scratch_task_tokenizer,
 )
 from understudy.models.tokenizers import load_tokenizer
-from understudy.pipeline.context import NETWORK
+from understudy.pipeline.context import NETWORK, RunContext
+from understudy.pipeline.stages.gguf import GgufStage
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.disk import checksums
+from understudy.store.disk import checksum, checksums
 from understudy.store.stage import content_key
 
+Checkpoint = Content | GgufStage
+"""In the Hugging Face layout, or a GGUF file that was read."""
 Tokens = Content | Stage[Any]
 """A checkpoint, or a stage with a tokenizer in its network folder."""
 
@@ -49,7 +55,7 @@ class FromScratch:
 class FromCheckpoint:
     """A pretrained network."""
 
-    checkpoint: Content
+    checkpoint: Checkpoint
     format: SourceFormat | None = None
     """As in `TokenizerSource`."""
 
@@ -78,6 +84,24 @@ def checkpoint_content(name_or_path: str) -> Content:
     if folder.is_dir():
         return Content(content_key(checksums(folder)), str(folder.resolve()))
     return Content(f"hub:{name_or_path}", name_or_path)
+
+
+def pretrained_checkpoint(name_or_path: str, context: RunContext) -> Checkpoint:
+    """A pretrained checkpoint; a GGUF file is read now, which its config and its tokenizer need.
+
+    Raises:
+        ModelError: if it is a GGUF file that is missing or cannot be read.
+    """
+    if not is_gguf(name_or_path):
+        return checkpoint_content(name_or_path)
+    file = Path(name_or_path)
+    if not file.is_file():
+        raise ModelError(
+            f"there is no file {name_or_path!r}; give the path of a GGUF file, a folder, or a name on the hub"
+        )
+    stage = GgufStage(Content(checksum(file), str(file.resolve())))
+    context.store.get(stage, Local(), context)
+    return stage
 
 
 def checkpoint_path(tokens: Tokens, context: WorkerContext) -> str:
@@ -123,7 +147,7 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
         case FromScratch(scratch=scratch, seed=seed):
             return build_network(scratch, tokenizer.tokenizer, max_positions=tokenizer.longest, seed=seed)
         case FromCheckpoint(checkpoint=checkpoint):
-            return load_network(checkpoint.place)
+            return load_network(checkpoint_path(checkpoint, context))
         case FromStage(network=stage):
             return load_stage_network(stage, context)
         case FromPruned(network=stage, prune=settings):

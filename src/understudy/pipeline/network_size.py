@@ -48,7 +48,7 @@ def network_size(start: Start, limits: TextLimits, context: WorkerContext) -> Ne
             vocabulary = len(load_tokenizer(checkpoint_path(tokens, context)))
             config.update({"vocab_size": vocabulary, "tie_word_embeddings": True})
         case FromCheckpoint(checkpoint=checkpoint):
-            config = config_of(checkpoint.place)
+            config = config_of(checkpoint_path(checkpoint, context))
     return size_of(config, start.prune)
 
 
