@@ -26,12 +26,19 @@ def unigram() -> PreTrainedTokenizerBase:
 
 def byte_level(eos: str = "<|end|>", *, chat: bool = False) -> PreTrainedTokenizerBase:
     """As Qwen: byte-level, with added special tokens of which `eos` ends texts."""
+    return byte_level_of(["the order has a lamp and 2 chairs"] * 3, vocab_size=300, eos=eos, chat=chat)
+
+
+def byte_level_of(
+    texts: list[str], *, vocab_size: int, eos: str = "<|end|>", chat: bool = False
+) -> PreTrainedTokenizerBase:
+    """A byte-level tokenizer trained on texts; the special tokens are added to `vocab_size`."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    backend.train_from_iterator(["the order has a lamp and 2 chairs"] * 3, trainer)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
     special = ["<|text|>", "<|start|>", "<|end|>", "<|pad|>"]
     backend.add_special_tokens([AddedToken(token, special=True) for token in special])
     own = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos, pad_token="<|pad|>")  # noqa: S106

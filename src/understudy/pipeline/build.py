@@ -135,12 +135,12 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
     """The student before training."""
     match task.recipe.student:
         case PretrainedStudent(model=name):
-            return FromCheckpoint(checkpoint_content(name), task.student.format)
+            return FromCheckpoint(checkpoint_content(name), task.student.format, task.trimmed_student)
         case ScratchStudent(scratch=scratch):
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune)
+            return FromPruned(teacher.network, prune, task.trimmed_student)
 
 
 def _scores_while_training(distil: Distil) -> bool:

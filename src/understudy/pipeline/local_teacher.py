@@ -1,6 +1,6 @@
 """The outputs of a teacher whose network is on this machine: fine-tuned, generating, scoring."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config.decoding import DiverseBeam, EngineName
@@ -22,11 +22,11 @@ from understudy.pipeline.model_sources import (
     FromStage,
     ModelSource,
     TokenizerSource,
-    Tokens,
     checkpoint_content,
 )
 from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task
 from understudy.pipeline.stages.conversion import ConversionStage
+from understudy.pipeline.stages.data import DataStage
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content
 from understudy.pipeline.stages.pool_selection import PoolSelectionStage
 from understudy.pipeline.stages.predictions import PredictionsStage
@@ -36,6 +36,7 @@ from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage, TeacherLogprobsStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
+from understudy.pipeline.trimmed_vocabulary import student_vocabulary, teacher_vocabulary
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
@@ -140,28 +141,42 @@ def open_local_teacher(
 ) -> LocalTeacher:
     """A local teacher, after the stages that all keys depend on were made and the models were checked."""
     data, with_withheld = data_stage(recipe), teacher.labels == "all"
-    if isinstance(teacher, ScratchTeacher):
-        tokens: Tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld)
-        reads = TokenizerSource(tokens, teacher.scratch)
-        start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
-    else:
-        tokens = checkpoint_content(teacher.model)
-        chosen = choose_source_format(teacher.model, teacher.template, trained=teacher.finetune is not None)
-        reads, start = TokenizerSource(tokens, format=chosen), FromCheckpoint(tokens, chosen)
-    match recipe.student:
-        case PretrainedStudent(model=name, template=template):
-            student = TokenizerSource(
-                checkpoint_content(name), format=choose_source_format(name, template, trained=True)
-            )
-        case ScratchStudent(scratch=scratch):
-            student = TokenizerSource(tokens, scratch)
-        case PrunedStudent():
-            student = reads
-    check_models(recipe, reads, student)
+    whole, student = _whole_tokenizers(recipe, teacher, data)
+    check_models(recipe, whole, student)
+    trimmed = teacher_vocabulary(recipe, whole, context)
+    reads = replace(whole, tokens=trimmed or whole.tokens)
+    if own := student_vocabulary(recipe, student, context, teacher=whole, teacher_trimmed=trimmed):
+        student = replace(student, tokens=own)
+    elif not isinstance(recipe.student, PretrainedStudent):
+        student = replace(student, tokens=reads.tokens)
     of_teacher = examples_stage(recipe, data, context, reads)
     of_both = examples_stage(recipe, data, context, reads, student)
-    task = prepared_task(recipe, context, of_teacher, of_both, student, tokens)
+    task = prepared_task(recipe, context, of_teacher, of_both, student, reads.tokens)
     settings = task.training(teacher.finetune, seed=recipe.seed) if teacher.finetune else None
     labels = task.teacher_labels(with_withheld=with_withheld) if settings else None
+    start: ModelSource = FromCheckpoint(whole.tokens, whole.format, trimmed)
+    if isinstance(teacher, ScratchTeacher):
+        start = FromScratch(teacher.scratch, whole.tokens, recipe.seed)
     network = TeacherStage(start, task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings)
     return LocalTeacher(task, network, task.teacher_examples, task.teacher_facts)
+
+
+def _whole_tokenizers(
+    recipe: Recipe, teacher: ScratchTeacher | PretrainedTeacher, data: DataStage
+) -> tuple[TokenizerSource, TokenizerSource]:
+    """The tokenizers of teacher and student before a vocabulary is trimmed."""
+    if isinstance(teacher, ScratchTeacher):
+        tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, teacher.labels == "all")
+        reads = TokenizerSource(tokens, teacher.scratch)
+    else:
+        chosen = choose_source_format(teacher.model, teacher.template, trained=teacher.finetune is not None)
+        reads = TokenizerSource(checkpoint_content(teacher.model), format=chosen)
+    match recipe.student:
+        case PretrainedStudent(model=name, template=template):
+            chosen = choose_source_format(name, template, trained=True)
+            return reads, TokenizerSource(checkpoint_content(name), format=chosen)
+        case ScratchStudent(scratch=scratch):
+            return reads, TokenizerSource(reads.tokens, scratch)
+        case PrunedStudent():
+            return reads, reads
+    raise AssertionError(recipe.student)

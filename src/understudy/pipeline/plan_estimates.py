@@ -14,7 +14,7 @@ from understudy.generation import resolve_engine
 from understudy.pipeline.calibration import Speed, generation_work, training_work
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.delivery import dependencies_first
-from understudy.pipeline.model_sources import FromCheckpoint
+from understudy.pipeline.model_sources import FromCheckpoint, checkpoint_path
 from understudy.pipeline.network_size import NetworkSize, network_size
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage
@@ -84,7 +84,7 @@ class Planner:
         """The engine that the network will generate with."""
         requested, source = self.task.recipe.engine, start_of_stage(network).source
         if isinstance(source, FromCheckpoint):
-            return resolve_engine(requested, source.checkpoint.place)
+            return resolve_engine(requested, checkpoint_path(source.checkpoint, self.context))
         return "ctranslate2" if requested == "auto" else requested
 
     def steps(self, stage: Trains) -> StepsFacts | None:

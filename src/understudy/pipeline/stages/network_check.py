@@ -19,7 +19,13 @@ from understudy.models.checkpoint import save_network
 from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.context import default_device
-from understudy.pipeline.model_sources import FromCheckpoint, FromScratch, load_source, load_task_tokenizer
+from understudy.pipeline.model_sources import (
+    FromCheckpoint,
+    FromScratch,
+    checkpoint_path,
+    load_source,
+    load_task_tokenizer,
+)
 from understudy.pipeline.stages.data import load_split
 from understudy.records import Example
 from understudy.store import Stage, WorkerContext
@@ -107,8 +113,8 @@ class NetworkCheckStage(Stage[CheckFacts]):
         return Finding(checked, f"loads and generates with engine {name!r}{compared}")
 
     def _checkpoint(self, folder: Path, tokenizer: TaskTokenizer, context: WorkerContext) -> Path:
-        if isinstance(self.start, FromCheckpoint) and self.prune is None:
-            return Path(self.start.checkpoint.place)
+        if isinstance(self.start, FromCheckpoint) and self.prune is None and self.start.vocabulary is None:
+            return Path(checkpoint_path(self.start.checkpoint, context))
         network: PreTrainedModel = load_source(self.start, tokenizer, context)
         if self.prune:
             network = prune(network, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
