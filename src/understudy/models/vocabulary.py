@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from understudy.errors import ModelError
+from understudy.models.literal_text import encode_literally
 from understudy.models.token_bytes import BYTE_PIECE, SPACES, byte_characters
 from understudy.models.tokenizers import load_tokenizer
 
@@ -30,7 +31,7 @@ LISTS = ("extra_special_tokens", "additional_special_tokens")
 def kept_tokens(
     tokenizer: PreTrainedTokenizerBase, counts: NDArray[np.int64], *, vocab_size: int, needed: Iterable[int]
 ) -> list[int]:
-    """The ids of the tokens that a trimmed tokenizer keeps, ascending.
+    """The ids of the tokens that a trimmed tokenizer keeps, in the order of their new ids.
 
     Args:
         tokenizer: the whole one.
@@ -61,7 +62,8 @@ def kept_tokens(
         parts = {token_id} if token_id in added else {token_id, *(ids[part] for part in pieces.parts(names[token_id]))}
         if len(kept | parts) <= vocab_size:
             kept |= parts
-    return sorted(kept)
+    # The library gives added tokens that are no pieces the ids after those of all pieces.
+    return sorted(kept, key=lambda token_id: (names[token_id] not in pieces, token_id))
 
 
 def shared_tokens(tokenizer: PreTrainedTokenizerBase, trimmed: PreTrainedTokenizerBase) -> list[int]:
@@ -135,22 +137,27 @@ class _Pieces:
     def __init__(self, plain: Mapping[str, Any]) -> None:
         self._model = plain["model"]
         vocab = self._model["vocab"]
-        self._names = list(vocab) if isinstance(vocab, dict) else [piece for piece, _ in vocab]
+        self._known = set(vocab) if isinstance(vocab, dict) else {piece for piece, _ in vocab}
         pairs = map(_pair, self._model.get("merges") or ())
         self._ranks = {pair: rank for rank, pair in enumerate(pairs)}
+        self._special = {token["content"] for token in plain["added_tokens"] if token["special"]}
         self._byte_level = any(part["type"] == "ByteLevel" for part in _parts_of(plain))
+
+    def __contains__(self, piece: str) -> bool:
+        return piece in self._known
 
     def basic(self) -> set[str]:
         """Pieces with which every text can be encoded that the whole tokenizer encodes without an unknown token."""
-        bytes_ = {piece for piece in self._names if BYTE_PIECE.fullmatch(piece)}
+        bytes_ = {piece for piece in self._known if BYTE_PIECE.fullmatch(piece)}
         if self._byte_level:
-            return byte_characters().keys() & set(self._names)
+            return byte_characters().keys() & self._known
         if self._model.get("byte_fallback") and len(bytes_) == len(byte_characters()):
             # Without its own piece a space would be decoded as the character that stands for it.
-            return bytes_ | ({SPACES["metaspace"]} & set(self._names))
-        singles = {piece for piece in self._names if len(piece) == 1}
+            return bytes_ | ({SPACES["metaspace"]} & self._known)
+        singles = {piece for piece in self._known if len(piece) == 1}
         merged = {"".join(pair) for pair in self._ranks}
-        return {piece for piece in self._names if not (set(piece) <= singles) and piece not in merged} | singles
+        texts = self._known - merged - self._special
+        return {piece for piece in texts if not set(piece) <= singles} | singles
 
     def parts(self, piece: str) -> set[str]:
         """The pieces that a piece is merged from, in the one way in which the tokenizer merges it."""
@@ -169,6 +176,7 @@ def _special(tokenizer: PreTrainedTokenizerBase, plain: Mapping[str, Any], count
     """Tokens with a role, of the templates, and special ones that the texts have; others of them are never used."""
     roles = [_content(value) for value in tokenizer.special_tokens_map.values() if not isinstance(value, list | tuple)]
     roles += [name for name, _ in _template_tokens(plain)]
+    frame = encode_literally(tokenizer, ["a"], special=True, as_target=True)[0]
     if isinstance(unknown := plain["model"].get("unk_token"), str):
         roles.append(unknown)
     ids = tokenizer.get_vocab()
@@ -177,7 +185,7 @@ def _special(tokenizer: PreTrainedTokenizerBase, plain: Mapping[str, Any], count
         yield unknown_id
     template = json.dumps(tokenizer.chat_template, ensure_ascii=False) if tokenizer.chat_template else ""
     for token in plain["added_tokens"]:
-        if token["content"] in template or (token["special"] and counts[token["id"]]):
+        if token["content"] in template or token["id"] in frame or (token["special"] and counts[token["id"]]):
             yield token["id"]
 
 
