@@ -14,6 +14,8 @@ from understudy.config.model_sections import (
     AnyStudent,
     AnyTeacher,
     EndpointTeacher,
+    PretrainedStudent,
+    PretrainedTeacher,
     PrunedStudent,
     ScratchStudent,
     ScratchTeacher,
@@ -120,6 +122,38 @@ def _teacher_has_dropout(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
         )
 
 
+def _trimmed_vocabularies(distil: Distil, teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
+    """What a trimmed vocabulary rules out."""
+    own = teacher.vocab_size if isinstance(teacher, PretrainedTeacher) else None
+    students = student.vocab_size if isinstance(student, PretrainedStudent | PrunedStudent) else None
+    if own and isinstance(teacher, PretrainedTeacher) and teacher.finetune is None:
+        yield (
+            f"teacher.vocab_size is {own}, but the teacher is used as it is (teacher.finetune is null), and so is its "
+            "vocabulary; set teacher.finetune, or set student.vocab_size instead"
+        )
+    if isinstance(student, PrunedStudent) and students and isinstance(teacher, ScratchTeacher):
+        yield (
+            f"student.vocab_size is {students}, but the tokenizer of a teacher from scratch is trained on the task's "
+            "texts and the pruned student shares it; set teacher.vocab_size instead"
+        )
+    elif isinstance(student, PrunedStudent) and students and own:
+        yield (
+            f"student.vocab_size is {students}, but the pruned student shares the tokenizer of the teacher, which is "
+            f"trimmed to {own} tokens; leave student.vocab_size out"
+        )
+    elif (
+        isinstance(teacher, PretrainedTeacher)
+        and distil.needs_teacher_logits
+        and (students or own)
+        and not (own == students or (own and isinstance(student, PrunedStudent | ScratchStudent)))
+    ):
+        yield (
+            f"teacher.vocab_size is {own or 'null'} and student.vocab_size {students or 'null'}, so the two have "
+            "different tokens, but distil.objective compares distributions over one vocabulary; trim both to the same "
+            "size, or use a method that learns from text, such as sequence_level"
+        )
+
+
 def _endpoint_has_no_layers(student: AnyStudent) -> Iterator[str]:
     if isinstance(student, PrunedStudent):
         yield "student.prune keeps layers of the teacher, but teacher.endpoint has none here; use model or scratch"
@@ -204,7 +238,12 @@ GENERAL_RULES: tuple[Rule, ...] = (
     _student_samples_per_source,
     _engine_has_the_decoding,
 )
-NETWORK_RULES: tuple[Rule, ...] = (_network_needs_labels, _relations_divide_the_width, _teacher_has_dropout)
+NETWORK_RULES: tuple[Rule, ...] = (
+    _network_needs_labels,
+    _relations_divide_the_width,
+    _teacher_has_dropout,
+    _trimmed_vocabularies,
+)
 ENDPOINT_RULES: tuple[Rule, ...] = (
     _endpoint_has_no_layers,
     _endpoint_scores_no_text,

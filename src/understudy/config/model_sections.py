@@ -95,6 +95,9 @@ class PretrainedTeacher(Teacher):
     """How a decoder-only model reads a source: `chat` is its tokenizer's chat template, `separator` adds a token after
     the source, `none` adds nothing. `auto` is chat where the tokenizer has a chat template, else separator for a model
     that is trained and none for one that is used as it is."""
+    vocab_size: TokenCount | None = None
+    """The most tokens that its vocabulary is trimmed to before it is fine-tuned: special tokens, bytes, and those that
+    the task's texts use most; null: all."""
 
 
 class ScratchTeacher(Teacher):
@@ -133,6 +136,9 @@ class PretrainedStudent(Student):
     """How a decoder-only model reads a source: `chat` is its tokenizer's chat template, `separator` adds a token after
     the source, `none` adds nothing. `auto` is chat where the tokenizer has a chat template, else separator for a model
     that is trained and none for one that is used as it is."""
+    vocab_size: TokenCount | None = None
+    """The most tokens that its vocabulary is trimmed to: special tokens, bytes, and those that the task's texts use
+    most; null: all. A student with the tokenizer of a trimmed teacher and the same number keeps the same tokens."""
 
 
 class ScratchStudent(Student):
@@ -147,6 +153,8 @@ class PrunedStudent(Student):
 
     prune: Prune
     """Which layers are kept."""
+    vocab_size: TokenCount | None = None
+    """The most tokens that the vocabulary of an untrimmed teacher is trimmed to; null: the teacher's tokenizer."""
 
 
 AnyTeacher = Annotated[

@@ -32,10 +32,10 @@ def format_of(settings: GenerationConfig | None) -> GenerationConfig:
     return GenerationConfig(**{name: own[name] for name in FORMAT_FIELDS if own.get(name) is not None})
 
 
-def checkpoint_format(folder: Path) -> GenerationConfig:
-    """The format of a saved checkpoint."""
+def checkpoint_format(checkpoint: Path | str) -> GenerationConfig:
+    """The format of a checkpoint; empty if it has no generation settings."""
     try:
-        return format_of(GenerationConfig.from_pretrained(folder))
+        return format_of(GenerationConfig.from_pretrained(checkpoint))
     except OSError:
         return GenerationConfig()
 

@@ -17,7 +17,7 @@ from understudy.errors import ModelError
 Kind = Literal["byte-level", "metaspace"]
 SPACES: dict[Kind, str] = {"byte-level": "Ġ", "metaspace": "▁"}
 """The character of a piece that represents a space."""
-_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def byte_characters() -> dict[str, int]:
@@ -146,7 +146,7 @@ def _bytes_of(tokenizer: PreTrainedTokenizerBase, kind: Kind) -> list[bytes | No
     token_bytes: list[bytes | None] = [None] * (max(pieces.values(), default=-1) + 1)
     for piece, token_id in pieces.items():
         if kind == "metaspace":
-            byte = _BYTE_PIECE.fullmatch(piece)
+            byte = BYTE_PIECE.fullmatch(piece)
             token_bytes[token_id] = bytes([int(byte[1], 16)]) if byte else piece.replace("▁", " ").encode()
         elif all(character in characters for character in piece):
             token_bytes[token_id] = bytes(characters[character] for character in piece)
@@ -161,7 +161,7 @@ def _ids_of(tokenizer: PreTrainedTokenizerBase, token_bytes: list[bytes | None])
     with_bytes = [(token_id, surface) for token_id, surface in enumerate(token_bytes) if surface]
     pieces = tokenizer.convert_ids_to_tokens([token_id for token_id, _ in with_bytes])
     fallbacks = {
-        token_id for (token_id, _), piece in zip(with_bytes, pieces, strict=True) if _BYTE_PIECE.fullmatch(piece)
+        token_id for (token_id, _), piece in zip(with_bytes, pieces, strict=True) if BYTE_PIECE.fullmatch(piece)
     }
     ids: dict[bytes, int] = {}
     for token_id, surface in sorted(with_bytes, key=lambda pair: (pair[0] in fallbacks, pair[0])):

@@ -9,7 +9,7 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
-from understudy.pipeline.model_sources import Checkpoint, FromCheckpoint, FromPruned, FromScratch, ModelSource
+from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
@@ -135,14 +135,12 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
     """The student before training."""
     match task.recipe.student:
         case PretrainedStudent():
-            tokens = task.student.tokens
-            assert isinstance(tokens, Checkpoint)  # noqa: S101 - a pretrained network reads its own tokens
-            return FromCheckpoint(tokens, task.student.format)
+            return FromCheckpoint(task.student_checkpoint, task.student.format, task.trimmed_student)
         case ScratchStudent(scratch=scratch):
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune)
+            return FromPruned(teacher.network, prune, task.trimmed_student)
 
 
 def _scores_while_training(distil: Distil) -> bool:

@@ -1,7 +1,7 @@
 """The outputs of a teacher whose network is on this machine: fine-tuned, generating, scoring."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from understudy.config.decoding import DiverseBeam, EngineName
 from understudy.config.model_sections import (
@@ -10,6 +10,7 @@ from understudy.config.model_sections import (
     PrunedStudent,
     ScratchStudent,
     ScratchTeacher,
+    SourceFormat,
 )
 from understudy.config.pool_selection import ClosestToGold, KeepAll
 from understudy.config.recipe import Recipe
@@ -22,12 +23,12 @@ from understudy.pipeline.model_sources import (
     FromStage,
     ModelSource,
     TokenizerSource,
-    Tokens,
     checkpoint_path,
     pretrained_checkpoint,
 )
 from understudy.pipeline.prepare import PreparedTask, data_stage, examples_stage, prepared_task
 from understudy.pipeline.stages.conversion import ConversionStage
+from understudy.pipeline.stages.data import DataStage
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, labels_content
 from understudy.pipeline.stages.pool_selection import PoolSelectionStage
 from understudy.pipeline.stages.predictions import PredictionsStage
@@ -37,6 +38,7 @@ from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage, TeacherLogprobsStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
+from understudy.pipeline.trimmed_vocabulary import student_vocabulary, teacher_vocabulary
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
@@ -141,29 +143,49 @@ def open_local_teacher(
 ) -> LocalTeacher:
     """A local teacher, after the stages that all keys depend on were made and the models were checked."""
     data, with_withheld = data_stage(recipe), teacher.labels == "all"
-    if isinstance(teacher, ScratchTeacher):
-        tokens: Tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, with_withheld)
-        reads = TokenizerSource(tokens, teacher.scratch)
-        start: ModelSource = FromScratch(teacher.scratch, tokens, recipe.seed)
-    else:
-        tokens = checkpoint = pretrained_checkpoint(teacher.model, context)
-        path, trained = checkpoint_path(checkpoint, context), teacher.finetune is not None
-        chosen = choose_source_format(path, teacher.template, trained=trained)
-        reads, start = TokenizerSource(checkpoint, format=chosen), FromCheckpoint(checkpoint, chosen)
-    match recipe.student:
-        case PretrainedStudent(model=name, template=template):
-            own = pretrained_checkpoint(name, context)
-            student_format = choose_source_format(checkpoint_path(own, context), template, trained=True)
-            student = TokenizerSource(own, format=student_format)
-        case ScratchStudent(scratch=scratch):
-            student = TokenizerSource(tokens, scratch)
-        case PrunedStudent():
-            student = reads
-    check_models(recipe, reads, student, context)
+    whole, student = _whole_tokenizers(recipe, teacher, data, context)
+    check_models(recipe, whole, student, context)
+    trimmed = teacher_vocabulary(recipe, whole, context)
+    reads = replace(whole, tokens=trimmed or whole.tokens)
+    if own := student_vocabulary(recipe, student, context, teacher=whole, teacher_trimmed=trimmed):
+        student = replace(student, tokens=own)
+    elif not isinstance(recipe.student, PretrainedStudent):
+        student = replace(student, tokens=reads.tokens)
     of_teacher = examples_stage(recipe, data, context, reads)
     of_both = examples_stage(recipe, data, context, reads, student)
-    task = prepared_task(recipe, context, of_teacher, of_both, student, tokens)
+    task = prepared_task(recipe, context, of_teacher, of_both, student, reads.tokens)
     settings = task.training(teacher.finetune, seed=recipe.seed) if teacher.finetune else None
     labels = task.teacher_labels(with_withheld=with_withheld) if settings else None
+    start: ModelSource = FromCheckpoint(whole.tokens, whole.format, trimmed)
+    if isinstance(teacher, ScratchTeacher):
+        start = FromScratch(teacher.scratch, whole.tokens, recipe.seed)
     network = TeacherStage(start, task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings)
     return LocalTeacher(task, network, task.teacher_examples, task.teacher_facts)
+
+
+def _whole_tokenizers(
+    recipe: Recipe, teacher: ScratchTeacher | PretrainedTeacher, data: DataStage, context: RunContext
+) -> tuple[TokenizerSource, TokenizerSource]:
+    """The tokenizers of teacher and student before a vocabulary is trimmed."""
+    if isinstance(teacher, ScratchTeacher):
+        tokens = TokenizerStage(data, recipe.task.prompt, teacher.vocab_size, teacher.labels == "all")
+        reads = TokenizerSource(tokens, teacher.scratch)
+    else:
+        reads = _pretrained(teacher.model, teacher.template, context, trained=teacher.finetune is not None)
+    match recipe.student:
+        case PretrainedStudent(model=name, template=template):
+            return reads, _pretrained(name, template, context, trained=True)
+        case ScratchStudent(scratch=scratch):
+            return reads, TokenizerSource(reads.tokens, scratch)
+        case PrunedStudent():
+            return reads, reads
+    raise AssertionError(recipe.student)
+
+
+def _pretrained(
+    name: str, template: Literal["auto"] | SourceFormat, context: RunContext, *, trained: bool
+) -> TokenizerSource:
+    """How a pretrained checkpoint reads the task."""
+    checkpoint = pretrained_checkpoint(name, context)
+    chosen = choose_source_format(checkpoint_path(checkpoint, context), template, trained=trained)
+    return TokenizerSource(checkpoint, format=chosen)

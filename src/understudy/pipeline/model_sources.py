@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from understudy.config.model_sections import Prune, Scratch, SourceFormat
@@ -20,6 +21,7 @@ from understudy.models.task_tokenizer import (
     scratch_task_tokenizer,
 )
 from understudy.models.tokenizers import load_tokenizer
+from understudy.models.vocabulary_rows import keep_rows
 from understudy.pipeline.context import NETWORK, RunContext
 from understudy.pipeline.stages.gguf import GgufStage
 from understudy.store import Content, Stage, WorkerContext
@@ -28,6 +30,8 @@ from understudy.store.stage import content_key
 
 Checkpoint = Content | GgufStage
 """In the Hugging Face layout, or a GGUF file that was read."""
+KEPT_TOKENS = "kept_tokens.npy"
+"""The file of a trimmed tokenizer's stage with the old ids of its tokens."""
 Tokens = Content | Stage[Any]
 """A checkpoint, or a stage with a tokenizer in its network folder."""
 
@@ -55,9 +59,11 @@ class FromScratch:
 class FromCheckpoint:
     """A pretrained network."""
 
-    checkpoint: Checkpoint
+    checkpoint: Tokens
     format: SourceFormat | None = None
     """As in `TokenizerSource`."""
+    vocabulary: Stage[Any] | None = None
+    """The stage of the tokenizer to which the vocabulary is trimmed; None: it stays whole."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class FromPruned:
 
     network: Stage[Any]
     prune: Prune
+    vocabulary: Stage[Any] | None = None
+    """As in `FromCheckpoint`."""
 
 
 ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
@@ -116,9 +124,11 @@ def tokenizer_source(source: ModelSource) -> TokenizerSource:
     match source:
         case FromScratch(scratch=scratch, tokens=tokens):
             return TokenizerSource(tokens, scratch)
-        case FromCheckpoint(checkpoint=checkpoint, format=chosen):
-            return TokenizerSource(checkpoint, format=chosen)
-        case FromStage(network=network) | FromPruned(network=network):
+        case FromCheckpoint(checkpoint=checkpoint, format=chosen, vocabulary=vocabulary):
+            return TokenizerSource(vocabulary or checkpoint, format=chosen)
+        case FromPruned(network=network, vocabulary=vocabulary):
+            return TokenizerSource(vocabulary or network)
+        case FromStage(network=network):
             return TokenizerSource(network)
 
 
@@ -146,15 +156,25 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
     match source:
         case FromScratch(scratch=scratch, seed=seed):
             return build_network(scratch, tokenizer.tokenizer, max_positions=tokenizer.longest, seed=seed)
-        case FromCheckpoint(checkpoint=checkpoint):
-            return load_network(checkpoint_path(checkpoint, context))
+        case FromCheckpoint(checkpoint=checkpoint, vocabulary=vocabulary):
+            return _with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
-        case FromPruned(network=stage, prune=settings):
+        case FromPruned(network=stage, prune=settings, vocabulary=vocabulary):
             whole = load_stage_network(stage, context)
-            return prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+            pruned = prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+            return _with_vocabulary(pruned, vocabulary, context)
 
 
 def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
     """The network that a finished stage holds, on the CPU in float32."""
     return load_network(str(context.folder(stage) / NETWORK))
+
+
+def _with_vocabulary(
+    network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext
+) -> PreTrainedModel:
+    """The network with the rows of the tokens that a trimmed tokenizer keeps."""
+    if vocabulary is None:
+        return network
+    return keep_rows(network, np.load(context.folder(vocabulary) / KEPT_TOKENS).tolist())

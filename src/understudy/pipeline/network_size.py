@@ -47,8 +47,8 @@ def network_size(start: Start, limits: TextLimits, context: WorkerContext) -> Ne
             config = ARCHITECTURES[scratch.architecture](scratch, longest)
             vocabulary = len(load_tokenizer(checkpoint_path(tokens, context)))
             config.update({"vocab_size": vocabulary, "tie_word_embeddings": True})
-        case FromCheckpoint(checkpoint=checkpoint):
-            config = config_of(checkpoint_path(checkpoint, context))
+        case FromCheckpoint(checkpoint=checkpoint, vocabulary=vocabulary):
+            config = config_of(checkpoint_path(vocabulary or checkpoint, context))
     return size_of(config, start.prune)
 
 

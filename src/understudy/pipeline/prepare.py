@@ -5,6 +5,7 @@ The fields of all later stages, and so their keys, follow from these.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
@@ -22,7 +23,8 @@ from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage, la
 from understudy.pipeline.stages.metric_choice import metric_choice, with_metrics
 from understudy.pipeline.stages.scores import ScoringSettings
 from understudy.pipeline.stages.training import DevSettings, TrainingSettings
-from understudy.store import Content
+from understudy.pipeline.stages.vocabulary import VocabularyStage
+from understudy.store import Content, Stage
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ class PreparedTask:
     def limits(self) -> TextLimits:
         """The prompt and the limits in tokens."""
         return text_limits(self.recipe)
+
+    @property
+    def student_checkpoint(self) -> Tokens:
+        """A pretrained student's checkpoint, before its vocabulary is trimmed."""
+        tokens = self.student.tokens
+        return tokens.whole.tokens if isinstance(tokens, VocabularyStage) else tokens
+
+    @property
+    def trimmed_student(self) -> Stage[Any] | None:
+        """The stage of the student's own trimmed tokenizer; None if it is whole, or the teacher's."""
+        requested = getattr(self.recipe.student, "vocab_size", None)
+        return self.student.tokens if requested and isinstance(self.student.tokens, VocabularyStage) else None
 
     @property
     def has_labels(self) -> bool:

@@ -1,6 +1,6 @@
 """What the networks of a run are before anything is trained, and which stages of a run train."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config.model_sections import Prune
@@ -39,8 +39,11 @@ def start_of(source: ModelSource) -> Start:
             return Start(source)
         case FromStage(network=stage):
             return start_of_stage(stage)
-        case FromPruned(network=stage, prune=prune):
-            return Start(start_of_stage(stage).source, prune)
+        case FromPruned(network=stage, prune=prune, vocabulary=vocabulary):
+            start = start_of_stage(stage).source
+            if vocabulary and isinstance(start, FromCheckpoint):
+                start = replace(start, vocabulary=vocabulary)
+            return Start(start, prune)
 
 
 def start_of_stage(stage: Stage[Any]) -> Start:

@@ -113,7 +113,7 @@ class NetworkCheckStage(Stage[CheckFacts]):
         return Finding(checked, f"loads and generates with engine {name!r}{compared}")
 
     def _checkpoint(self, folder: Path, tokenizer: TaskTokenizer, context: WorkerContext) -> Path:
-        if isinstance(self.start, FromCheckpoint) and self.prune is None:
+        if isinstance(self.start, FromCheckpoint) and self.prune is None and self.start.vocabulary is None:
             return Path(checkpoint_path(self.start.checkpoint, context))
         network: PreTrainedModel = load_source(self.start, tokenizer, context)
         if self.prune:
