@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.config.distil import Distil
-from understudy.config.model_sections import PretrainedStudent, PrunedStudent, ScratchStudent
+from understudy.config.model_sections import PretrainedStudent, Prune, PrunedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
-from understudy.pipeline.context import RunContext
+from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
 from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource, checkpoint_content
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
+from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.layer_order import ORDER_EXAMPLES, LayerOrderStage
 from understudy.pipeline.stages.prune_preview import PrunePreviewStage
 from understudy.pipeline.stages.scores import ScoresStage
 from understudy.pipeline.stages.student import StudentStage, distillation_loss
@@ -140,7 +142,26 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune)
+            return FromPruned(teacher.network, prune, layer_order_stage(task, teacher.network, prune))
+
+
+def layer_order_stage(task: PreparedTask, teacher: Stage[Any], prune: Prune) -> LayerOrderStage | None:
+    """The stage that chooses the layers of a pruned student by the teacher's loss; None where the recipe chooses."""
+    if prune.layers != "by_loss":
+        return None
+    encoder, decoder = prune.encoder_layers, prune.decoder_layers
+    assert not isinstance(encoder, tuple)  # noqa: S101 - the section refuses lists
+    assert not isinstance(decoder, tuple)  # noqa: S101
+    return LayerOrderStage(
+        teacher,
+        encoder,
+        decoder,
+        labels_content(task.examples, task.facts, "labeled"),
+        ORDER_EXAMPLES,
+        task.limits,
+        task.recipe.seed,
+        default_device(),
+    )
 
 
 def _scores_while_training(distil: Distil) -> bool:

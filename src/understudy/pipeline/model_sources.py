@@ -67,6 +67,8 @@ class FromPruned:
 
     network: Stage[Any]
     prune: Prune
+    order: Stage[Any] | None = None
+    """The layers that the loss misses least; None: `prune` says which are kept."""
 
 
 ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
@@ -126,9 +128,12 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
             return load_network(checkpoint.place)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
-        case FromPruned(network=stage, prune=settings):
+        case FromPruned(network=stage, prune=settings, order=order):
+            kept: dict[str, Any] = {"encoder": settings.encoder_layers, "decoder": settings.decoder_layers}
+            if order:
+                kept |= context.facts(order).order.kept
             whole = load_stage_network(stage, context)
-            return prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+            return prune(whole, encoder_layers=kept["encoder"], decoder_layers=kept["decoder"])
 
 
 def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
