@@ -52,23 +52,23 @@ class LayerOrder:
     """`encoder`, `decoder` -> the layers that are left, of each part that was to lose some."""
 
 
-def evaluations(layers: Mapping[str, int], keep: Mapping[str, int]) -> float:
-    """How often `layer_order` computes the loss at most, each time in parts of the whole network's cost.
+def forward_passes(layers: Mapping[str, int], keep: Mapping[str, int]) -> tuple[int, int]:
+    """The forward passes of `layer_order` per batch, and the layers that run in all of them together.
+
+    With two parts to prune they depend on which layers are removed; the part with more layers is taken to lose them.
 
     Args:
         layers: `encoder`, `decoder` -> its number of layers.
-        keep: the same with the numbers to keep; parts that keep all may be left out.
+        keep: as in `layer_order`.
     """
-    total, left, cost = sum(layers.values()), dict(layers), 0.0
-    while any(left[part] > number for part, number in keep.items()):
-        open_parts = [part for part, number in keep.items() if left[part] > number]
-        # The layers behind each candidate, on average half of its part, and those of the parts that follow.
-        for part in open_parts:
-            behind = left["decoder"] if part == "encoder" else 0
-            cost += left[part] * (left[part] / 2 + behind) / total
-        cost += sum(left.values()) / total
-        left[max(open_parts, key=lambda part: left[part])] -= 1
-    return cost
+    left, passes, runs = dict(layers), 0, 0
+    while pruned := [part for part, count in left.items() if count > keep.get(part, count)]:
+        passes, runs = passes + 1, runs + sum(left.values())
+        for part in pruned:
+            after = left["decoder"] if part == "encoder" else 0
+            passes, runs = passes + left[part], runs + sum(range(left[part])) + left[part] * after
+        left[max(pruned, key=left.__getitem__)] -= 1
+    return passes, runs
 
 
 def layer_order(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.config.distil import Distil
-from understudy.config.model_sections import PretrainedStudent, Prune, PrunedStudent, ScratchStudent
+from understudy.config.model_sections import PretrainedStudent, PrunedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
 from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
@@ -75,6 +75,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         allows_leaks=recipe.task.leaks == "allow",
         references_by_teacher="test" in references_by_teacher(recipe.task),
         prompt=recipe.task.prompt.replace("{source}", " ").strip(),
+        layer_order=layer_order_stage(task, teacher),
     )
     return RunStages(task, systems, scores, _preview(task, teacher))
 
@@ -142,18 +143,19 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune, layer_order_stage(task, teacher.network, prune))
+            return FromPruned(teacher.network, prune, layer_order_stage(task, teacher))
 
 
-def layer_order_stage(task: PreparedTask, teacher: Stage[Any], prune: Prune) -> LayerOrderStage | None:
-    """The stage that chooses the layers of a pruned student by the teacher's loss; None where the recipe chooses."""
-    if prune.layers != "by_loss":
+def layer_order_stage(task: PreparedTask, teacher: TeacherOutputs) -> LayerOrderStage | None:
+    """The stage that chooses the layers of a pruned student by the teacher's loss; None where nothing is chosen so."""
+    student = task.recipe.student
+    if not isinstance(student, PrunedStudent) or student.prune.layers != "by_loss" or teacher.network is None:
         return None
-    encoder, decoder = prune.encoder_layers, prune.decoder_layers
+    encoder, decoder = student.prune.encoder_layers, student.prune.decoder_layers
     assert not isinstance(encoder, tuple)  # noqa: S101 - the section refuses lists
     assert not isinstance(decoder, tuple)  # noqa: S101
     return LayerOrderStage(
-        teacher,
+        teacher.network,
         encoder,
         decoder,
         labels_content(task.examples, task.facts, "labeled"),

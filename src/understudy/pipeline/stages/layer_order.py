@@ -58,6 +58,12 @@ class LayerOrderStage(Stage[LayerOrderFacts]):
     device: str
     name: ClassVar[str] = "layer_order"
 
+    @property
+    def keep(self) -> dict[str, int]:
+        """`encoder`, `decoder` -> how many layers to keep, of each part that loses some."""
+        requested = {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
+        return {part: number for part, number in requested.items() if number is not None}
+
     def run(self, folder: Path, context: WorkerContext) -> LayerOrderFacts:  # noqa: ARG002 - all is in the facts
         """Removes one layer after the other.
 
@@ -67,11 +73,10 @@ class LayerOrderStage(Stage[LayerOrderFacts]):
         """
         batches = list(self._batches(context))
         network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False).to(self.device)
-        requested = {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
-        keep = {part: number for part, number in requested.items() if number is not None}
-        removed = sum(layer_counts(network.config, network).get(part, 0) - number for part, number in keep.items())
+        layers = layer_counts(network.config, network)
+        removed = sum(layers.get(part, 0) - number for part, number in self.keep.items())
         with context.progress.track("remove the layers that the loss misses least", removed, "layer") as progress:
-            order = layer_order(network, batches, keep=keep, progress=progress)
+            order = layer_order(network, batches, keep=self.keep, progress=progress)
         facts = LayerOrderFacts(order, sum(len(batch["source_of_B"]) for batch in batches))
         context.progress.log(facts.summary)
         return facts
