@@ -85,7 +85,7 @@ class RemovedLayer(TypedDict):
     """Of the teacher without this layer and those removed before, untrained, in nats per token."""
 
 
-class LayerOrderFacts(TypedDict):
+class RemovedLayersFacts(TypedDict):
     """Which layers of the teacher were removed by loss, in their order."""
 
     loss: float

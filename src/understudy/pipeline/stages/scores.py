@@ -26,7 +26,7 @@ from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, sh
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
-from understudy.report.content_facts import Interval, LayerOrderFacts
+from understudy.report.content_facts import Interval, RemovedLayersFacts
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
@@ -182,7 +182,7 @@ class ScoresStage(Stage[ScoresFacts]):
             facts["api_responses"] = self.api.facts(context)
         if self.layer_order:
             order = context.facts(self.layer_order)
-            facts["layer_order"] = cast(LayerOrderFacts, {**asdict(order.order), "examples": order.examples})
+            facts["layer_order"] = cast(RemovedLayersFacts, {**asdict(order.order), "examples": order.examples})
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
         """Limitations of the results, for the report."""
