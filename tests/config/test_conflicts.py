@@ -82,6 +82,24 @@ def test_an_endpoint_cannot_be_pruned(with_endpoint: dict[str, Any]) -> None:
     assert "use model or scratch" in message
 
 
+@pytest.mark.parametrize(
+    ("prune", "fact"),
+    [
+        ({"decoder_layers": [0, 3]}, "decoder_layers lists them ([0, 3]); set decoder_layers to their number, 2"),
+        ({"encoder_layers": [1], "decoder_layers": 2}, "encoder_layers lists them ([1])"),
+        ({}, "encoder_layers and decoder_layers keep all layers; set one of them"),
+    ],
+)
+def test_layers_by_loss_need_something_to_choose(
+    with_endpoint: dict[str, Any], prune: dict[str, Any], fact: str
+) -> None:
+    """Listed layers are a choice already, and all layers leave none; a fixed choice has neither conflict."""
+    message = refused({**with_endpoint, "student": {"prune": {**prune, "layers": "by_loss"}}})
+
+    assert fact in message
+    assert "layers is by_loss" not in refused({**with_endpoint, "student": {"prune": {**prune, "layers": "spread"}}})
+
+
 def test_a_local_teacher_needs_labels(with_endpoint: dict[str, Any]) -> None:
     """Held-out inputs get references only from an endpoint."""
     message = refused({**with_endpoint, "teacher": {"scratch": SIZES}, "distil": {"method": "logits_kd"}})

@@ -86,7 +86,12 @@ def test_every_default_is_printed(sample: Path) -> None:
     printed = yaml.safe_load(to_yaml(read_recipe(sample)))
 
     assert printed["training"]["schedule"] == "linear"
-    assert printed["student"]["prune"] == {"from": "teacher", "encoder_layers": None, "decoder_layers": 2}
+    assert printed["student"]["prune"] == {
+        "from": "teacher",
+        "encoder_layers": None,
+        "decoder_layers": 2,
+        "layers": None,
+    }
     assert printed["distil"]["student_samples"]["decoding"]["kind"] == "sampling"
 
 

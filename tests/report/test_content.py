@@ -4,7 +4,7 @@ import pytest
 
 from understudy.report.checks import teacher_checks
 from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
-from understudy.report.content_tables import consistency_table, health_table
+from understudy.report.content_tables import consistency_table, health_table, layer_order_table
 from understudy.report.facts import NOT_MEASURED, Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.page import render
@@ -57,6 +57,24 @@ def inventing(facts: Facts) -> Facts:
     }
     facts["health"] = {"joint_teaching": HEALTH}
     return facts
+
+
+def test_layers_that_were_removed_by_loss_are_a_table(facts: Facts) -> None:
+    """One row per step, after the whole teacher; a report without such layers has no section."""
+    del facts["curves"], facts["pool"]  # figures are slow and not needed here
+    assert 'id="layers"' not in render(facts)
+    facts["layer_order"] = {
+        "loss": 1.25,
+        "removed": [{"part": "decoder", "layer": 3, "loss": 1.5}, {"part": "encoder", "layer": 0, "loss": 2.0}],
+        "kept": {"encoder": [1, 2], "decoder": [0, 1, 2]},
+        "examples": 32,
+    }
+    table = layer_order_table(facts)
+
+    assert [tuple(cell.value for cell in row) for row in table.rows] == [
+        ("none", "1.250"), ("decoder layer 3", "1.500"), ("encoder layer 0", "2.000"),
+    ]  # fmt: skip
+    assert "keeps encoder layers 1, 2 and decoder layers 0, 1, 2 of the teacher" in render(facts)
 
 
 def test_a_student_that_invents_more_has_a_number_that_says_so(inventing: Facts) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import AfterValidator, Field, Tag
 
 from understudy.config.endpoint import Server
 from understudy.config.numbers import CountFromZero, Dimension, ShareBelowOne, TokenCount, Whole
@@ -65,8 +65,15 @@ class Scratch(Section):
             )
 
 
+LayerChoice = Annotated[
+    # `spread` is None: recipes that leave it out, and have students in their stores, mean the same.
+    Literal["spread", "by_loss"] | None, AfterValidator(lambda choice: None if choice == "spread" else choice)
+]
+"""How the layers that a pruned network keeps are chosen."""
+
+
 class Prune(Section):
-    """The teacher with fewer layers. A number keeps the first, the last and evenly spaced layers; a list names them."""
+    """The teacher with fewer layers. A number keeps so many, chosen by `layers`; a list names them."""
 
     from_: Annotated[Literal["teacher"], Field(alias="from")] = "teacher"
     """The model to prune."""
@@ -74,6 +81,25 @@ class Prune(Section):
     """Encoder layers to keep; null keeps all."""
     decoder_layers: Dimension | tuple[Whole, ...] | None = None
     """Decoder layers to keep; null keeps all."""
+    layers: LayerChoice = None
+    """Which layers a number keeps. `spread` (or null): the first, the last and evenly spaced ones. `by_loss`: layers
+    are removed one at a time, each time the one whose removal raises the teacher's loss on labeled examples least."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Layers that there is nothing to choose from."""
+        if self.layers != "by_loss":
+            return
+        for name, requested in (("encoder_layers", self.encoder_layers), ("decoder_layers", self.decoder_layers)):
+            if isinstance(requested, tuple):
+                yield (
+                    f"layers is by_loss, which chooses the layers to keep, but {name} lists them ({list(requested)}); "
+                    f"set {name} to their number, {len(requested)}, or leave layers out"
+                )
+        if self.encoder_layers is None and self.decoder_layers is None:
+            yield (
+                "layers is by_loss, but encoder_layers and decoder_layers keep all layers; set one of them to the "
+                "number of layers to keep, or leave layers out"
+            )
 
 
 class Teacher(Section):

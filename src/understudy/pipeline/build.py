@@ -6,13 +6,15 @@ from typing import Any
 from understudy.config.distil import Distil
 from understudy.config.model_sections import PretrainedStudent, PrunedStudent, ScratchStudent
 from understudy.config.recipe import Recipe
-from understudy.pipeline.context import RunContext
+from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
 from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
+from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.layer_order import ORDER_EXAMPLES, LayerOrderStage
 from understudy.pipeline.stages.prune_preview import PrunePreviewStage
 from understudy.pipeline.stages.scores import ScoresStage
 from understudy.pipeline.stages.student import StudentStage, distillation_loss
@@ -73,6 +75,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         allows_leaks=recipe.task.leaks == "allow",
         references_by_teacher="test" in references_by_teacher(recipe.task),
         prompt=recipe.task.prompt.replace("{source}", " ").strip(),
+        layer_order=layer_order_stage(task, teacher),
     )
     return RunStages(task, systems, scores, _preview(task, teacher))
 
@@ -140,7 +143,27 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune, task.trimmed_student)
+            return FromPruned(teacher.network, prune, task.trimmed_student, layer_order_stage(task, teacher))
+
+
+def layer_order_stage(task: PreparedTask, teacher: TeacherOutputs) -> LayerOrderStage | None:
+    """The stage that chooses the layers of a pruned student by the teacher's loss; None where nothing is chosen so."""
+    student = task.recipe.student
+    if not isinstance(student, PrunedStudent) or student.prune.layers != "by_loss" or teacher.network is None:
+        return None
+    encoder, decoder = student.prune.encoder_layers, student.prune.decoder_layers
+    assert not isinstance(encoder, tuple)  # noqa: S101 - the section refuses lists
+    assert not isinstance(decoder, tuple)  # noqa: S101
+    return LayerOrderStage(
+        teacher.network,
+        encoder,
+        decoder,
+        labels_content(task.examples, task.facts, "labeled"),
+        ORDER_EXAMPLES,
+        task.limits,
+        task.recipe.seed,
+        default_device(),
+    )
 
 
 def _scores_while_training(distil: Distil) -> bool:

@@ -81,6 +81,8 @@ class FromPruned:
     prune: Prune
     vocabulary: Stage[Any] | None = None
     """As in `FromCheckpoint`."""
+    order: Stage[Any] | None = None
+    """The layers that the loss misses least; None: `prune` says which are kept."""
 
 
 ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
@@ -160,9 +162,12 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
             return _with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
-        case FromPruned(network=stage, prune=settings, vocabulary=vocabulary):
+        case FromPruned(network=stage, prune=settings, vocabulary=vocabulary, order=order):
+            kept: dict[str, Any] = {"encoder": settings.encoder_layers, "decoder": settings.decoder_layers}
+            if order:
+                kept |= context.facts(order).order.kept
             whole = load_stage_network(stage, context)
-            pruned = prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+            pruned = prune(whole, encoder_layers=kept["encoder"], decoder_layers=kept["decoder"])
             return _with_vocabulary(pruned, vocabulary, context)
 
 

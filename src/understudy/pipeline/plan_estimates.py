@@ -5,12 +5,13 @@ as gold targets. Seconds are meant to be right within a factor of two.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
 from understudy.executors.local import Local
 from understudy.generation import resolve_engine
+from understudy.models.layer_order import forward_passes
 from understudy.pipeline.calibration import Speed, generation_work, training_work
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.delivery import dependencies_first
@@ -20,6 +21,7 @@ from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.layer_order import BATCH_EXAMPLES, LayerOrderStage
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, PredictionsStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage, text_ranges
 from understudy.pipeline.stages.scores import ScoresStage
@@ -191,6 +193,25 @@ def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
     return Estimate(seconds=3 * disk / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + 2 * size.bytes, disk_bytes=disk)
 
 
+def layers_by_loss(stage: LayerOrderStage, planner: Planner) -> Estimate:
+    """Forward passes without each layer in turn; layers before the one that is left out run once per step."""
+    size, (source, target) = planner.size(stage.teacher), planner.lengths
+    layers = {"decoder": size.target_layers, **({"encoder": size.source_layers} if "encoder" in stage.keep else {})}
+    passes, runs = forward_passes(layers, stage.keep)
+    share = runs / max(1, passes * sum(layers.values()))
+    head = size.width * size.vocabulary
+    own = replace(size, source=round(size.source * share), target=round((size.target - head) * share) + head)
+    inputs = min(stage.examples, planner.task.facts.counts["labeled"])
+    read, written, batches = inputs * source, inputs * target, inputs / BATCH_EXAMPLES
+    work = training_work(own, source_tokens=read, target_tokens=written, batches=batches, passes=1.0)
+    return Estimate(
+        inputs=inputs,
+        tokens=passes * (read + written),
+        seconds=passes * planner.speed.seconds("train", work),
+        memory_bytes=PROCESS_BYTES + size.bytes,
+    )
+
+
 def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
     """All texts that the teacher generates."""
     network, (source, target) = stage.teacher.network, planner.lengths
@@ -267,6 +288,7 @@ ESTIMATES: dict[type[Stage[Any]], Callable[[Any, Planner], Estimate]] = {
     FineTunedStage: training,
     FinalFinetuneStage: training,
     StudentStage: training,
+    LayerOrderStage: layers_by_loss,
     ConversionStage: conversion,
     PseudoTargetsStage: pseudo_targets,
     TeacherLogprobsStage: logprobs,

@@ -75,6 +75,27 @@ class HealthFacts(TypedDict):
     token; None with a note where it cannot be computed."""
 
 
+class RemovedLayer(TypedDict):
+    """A layer of the teacher that a pruned student lacks."""
+
+    part: str
+    """encoder or decoder."""
+    layer: int
+    loss: float
+    """Of the teacher without this layer and those removed before, untrained, in nats per token."""
+
+
+class RemovedLayersFacts(TypedDict):
+    """Which layers of the teacher were removed by loss, in their order."""
+
+    loss: float
+    """Of the whole teacher."""
+    removed: list[RemovedLayer]
+    kept: dict[str, list[int]]
+    examples: int
+    """Labeled examples on which losses were compared."""
+
+
 class ChangedTargets(TypedDict):
     """How many targets one model's tokenizer changes when it encodes and decodes them."""
 

@@ -37,6 +37,18 @@ def health_table(facts: Facts) -> TextTable:
     return TextTable(head, rows)
 
 
+def layer_order_table(facts: Facts) -> TextTable:
+    """The layers that were removed by loss, one row per step, after the whole teacher; no rows without facts."""
+    head = ("Removed layer", "Loss, nats per token")
+    order = facts.get("layer_order")
+    if order is None:
+        return TextTable(head, ())
+    steps = [(f"{step['part']} layer {step['layer']}", step["loss"]) for step in order["removed"]]
+    return TextTable(
+        head, tuple((TextCell(name), TextCell(fixed(loss, 3))) for name, loss in [("none", order["loss"]), *steps])
+    )
+
+
 def _health_row(name: str, own: HealthFacts) -> tuple[TextCell, ...]:
     moved = {None: UNKNOWN, True: "yes", False: "never"}[own["dev_moved"]]
     return (

@@ -5,10 +5,10 @@ What names a run (its recipe, the time of each stage) is added when the run is d
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, same_units, score
 from understudy.evaluation.metrics import METRICS, can_score, tally
@@ -18,6 +18,7 @@ from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.data import DataStage, read_data
 from understudy.pipeline.stages.examples import ExamplesStage
+from understudy.pipeline.stages.layer_order import LayerOrderStage
 from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_problems
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
@@ -25,7 +26,7 @@ from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, sh
 from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
-from understudy.report.content_facts import Interval
+from understudy.report.content_facts import Interval, RemovedLayersFacts
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
@@ -87,6 +88,8 @@ class ScoresStage(Stage[ScoresFacts]):
     """Whether test is compared with texts of the teacher."""
     prompt: str
     """The prompt without its placeholder: what it states is not invented by an output."""
+    layer_order: LayerOrderStage | None = None
+    """Of a student whose layers were chosen by loss."""
     name: ClassVar[str] = "scores"
     version: ClassVar[int] = 3
 
@@ -177,6 +180,9 @@ class ScoresStage(Stage[ScoresFacts]):
             facts["references_by_teacher"] = True
         if self.api:
             facts["api_responses"] = self.api.facts(context)
+        if self.layer_order:
+            order = context.facts(self.layer_order)
+            facts["layer_order"] = cast(RemovedLayersFacts, {**asdict(order.order), "examples": order.examples})
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
         """Limitations of the results, for the report."""
