@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from understudy.config.model_sections import Prune, Scratch, SourceFormat
 from understudy.models.checkpoint import load_network
+from understudy.models.feed_forward import first_neurons, narrowed
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import (
@@ -19,9 +20,12 @@ from understudy.models.task_tokenizer import (
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import NETWORK
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.disk import checksums
+from understudy.store.disk import checksums, read_json
+from understudy.store.manifest import parse
 from understudy.store.stage import content_key
 
+NEURONS = "neurons.json"
+"""File of a stage with the neurons of the feed-forward layers that a pruned network keeps."""
 Tokens = Content | Stage[Any]
 """A checkpoint, or a stage with a tokenizer in its network folder."""
 
@@ -69,6 +73,8 @@ class FromPruned:
     prune: Prune
     order: Stage[Any] | None = None
     """The layers that the loss misses least; None: `prune` says which are kept."""
+    neurons: Stage[Any] | None = None
+    """The neurons of the feed-forward layers that are kept; None: all."""
 
 
 ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
@@ -128,12 +134,26 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
             return load_network(checkpoint.place)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
-        case FromPruned(network=stage, prune=settings, order=order):
+        case FromPruned(network=stage, prune=settings, order=order, neurons=neurons):
             kept: dict[str, Any] = {"encoder": settings.encoder_layers, "decoder": settings.decoder_layers}
             if order:
                 kept |= context.facts(order).order.kept
             whole = load_stage_network(stage, context)
-            return prune(whole, encoder_layers=kept["encoder"], decoder_layers=kept["decoder"])
+            pruned = prune(whole, encoder_layers=kept["encoder"], decoder_layers=kept["decoder"])
+            if neurons is None:
+                return pruned
+            path = context.folder(neurons) / NEURONS
+            return narrowed(pruned, parse(dict[str, list[int]], read_json(path), path))
+
+
+def pruned_for_size(network: PreTrainedModel, settings: Prune) -> PreTrainedModel:
+    """A network of the size that the settings give, where it does not matter which layers and neurons it has.
+
+    Raises:
+        ModelError: if there are fewer than requested, or they are not found.
+    """
+    pruned = prune(network, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+    return narrowed(pruned, first_neurons(pruned, settings.feed_forward)) if settings.feed_forward else pruned
 
 
 def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
