@@ -91,6 +91,7 @@ def test_every_default_is_printed(sample: Path) -> None:
         "encoder_layers": None,
         "decoder_layers": 2,
         "layers": None,
+        "feed_forward": None,
     }
     assert printed["distil"]["student_samples"]["decoding"]["kind"] == "sampling"
 

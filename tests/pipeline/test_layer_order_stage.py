@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from understudy.config.model_sections import Scratch
 from understudy.config.read import check_recipe
+from understudy.errors import ModelError
 from understudy.models.checkpoint import load_network, save_network
 from understudy.models.forward import padded, target_logits
 from understudy.models.prune import prune
@@ -21,9 +22,12 @@ from understudy.pipeline.build import RunStages, build_run
 from understudy.pipeline.calibration import Speed
 from understudy.pipeline.delivery import labeled_stages
 from understudy.pipeline.model_sources import FromPruned, load_source, load_task_tokenizer
+from understudy.pipeline.network_size import network_size
 from understudy.pipeline.plan_estimates import estimate_of, planner_of
 from understudy.pipeline.stages.layer_order import LayerOrderStage
+from understudy.pipeline.stages.network_check import network_check
 from understudy.pipeline.stages.student import StudentStage
+from understudy.pipeline.starts import start_of
 from understudy.records import Example
 from understudy.store import Stage
 
@@ -138,3 +142,35 @@ def test_a_plan_knows_the_cost(name: str, settings: dict[str, object], passes: i
 
     assert own.tokens == pytest.approx(passes * 4 * sum(planner.lengths))
     assert own.seconds > 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_feed_forward_layers_are_narrower(name: str, tmp_path: Path) -> None:
+    """Before training the sizes are those that were foreseen, and the preflight finds it right in CTranslate2."""
+    task, stages = stages_of(tmp_path, NETWORKS[name], {"decoder_layers": 2, "layers": "by_loss", "feed_forward": 5})
+    source, context = pruned_source(stages), task.context
+    assert source.neurons is not None
+    task.made(source.neurons)
+    student = load_source(source, load_task_tokenizer(source, stages.task.limits, context), context)
+    start = start_of(source)
+    limits, inputs = stages.task.limits, context.folder(stages.task.examples)
+    check = network_check("student", start.source, inputs, limits, "auto", prune=start.prune)
+    task.made(check)
+    (finding,) = context.facts(check).findings
+    assert stages.preview is not None
+    task.made(stages.preview)
+
+    config = student.config
+    assert {getattr(config, key) for key in ("intermediate_size", "d_ff") if hasattr(config, key)} == {5}
+    assert {
+        weight.shape[1] for key, weight in student.named_parameters() if key.endswith(("down_proj.weight", "wo.weight"))
+    } == {5}
+    assert context.facts(stages.preview).kept_parameters == student.num_parameters()
+    assert network_size(start, limits, context).parameters == pytest.approx(student.num_parameters(), rel=0.05)
+    assert "with engine 'ctranslate2'" in finding.finding
+
+
+def test_feed_forward_layers_cannot_become_wider(tmp_path: Path) -> None:
+    """The message has both widths; nothing is trained before."""
+    with pytest.raises(ModelError, match=r"width of 17 .*intermediate_size 16; set feed_forward to at most 16"):
+        stages_of(tmp_path, NETWORKS["llama"], {"feed_forward": 17})

@@ -85,6 +85,10 @@ class Prune(Section):
     """Which layers a number keeps. `spread` (or null): the first, the last and evenly spaced ones. `by_loss`: layers
     are removed one at a time, each time the one whose removal raises the teacher's loss on labeled examples least."""
 
+    feed_forward: Dimension | None = None
+    """Width of the feed-forward layers: the neurons with the largest activations on labeled examples are kept; null
+    keeps all."""
+
     def conflicts(self) -> Iterator[str]:
         """Layers that there is nothing to choose from."""
         if self.layers != "by_loss":

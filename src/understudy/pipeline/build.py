@@ -1,6 +1,6 @@
 """The stages of a run in their order, from a recipe to an evaluated student, as one expression."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config.distil import Distil
@@ -13,6 +13,7 @@ from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromSc
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
 from understudy.pipeline.stages.examples import labels_content
+from understudy.pipeline.stages.feed_forward import FeedForwardStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
 from understudy.pipeline.stages.layer_order import ORDER_EXAMPLES, LayerOrderStage
 from understudy.pipeline.stages.prune_preview import PrunePreviewStage
@@ -143,7 +144,9 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
             return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
-            return FromPruned(teacher.network, prune, task.trimmed_student, layer_order_stage(task, teacher))
+            order = layer_order_stage(task, teacher)
+            pruned = FromPruned(teacher.network, prune, task.trimmed_student, order)
+            return replace(pruned, neurons=feed_forward_stage(task, pruned))
 
 
 def layer_order_stage(task: PreparedTask, teacher: TeacherOutputs) -> LayerOrderStage | None:
@@ -163,6 +166,16 @@ def layer_order_stage(task: PreparedTask, teacher: TeacherOutputs) -> LayerOrder
         task.limits,
         task.recipe.seed,
         default_device(),
+    )
+
+
+def feed_forward_stage(task: PreparedTask, pruned: FromPruned) -> FeedForwardStage | None:
+    """The stage that chooses the neurons of a pruned student; None where it keeps all."""
+    if pruned.prune.feed_forward is None:
+        return None
+    labels = labels_content(task.examples, task.facts, "labeled")
+    return FeedForwardStage(
+        pruned, pruned.prune.feed_forward, labels, ORDER_EXAMPLES, task.limits, task.recipe.seed, default_device()
     )
 
 

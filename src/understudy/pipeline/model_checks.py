@@ -5,6 +5,7 @@ from understudy.config.recipe import Recipe
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.checkpoint import config_of
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
+from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
@@ -62,6 +63,8 @@ def _check_pruning(recipe: Recipe, source: TokenizerSource, context: WorkerConte
     elif isinstance(teacher, PretrainedTeacher):
         config = config_of(checkpoint_path(source.tokens, context))
     kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
+    if requested.feed_forward:
+        narrower_config(config, requested.feed_forward)
 
 
 def _check_tokens(teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:

@@ -11,6 +11,7 @@ from understudy.config.model_sections import Prune, Scratch, SourceFormat
 from understudy.errors import ModelError
 from understudy.executors.local import Local
 from understudy.models.checkpoint import load_network
+from understudy.models.feed_forward import first_neurons, narrowed
 from understudy.models.gguf import is_gguf
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
@@ -25,13 +26,16 @@ from understudy.models.vocabulary_rows import keep_rows
 from understudy.pipeline.context import NETWORK, RunContext
 from understudy.pipeline.stages.gguf import GgufStage
 from understudy.store import Content, Stage, WorkerContext
-from understudy.store.disk import checksum, checksums
+from understudy.store.disk import checksum, checksums, read_json
+from understudy.store.manifest import parse
 from understudy.store.stage import content_key
 
 Checkpoint = Content | GgufStage
 """In the Hugging Face layout, or a GGUF file that was read."""
 KEPT_TOKENS = "kept_tokens.npy"
 """The file of a trimmed tokenizer's stage with the old ids of its tokens."""
+NEURONS = "neurons.json"
+"""File of a stage with the neurons of the feed-forward layers that a pruned network keeps."""
 Tokens = Content | Stage[Any]
 """A checkpoint, or a stage with a tokenizer in its network folder."""
 
@@ -83,6 +87,8 @@ class FromPruned:
     """As in `FromCheckpoint`."""
     order: Stage[Any] | None = None
     """The layers that the loss misses least; None: `prune` says which are kept."""
+    neurons: Stage[Any] | None = None
+    """The neurons of the feed-forward layers that are kept; None: all."""
 
 
 ModelSource = FromScratch | FromCheckpoint | FromStage | FromPruned
@@ -162,13 +168,26 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
             return _with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
-        case FromPruned(network=stage, prune=settings, vocabulary=vocabulary, order=order):
+        case FromPruned(network=stage, prune=settings, vocabulary=vocabulary, order=order, neurons=neurons):
             kept: dict[str, Any] = {"encoder": settings.encoder_layers, "decoder": settings.decoder_layers}
             if order:
                 kept |= context.facts(order).order.kept
             whole = load_stage_network(stage, context)
             pruned = prune(whole, encoder_layers=kept["encoder"], decoder_layers=kept["decoder"])
+            if neurons is not None:
+                path = context.folder(neurons) / NEURONS
+                pruned = narrowed(pruned, parse(dict[str, list[int]], read_json(path), path))
             return _with_vocabulary(pruned, vocabulary, context)
+
+
+def pruned_for_size(network: PreTrainedModel, settings: Prune) -> PreTrainedModel:
+    """A network of the size that the settings give, where it does not matter which layers and neurons it has.
+
+    Raises:
+        ModelError: if there are fewer than requested, or they are not found.
+    """
+    pruned = prune(network, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
+    return narrowed(pruned, first_neurons(pruned, settings.feed_forward)) if settings.feed_forward else pruned
 
 
 def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:

@@ -6,6 +6,7 @@ from transformers import PretrainedConfig
 
 from understudy.config.model_sections import Prune
 from understudy.models.checkpoint import config_of, without_weights
+from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES
 from understudy.models.task_tokenizer import TextLimits
@@ -53,7 +54,9 @@ def network_size(start: Start, limits: TextLimits, context: WorkerContext) -> Ne
 
 
 def size_of(config: PretrainedConfig, prune: Prune | None = None) -> NetworkSize:
-    """The size of a network with this config, with some of its layers if it is pruned."""
+    """The size of a network with this config, with some of its layers and neurons if it is pruned."""
+    if prune and prune.feed_forward:
+        config = narrower_config(config, prune.feed_forward)
     model = without_weights(config)
     inner: dict[str, int] = {"encoder": 0, "decoder": 0}
     for name, parameter in model.named_parameters():

@@ -1,6 +1,6 @@
 """The stage that finds out which layers of the teacher a pruned student can do without."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from understudy.errors import DataError
 from understudy.models.families import layer_counts
 from understudy.models.forward import padded
 from understudy.models.layer_order import LayerOrder, TextBatch, layer_order
-from understudy.models.task_tokenizer import TextLimits
+from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
@@ -71,7 +71,9 @@ class LayerOrderStage(Stage[LayerOrderFacts]):
             DataError: if there are no labeled examples.
             ModelError: if the layers of the teacher cannot be found, or are fewer than requested.
         """
-        batches = list(self._batches(context))
+        tokenizer = load_task_tokenizer(FromStage(self.teacher), self.limits, context)
+        chosen = (self.examples, self.seed, BATCH_EXAMPLES)
+        batches = labeled_batches(context.path(self.labels), tokenizer, chosen, device=self.device)
         network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False).to(self.device)
         layers = layer_counts(network.config, network)
         removed = sum(layers.get(part, 0) - number for part, number in self.keep.items())
@@ -81,20 +83,35 @@ class LayerOrderStage(Stage[LayerOrderFacts]):
         context.progress.log(facts.summary)
         return facts
 
-    def _batches(self, context: WorkerContext) -> Iterator[TextBatch]:
-        labeled = [example for example in load_split(context.path(self.labels), "labeled") if example.targets]
-        if not labeled:
-            raise DataError(
-                "student.prune.layers is by_loss, which compares losses on labeled examples, and the labeled split has "
-                "none that the teacher can read completely; add some to task.files.labeled, or use layers: spread"
-            )
-        chosen = np.random.default_rng(self.seed).permutation(len(labeled))[: self.examples]
-        tokenizer = load_task_tokenizer(FromStage(self.teacher), self.limits, context)
-        sources = tokenizer.encode_sources([labeled[index] for index in chosen])
-        targets = tokenizer.encode_targets([labeled[index].targets[0] for index in chosen])
-        texts = sorted(zip(sources, targets, strict=True), key=lambda text: len(text[0]) + len(text[1]))
-        for start in range(0, len(texts), BATCH_EXAMPLES):
-            yield _batch(*zip(*texts[start : start + BATCH_EXAMPLES], strict=True), device=self.device)
+
+def labeled_batches(
+    folder: Path, tokenizer: TaskTokenizer, chosen: tuple[int, int, int], *, device: str
+) -> list[TextBatch]:
+    """Some labeled examples with their first targets, sorted by length.
+
+    Args:
+        folder: of the examples.
+        tokenizer: of the network that reads them.
+        chosen: how many, the seed of their choice, and how many per batch.
+        device: of the tensors.
+
+    Raises:
+        DataError: if there are none.
+    """
+    examples, seed, size = chosen
+    labeled = [example for example in load_split(folder, "labeled") if example.targets]
+    if not labeled:
+        raise DataError(
+            "student.prune.layers: by_loss and student.prune.feed_forward are decided on labeled examples, and the "
+            "labeled split has none that the teacher can read completely; add some to task.files.labeled, or leave "
+            "both out"
+        )
+    rows = np.random.default_rng(seed).permutation(len(labeled))[:examples]
+    sources = tokenizer.encode_sources([labeled[row] for row in rows])
+    targets = tokenizer.encode_targets([labeled[row].targets[0] for row in rows])
+    texts = sorted(zip(sources, targets, strict=True), key=lambda text: len(text[0]) + len(text[1]))
+    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    return [_batch(*zip(*part, strict=True), device=device) for part in parts]
 
 
 def _batch(sources: Sequence[list[int]], targets: Sequence[list[int]], *, device: str) -> TextBatch:

@@ -16,7 +16,6 @@ from understudy.errors import GenerationError, ModelError, UnderstudyError, firs
 from understudy.generation import Engine, converted_engine, open_engine
 from understudy.generation.comparison import TOLERANCE, ProbeTexts, different_texts, largest_gap
 from understudy.models.checkpoint import save_network
-from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.context import default_device
 from understudy.pipeline.model_sources import (
@@ -25,6 +24,7 @@ from understudy.pipeline.model_sources import (
     checkpoint_path,
     load_source,
     load_task_tokenizer,
+    pruned_for_size,
 )
 from understudy.pipeline.stages.data import load_split
 from understudy.records import Example
@@ -117,7 +117,7 @@ class NetworkCheckStage(Stage[CheckFacts]):
             return Path(checkpoint_path(self.start.checkpoint, context))
         network: PreTrainedModel = load_source(self.start, tokenizer, context)
         if self.prune:
-            network = prune(network, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
+            network = pruned_for_size(network, self.prune)
         save_network(network, tokenizer.tokenizer, folder / "checkpoint")
         return folder / "checkpoint"
 

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 
 from understudy.config.model_sections import Prune
 from understudy.evaluation.depths import cost_by_depth, layers_of
-from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
+from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer, pruned_for_size
 from understudy.pipeline.stages.benchmark import few_threads
 from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
@@ -66,17 +65,21 @@ class PrunePreviewStage(Stage[PruneFacts]):
         first_targets = tokenizer.encode_targets([example.targets[0] for example in examples])
         tokens = max(1, round(mean(map(len, first_targets))))
         whole = load_stage_network(self.teacher, context)
-        pruned = prune(whole, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
+        pruned = pruned_for_size(whole, self.prune)
         layers = layers_of(whole)
         kept = _kept(layers, self.prune)
         with few_threads():
-            slow, fast = cost_by_depth(
-                whole,
-                depths=[layers, kept],
-                lengths=[tokens],
-                sources=tokenizer.encode_sources(examples),
-                eos=tokenizer.tokenizer.eos_token_id,
-                pad=tokenizer.pad_id,
+            slow, fast = (
+                cost
+                for network, depth in ((whole, layers), (pruned, kept))
+                for cost in cost_by_depth(
+                    network,
+                    depths=[depth],
+                    lengths=[tokens],
+                    sources=tokenizer.encode_sources(examples),
+                    eos=tokenizer.tokenizer.eos_token_id,
+                    pad=tokenizer.pad_id,
+                )
             )
         facts = PruneFacts(
             dict(layers),

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.stages.layer_order import LayerOrderFacts
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pipeline.stages.training import TrainingFacts
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
 from understudy.records import TaskData
 from understudy.report.api_facts import ApiResponseFacts
+from understudy.report.content_facts import RemovedLayersFacts
 from understudy.report.facts import CurvePoint, PoolFacts
 from understudy.store import Stage, WorkerContext
 
@@ -45,6 +47,17 @@ def curve_points(facts: TrainingFacts, metric: str) -> list[CurvePoint]:
         }
         for row in facts.history
     ]
+
+
+def removed_layers(facts: LayerOrderFacts) -> RemovedLayersFacts:
+    """The layers of the teacher that were removed by loss."""
+    order = facts.order
+    return {
+        "loss": order.loss,
+        "removed": [{"part": one.part, "layer": one.layer, "loss": one.loss} for one in order.removed],
+        "kept": {part: list(layers) for part, layers in order.kept.items()},
+        "examples": facts.examples,
+    }
 
 
 def pool_facts(

@@ -5,10 +5,10 @@ What names a run (its recipe, the time of each stage) is added when the run is d
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from understudy.evaluation.bootstrap import advantage, gap_closed, resample_weights, same_units, score
 from understudy.evaluation.metrics import METRICS, can_score, tally
@@ -23,10 +23,10 @@ from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
-from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
+from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts, removed_layers
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
-from understudy.report.content_facts import Interval, RemovedLayersFacts
+from understudy.report.content_facts import Interval
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
@@ -181,8 +181,7 @@ class ScoresStage(Stage[ScoresFacts]):
         if self.api:
             facts["api_responses"] = self.api.facts(context)
         if self.layer_order:
-            order = context.facts(self.layer_order)
-            facts["layer_order"] = cast(RemovedLayersFacts, {**asdict(order.order), "examples": order.examples})
+            facts["layer_order"] = removed_layers(context.facts(self.layer_order))
 
     def _notes(self, examples: int, context: WorkerContext) -> list[str]:
         """Limitations of the results, for the report."""
