@@ -42,6 +42,7 @@ HOMES = {
     "nltk": {"evaluation"},
     "openai": {"api_teacher"},
     "numpy": {"api_teacher", "columns", "evaluation", "models", "pipeline", "pool", "study", "tasks", "training"},
+    "peft": {"models"},
     "psutil": {"evaluation"},
     "pyarrow": {"columns", "pool", "tasks"},
     "pydantic": {"config", "store"},

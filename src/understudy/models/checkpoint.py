@@ -28,6 +28,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from understudy.errors import ModelError, first_line
+from understudy.models.adapters import has_adapter, merged_copy
 from understudy.models.generation_format import format_of
 
 _AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
@@ -117,10 +118,10 @@ def max_positions(config: PretrainedConfig) -> int | None:
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Save model and tokenizer in the Hugging Face layout.
 
-    Equal weights and tokenizers give equal bytes. The model does not change.
+    Equal weights and tokenizers give equal bytes. The model does not change; an adapter is merged into what is saved.
     """
-    # `save_pretrained` writes to the config; the copy shares the weights.
-    saved = copy.copy(model)
+    # `save_pretrained` writes to the config; without an adapter the copy shares the weights.
+    saved = merged_copy(model) if has_adapter(model) else copy.copy(model)
     saved.config = copy.deepcopy(model.config)
     saved.generation_config = format_of(model.generation_config)
     with no_progress_bars():
@@ -128,9 +129,9 @@ def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
         tokenizer.save_pretrained(folder)
 
 
-def parameter_count(model: PreTrainedModel) -> int:
-    """Number of parameters; tied ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def parameter_count(model: PreTrainedModel, *, trained: bool = False) -> int:
+    """Number of parameters, or of those that are not frozen; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trained)
 
 
 def checkpoint_parameter_count(name_or_path: str) -> int:

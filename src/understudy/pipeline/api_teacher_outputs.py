@@ -19,6 +19,7 @@ from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.metric_settings import references_by_teacher
+from understudy.pipeline.model_checks import check_adapters
 from understudy.pipeline.model_sources import (
     FromCheckpoint,
     FromScratch,
@@ -111,6 +112,7 @@ def before_requests(
     if isinstance(recipe.student, PretrainedStudent):  # what the student cannot read is not requested
         content = checkpoint_content(recipe.student.model)
         refuse_unusable_checkpoint(content.place)
+        check_adapters(recipe)
         chosen = choose_source_format(recipe.student.model, recipe.student.template, trained=True)
         readable = examples_stage(recipe, data, context, TokenizerSource(content, format=chosen))
         if recipe.distil.kept_tokens:

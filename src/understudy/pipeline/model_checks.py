@@ -1,9 +1,24 @@
 """Checks of teacher and student that need no weights, before either is trained."""
 
-from understudy.config.model_sections import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchTeacher
+from collections.abc import Iterator
+
+from transformers import PretrainedConfig
+
+from understudy.config.model_sections import (
+    AnyStudent,
+    AnyTeacher,
+    EndpointTeacher,
+    PretrainedStudent,
+    PretrainedTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+)
 from understudy.config.recipe import Recipe
+from understudy.config.training import Lora
 from understudy.errors import ModelError, VocabularyError
-from understudy.models.checkpoint import config_of
+from understudy.models.adapters import adapted_layers, require_peft
+from understudy.models.checkpoint import config_of, without_weights
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
@@ -16,8 +31,9 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
     """Refuses a teacher and a student that cannot be trained on its outputs.
 
     Raises:
-        ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, or relations
-            compare networks of different kinds.
+        ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, relations
+            compare networks of different kinds, or an adapter is for layers that a network lacks.
+        ConfigError: if peft is missing.
         VocabularyError: if the objective compares distributions and the tokens differ.
     """
     for source in (teacher, student):
@@ -26,6 +42,7 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         elif isinstance(source.tokens, Content):
             special_ids(load_tokenizer(source.tokens.place))  # a network is built for this tokenizer
     _check_pruning(recipe)
+    check_adapters(recipe)
     if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
         _check_tokens(teacher, student)
     if recipe.distil.relations and has_encoder(teacher) != has_encoder(student):
@@ -52,16 +69,42 @@ def has_encoder(source: TokenizerSource) -> bool:
     return bool(config_of(source.tokens.place).is_encoder_decoder)
 
 
+def check_adapters(recipe: Recipe) -> None:
+    """Refuses LoRA adapters that cannot be trained, before any network is.
+
+    Raises:
+        ModelError: if a checkpoint is missing, or a network has no layer with a name of `target_modules`.
+        ConfigError: if peft is missing.
+    """
+    for model, lora in _adapters(recipe):
+        require_peft()
+        adapted_layers(without_weights(_config(model, recipe)), lora)
+
+
+def _adapters(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Lora]]:
+    """The adapters of a recipe, each with the section of its network."""
+    student, teacher = recipe.student, recipe.teacher
+    if not isinstance(teacher, EndpointTeacher) and teacher.finetune and teacher.finetune.lora:
+        yield teacher, teacher.finetune.lora
+    for training in (student.finetune, recipe.training, recipe.distil.final_finetune):
+        if training and training.lora:
+            yield (recipe.teacher if isinstance(student, PrunedStudent) else student), training.lora
+
+
+def _config(model: AnyTeacher | AnyStudent, recipe: Recipe) -> PretrainedConfig:
+    match model:
+        case ScratchTeacher(scratch=scratch) | ScratchStudent(scratch=scratch):
+            longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
+            return ARCHITECTURES[scratch.architecture](scratch, longest)
+        case PretrainedTeacher(model=name) | PretrainedStudent(model=name):
+            return config_of(name)
+    raise AssertionError(model)  # an endpoint has no network here, and no student is pruned from one
+
+
 def _check_pruning(recipe: Recipe) -> None:
-    if not isinstance(recipe.student, PrunedStudent):
-        return
-    requested, teacher = recipe.student.prune, recipe.teacher
-    if isinstance(teacher, ScratchTeacher):
-        longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
-        config = ARCHITECTURES[teacher.scratch.architecture](teacher.scratch, longest)
-    elif isinstance(teacher, PretrainedTeacher):
-        config = config_of(teacher.model)
-    kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
+    if isinstance(recipe.student, PrunedStudent):
+        requested, config = recipe.student.prune, _config(recipe.teacher, recipe)
+        kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
 
 
 def _check_tokens(teacher: TokenizerSource, student: TokenizerSource) -> None:

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.training import Training
-from understudy.models.checkpoint import save_network
+from understudy.models.adapters import add_adapter
+from understudy.models.checkpoint import parameter_count, save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
@@ -71,6 +72,8 @@ class TrainingFacts:
     """Whether dev scores differed; with a single one there is nothing to differ from."""
     seconds: float = 0.0
     rounds_per_epoch: int = 1
+    trained_parameters: int | None = None
+    """Of the network's, those that training changed; None for a network that is used as it is."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
+    if training.lora:
+        add_adapter(job.network, training.lora, seed=settings.seed)
     spec = _spec(folder, context, job)
     with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
         state = train(
@@ -137,6 +142,7 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
         "dev_moved": dev_moved,
         "seconds": state.seconds,
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
+        "trained_parameters": parameter_count(job.network, trained=True),
     }
     write_json(folder / RESULT, facts)
 
