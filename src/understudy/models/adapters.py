@@ -1,4 +1,4 @@
-"""LoRA adapters: small trained matrices beside frozen weights, merged into these when the network is saved.
+"""LoRA adapters: small trained matrices next to frozen weights, merged into these when the network is saved.
 
 The one module that uses peft. An adapted network keeps its class and the names of its modules, so that training,
 engines and `families` use it as any other.
@@ -99,15 +99,14 @@ def has_adapter(model: PreTrainedModel) -> bool:
     return hasattr(model, "peft_config")
 
 
-def merge(model: PreTrainedModel) -> None:
-    """Adds the adapter to the weights, in place; the model is then like one without, all of its weights trainable."""
+def merge_adapter(model: PreTrainedModel) -> None:
+    """Adds the adapter to the weights, in place; the model is then like one without."""
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(model.named_modules()):
         if isinstance(layer, LoraLayer):
             layer.merge()
             model.set_submodule(name, layer.get_base_layer())
-    model.requires_grad_(requires_grad=True)
     del model.peft_config
 
 
@@ -117,5 +116,5 @@ def merged_copy(model: PreTrainedModel) -> PreTrainedModel:
     Undoing a merge would round the frozen weights, so that a resumed training ended with other bytes.
     """
     merged = copy.deepcopy(model)
-    merge(merged)
+    merge_adapter(merged)
     return merged

@@ -7,12 +7,12 @@ from transformers import PretrainedConfig
 from understudy.config.model_sections import (
     AnyStudent,
     AnyTeacher,
-    EndpointTeacher,
     PretrainedStudent,
     PretrainedTeacher,
     PrunedStudent,
     ScratchStudent,
     ScratchTeacher,
+    Teacher,
 )
 from understudy.config.recipe import Recipe
 from understudy.config.training import Lora
@@ -84,7 +84,7 @@ def check_adapters(recipe: Recipe) -> None:
 def _adapters(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Lora]]:
     """The adapters of a recipe, each with the section of its network."""
     student, teacher = recipe.student, recipe.teacher
-    if not isinstance(teacher, EndpointTeacher) and teacher.finetune and teacher.finetune.lora:
+    if isinstance(teacher, Teacher) and teacher.finetune and teacher.finetune.lora:
         yield teacher, teacher.finetune.lora
     for training in (student.finetune, recipe.training, recipe.distil.final_finetune):
         if training and training.lora:

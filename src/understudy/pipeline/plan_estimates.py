@@ -34,7 +34,7 @@ PROCESS_BYTES = 700e6
 """Of a process that has imported the libraries."""
 DISK_BYTES_PER_S = 200e6
 STATE_BYTES = 12
-"""Per parameter that is trained, besides the weight: its gradient and two moments of AdamW, in float32."""
+"""Per parameter that is trained, in addition to the weight: its gradient and two moments of AdamW, in float32."""
 ACTIVATION_BYTES = 70
 """Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
 LOGITS_COPIES = 4

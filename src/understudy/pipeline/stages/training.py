@@ -129,14 +129,11 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
             f"{job.title}: dev {spec.dev.metric} never moved, it was {scores[0]:.2f} at all {len(scores)} evaluations; "
             f"kept are the weights of step {state.best_step}"
         )
+    averaged = training.keep_weights == "average"
     facts: dict[str, Any] = {
         "history": state.history,
         "best_step": state.best_step,
-        "still_improving": still_improving(
-            scores,
-            higher_is_better=spec.dev.higher_is_better,
-            averaged=training.keep_weights == "average",
-        ),
+        "still_improving": still_improving(scores, higher_is_better=spec.dev.higher_is_better, averaged=averaged),
         "steps": state.step,
         "warmup_steps": training.warmup_steps,
         "dev_moved": dev_moved,
