@@ -208,7 +208,7 @@ def test_last_and_averaged_weights_survive_an_interruption(
     assert state.history[-1]["fit"] > min(row["fit"] for row in state.history)
 
 
-@pytest.mark.parametrize("keep_weights", ["best", "last", "average"])
+@pytest.mark.parametrize("keep_weights", ["best", "average"])
 def test_a_training_with_an_adapter_survives_interruptions(
     keep_weights: str,
     distillation: Distillation,
