@@ -24,7 +24,7 @@ LAYERS = (
     {"generation"},
     {"pool", "demo"},
     {"evaluation", "api_teacher", "report"},
-    {"training"},
+    {"training", "serving"},
     {"pipeline"},
     {"study"},
     {"cli"},
