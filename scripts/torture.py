@@ -81,7 +81,7 @@ def kinds(folder: Path) -> Iterator[list[Kind]]:
     """Both recipes, with a server in a process of its own."""
     from tests.api_teacher.server import RequestLog, handler
     from tests.pipeline.api_teacher_recipe import recipe_of
-    from tests.pipeline.conftest import TINY
+    from tests.conftest import TINY
 
     requests = folder / "requests.txt"
     requests.touch()

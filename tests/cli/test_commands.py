@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import pytest
 import typer
@@ -135,6 +136,25 @@ def test_lines_of_a_log_have_time_stamps() -> None:
     stamp, message = log.getvalue().rstrip().split(" ", 1)
     assert datetime.fromisoformat(stamp).tzinfo is not None
     assert message == "compute scores"
+
+
+def test_silent_work_is_named_in_a_log() -> None:
+    """Loading a network, or a long step, reports nothing: a line says what is under way, and since when."""
+
+    class Log(io.StringIO):
+        written = Event()
+
+        def write(self, text: str) -> int:
+            size = super().write(text)
+            self.written.set()
+            return size
+
+    log = Log()
+    with LineProgress(log).kept_alive(every_s=0.01) as progress, progress.track("fine-tune teacher", 3, "step"):
+        assert log.written.wait(60)
+
+    first = log.getvalue().splitlines()[0]
+    assert first.partition(" ")[2].startswith("fine-tune teacher: under way, no report for ")
 
 
 def test_a_json_log_has_an_object_per_line() -> None:

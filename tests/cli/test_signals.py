@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.pipeline.conftest import TINY
+from tests.conftest import TINY
 
 SENTENCE = "run the same command again to resume: finished work is kept\n"
 

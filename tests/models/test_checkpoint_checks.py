@@ -26,9 +26,9 @@ def change(file: Path, **fields: object) -> None:
     file.write_text(json.dumps({k: v for k, v in (plain | fields).items() if v is not None}), "utf-8")
 
 
-def quantise(folder: Path) -> None:
-    """As bitsandbytes does."""
-    change(folder / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+def quantise(method: str, **settings: object) -> Callable[[Path], None]:
+    """As a library for quantisation does."""
+    return lambda folder: change(folder / "config.json", quantization_config={"quant_method": method, **settings})
 
 
 def adapt(folder: Path) -> None:
@@ -77,7 +77,12 @@ def need_sentencepiece(folder: Path) -> None:
 
 
 UNUSABLE: dict[str, tuple[Architecture, Callable[[Path], None], str]] = {
-    "quantised": ("gpt2", quantise, r"quantised.*bitsandbytes.*dequantize"),
+    "bitsandbytes": ("gpt2", quantise("bitsandbytes", load_in_4bit=True), r"bitsandbytes.*model\.dequantize\(\)"),
+    "fp8": ("gpt2", quantise("fp8", weight_block_size=[128, 128]), r"'fp8'.*FineGrainedFP8Config\(dequantize=True\)"),
+    "mxfp4": ("gpt2", quantise("mxfp4"), r"'mxfp4'.*Mxfp4Config\(dequantize=True\)"),
+    "compressed": ("gpt2", quantise("compressed-tensors"), r"CompressedTensorsConfig\(dequantize=True\)"),
+    "gptq": ("gpt2", quantise("gptq", bits=4), r"'gptq'.*use the checkpoint from which it was made$"),
+    "awq": ("gpt2", quantise("awq", bits=4), r"'awq'.*use the checkpoint from which it was made$"),
     "adapter with weights": ("gpt2", adapt, r"adapter.*the/base.*merge_and_unload"),
     "adapter alone": ("gpt2", adapter_alone, r"adapter.*the/base.*merge_and_unload"),
     "pickled": ("gpt2", pickle, r"pickled.*model\.safetensors"),
@@ -97,6 +102,21 @@ def test_an_unusable_checkpoint_is_one_sentence(case: str, tmp_path: Path, token
 
     with pytest.raises(ModelError, match=message):
         refuse_unusable_checkpoint(str(tmp_path))
+
+
+def test_an_adapter_on_the_hub_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers would load it with its base where peft is installed; here the hub is a folder of its cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--the--adapter"
+    (cached / "snapshots" / "0a").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0a")
+    change(cached / "snapshots" / "0a" / "config.json", model_type="gpt2")
+    adapt(cached / "snapshots" / "0a")
+
+    with pytest.raises(ModelError, match=r"'the/adapter' holds an adapter.*the/base.*merge_and_unload"):
+        refuse_unusable_checkpoint("the/adapter")
 
 
 @pytest.mark.skipif(tf.utils.is_sentencepiece_available(), reason="sentencepiece is installed")

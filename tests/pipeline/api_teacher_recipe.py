@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.api_teacher.server import RequestLog, serve
-from tests.pipeline.conftest import TINY, TRAINING
+from tests.conftest import TINY, TRAINING
 
 from understudy.config.read import check_recipe
 from understudy.pipeline.context import run_context

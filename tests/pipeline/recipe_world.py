@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.pipeline.conftest import TINY, TRAINING
+from tests.conftest import TINY, TRAINING
 from tests.sizes import small
 
 from understudy.config.read import check_recipe, merge

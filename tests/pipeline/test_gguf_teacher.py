@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.gguf_file import byte_tokenizer, small_qwen, write_gguf
-from tests.pipeline.conftest import TRAINING
+from tests.conftest import TRAINING
 
 from understudy.config.read import check_recipe, merge
 from understudy.errors import ModelError

@@ -174,11 +174,12 @@ def test_a_run_reports_consistency_and_health(finished: Run) -> None:
     facts = finished.facts
     names = ["teacher", "fine_tuned", "joint_teaching"]
     tokens = {name: np.load(finished.stages[f"predictions_{name}"] / TOP_TOKENS) for name in names}
-    health = facts["health"]
+    health, parameters = facts["health"], {one["name"]: one["parameters"] for one in facts["systems"]}
 
     assert list(health) == list(facts["consistency"]["systems"]) == [*names, "references"]
     for name in names:
         assert health[name]["steps"]
+        assert health[name]["trained_parameters"] == parameters[name]
         assert health[name]["warmup_steps"] == 2
         assert health[name]["evaluations"] == 2
         agreement = (tokens[name][1] == tokens["teacher"][1]).mean()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.training.contexts import CPU, make_spec
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Sampling
-from understudy.config.training import Training
+from understudy.config.training import Lora, Training
+from understudy.models.adapters import add_adapter
 from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
 from understudy.progress import NO_VALUES, Values
@@ -83,6 +85,8 @@ class Distillation:
             return self.score(network)
 
         network = self.build(dropout=0.2)
+        if settings.lora:
+            add_adapter(network, settings.lora, seed=3)
         spec = make_spec(network, self.build(seed=1))
         objective = BoundObjective(OBJECTIVES["forward_kl"], {"temperature": 2.0})
         dev = DevScoring(score, "fit", higher_is_better=False, evaluate_start=True)
@@ -202,3 +206,32 @@ def test_last_and_averaged_weights_survive_an_interruption(
     assert without_times(state) == without_times(uninterrupted[1])
     assert state.best_step == state.step
     assert state.history[-1]["fit"] > min(row["fit"] for row in state.history)
+
+
+@pytest.mark.parametrize("keep_weights", ["best", "average"])
+def test_a_training_with_an_adapter_survives_interruptions(
+    keep_weights: str,
+    distillation: Distillation,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same bytes; checkpoints and the weights that are kept hold the adapter alone, the frozen weights stay."""
+    monkeypatch.setattr("understudy.training.loop.SAVE_EVERY_S", EACH_STEP)
+    lora = Lora(rank=2, dropout=0.1)
+    settings, folder = SETTINGS.model_copy(update={"keep_weights": keep_weights, "lora": lora}), distillation.folder
+    other = Distillation(
+        distillation.build, distillation.tokenizer, distillation.mixture, tmp_path_factory.mktemp("reference")
+    )
+    uninterrupted = other.train(CallLimit(None), CallLimit(None), settings)
+    for limits in ((CallLimit(11), CallLimit(None)), (CallLimit(None), CallLimit(1))):
+        with pytest.raises(Interrupted):
+            distillation.train(*limits, settings)
+    weights, state = distillation.train(CallLimit(None), CallLimit(None), settings)
+    saved = [load_file(path) for path in folder.rglob("*.safetensors")]
+    other_names = {name.rpartition(".")[2] for own in saved for name in own if ".lora_" not in name}
+
+    assert weights == uninterrupted[0]
+    assert without_times(state) == without_times(uninterrupted[1])
+    assert len(saved) == (3 if keep_weights == "average" else 2)
+    assert other_names <= {"final_logits_bias", "n_averaged"}  # buffers
+    assert len({row["fit"] for row in state.history}) == len(state.history)

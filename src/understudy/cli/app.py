@@ -14,6 +14,7 @@ from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
+from understudy.cli.serving_commands import generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
 from understudy.errors import UnderstudyError
@@ -23,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, check, plan, run, study, show, methods, evaluate, collect, report, diagnose):
+for _command in (demo, init, check, plan, run, study, show, methods, evaluate, generate, collect, report, diagnose):
     app.command()(_command)
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 pool_app.command("show")(pool_show)

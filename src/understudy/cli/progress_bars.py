@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from importlib.util import find_spec
+from threading import Event as ThreadEvent
+from threading import Lock, Thread
 from typing import IO, TextIO
 
 from rich.console import Console, OverflowMethod
@@ -21,6 +23,9 @@ from understudy.progress import NO_VALUES, NoProgress, Progress, ProgressCallbac
 
 LINE_EVERY_S = 8.0
 """Shortest time between two lines on the same piece of work in a log."""
+
+SILENT_S = 9.0
+"""Longest silence in a log: after it a line names the work that is under way. Loading a network reports nothing."""
 
 
 def progress_for(stream: TextIO, *, quiet: bool, log_format: str | None = None) -> AbstractContextManager[Progress]:
@@ -40,7 +45,7 @@ def progress_for(stream: TextIO, *, quiet: bool, log_format: str | None = None) 
         return nullcontext(NoProgress())
     if stream.isatty() and log_format is None:
         return rich_progress(Console(file=stream))
-    return nullcontext(LineProgress(stream, LOG_FORMATS[log_format or "text"]))
+    return LineProgress(stream, LOG_FORMATS[log_format or "text"]).kept_alive()
 
 
 def rich_progress(console: Console | None = None) -> AbstractContextManager[Progress]:
@@ -51,9 +56,9 @@ def rich_progress(console: Console | None = None) -> AbstractContextManager[Prog
     console = console or Console()
     on_terminal = console.is_terminal and not console.is_dumb_terminal
     can_redraw = find_spec("ipywidgets") is not None if console.is_jupyter else on_terminal
-    return (
-        _bars(console) if can_redraw else nullcontext(LineProgress(sys.stdout if console.is_jupyter else console.file))
-    )
+    if can_redraw:
+        return _bars(console)
+    return LineProgress(sys.stdout if console.is_jupyter else console.file).kept_alive()
 
 
 @contextmanager
@@ -136,11 +141,37 @@ LOG_FORMATS: dict[str, Callable[[Event], str]] = {"text": text_line, "json": jso
 
 
 class LineProgress:
-    """A `Progress` that prints a line when work ends, and every ten seconds before where work reports every two."""
+    """A `Progress` that prints a line when work ends, and every ten seconds before where work reports every two.
+
+    Within `kept_alive` it also prints a line where work reports nothing for longer.
+    """
 
     def __init__(self, stream: IO[str], line: Callable[[Event], str] = text_line) -> None:
         self.stream = stream
         self.line = line
+        self._open: list[str] = []
+        self._printed = time.perf_counter()
+        self._lock = Lock()
+
+    @contextmanager
+    def kept_alive(self, every_s: float = SILENT_S) -> Iterator["LineProgress"]:
+        """Within, no silence is longer than `every_s`: a line says which work is under way."""
+        ended = ThreadEvent()
+
+        def watch() -> None:
+            while not ended.wait(max(0.01, self._printed + every_s - time.perf_counter())):
+                silent_s = time.perf_counter() - self._printed
+                if silent_s >= every_s:
+                    title = self._open[-1] if self._open else "working"
+                    self._print(f"{title}: under way, no report for {silent_s:.0f} s", title=title, silent_s=silent_s)
+
+        watching = Thread(target=watch, daemon=True)
+        watching.start()
+        try:
+            yield self
+        finally:
+            ended.set()
+            watching.join()
 
     @contextmanager
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
@@ -166,7 +197,11 @@ class LineProgress:
                 self._print(message, title=title, done=share, per_s=rate, unit=unit, left_s=left_s, note=last)
                 printed = now
 
-        yield advance
+        self._open.append(title)
+        try:
+            yield advance
+        finally:
+            self._open.remove(title)
         seconds = time.monotonic() - started
         self._print(f"{title}: done in {seconds:.1f} s {last}".rstrip(), title=title, done=1.0, seconds=seconds)
 
@@ -180,4 +215,6 @@ class LineProgress:
     def _print(self, message: str, **facts: object) -> None:
         event = {"time": datetime.now().astimezone().isoformat(timespec="seconds"), "message": message, **facts}
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        print(visible(self.line(event), encoding), file=self.stream, flush=True)
+        with self._lock:
+            print(visible(self.line(event), encoding), file=self.stream, flush=True)
+            self._printed = time.perf_counter()

@@ -19,6 +19,7 @@ from understudy.config.model_sections import (
     PrunedStudent,
     ScratchStudent,
     ScratchTeacher,
+    lora_of_random_weights,
 )
 from understudy.config.pool_selection import KeepAll
 from understudy.config.pseudo_targets import PseudoTargets
@@ -82,6 +83,11 @@ def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[
             f"training.targets_per_source is {count}, so the student generates {count} texts per source, but "
             f"distil.student_samples.decoding {decoding.kind} gives one; use kind sampling, or targets_per_source 1"
         )
+
+
+def _scratch_student_is_trained_whole(training: Training, student: AnyStudent) -> Iterator[str]:
+    if isinstance(student, ScratchStudent):
+        yield from lora_of_random_weights("training", training)
 
 
 def _engine_has_the_decoding(engine: EngineName, pseudo_targets: PseudoTargets) -> Iterator[str]:
@@ -236,6 +242,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     name_conflicts,
     _primary_metric_is_computed,
     _student_samples_per_source,
+    _scratch_student_is_trained_whole,
     _engine_has_the_decoding,
 )
 NETWORK_RULES: tuple[Rule, ...] = (

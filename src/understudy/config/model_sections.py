@@ -106,6 +106,15 @@ class Prune(Section):
             )
 
 
+def lora_of_random_weights(section: str, training: Training) -> Iterator[str]:
+    """A LoRA adapter in the training of a network that is built from sizes."""
+    if training.lora:
+        yield (
+            f"{section}.lora freezes all weights but an adapter, and those of a network from scratch are random; "
+            "remove lora, or use a pretrained model"
+        )
+
+
 class Teacher(Section):
     """Settings that all local teachers share."""
 
@@ -139,6 +148,10 @@ class ScratchTeacher(Teacher):
     """Vocabulary size of the tokenizer trained on the task's texts."""
     finetune: Training = Training(learning_rate=7e-4)
     """How the teacher is trained."""
+
+    def conflicts(self) -> Iterator[str]:
+        """An adapter of random weights."""
+        yield from lora_of_random_weights("finetune", self.finetune)
 
 
 class EndpointTeacher(Section):
@@ -176,6 +189,10 @@ class ScratchStudent(Student):
 
     scratch: Scratch
     """Sizes of the network."""
+
+    def conflicts(self) -> Iterator[str]:
+        """An adapter of random weights."""
+        yield from lora_of_random_weights("finetune", self.finetune)
 
 
 class PrunedStudent(Student):

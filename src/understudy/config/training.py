@@ -3,11 +3,45 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from understudy.config.numbers import CountFromZero, LearningRate, Positive, Rounds, TextsPerInput, TokenCount, Weight
+from understudy.config.numbers import (
+    CountFromZero,
+    Dimension,
+    LearningRate,
+    Positive,
+    Rounds,
+    ShareBelowOne,
+    TextsPerInput,
+    TokenCount,
+    Weight,
+)
 from understudy.config.section import Section
 
 Precision = Literal["auto", "float32", "bf16"]
 """Numeric precision of training."""
+
+
+class Lora(Section):
+    """LoRA: the weights stay as they are, and a small update of each chosen matrix is trained, then merged into it.
+
+        W x + (alpha / rank) * B A x,  A of rank x inputs, B of outputs x rank
+
+    Source: Hu et al. 2022 (arXiv:2106.09685).
+    """
+
+    rank: Dimension = 16
+    """Rank of the update."""
+    alpha: Positive = 32.0
+    """The update is multiplied by alpha / rank."""
+    dropout: ShareBelowOne = 0.0
+    """Dropout probability of the update's inputs."""
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Which matrices: all of attention and feed-forward (not embeddings and head), or the ends of their names, such as
+    `[q_proj, v_proj]`."""
+
+    def conflicts(self) -> Iterator[str]:
+        """An empty list trains nothing."""
+        if not self.target_modules:
+            yield "target_modules is an empty list, so nothing would be trained; name some, or leave it out"
 
 
 class Training(Section):
@@ -43,6 +77,9 @@ class Training(Section):
     (docs/results.md). average: the mean of the weights after every step of the last quarter of training, with
     `schedule: constant` (Izmailov et al. 2018, arXiv:1803.05407); with a falling learning rate the last weights already
     average the noise."""
+    lora: Lora | None = None
+    """Trains a LoRA adapter of a pretrained model, which takes less memory; null: all weights are trained. It needs
+    `pip install 'understudy[peft]'`. A larger learning rate suits it: 2e-4, for example."""
 
     def conflicts(self) -> Iterator[str]:
         """Early stopping needs the best checkpoint."""

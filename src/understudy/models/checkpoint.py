@@ -25,13 +25,26 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
 )
-from transformers.utils import logging
+from transformers.utils import find_adapter_config_file, logging
 
 from understudy.errors import ModelError, first_line
+from understudy.models.adapters import has_adapter, merged_copy
 from understudy.models.generation_format import format_of
 
 _AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
 """Whether a model is an encoder-decoder -> the class of transformers that builds it."""
+_DEQUANTIZE = {
+    "bitsandbytes": "load it with transformers and save model.dequantize()",
+    **{
+        method: f"load it with transformers and quantization_config={config}(dequantize=True), and save it"
+        for method, config in (
+            ("compressed-tensors", "CompressedTensorsConfig"),
+            ("fp8", "FineGrainedFP8Config"),
+            ("mxfp4", "Mxfp4Config"),
+        )
+    },
+}
+"""`quant_method` -> how its weights become floats again, where transformers can do that."""
 
 
 def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -85,10 +98,11 @@ def config_of(name_or_path: str) -> PretrainedConfig:
         raise _unreadable(name_or_path, error) from error
     if quantised := getattr(config, "quantization_config", None):
         method = dict(quantised if isinstance(quantised, dict) else vars(quantised)).get("quant_method", "unknown")
+        method = getattr(method, "value", method)
         raise ModelError(
-            f"{name_or_path!r} is quantised (quant_method {getattr(method, 'value', method)!r}), and networks are "
-            "trained and generate with weights in float; use the checkpoint from which it was made, or save "
-            "model.dequantize() with transformers"
+            f"{name_or_path!r} is quantised (quant_method {method!r}), and networks are trained and generate with "
+            "weights in float; use the checkpoint from which it was made"
+            + (f", or {_DEQUANTIZE[method]}" if method in _DEQUANTIZE else "")
         )
     return config
 
@@ -126,10 +140,10 @@ def sliding_window(config: PretrainedConfig) -> int | None:
 def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Save model and tokenizer in the Hugging Face layout.
 
-    Equal weights and tokenizers give equal bytes. The model does not change.
+    Equal weights and tokenizers give equal bytes. The model does not change; an adapter is merged into what is saved.
     """
-    # `save_pretrained` writes to the config; the copy shares the weights.
-    saved = copy.copy(model)
+    # `save_pretrained` writes to the config; without an adapter the copy shares the weights.
+    saved = merged_copy(model) if has_adapter(model) else copy.copy(model)
     saved.config = copy.deepcopy(model.config)
     saved.generation_config = format_of(model.generation_config)
     with no_progress_bars():
@@ -137,9 +151,9 @@ def save_network(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
         tokenizer.save_pretrained(folder)
 
 
-def parameter_count(model: PreTrainedModel) -> int:
-    """Number of parameters; tied ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def parameter_count(model: PreTrainedModel, *, trained: bool = False) -> int:
+    """Number of parameters, or of those that are not frozen; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trained)
 
 
 def checkpoint_parameter_count(name_or_path: str) -> int:
@@ -185,11 +199,14 @@ def _refuse_other_models(name_or_path: str, config: PretrainedConfig) -> None:
 
 def _refuse_adapter(name_or_path: str) -> None:
     """Raise ModelError for an adapter: it is no model, or might not be applied to the weights next to it."""
-    found = Path(name_or_path) / "adapter_config.json"
-    if not found.is_file():
+    try:
+        found = find_adapter_config_file(name_or_path)  # where peft is installed, transformers would load it
+    except OSError:  # there is no such place, which reading its config reports
+        return
+    if found is None:
         return
     try:
-        base = json.loads(found.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = json.loads(Path(found).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         base = "an unnamed model"
     raise ModelError(

@@ -1,24 +1,41 @@
 """Checks of teacher and student that need no weights, before either is trained."""
 
-from understudy.config.model_sections import PretrainedStudent, PretrainedTeacher, PrunedStudent, ScratchTeacher
+from collections.abc import Iterator
+
+from transformers import PretrainedConfig
+
+from understudy.config.model_sections import (
+    AnyStudent,
+    AnyTeacher,
+    PretrainedStudent,
+    PretrainedTeacher,
+    PrunedStudent,
+    ScratchStudent,
+    ScratchTeacher,
+    Teacher,
+)
 from understudy.config.recipe import Recipe
+from understudy.config.training import Lora
 from understudy.errors import ModelError, VocabularyError
-from understudy.models.checkpoint import config_of
+from understudy.models.adapters import adapted_layers, require_peft
+from understudy.models.checkpoint import config_of, without_weights
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
-from understudy.pipeline.model_sources import Checkpoint, TokenizerSource, checkpoint_path
+from understudy.pipeline.context import RunContext
+from understudy.pipeline.model_sources import Checkpoint, TokenizerSource, checkpoint_path, pretrained_checkpoint
 from understudy.store import WorkerContext
 
 
-def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:
+def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource, context: RunContext) -> None:
     """Refuses a teacher and a student that cannot be trained on its outputs.
 
     Raises:
-        ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, or relations
-            compare networks of different kinds.
+        ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, relations
+            compare networks of different kinds, or an adapter is for layers that a network lacks.
+        ConfigError: if peft is missing.
         VocabularyError: if the objective compares distributions and the tokens differ.
     """
     for source in (teacher, student):
@@ -26,7 +43,8 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
             refuse_unusable_checkpoint(checkpoint_path(source.tokens, context))
         elif isinstance(source.tokens, Checkpoint):
             special_ids(load_tokenizer(checkpoint_path(source.tokens, context)))  # a network is built for it
-    _check_pruning(recipe, teacher, context)
+    _check_pruning(recipe, context)
+    check_adapters(recipe, context)
     if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
         _check_tokens(teacher, student, context)
     encoders = {"teacher": has_encoder(teacher, context), "student": has_encoder(student, context)}
@@ -53,18 +71,44 @@ def has_encoder(source: TokenizerSource, context: WorkerContext) -> bool:
     return bool(config_of(checkpoint_path(source.tokens, context)).is_encoder_decoder)
 
 
-def _check_pruning(recipe: Recipe, source: TokenizerSource, context: WorkerContext) -> None:
-    if not isinstance(recipe.student, PrunedStudent):
-        return
-    requested, teacher = recipe.student.prune, recipe.teacher
-    if isinstance(teacher, ScratchTeacher):
-        longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
-        config = ARCHITECTURES[teacher.scratch.architecture](teacher.scratch, longest)
-    elif isinstance(teacher, PretrainedTeacher):
-        config = config_of(checkpoint_path(source.tokens, context))
-    kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
-    if requested.feed_forward:
-        narrower_config(config, requested.feed_forward)
+def check_adapters(recipe: Recipe, context: RunContext) -> None:
+    """Refuses LoRA adapters that cannot be trained, before any network is.
+
+    Raises:
+        ModelError: if a checkpoint is missing, or a network has no layer with a name of `target_modules`.
+        ConfigError: if peft is missing.
+    """
+    for model, lora in _adapters(recipe):
+        require_peft()
+        adapted_layers(without_weights(_config(model, recipe, context)), lora)
+
+
+def _adapters(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Lora]]:
+    """The adapters of a recipe, each with the section of its network."""
+    student, teacher = recipe.student, recipe.teacher
+    if isinstance(teacher, Teacher) and teacher.finetune and teacher.finetune.lora:
+        yield teacher, teacher.finetune.lora
+    for training in (student.finetune, recipe.training, recipe.distil.final_finetune):
+        if training and training.lora:
+            yield (recipe.teacher if isinstance(student, PrunedStudent) else student), training.lora
+
+
+def _config(model: AnyTeacher | AnyStudent, recipe: Recipe, context: RunContext) -> PretrainedConfig:
+    match model:
+        case ScratchTeacher(scratch=scratch) | ScratchStudent(scratch=scratch):
+            longest = recipe.task.max_source_tokens + recipe.task.max_target_tokens
+            return ARCHITECTURES[scratch.architecture](scratch, longest)
+        case PretrainedTeacher(model=name) | PretrainedStudent(model=name):
+            return config_of(checkpoint_path(pretrained_checkpoint(name, context), context))
+    raise AssertionError(model)  # an endpoint has no network here, and no student is pruned from one
+
+
+def _check_pruning(recipe: Recipe, context: RunContext) -> None:
+    if isinstance(recipe.student, PrunedStudent):
+        requested, config = recipe.student.prune, _config(recipe.teacher, recipe, context)
+        kept_layers(config, encoder_layers=requested.encoder_layers, decoder_layers=requested.decoder_layers)
+        if requested.feed_forward:
+            narrower_config(config, requested.feed_forward)
 
 
 def _check_tokens(teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:

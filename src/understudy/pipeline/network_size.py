@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from transformers import PretrainedConfig
 
 from understudy.config.model_sections import Prune
+from understudy.config.training import Lora
+from understudy.models.adapters import adapter_parameter_count
 from understudy.models.checkpoint import config_of, without_weights
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
@@ -42,15 +44,35 @@ def network_size(start: Start, limits: TextLimits, context: WorkerContext) -> Ne
     Raises:
         ModelError: if there is no such checkpoint, or it cannot be pruned.
     """
+    return size_of(_config(start, limits, context), start.prune)
+
+
+def trained_parameters(start: Start, lora: Lora | None, limits: TextLimits, context: WorkerContext) -> int:
+    """Number of parameters that a training changes: all, or those of its adapter.
+
+    Raises:
+        ModelError: as `network_size`, or if the network has no layers for the adapter.
+    """
+    config = _config(start, limits, context)
+    own = size_of(config, start.prune)
+    if lora is None:
+        return own.parameters
+    whole = size_of(config)
+    kept = (own.source_layers + own.target_layers) / (whole.source_layers + whole.target_layers)
+    return round(kept * adapter_parameter_count(without_weights(config), lora))
+
+
+def _config(start: Start, limits: TextLimits, context: WorkerContext) -> PretrainedConfig:
+    """The config of a network before pruning."""
     match start.source:
         case FromScratch(scratch=scratch, tokens=tokens):
             longest = limits.max_source_tokens + limits.max_target_tokens
             config = ARCHITECTURES[scratch.architecture](scratch, longest)
             vocabulary = len(load_tokenizer(checkpoint_path(tokens, context)))
             config.update({"vocab_size": vocabulary, "tie_word_embeddings": True})
+            return config
         case FromCheckpoint(checkpoint=checkpoint, vocabulary=vocabulary):
-            config = config_of(checkpoint_path(vocabulary or checkpoint, context))
-    return size_of(config, start.prune)
+            return config_of(checkpoint_path(vocabulary or checkpoint, context))
 
 
 def size_of(config: PretrainedConfig, prune: Prune | None = None) -> NetworkSize:

@@ -16,7 +16,7 @@ from understudy.pipeline.calibration import Speed, generation_work, training_wor
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import FromCheckpoint, checkpoint_path
-from understudy.pipeline.network_size import NetworkSize, network_size
+from understudy.pipeline.network_size import NetworkSize, network_size, trained_parameters
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.conversion import ConversionStage
@@ -35,8 +35,8 @@ from understudy.store import Stage
 PROCESS_BYTES = 700e6
 """Of a process that has imported the libraries."""
 DISK_BYTES_PER_S = 200e6
-STATE_BYTES = 16
-"""Per parameter that is trained: weight, gradient and two moments of AdamW, in float32."""
+STATE_BYTES = 12
+"""Per parameter that is trained, in addition to the weight: its gradient and two moments of AdamW, in float32."""
 ACTIVATION_BYTES = 70
 """Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
 LOGITS_COPIES = 4
@@ -142,13 +142,20 @@ def training(stage: Trains, planner: Planner) -> Estimate:
                         disk_bytes=size.bytes)  # fmt: skip
     settings = stage.settings.training
     batches = facts.steps / settings.epochs * settings.gradient_accumulation_steps
-    work = training_work(size, source_tokens=facts.source_tokens, target_tokens=facts.target_tokens, batches=batches)
+    work = training_work(
+        size,
+        source_tokens=facts.source_tokens,
+        target_tokens=facts.target_tokens,
+        batches=batches,
+        passes=2.0 if settings.lora else 3.0,  # no gradients of frozen weights
+    )
     seconds = settings.epochs * planner.speed.seconds("train", work)
     dev = stage.settings.dev
     looks = -(-settings.epochs // settings.evaluate_every)
     inputs = planner.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
     seconds += looks * planner.generation(stage, dev.decoding, inputs, 1)
-    memory = PROCESS_BYTES + STATE_BYTES * size.parameters + _activations(facts, size)
+    trained = trained_parameters(start_of_stage(stage), settings.lora, planner.task.limits, planner.context)
+    memory = PROCESS_BYTES + size.bytes + STATE_BYTES * trained + _activations(facts, size)
     if isinstance(stage, StudentStage):
         more, held = _with_teacher(stage, planner, facts, batches)
         seconds, memory = seconds + more, memory + held

@@ -53,6 +53,8 @@ class ConsistencyFacts(TypedDict):
 class HealthFacts(TypedDict):
     """Signs of a training that went wrong, for one system. None stands for what does not apply or is not known."""
 
+    trained_parameters: NotRequired[int | None]
+    """Parameters that training changed: of a LoRA adapter, or all; missing in reports of earlier versions."""
     steps: int | None
     """Optimizer steps, for a distilled student without those of a final fine-tuning; None where nothing was trained."""
     warmup_steps: int | None

@@ -30,8 +30,8 @@ def consistency_table(facts: Facts) -> TextTable:
 def health_table(facts: Facts) -> TextTable:
     """Signs of a training that went wrong, one row per system and one for the references; no rows without facts."""
     head = (
-        "System", "Steps", "Warm-up", "Kept step", "Dev moved", "Outputs that repeat", "Length / reference", "Cut",
-        "Top token as teacher",
+        "System", "Trained parameters", "Steps", "Warm-up", "Kept step", "Dev moved", "Outputs that repeat",
+        "Length / reference", "Cut", "Top token as teacher",
     )  # fmt: skip
     rows = tuple(_health_row(name, own) for name, own in facts.get("health", {}).items())
     return TextTable(head, rows)
@@ -53,6 +53,7 @@ def _health_row(name: str, own: HealthFacts) -> tuple[TextCell, ...]:
     moved = {None: UNKNOWN, True: "yes", False: "never"}[own["dev_moved"]]
     return (
         TextCell(_label(name)),
+        TextCell(whole(own.get("trained_parameters"))),
         TextCell(whole(own["steps"])),
         TextCell(whole(own["warmup_steps"])),
         TextCell(whole(own["kept_step"])),

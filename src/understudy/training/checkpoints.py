@@ -1,5 +1,6 @@
 """Checkpoints of a training: weights, optimizer, averaged weights and state, and the weights to keep.
 
+Only weights that training changes are in them: with a LoRA adapter a few percent of all.
 A training that is interrupted anywhere resumes from the last complete checkpoint. Checkpoints have checksums: damaged
 weights would load without an error and train another network.
 """
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from understudy.errors import StoreError
@@ -43,9 +44,9 @@ def save_checkpoint(objects: Checkpointable, folder: Path, state: TrainState) ->
     partial = folder / f"{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_model(objects.model, str(partial / WEIGHTS))  # saves tied weights once
+    save_file(_trained(objects.model), partial / WEIGHTS)
     if objects.averaged:
-        save_model(objects.averaged, str(partial / AVERAGE))
+        save_file(_trained(objects.averaged), partial / AVERAGE)
     with (partial / OPTIMIZER).open("wb") as file:  # given a path, torch would hide the system's error
         torch.save(objects.optimizer.state_dict(), file)
     kept = _best_folder(folder, state) / WEIGHTS
@@ -72,9 +73,9 @@ def load_checkpoint(objects: Checkpointable, folder: Path) -> TrainState:
     if not complete:
         return TrainState()
     state = _verified_state(complete[-1])
-    load_model(objects.model, str(complete[-1] / WEIGHTS))
+    _load(objects.model, complete[-1] / WEIGHTS)
     if objects.averaged:
-        load_model(objects.averaged, str(complete[-1] / AVERAGE))
+        _load(objects.averaged, complete[-1] / AVERAGE)
     device = next(objects.model.parameters()).device
     optimizer_state = torch.load(complete[-1] / OPTIMIZER, map_location=device, weights_only=True)
     objects.optimizer.load_state_dict(optimizer_state)
@@ -100,12 +101,23 @@ def save_best(model: nn.Module, folder: Path, state: TrainState) -> None:
     """Saves the weights to keep; earlier ones stay until a checkpoint names these."""
     best = _best_folder(folder, state)
     best.mkdir(exist_ok=True)
-    save_model(model, str(best / WEIGHTS))
+    save_file(_trained(model), best / WEIGHTS)
 
 
 def load_best(model: nn.Module, folder: Path, state: TrainState) -> None:
     """Loads the weights to keep into the network."""
-    load_model(model, str(_best_folder(folder, state) / WEIGHTS))
+    _load(model, _best_folder(folder, state) / WEIGHTS)
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that are not frozen, tied ones once, and buffers."""
+    changing = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    changing |= {name for name, _ in model.named_buffers()}
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in changing}
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    model.load_state_dict(load_file(path), strict=False)  # what is not in the file is frozen, or tied to what is
 
 
 def _best_folder(folder: Path, state: TrainState) -> Path:

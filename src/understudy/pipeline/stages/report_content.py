@@ -95,7 +95,7 @@ def _health(
     if facts and facts.steps:
         health["steps"], health["warmup_steps"] = facts.steps, facts.warmup_steps
         health["kept_step"], health["evaluations"] = facts.best_step, len(facts.history)
-        health["dev_moved"] = facts.dev_moved
+        health["dev_moved"], health["trained_parameters"] = facts.dev_moved, facts.trained_parameters
     folders = [context.folder(one.predictions) for one in (own, stages[TEACHER])]
     health["top_token_agreement"] = _agreement(*(_top_tokens(folder) for folder in folders))
     return health

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.training import Training
-from understudy.models.checkpoint import save_network
+from understudy.models.adapters import add_adapter
+from understudy.models.checkpoint import parameter_count, save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
@@ -71,6 +72,8 @@ class TrainingFacts:
     """Whether dev scores differed; with a single one there is nothing to differ from."""
     seconds: float = 0.0
     rounds_per_epoch: int = 1
+    trained_parameters: int | None = None
+    """Of the network's, those that training changed; None for a network that is used as it is."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
+    if training.lora:
+        add_adapter(job.network, training.lora, seed=settings.seed)
     spec = _spec(folder, context, job)
     with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
         state = train(
@@ -124,19 +129,17 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
             f"{job.title}: dev {spec.dev.metric} never moved, it was {scores[0]:.2f} at all {len(scores)} evaluations; "
             f"kept are the weights of step {state.best_step}"
         )
+    averaged = training.keep_weights == "average"
     facts: dict[str, Any] = {
         "history": state.history,
         "best_step": state.best_step,
-        "still_improving": still_improving(
-            scores,
-            higher_is_better=spec.dev.higher_is_better,
-            averaged=training.keep_weights == "average",
-        ),
+        "still_improving": still_improving(scores, higher_is_better=spec.dev.higher_is_better, averaged=averaged),
         "steps": state.step,
         "warmup_steps": training.warmup_steps,
         "dev_moved": dev_moved,
         "seconds": state.seconds,
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
+        "trained_parameters": parameter_count(job.network, trained=True),
     }
     write_json(folder / RESULT, facts)
 

@@ -1,0 +1,59 @@
+"""A system of a finished run as a deployment, which answers new inputs as it was evaluated."""
+
+from pathlib import Path
+
+from understudy.config.task import FilesTask
+from understudy.errors import StoreError, unknown_name
+from understudy.pipeline.context import NETWORK
+from understudy.pipeline.delivery import STUDENT
+from understudy.pipeline.inspect.open import OpenedRun, open_run
+from understudy.pipeline.prepare import text_limits
+from understudy.report.facts import TEACHER
+from understudy.serving.deployment import Deployment
+from understudy.store.manifest import read_manifest
+from understudy.tasks.task_records import RecordSettings
+
+
+def deployment(folder: str | Path, system: str = STUDENT) -> Deployment:
+    """A system of a finished run.
+
+    Args:
+        folder: of the run.
+        system: `student` is the distilled one; or a name from the report, such as `teacher` or `fine_tuned`.
+
+    Raises:
+        StoreError: if there is no finished run, or the system's network was deleted or is damaged.
+        ConfigError: for a system that the run does not have.
+    """
+    run = open_run(folder)
+    name = _system_name(run, system)
+    network, converted = run.stage(name), run.stage(f"conversion_{name}")
+    facts = read_manifest(converted).facts
+    return Deployment(
+        run=run.recipe.name,
+        system=name,
+        key=network.name,
+        checkpoint=network / NETWORK,
+        conversions=converted,
+        engine=str(facts["engine"]),
+        decoding=run.recipe.evaluation.decoding,
+        limits=text_limits(run.recipe),
+    )
+
+
+def record_settings(folder: str | Path) -> RecordSettings:
+    """How the files of a run's task are read: the names of the columns, the format of conversations."""
+    task = open_run(folder).recipe.task
+    return RecordSettings(task.fields, task.format) if isinstance(task, FilesTask) else RecordSettings()
+
+
+def _system_name(run: OpenedRun, system: str) -> str:
+    name = run.facts["method"] if system == STUDENT else system
+    if name == TEACHER and "api_responses" in run.stages:
+        raise StoreError(
+            f"the teacher of the run in {run.folder} is behind an API and has no network here; use the command "
+            "collect, which asks it for texts"
+        )
+    if name not in run.systems:
+        raise unknown_name("system", system, [STUDENT, *run.systems])
+    return name
