@@ -47,6 +47,7 @@ from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
+from understudy.pipeline.trimmed_vocabulary import student_vocabulary
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
@@ -152,8 +153,10 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
     match recipe.student:
         case PretrainedStudent(model=name):
             tokens: Tokens = checkpoint_content(name)
-            chosen = choose_source_format(name, recipe.student.template, trained=True)
-            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint_content(name), chosen)
+            student = TokenizerSource(tokens, format=choose_source_format(name, recipe.student.template, trained=True))
+            trimmed = student_vocabulary(recipe, student, context, responses=responses)
+            source = FromCheckpoint(tokens, student.format, trimmed)
+            student = replace(student, tokens=trimmed or tokens)
         case ScratchStudent(scratch=scratch):
             tokens = TokenizerStage(
                 data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses

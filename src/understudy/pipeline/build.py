@@ -73,6 +73,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         allows_leaks=recipe.task.leaks == "allow",
         references_by_teacher="test" in references_by_teacher(recipe.task),
         prompt=recipe.task.prompt.replace("{source}", " ").strip(),
+        vocabularies=task.vocabularies,
     )
     return RunStages(task, systems, scores, _preview(task, teacher))
 

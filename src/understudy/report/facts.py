@@ -18,6 +18,7 @@ from understudy.report.content_facts import (
     HealthFacts,
     Interval,
     ItemErrorFacts,
+    TrimmedVocabulary,
 )
 from understudy.report.cost_facts import CostFacts
 from understudy.store.disk import write_text
@@ -158,6 +159,8 @@ class Facts(TypedDict):
     curves: NotRequired[dict[str, list[CurvePoint]]]
     references_by_teacher: NotRequired[bool]
     """Whether the teacher wrote the references of the test split."""
+    vocabularies: NotRequired[list[TrimmedVocabulary]]
+    """Of the networks whose vocabularies were trimmed."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

@@ -22,7 +22,8 @@ from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
-from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
+from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts, trimmed_vocabularies
+from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
 from understudy.report.content_facts import Interval
@@ -87,6 +88,8 @@ class ScoresStage(Stage[ScoresFacts]):
     """Whether test is compared with texts of the teacher."""
     prompt: str
     """The prompt without its placeholder: what it states is not invented by an output."""
+    vocabularies: tuple[tuple[str, VocabularyStage], ...] | None = None
+    """System -> the stage of its trimmed tokenizer; None where none is trimmed."""
     name: ClassVar[str] = "scores"
     version: ClassVar[int] = 3
 
@@ -175,6 +178,8 @@ class ScoresStage(Stage[ScoresFacts]):
         facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
+        if self.vocabularies:
+            facts["vocabularies"] = trimmed_vocabularies(self.vocabularies, context)
         if self.api:
             facts["api_responses"] = self.api.facts(context)
 
