@@ -17,6 +17,7 @@ from transformers import AutoConfig, T5Config, T5ForConditionalGeneration
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
 from understudy.errors import ConfigError, ModelError
+from understudy.executors.local import Local
 from understudy.models.checkpoint import checkpoint_parameter_count, save_network
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import load_tokenizer
@@ -74,7 +75,8 @@ def recipe_in(world: Path, **changes: Any) -> Recipe:  # noqa: ANN401 - sections
 
 def vocabulary(folder: Path) -> dict[str, int]:
     """The tokens of a saved network."""
-    return load_tokenizer(str(folder)).get_vocab()
+    own: dict[str, int] = load_tokenizer(str(folder)).get_vocab()
+    return own
 
 
 def test_a_trimmed_teacher_and_its_pruned_student(world: Path, tmp_path: Path) -> None:
@@ -106,8 +108,12 @@ def test_a_pruned_student_of_a_whole_teacher_learns_its_text(world: Path, tmp_pa
     )
     stages, context = train(recipe, tmp_path)
     teacher, student = (network_folder(one.network, context) for one in (stages.systems.teacher, stages.systems.final))
+    assert stages.preview
+    preview = context.store.get(stages.preview, Local(), context)
 
     assert vocabulary(teacher) == vocabulary(world / "teacher")
+    assert preview.parameters == checkpoint_parameter_count(str(teacher))
+    assert preview.kept_parameters == checkpoint_parameter_count(str(student))
     assert len(vocabulary(student)) == AutoConfig.from_pretrained(student).vocab_size < TRIMMED
 
 

@@ -153,4 +153,6 @@ def _preview(task: PreparedTask, teacher: TeacherOutputs) -> PrunePreviewStage |
     student = task.recipe.student
     if not isinstance(student, PrunedStudent) or teacher.network is None:
         return None
-    return PrunePreviewStage(teacher.network, student.prune, task.scored(), task.limits, this_machine())
+    return PrunePreviewStage(
+        teacher.network, student.prune, task.scored(), task.limits, this_machine(), task.trimmed_student
+    )

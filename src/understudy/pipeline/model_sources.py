@@ -133,13 +133,13 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
         case FromScratch(scratch=scratch, seed=seed):
             return build_network(scratch, tokenizer.tokenizer, max_positions=tokenizer.longest, seed=seed)
         case FromCheckpoint(checkpoint=checkpoint, vocabulary=vocabulary):
-            return _with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
+            return with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
         case FromPruned(network=stage, prune=settings, vocabulary=vocabulary):
             whole = load_stage_network(stage, context)
             pruned = prune(whole, encoder_layers=settings.encoder_layers, decoder_layers=settings.decoder_layers)
-            return _with_vocabulary(pruned, vocabulary, context)
+            return with_vocabulary(pruned, vocabulary, context)
 
 
 def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
@@ -147,9 +147,7 @@ def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedM
     return load_network(str(context.folder(stage) / NETWORK))
 
 
-def _with_vocabulary(
-    network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext
-) -> PreTrainedModel:
+def with_vocabulary(network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext) -> PreTrainedModel:
     """The network with the rows of the tokens that a trimmed tokenizer keeps."""
     if vocabulary is None:
         return network

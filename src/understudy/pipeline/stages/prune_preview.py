@@ -13,7 +13,7 @@ from understudy.config.model_sections import Prune
 from understudy.evaluation.depths import cost_by_depth, layers_of
 from understudy.models.prune import prune
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer
+from understudy.pipeline.model_sources import TokenizerSource, load_stage_network, load_task_tokenizer, with_vocabulary
 from understudy.pipeline.stages.benchmark import few_threads
 from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
@@ -55,6 +55,8 @@ class PrunePreviewStage(Stage[PruneFacts]):
     limits: TextLimits
     machine: tuple[str, ...]
     """The cost on another machine is another result."""
+    vocabulary: Stage[Any] | None = None
+    """The student's trimmed tokenizer, if it is not the teacher's."""
     name: ClassVar[str] = "prune_preview"
     in_caller: ClassVar[bool] = True
     alone: ClassVar[bool] = True
@@ -62,21 +64,26 @@ class PrunePreviewStage(Stage[PruneFacts]):
     def run(self, folder: Path, context: WorkerContext) -> PruneFacts:  # noqa: ARG002 - all is in the facts
         """Times both networks on a few dev inputs."""
         examples = load_split(context.path(self.dev), "dev")[:PREVIEW_INPUTS]
-        tokenizer = load_task_tokenizer(FromStage(self.teacher), self.limits, context)
+        tokenizer = load_task_tokenizer(TokenizerSource(self.teacher), self.limits, context)
         first_targets = tokenizer.encode_targets([example.targets[0] for example in examples])
         tokens = max(1, round(mean(map(len, first_targets))))
         whole = load_stage_network(self.teacher, context)
-        pruned = prune(whole, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
+        trimmed = with_vocabulary(whole, self.vocabulary, context)
+        reads = load_task_tokenizer(TokenizerSource(self.vocabulary or self.teacher), self.limits, context)
+        pruned = prune(trimmed, encoder_layers=self.prune.encoder_layers, decoder_layers=self.prune.decoder_layers)
         layers = layers_of(whole)
         kept = _kept(layers, self.prune)
         with few_threads():
-            slow, fast = cost_by_depth(
-                whole,
-                depths=[layers, kept],
-                lengths=[tokens],
-                sources=tokenizer.encode_sources(examples),
-                eos=tokenizer.tokenizer.eos_token_id,
-                pad=tokenizer.pad_id,
+            (slow,), (fast,) = (
+                cost_by_depth(
+                    network,
+                    depths=[depth],
+                    lengths=[tokens],
+                    sources=own.encode_sources(examples),
+                    eos=own.tokenizer.eos_token_id,
+                    pad=own.pad_id,
+                )
+                for network, own, depth in ((whole, tokenizer, layers), (trimmed, reads, kept))
             )
         facts = PruneFacts(
             dict(layers),
