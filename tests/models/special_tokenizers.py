@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Callable
 from itertools import product
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -77,4 +78,8 @@ def merged() -> PreTrainedTokenizerBase:
     return train_tokenizer(words, vocab_size=125)
 
 
-KINDS = {"unigram": unigram, "byte_level": byte_level, "merged": merged}
+KINDS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
+    "unigram": unigram,
+    "byte_level": byte_level,
+    "merged": merged,
+}

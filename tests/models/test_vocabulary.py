@@ -110,6 +110,8 @@ def test_a_text_whose_tokens_are_kept_has_the_same_tokens(kind: str, tmp_path: P
     assert [[kept[token_id] for token_id in row] for row in small(TASK)["input_ids"]] == whole(TASK)["input_ids"]
     assert small.convert_ids_to_tokens(range(len(kept))) == whole.convert_ids_to_tokens(kept)
     assert small.special_tokens_map == whole.special_tokens_map
+    small.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(str(tmp_path / "again")).get_vocab() == small.get_vocab()
     if kind == "MBartTokenizer":  # the template of targets has a language of its own
         rows = [tokenizer(text_target=TASK)["input_ids"] for tokenizer in (small, whole)]
         assert [[kept[token_id] for token_id in row] for row in rows[0]] == rows[1]

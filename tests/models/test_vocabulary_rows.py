@@ -23,9 +23,14 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "opt": tf.OPTConfig(**SMALL, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, ffn_dim=8, init_std=0.3,
                         word_embed_proj_dim=8, max_position_embeddings=16),
     "gemma3": tf.Gemma3TextConfig(**SMALL, **DECODER, **GEMMA3),
+    "gemma3n": tf.Gemma3nTextConfig(
+        **SMALL, **DECODER, **GEMMA3, vocab_size_per_layer_input=10, hidden_size_per_layer_input=4, laurel_rank=2,
+        num_kv_shared_layers=0, altup_num_inputs=2, activation_sparsity_pattern=[0.0] * 4,
+    ),
     "t5, tied": tf.T5Config(**SMALL, **T5),
     "mt5": tf.MT5Config(**SMALL, **T5, tie_word_embeddings=False),
     "bart": tf.BartConfig(**SMALL, **ENCODER_DECODER),
+    "mbart": tf.MBartConfig(**SMALL, **ENCODER_DECODER),
     "m2m100": tf.M2M100Config(**SMALL, **ENCODER_DECODER),
     "t5gemma": tf.T5GemmaConfig(
         encoder={**SMALL, **DECODER, **GEMMA3},

@@ -149,6 +149,7 @@ class World:
             "task.pseudo_references": [["test"]],
             "teacher.model": [model],
             "teacher.finetune": [TRAINING],
+            "teacher.vocab_size": [200, 100],
             "teacher.endpoint.base_url": [self.address.replace("127.0.0.1", "localhost")],
             "teacher.endpoint.key": ["OTHER_KEY"],
             "teacher.endpoint.prompt": ["say: {source}"],

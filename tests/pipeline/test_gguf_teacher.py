@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gguf_file import byte_tokenizer, small_qwen, write_gguf
 from tests.conftest import TRAINING
+from tests.gguf_file import byte_tokenizer, small_qwen, write_gguf
 
 from understudy.config.read import check_recipe, merge
 from understudy.errors import ModelError

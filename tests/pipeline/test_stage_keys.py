@@ -61,6 +61,7 @@ EXEMPT = {
 ONE_VALUE = {
     "distil.final_finetune.keep_weights": "the final fine-tuning keeps the best weights",
     "student.prune.from": "only the teacher can be pruned",
+    "student.vocab_size": "a student trimmed apart from its teacher learns from text; this one compares distributions",
     "teacher.template": "an encoder-decoder reads the source apart from the target",
 }
 """Settings that have one value -> the reason."""

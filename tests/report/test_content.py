@@ -4,7 +4,7 @@ import pytest
 
 from understudy.report.checks import teacher_checks
 from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
-from understudy.report.content_tables import consistency_table, health_table, layer_order_table
+from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
 from understudy.report.facts import NOT_MEASURED, Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.page import render
@@ -158,3 +158,26 @@ def test_a_rate_of_nothing_is_a_dash(inventing: Facts) -> None:
     own["missing"] = {**NOT_MEASURED, "note": "there are none"}
 
     assert consistency_table(inventing).rows[0][1].value == "–"
+
+
+def test_a_trimmed_vocabulary_has_a_table(facts: Facts) -> None:
+    """Tokens and parameters before and after, and what it costs in tokens per text."""
+    assert 'id="vocabulary"' not in render(facts)
+    facts["vocabularies"] = [
+        {
+            "system": "teacher",
+            "tokens": 2000,
+            "whole_tokens": 262144,
+            "parameters": 101_606_016,
+            "whole_parameters": 268_098_176,
+            "tokens_per_text": 30.4,
+            "whole_tokens_per_text": 28.9,
+            "coverage": 0.9876,
+        }
+    ]
+    (row,) = vocabulary_table(facts).rows
+
+    assert [plain(cell.value) for cell in row] == ["Teacher", "2 000", "102 M", "62 %", "30.4", "98.8 %"]
+    assert [plain(cell.detail) for cell in row[1:3]] == ["of 262 144", "of 268 M"]
+    assert row[4].detail == "before 28.9"
+    assert 'id="vocabulary"' in render(facts)

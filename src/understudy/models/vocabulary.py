@@ -60,7 +60,7 @@ def kept_tokens(
     used = np.flatnonzero(counts)
     for token_id in used[np.lexsort((used, -counts[used]))].tolist():
         parts = {token_id} if token_id in added else {token_id, *(ids[part] for part in pieces.parts(names[token_id]))}
-        if len(kept | parts) <= vocab_size:
+        if len(kept) + len(parts - kept) <= vocab_size:
             kept |= parts
     # The library gives added tokens that are no pieces the ids after those of all pieces.
     return sorted(kept, key=lambda token_id: (names[token_id] not in pieces, token_id))

@@ -12,11 +12,10 @@ from torch import Tensor
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from understudy.errors import ModelError
-from understudy.models.checkpoint import without_weights
 from understudy.models.generation_format import FORMAT_FIELDS, format_of
 
 SIZES = ("vocab_size", "vocab_size_per_layer_input", "decoder_vocab_size")
-"""Fields of configs that count rows."""
+"""Fields of configs that count rows. Gemma 3n has fewer rows in its embeddings per layer than in the others."""
 ROW_LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
 """Settings of ids that may not be generated: of those whose token is gone nothing is left to say."""
 
@@ -44,11 +43,10 @@ def keep_rows(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
 
 def trimmed_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConfig:
     """The config of a model with these rows: its sizes, and the new ids of the tokens that it names."""
-    rows = without_weights(config).get_input_embeddings().weight.shape[0]
     own, places = copy.deepcopy(config), {old: new for new, old in enumerate(kept)}
     for part in _parts(own):
         for name, value in list(vars(part).items()):
-            if name in SIZES and value == rows:
+            if name in SIZES and value is not None:
                 setattr(part, name, len(kept))
             elif _names_tokens(name):
                 setattr(part, name, _renumbered(value, places))

@@ -49,6 +49,7 @@ from understudy.pipeline.stages.teacher_logprobs import LogprobsStage
 from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
+from understudy.pipeline.trimmed_vocabulary import student_vocabulary
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
 from understudy.store import Stage
@@ -157,7 +158,10 @@ def open_api_teacher(recipe: Recipe, teacher: EndpointTeacher, context: RunConte
         case PretrainedStudent(model=name):
             tokens: Tokens = (checkpoint := pretrained_checkpoint(name, context))
             chosen = choose_source_format(checkpoint_path(checkpoint, context), recipe.student.template, trained=True)
-            student, source = TokenizerSource(tokens, format=chosen), FromCheckpoint(checkpoint, chosen)
+            student = TokenizerSource(tokens, format=chosen)
+            trimmed = student_vocabulary(recipe, student, context, responses=responses)
+            source = FromCheckpoint(tokens, student.format, trimmed)
+            student = replace(student, tokens=trimmed or tokens)
         case ScratchStudent(scratch=scratch):
             tokens = TokenizerStage(
                 data, recipe.task.prompt, teacher.vocab_size, with_withheld=False, responses=responses

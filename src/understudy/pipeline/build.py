@@ -77,6 +77,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         references_by_teacher="test" in references_by_teacher(recipe.task),
         prompt=recipe.task.prompt.replace("{source}", " ").strip(),
         layer_order=layer_order_stage(task, teacher),
+        vocabularies=task.vocabularies,
     )
     return RunStages(task, systems, scores, _preview(task, teacher))
 
@@ -188,4 +189,6 @@ def _preview(task: PreparedTask, teacher: TeacherOutputs) -> PrunePreviewStage |
     student = task.recipe.student
     if not isinstance(student, PrunedStudent) or teacher.network is None:
         return None
-    return PrunePreviewStage(teacher.network, student.prune, task.scored(), task.limits, this_machine())
+    return PrunePreviewStage(
+        teacher.network, student.prune, task.scored(), task.limits, this_machine(), task.trimmed_student
+    )

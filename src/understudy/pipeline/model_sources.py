@@ -165,7 +165,7 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
         case FromScratch(scratch=scratch, seed=seed):
             return build_network(scratch, tokenizer.tokenizer, max_positions=tokenizer.longest, seed=seed)
         case FromCheckpoint(checkpoint=checkpoint, vocabulary=vocabulary):
-            return _with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
+            return with_vocabulary(load_network(checkpoint_path(checkpoint, context)), vocabulary, context)
         case FromStage(network=stage):
             return load_stage_network(stage, context)
         case FromPruned(network=stage, prune=settings, vocabulary=vocabulary, order=order, neurons=neurons):
@@ -177,7 +177,7 @@ def load_source(source: ModelSource, tokenizer: TaskTokenizer, context: WorkerCo
             if neurons is not None:
                 path = context.folder(neurons) / NEURONS
                 pruned = narrowed(pruned, parse(dict[str, list[int]], read_json(path), path))
-            return _with_vocabulary(pruned, vocabulary, context)
+            return with_vocabulary(pruned, vocabulary, context)
 
 
 def pruned_for_size(network: PreTrainedModel, settings: Prune) -> PreTrainedModel:
@@ -195,9 +195,7 @@ def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedM
     return load_network(str(context.folder(stage) / NETWORK))
 
 
-def _with_vocabulary(
-    network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext
-) -> PreTrainedModel:
+def with_vocabulary(network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext) -> PreTrainedModel:
     """The network with the rows of the tokens that a trimmed tokenizer keeps."""
     if vocabulary is None:
         return network

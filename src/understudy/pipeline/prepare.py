@@ -5,8 +5,8 @@ The fields of all later stages, and so their keys, follow from these.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from understudy.config.model_sections import PretrainedTeacher
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.errors import DataError, shortened
@@ -24,7 +24,7 @@ from understudy.pipeline.stages.metric_choice import metric_choice, with_metrics
 from understudy.pipeline.stages.scores import ScoringSettings
 from understudy.pipeline.stages.training import DevSettings, TrainingSettings
 from understudy.pipeline.stages.vocabulary import VocabularyStage
-from understudy.store import Content, Stage
+from understudy.store import Content
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,18 @@ class PreparedTask:
         return tokens.whole.tokens if isinstance(tokens, VocabularyStage) else tokens
 
     @property
-    def trimmed_student(self) -> Stage[Any] | None:
-        """The stage of the student's own trimmed tokenizer; None if it is whole, or the teacher's."""
+    def trimmed_student(self) -> VocabularyStage | None:
+        """The student's own trimmed tokenizer; None if it is whole, or the teacher's."""
         requested = getattr(self.recipe.student, "vocab_size", None)
-        return self.student.tokens if requested and isinstance(self.student.tokens, VocabularyStage) else None
+        own = self.student.tokens
+        return own if requested and isinstance(own, VocabularyStage) else None
+
+    @property
+    def vocabularies(self) -> tuple[tuple[str, VocabularyStage], ...] | None:
+        """System -> its trimmed tokenizer; None where none is trimmed. A student that shares the teacher's has none."""
+        teachers = self.tokens if isinstance(self.recipe.teacher, PretrainedTeacher) else None
+        named = {"teacher": teachers, "student": self.trimmed_student}
+        return tuple((name, own) for name, own in named.items() if isinstance(own, VocabularyStage)) or None
 
     @property
     def has_labels(self) -> bool:

@@ -1,5 +1,7 @@
 """Which networks of a run have a trimmed vocabulary: the stages of their tokenizers, made before all later keys."""
 
+from dataclasses import replace
+
 from understudy.config.model_sections import PretrainedStudent, PretrainedTeacher, PrunedStudent
 from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
@@ -7,6 +9,7 @@ from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.model_sources import TokenizerSource, checkpoint_path
 from understudy.pipeline.prepare import data_stage
+from understudy.pipeline.stages.api_responses import ApiResponsesStage
 from understudy.pipeline.stages.vocabulary import VocabularyStage
 
 
@@ -27,6 +30,7 @@ def student_vocabulary(
     *,
     teacher: TokenizerSource | None = None,
     teacher_trimmed: VocabularyStage | None = None,
+    responses: ApiResponsesStage | None = None,
 ) -> VocabularyStage | None:
     """The trimmed tokenizer of a pretrained or pruned student, made now; None if it stays whole.
 
@@ -37,17 +41,18 @@ def student_vocabulary(
         teacher: that of a local teacher before trimming.
         teacher_trimmed: the teacher's trimmed tokenizer, which the student shares if the whole ones and the requested
             sizes are equal.
+        responses: those of an API teacher, which the student learns.
     """
     student = recipe.student
     if not isinstance(student, PretrainedStudent | PrunedStudent) or student.vocab_size is None:
         return None
-    own = VocabularyStage(whole, data_stage(recipe), recipe.task.prompt, student.vocab_size, with_withheld=False)
+    own = VocabularyStage(
+        whole, data_stage(recipe), recipe.task.prompt, student.vocab_size, with_withheld=False, responses=responses
+    )
     if teacher and teacher_trimmed and teacher_trimmed.vocab_size == student.vocab_size:
         vocabs = [load_tokenizer(checkpoint_path(one.tokens, context)).get_vocab() for one in (teacher, whole)]
         if vocabs[0] == vocabs[1]:
-            own = VocabularyStage(
-                whole, own.data, own.prompt, own.vocab_size, teacher_trimmed.with_withheld, like=teacher_trimmed
-            )
+            own = replace(own, with_withheld=teacher_trimmed.with_withheld, like=teacher_trimmed)
     return _made(own, context)
 
 

@@ -107,3 +107,17 @@ class ChangedTargets(TypedDict):
     """The first target that changes."""
     decoded: str | None
     """What it becomes."""
+
+
+class TrimmedVocabulary(TypedDict):
+    """A network whose vocabulary was trimmed; before training, and on dev, which had no part in the choice."""
+
+    system: str
+    tokens: int
+    whole_tokens: int
+    parameters: int
+    whole_parameters: int
+    tokens_per_text: float
+    whole_tokens_per_text: float
+    coverage: float
+    """Share of the tokens of dev, as the whole tokenizer reads it, that are kept."""

@@ -2,7 +2,7 @@
 
 from understudy.report.content_facts import HealthFacts, Interval
 from understudy.report.facts import REFERENCES, Facts
-from understudy.report.formatting import UNKNOWN, brackets, fixed, percent, system_label, whole
+from understudy.report.formatting import UNKNOWN, brackets, fixed, parameters, percent, system_label, whole
 from understudy.report.tables import TextCell, TextTable
 from understudy.report.verdict import CONSISTENCY_LABELS
 
@@ -72,3 +72,21 @@ def _rate_cell(rate: Interval) -> TextCell:
 
 def _label(name: str) -> str:
     return "References" if name == REFERENCES else system_label(name)
+
+
+def vocabulary_table(facts: Facts) -> TextTable:
+    """What trimming a vocabulary saves in parameters, and costs in tokens per text of dev."""
+    return TextTable(
+        ("Vocabulary", "Tokens", "Parameters", "Saved", "Tokens per text", "Tokens of dev kept"),
+        tuple(
+            (
+                TextCell(system_label(own["system"])),
+                TextCell(whole(own["tokens"]), f"of {whole(own['whole_tokens'])}"),
+                TextCell(parameters(own["parameters"]), f"of {parameters(own['whole_parameters'])}"),
+                TextCell(percent(1 - own["parameters"] / own["whole_parameters"])),
+                TextCell(fixed(own["tokens_per_text"], 1), f"before {fixed(own['whole_tokens_per_text'], 1)}"),
+                TextCell(percent(own["coverage"], 1)),
+            )
+            for own in facts.get("vocabularies", [])
+        ),
+    )

@@ -19,6 +19,7 @@ from understudy.report.content_facts import (
     Interval,
     ItemErrorFacts,
     RemovedLayersFacts,
+    TrimmedVocabulary,
 )
 from understudy.report.cost_facts import CostFacts
 from understudy.store.disk import write_text
@@ -161,6 +162,8 @@ class Facts(TypedDict):
     """Whether the teacher wrote the references of the test split."""
     layer_order: NotRequired[RemovedLayersFacts]
     """Only if `student.prune.layers` is by_loss."""
+    vocabularies: NotRequired[list[TrimmedVocabulary]]
+    """Of the networks whose vocabularies were trimmed."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from understudy.report import tables
 from understudy.report.checks import teacher_checks
-from understudy.report.content_tables import consistency_table, health_table, layer_order_table
+from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
 from understudy.report.costs import cost_numbers, cost_sentences
 from understudy.report.facts import Facts, higher_is_better, metric_label, metrics_of, write_facts
 from understudy.report.figures import pool_figures, result_figures
@@ -82,6 +82,7 @@ def _tables(facts: Facts) -> dict[str, tables.TextTable]:
         "costs": tables.costs_table(facts),
         "training": tables.training_table(facts),
         "stages": tables.stages_table(facts),
+        "vocabulary": vocabulary_table(facts),
         "data": tables.data_table(facts),
         "pool": tables.pool_table(facts.get("pool", {})),
         "api_responses": tables.api_responses_table(facts),

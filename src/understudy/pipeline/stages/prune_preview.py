@@ -12,7 +12,13 @@ from typing import Any, ClassVar
 from understudy.config.model_sections import Prune
 from understudy.evaluation.depths import cost_by_depth, layers_of
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.model_sources import FromStage, load_stage_network, load_task_tokenizer, pruned_for_size
+from understudy.pipeline.model_sources import (
+    TokenizerSource,
+    load_stage_network,
+    load_task_tokenizer,
+    pruned_for_size,
+    with_vocabulary,
+)
 from understudy.pipeline.stages.benchmark import few_threads
 from understudy.pipeline.stages.data import load_split
 from understudy.store import Content, Stage, WorkerContext
@@ -54,6 +60,8 @@ class PrunePreviewStage(Stage[PruneFacts]):
     limits: TextLimits
     machine: tuple[str, ...]
     """The cost on another machine is another result."""
+    vocabulary: Stage[Any] | None = None
+    """The student's trimmed tokenizer, if it is not the teacher's."""
     name: ClassVar[str] = "prune_preview"
     in_caller: ClassVar[bool] = True
     alone: ClassVar[bool] = True
@@ -61,25 +69,26 @@ class PrunePreviewStage(Stage[PruneFacts]):
     def run(self, folder: Path, context: WorkerContext) -> PruneFacts:  # noqa: ARG002 - all is in the facts
         """Times both networks on a few dev inputs."""
         examples = load_split(context.path(self.dev), "dev")[:PREVIEW_INPUTS]
-        tokenizer = load_task_tokenizer(FromStage(self.teacher), self.limits, context)
+        tokenizer = load_task_tokenizer(TokenizerSource(self.teacher), self.limits, context)
         first_targets = tokenizer.encode_targets([example.targets[0] for example in examples])
         tokens = max(1, round(mean(map(len, first_targets))))
         whole = load_stage_network(self.teacher, context)
-        pruned = pruned_for_size(whole, self.prune)
+        trimmed = with_vocabulary(whole, self.vocabulary, context)
+        reads = load_task_tokenizer(TokenizerSource(self.vocabulary or self.teacher), self.limits, context)
+        pruned = pruned_for_size(trimmed, self.prune)
         layers = layers_of(whole)
         kept = _kept(layers, self.prune)
         with few_threads():
-            slow, fast = (
-                cost
-                for network, depth in ((whole, layers), (pruned, kept))
-                for cost in cost_by_depth(
+            (slow,), (fast,) = (
+                cost_by_depth(
                     network,
                     depths=[depth],
                     lengths=[tokens],
-                    sources=tokenizer.encode_sources(examples),
-                    eos=tokenizer.tokenizer.eos_token_id,
-                    pad=tokenizer.pad_id,
+                    sources=own.encode_sources(examples),
+                    eos=own.tokenizer.eos_token_id,
+                    pad=own.pad_id,
                 )
+                for network, own, depth in ((whole, tokenizer, layers), (pruned, reads, kept))
             )
         facts = PruneFacts(
             dict(layers),

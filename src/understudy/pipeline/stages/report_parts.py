@@ -1,5 +1,6 @@
 """Parts of the report's facts that come from single stages: curves, the pool, an API teacher's responses."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -8,11 +9,12 @@ from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.stages.layer_order import LayerOrderFacts
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pipeline.stages.training import TrainingFacts
+from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
 from understudy.records import TaskData
 from understudy.report.api_facts import ApiResponseFacts
-from understudy.report.content_facts import RemovedLayersFacts
+from understudy.report.content_facts import RemovedLayersFacts, TrimmedVocabulary
 from understudy.report.facts import CurvePoint, PoolFacts
 from understudy.store import Stage, WorkerContext
 
@@ -58,6 +60,13 @@ def removed_layers(facts: LayerOrderFacts) -> RemovedLayersFacts:
         "kept": {part: list(layers) for part, layers in order.kept.items()},
         "examples": facts.examples,
     }
+
+
+def trimmed_vocabularies(
+    stages: Sequence[tuple[str, VocabularyStage]], context: WorkerContext
+) -> list[TrimmedVocabulary]:
+    """What trimming saved each system, and what it costs."""
+    return [cast(TrimmedVocabulary, {"system": name, **asdict(context.facts(stage))}) for name, stage in stages]
 
 
 def pool_facts(

@@ -23,7 +23,14 @@ from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
-from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts, removed_layers
+from understudy.pipeline.stages.report_parts import (
+    ApiReport,
+    curve_points,
+    pool_facts,
+    removed_layers,
+    trimmed_vocabularies,
+)
+from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
 from understudy.report.content_facts import Interval
@@ -90,6 +97,8 @@ class ScoresStage(Stage[ScoresFacts]):
     """The prompt without its placeholder: what it states is not invented by an output."""
     layer_order: LayerOrderStage | None = None
     """Of a student whose layers were chosen by loss."""
+    vocabularies: tuple[tuple[str, VocabularyStage], ...] | None = None
+    """System -> the stage of its trimmed tokenizer; None where none is trimmed."""
     name: ClassVar[str] = "scores"
     version: ClassVar[int] = 3
 
@@ -178,6 +187,8 @@ class ScoresStage(Stage[ScoresFacts]):
         facts["data"] = {name: int(split["inputs"]) for name, split in context.facts(self.data).splits.items()}
         if self.references_by_teacher:
             facts["references_by_teacher"] = True
+        if self.vocabularies:
+            facts["vocabularies"] = trimmed_vocabularies(self.vocabularies, context)
         if self.api:
             facts["api_responses"] = self.api.facts(context)
         if self.layer_order:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from understudy.models.vocabulary import kept_tokens, save_trimmed, shared_token
 from understudy.models.vocabulary_rows import named_tokens, trimmed_config, trimmed_format
 from understudy.pipeline.context import NETWORK
 from understudy.pipeline.model_sources import KEPT_TOKENS, TokenizerSource, checkpoint_path, load_task_tokenizer
-from understudy.pipeline.stages.data import DataStage, read_data
+from understudy.pipeline.stages.data import DataStage, load_split, read_data
+from understudy.pool.pool import PseudoTargetPool
 from understudy.progress import NO_PROGRESS, ProgressCallback, track_many
 from understudy.records import Example
 from understudy.store import Stage, WorkerContext
@@ -53,34 +54,31 @@ class VocabularyStage(Stage[VocabularyFacts]):
     """Whether the labels that are hidden from the student are used, as by a teacher with `labels: all`."""
     like: "VocabularyStage | None" = None
     """The trimmed tokenizer of a teacher with the same tokens, which are then kept here too."""
+    responses: Stage[Any] | None = None
+    """The texts of an API teacher, which the student learns."""
     name: ClassVar[str] = "vocabulary"
 
     def run(self, folder: Path, context: WorkerContext) -> VocabularyFacts:
-        """Chooses the tokens, and saves the tokenizer with the config and the kept ids."""
+        """Chooses the tokens, and saves the tokenizer with the config and the kept ids.
+
+        Raises:
+            ModelError: if the tokenizer is of a kind that cannot be trimmed, or `vocab_size` is too small.
+        """
         path = checkpoint_path(self.whole.tokens, context)
-        whole, config = load_task_tokenizer(self.whole, TextLimits(self.prompt, 1, 1), context), config_of(path)
-        task, settings = read_data(context.folder(self.data)), checkpoint_format(path)
-        seen = Examples.joined(task.labeled, task.unlabeled, task.withheld if self.with_withheld else ())
-        with track_many(context.progress, "count the tokens of the texts", len(seen), "input") as progress:
-            counts = token_counts(whole, seen, progress)
-        ids = whole.tokenizer.get_vocab()
-        if self.like:
-            kept = shared_tokens(whole.tokenizer, load_tokenizer(str(context.folder(self.like) / NETWORK)))
-        else:
-            needed = named_tokens(config, settings) & set(ids.values())
-            kept = kept_tokens(whole.tokenizer, counts, vocab_size=self.vocab_size, needed=needed)
-        network = folder / NETWORK
+        whole = load_task_tokenizer(self.whole, TextLimits(self.prompt, 1, 1), context)
+        config, settings = config_of(path), checkpoint_format(path)
+        kept = self._kept(whole, named_tokens(config, settings), context)
+        network, trimmed = folder / NETWORK, trimmed_config(config, kept)
         own = replace(whole, tokenizer=save_trimmed(whole.tokenizer, kept, network))
-        trimmed = trimmed_config(config, kept)
         trimmed.save_pretrained(network)
         trimmed_format(settings, kept).save_pretrained(network)
         np.save(folder / KEPT_TOKENS, np.array(kept, np.int64))
-        dev = task.dev
+        dev = load_split(context.folder(self.data), "dev")
         before, after = token_counts(whole, dev), token_counts(own, dev)
         texts = max(1, len(dev) + sum(len(example.targets) for example in dev))
         facts = VocabularyFacts(
             tokens=len(kept),
-            whole_tokens=len(ids),
+            whole_tokens=len(whole.tokenizer),
             parameters=parameter_count(without_weights(trimmed)),
             whole_parameters=parameter_count(without_weights(config)),
             tokens_per_text=float(after.sum()) / texts,
@@ -92,6 +90,19 @@ class VocabularyStage(Stage[VocabularyFacts]):
             f"{facts.whole_parameters / 1e6:,.1f} to {facts.parameters / 1e6:,.1f} million parameters"
         )
         return facts
+
+    def _kept(self, whole: TaskTokenizer, named: set[int], context: WorkerContext) -> list[int]:
+        if self.like:
+            return shared_tokens(whole.tokenizer, load_tokenizer(str(context.folder(self.like) / NETWORK)))
+        task = read_data(context.folder(self.data))
+        seen = Examples.joined(task.labeled, task.unlabeled, task.withheld if self.with_withheld else ())
+        if self.responses:
+            texts = PseudoTargetPool.open(context.folder(self.responses)).texts
+            seen = Examples.joined(seen, (Example("", "", (text,)) for text in texts))
+        with track_many(context.progress, "count the tokens of the texts", len(seen), "input") as progress:
+            counts = token_counts(whole, seen, progress)
+        needed = named & set(whole.tokenizer.get_vocab().values())
+        return kept_tokens(whole.tokenizer, counts, vocab_size=self.vocab_size, needed=needed)
 
 
 def token_counts(
