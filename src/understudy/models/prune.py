@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from transformers import PretrainedConfig, PreTrainedModel
 
 from understudy.errors import ModelError, first_line
-from understudy.models.families import stacks_of
+from understudy.models.families import counted_by, layer_count, stacks_of
 
 # T5 keeps the relative positions of all layers in its first block, whichever block that is; UMT5 has them in each.
 _SHARED_BY_ALL = "relative_attention_bias"
@@ -43,7 +43,7 @@ def prune(
     kept_by_part = kept_layers(config, encoder_layers=encoder_layers, decoder_layers=decoder_layers, model=model)
     for part, kept in kept_by_part.items():
         kept_by_list[stacks[part].layer_list] = kept
-        _shrink(config, stacks[part].count, kept)
+        _shrink(*counted_by(config, stacks[part]), kept)
     pruned = type(model)(config)
     weights = model.state_dict()
     try:
@@ -84,7 +84,7 @@ def kept_layers(
         )
     requested = {"encoder": encoder_layers, "decoder": decoder_layers}
     return {
-        part: _kept(part, layers, total=getattr(config, stack.count))
+        part: _kept(part, layers, total=layer_count(config, stack))
         for part, stack in stacks.items()
         if (layers := requested[part]) is not None
     }
