@@ -91,12 +91,12 @@ _T5_GEMMA = {
         "model.decoder", "layers", "decoder.num_hidden_layers", {"decoder": "self_attn", "cross": "cross_attn"}
     ),
 }
-# Its decoder attends to source and target by one attention.
+# Its decoder projects target and source by the same modules, one after the other, so neither is captured.
 _T5_GEMMA_2 = {
     "encoder": Stack(
         "model.encoder.text_model", "layers", "encoder.text_config.num_hidden_layers", {"encoder": "self_attn"}
     ),
-    "decoder": Stack("model.decoder", "layers", "decoder.num_hidden_layers", {"decoder": "self_attn"}),
+    "decoder": Stack("model.decoder", "layers", "decoder.num_hidden_layers", {}),
 }
 
 _POST_NORM = Conversion({"normalize_before": False, "normalize_embedding": True})
