@@ -37,6 +37,7 @@ LLAMA_3 = {
     "original_max_position_embeddings": 8,
 }  # fmt: skip
 
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 16}
 UNCAPPED = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
 GEMMA_3 = {
     **DECODER, "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 60,
@@ -58,6 +59,8 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
     "opt": (tf.OPTConfig, OPT),
     "llama": (tf.LlamaConfig, {**DECODER, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}),
     "llama-3": (tf.LlamaConfig, {**DECODER, "rope_parameters": LLAMA_3}),
+    "llama-yarn": (tf.LlamaConfig, {**DECODER, "rope_parameters": YARN}),
+    "umt5": (tf.UMT5Config, T5),
     "mistral": (tf.MistralConfig, DECODER),
     "qwen2": (tf.Qwen2Config, DECODER),
     "qwen3": (tf.Qwen3Config, {**DECODER, "head_dim": 8}),
@@ -66,7 +69,10 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
     "gemma": (tf.GemmaConfig, {**DECODER, "head_dim": 4}),
     "gemma2": (tf.Gemma2Config, {**GEMMA_3, **UNCAPPED, "rope_parameters": None}),
     "mbart": (tf.MBartConfig, ENCODER_DECODER),
-    "m2m_100": (tf.M2M100Config, {**ENCODER_DECODER, "pad_token_id": 1, "bos_token_id": 0}),
+    "m2m_100": (
+        tf.M2M100Config,
+        {**ENCODER_DECODER, "pad_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 2},
+    ),
     "gemma3_text": (tf.Gemma3TextConfig, GEMMA_3),
 }
 
