@@ -32,9 +32,8 @@ def byte_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|endoftext|>", pad_token="<|endoftext|>", bos_token="<|endoftext|>"
-    )
+    ends = dict.fromkeys(("eos_token", "pad_token", "bos_token"), "<|endoftext|>")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **ends)
 
 
 def small_qwen(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:

@@ -37,6 +37,8 @@ LLAMA_3 = {
     "original_max_position_embeddings": 8,
 }  # fmt: skip
 
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 16}
+UNCAPPED = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
 GEMMA_3 = {
     **DECODER, "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 60,
     "layer_types": ["sliding_attention", "full_attention"],
@@ -57,9 +59,20 @@ CONFIGS: dict[str, tuple[type[tf.PretrainedConfig], Mapping[str, object]]] = {
     "opt": (tf.OPTConfig, OPT),
     "llama": (tf.LlamaConfig, {**DECODER, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}),
     "llama-3": (tf.LlamaConfig, {**DECODER, "rope_parameters": LLAMA_3}),
+    "llama-yarn": (tf.LlamaConfig, {**DECODER, "rope_parameters": YARN}),
+    "umt5": (tf.UMT5Config, T5),
     "mistral": (tf.MistralConfig, DECODER),
     "qwen2": (tf.Qwen2Config, DECODER),
     "qwen3": (tf.Qwen3Config, {**DECODER, "head_dim": 8}),
+    "smollm3": (tf.SmolLM3Config, {**DECODER, "no_rope_layers": [1, 0]}),
+    "phi3": (tf.Phi3Config, DECODER),
+    "gemma": (tf.GemmaConfig, {**DECODER, "head_dim": 4}),
+    "gemma2": (tf.Gemma2Config, {**GEMMA_3, **UNCAPPED, "rope_parameters": None}),
+    "mbart": (tf.MBartConfig, ENCODER_DECODER),
+    "m2m_100": (
+        tf.M2M100Config,
+        {**ENCODER_DECODER, "pad_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 2},
+    ),
     "gemma3_text": (tf.Gemma3TextConfig, GEMMA_3),
 }
 
@@ -78,7 +91,7 @@ def network(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], PreTrainedMod
         kind, settings = CONFIGS[family]
         # Embeddings have more rows than there are tokens, as in many checkpoints.
         ids = {"vocab_size": len(tokenizer) + 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-        config = kind(**ids, **settings)
+        config = kind(**{**ids, **settings})
         auto = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
         torch.manual_seed(0)
         return auto.from_config(config).eval()

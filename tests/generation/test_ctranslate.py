@@ -16,7 +16,10 @@ from understudy.records import Generated
 Network = Callable[[str], PreTrainedModel]
 Checkpoint = Callable[[str], Path]
 Sources = Callable[[PreTrainedModel], list[list[int]]]
-FAMILIES = ["bart", "pegasus", "t5", "t5-1.1", "mt5", "gpt2", "opt", "llama", "mistral", "qwen2", "qwen3"]
+FAMILIES = [
+    "bart", "mbart", "m2m_100", "pegasus", "marian", "t5", "t5-1.1", "mt5", "gpt2", "opt", "llama", "llama-3", "mistral",
+    "qwen2", "qwen3", "smollm3", "phi3", "gemma", "gemma2", "gemma3_text",
+]  # fmt: skip
 SEARCHES: list[tuple[Decoding, int]] = [
     (Greedy(), 1),
     (Beam(beams=4), 1),

@@ -53,7 +53,7 @@ def contents(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("family", "engine"), [("bart", "ctranslate2"), ("llama", "ctranslate2"), ("llama-3", "hf"), ("marian", "hf")]
+    ("family", "engine"), [("bart", "ctranslate2"), ("llama", "ctranslate2"), ("llama-yarn", "hf"), ("umt5", "hf")]
 )
 def test_auto_is_the_fast_engine_where_its_texts_are_right(
     family: str, engine: str, *, checkpoint: Checkpoint, tmp_path: Path
@@ -76,7 +76,7 @@ def test_auto_is_an_engine_that_has_the_decoding(checkpoint: Checkpoint, tmp_pat
         assert engine.name == "hf"
 
 
-@pytest.mark.parametrize(("family", "found"), [("marian", "'marian'"), ("llama-3", "'llama' .* 'llama3' rotary")])
+@pytest.mark.parametrize(("family", "found"), [("umt5", "'umt5'"), ("llama-yarn", "'llama' .* 'yarn' rotary")])
 def test_what_ctranslate2_gets_wrong_is_refused(
     family: str, found: str, *, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

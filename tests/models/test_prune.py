@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ OPT = {
     "ffn_dim": 8, "word_embed_proj_dim": 8, "init_std": 0.3,
 }  # fmt: skip
 GPT2 = {"n_embd": 8, "n_layer": LAYERS, "n_head": 2, "n_positions": 16, "initializer_range": 0.3}
+GEMMA = {
+    **SMALL, **DECODER, "num_key_value_heads": 1, "head_dim": 4, "sliding_window": 2,
+    "layer_types": ["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+}  # fmt: skip
+VISION = {
+    "model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "image_size": 16, "patch_size": 8,
+}  # fmt: skip
 
 CONFIGS = {
     "bart": tf.BartConfig(**SMALL, **BART),
@@ -44,6 +53,14 @@ CONFIGS = {
     "qwen2": tf.Qwen2Config(**SMALL, **DECODER, num_key_value_heads=1, use_sliding_window=True, max_window_layers=2),
     "qwen3": tf.Qwen3Config(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4),
     # Layers with a sliding window have a rotary embedding of their own.
+    # It skips the rotary embedding in some layers, by a list with an entry per layer.
+    "smollm3": tf.SmolLM3Config(**SMALL, **DECODER, num_key_value_heads=1, no_rope_layers=[1, 0, 1, 1, 0]),
+    "phi3": tf.Phi3Config(**SMALL, **DECODER, num_key_value_heads=1),
+    "gemma": tf.GemmaConfig(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4),
+    "gemma2": tf.Gemma2Config(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4, sliding_window=2),
+    "t5gemma": tf.T5GemmaConfig(encoder=GEMMA, decoder=GEMMA, **SMALL),
+    "t5gemma2": tf.T5Gemma2Config(encoder={"text_config": GEMMA, "vision_config": VISION}, decoder=GEMMA, **SMALL),
+    "m2m_100": tf.M2M100Config(**SMALL, **BART),
     "gemma3_text": tf.Gemma3TextConfig(
         **SMALL,
         **DECODER,
@@ -72,6 +89,14 @@ def logits(model: PreTrainedModel) -> Tensor:
     return result
 
 
+def nested_configs(config: tf.PretrainedConfig) -> Iterator[tf.PretrainedConfig]:
+    """A config and those nested in it."""
+    yield config
+    for value in vars(config).values():
+        if isinstance(value, tf.PretrainedConfig):
+            yield from nested_configs(value)
+
+
 def cut_in_place(model: PreTrainedModel, layers: str, kept: list[int]) -> None:
     """The same by deleting modules from the old model."""
     modules = model.get_submodule(layers)
@@ -90,8 +115,9 @@ def test_keeps_the_listed_layers(family: str, kept: list[int]) -> None:
     for stack in FAMILIES[family].stacks.values():
         cut_in_place(reference, stack.layer_list, [layer % LAYERS for layer in kept])
     pruned = prune(model, encoder_layers=kept if "encoder" in FAMILIES[family].stacks else None, decoder_layers=kept)
-    if "layer_types" in vars(pruned.config):  # the model reads the config for the kind of a layer
-        reference.config.layer_types = pruned.config.layer_types
+    for ours, theirs in zip(nested_configs(pruned.config), nested_configs(reference.config), strict=True):
+        if "layer_types" in vars(ours):  # the model reads the config for the kind of a layer
+            theirs.layer_types, theirs.num_hidden_layers = ours.layer_types, ours.num_hidden_layers
 
     torch.testing.assert_close(logits(pruned), logits(reference))
     assert set(layer_counts(pruned.config).values()) == {len(kept)}

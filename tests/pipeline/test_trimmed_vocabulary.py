@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from tests.api_teacher.server import RequestLog
+from tests.conftest import TINY
 from tests.models.special_tokenizers import byte_level_of, unigram
 from tests.pipeline.api_teacher_recipe import INPUTS, recipe_of, serving
-from tests.conftest import TINY
 from tests.pipeline.stage_helpers import SOURCES, derive, network_folder, train, write_task
 from tests.sizes import small
 from transformers import AutoConfig, T5Config, T5ForConditionalGeneration

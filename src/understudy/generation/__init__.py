@@ -82,15 +82,16 @@ def converted_engine(
 ) -> tuple[str, str | None]:
     """The engine of a checkpoint, after its form for it was made in `workspace/<engine>` and compared.
 
-    Under `auto`, an engine that cannot convert the model, or whose conversion gives other log-probabilities, is
-    passed over; what it raised is the second value.
+    Under `auto`, an engine that does not support the model, cannot convert it, or whose conversion gives other
+    log-probabilities, is passed over; the second value says why.
 
     Raises:
         GenerationError: if the requested engine does not support the model or the decoding, or cannot convert it.
         ConfigError: for an unknown engine.
         ModelError: if the checkpoint cannot be loaded.
     """
-    config, reason = config_of(str(checkpoint)), None
+    config = config_of(str(checkpoint))
+    reason = _passed_over(config) if requested == "auto" else None
     for name in _candidates(requested, config, decoding):
         try:
             convert_checkpoint(name, checkpoint, workspace / name)
@@ -213,6 +214,13 @@ def _candidates(requested: str, config: PretrainedConfig, decoding: PoolDecoding
     if decoding is not None:
         refuse_decoding(requested, entry.capabilities, decoding)
     yield requested
+
+
+def _passed_over(config: PretrainedConfig) -> str | None:
+    """Why `auto` does not use the first engine for a model, if the config alone says so."""
+    name, entry = next(iter(ENGINES.items()))
+    reason = entry.unsupported(config)
+    return None if reason is None else f"engine {name!r} does not support {reason}"
 
 
 def _refuse_model(name: str, config: PretrainedConfig) -> None:

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
+from understudy.models.checkpoint import decoder_config
 from understudy.models.families import stacks_of
 
 _ROLES = ("query", "key", "value")
@@ -53,7 +54,8 @@ def capture_attention(model: PreTrainedModel) -> Iterator[CapturedStates]:
             for prefix, attention in stack.attentions.items():
                 for name, keys in _keys(prefix, stack.projections).items():
                     projection = last.get_submodule(f"{attention}.{name}")
-                    hooks.callback(projection.register_forward_hook(_store(captured, keys)).remove)
+                    shares = _shares(model.config) if len(keys) > 1 else (1,)
+                    hooks.callback(projection.register_forward_hook(_store(captured, keys, shares)).remove)
         yield captured
 
 
@@ -64,8 +66,19 @@ def attention_heads(model: PreTrainedModel) -> int:
         ModelError: if the layout of the family is unknown.
     """
     stacks_of(model.config, model)
-    heads = getattr(model.config, "decoder_attention_heads", None)
-    return int(model.config.num_attention_heads if heads is None else heads)
+    return _heads(decoder_config(model.config))
+
+
+def _heads(config: PretrainedConfig) -> int:
+    heads = getattr(config, "decoder_attention_heads", None)
+    return int(config.num_attention_heads if heads is None else heads)
+
+
+def _shares(config: PretrainedConfig) -> tuple[int, int, int]:
+    """How the width of one projection for query, key and value is shared among them: by their numbers of heads."""
+    heads = _heads(config)
+    grouped = int(getattr(config, "num_key_value_heads", None) or heads)
+    return heads, grouped, grouped
 
 
 def _keys(prefix: str, projections: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -85,12 +98,13 @@ def _delete(captured: CapturedStates, prefixes: tuple[str, ...]) -> Callable[[nn
 
 
 def _store(
-    captured: CapturedStates, keys: tuple[str, ...]
+    captured: CapturedStates, keys: tuple[str, ...], shares: tuple[int, ...] = (1,)
 ) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
-    """A hook that stores the output, split along its width into as many parts as there are keys."""
+    """A hook that stores the output, split along its width into these shares, one for each key."""
 
     def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         states = output if isinstance(output, Tensor) else output[0]
-        captured.relations.update(zip(keys, states.chunk(len(keys), dim=-1), strict=True))
+        widths = [share * states.shape[-1] // sum(shares) for share in shares]
+        captured.relations.update(zip(keys, states.split(widths, dim=-1), strict=True))
 
     return hook

@@ -80,8 +80,9 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             "which would stay random; use a checkpoint that was saved with its language-model head"
         )
     model.generation_config = format_of(model.generation_config)
-    if config.is_encoder_decoder and model.config.decoder_start_token_id is None:
-        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id
+    if config.is_encoder_decoder:
+        own = _own_start(model.config)
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id if own is None else own
     return model.eval()
 
 
@@ -107,15 +108,28 @@ def config_of(name_or_path: str) -> PretrainedConfig:
     return config
 
 
+def decoder_config(config: PretrainedConfig) -> PretrainedConfig:
+    """The part of a config that describes the decoder: T5Gemma nests a config for each side, others have one."""
+    nested = getattr(config, "decoder", None)
+    return nested if isinstance(nested, PretrainedConfig) else config
+
+
 def decoder_start(name_or_path: str, config: PretrainedConfig) -> int | None:
     """The id with which the decoder of an encoder-decoder checkpoint starts; None if the checkpoint does not say."""
-    own: int | None = getattr(config, "decoder_start_token_id", None)
+    own = _own_start(config)
     if own is None:
         try:
             own = GenerationConfig.from_pretrained(name_or_path).decoder_start_token_id
         except (OSError, ValueError):
             return None
     return own
+
+
+def _own_start(config: PretrainedConfig) -> int | None:
+    """With which id a config says that the decoder starts; T5Gemma has no field for it and starts with `<bos>`."""
+    own: int | None = getattr(config, "decoder_start_token_id", None)
+    nested = decoder_config(config)
+    return nested.bos_token_id if own is None and nested is not config else own
 
 
 def max_positions(config: PretrainedConfig) -> int | None:

@@ -7,6 +7,7 @@ The head needs no entry: transformers finds it for every family (`get_output_emb
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -28,7 +29,7 @@ class Stack:
     layers: str
     """Name of the list of layers within the stack."""
     count: str
-    """Field of the config that counts the layers."""
+    """Field of the config that counts the layers, after the names of the configs in which it is nested."""
     attentions: Mapping[str, str]
     """`encoder`, `decoder` or `cross` -> name of that attention within a layer."""
     projections: tuple[str, ...] = QKV
@@ -46,6 +47,10 @@ class Conversion:
 
     config: Mapping[str, bool] = field(default_factory=dict)
     """Config fields that the converter reads, that checkpoints may lack and that transformers ignores."""
+    attention: Mapping[str, object] = field(default_factory=dict)
+    """Attributes of every attention that the converter reads and that transformers 5 no longer has."""
+    loader: str | None = None
+    """Name of the config whose loader fits, where the loader for the family's own config does not."""
     unscaled_outputs: bool = False
     """Whether outputs are unscaled unless the config says `scale_decoder_outputs`."""
 
@@ -78,7 +83,21 @@ _T5 = {
 }
 _GPT2 = {"decoder": Stack("transformer", "h", "n_layer", {"decoder": "attn"}, ("c_attn",))}
 _OPT = {"decoder": Stack("model.decoder", "layers", "num_hidden_layers", {"decoder": "self_attn"})}
+_PHI = {"decoder": Stack("model", "layers", "num_hidden_layers", {"decoder": "self_attn"}, ("qkv_proj",))}
 _LLAMA = {"decoder": Stack("model", "layers", "num_hidden_layers", {"decoder": "self_attn"})}
+_T5_GEMMA = {
+    "encoder": Stack("model.encoder", "layers", "encoder.num_hidden_layers", {"encoder": "self_attn"}),
+    "decoder": Stack(
+        "model.decoder", "layers", "decoder.num_hidden_layers", {"decoder": "self_attn", "cross": "cross_attn"}
+    ),
+}
+# Its decoder projects target and source by the same modules, one after the other, so neither is captured.
+_T5_GEMMA_2 = {
+    "encoder": Stack(
+        "model.encoder.text_model", "layers", "encoder.text_config.num_hidden_layers", {"encoder": "self_attn"}
+    ),
+    "decoder": Stack("model.decoder", "layers", "decoder.num_hidden_layers", {}),
+}
 
 _POST_NORM = Conversion({"normalize_before": False, "normalize_embedding": True})
 _PRE_NORM = Conversion({"normalize_before": True, "normalize_embedding": False})
@@ -86,12 +105,15 @@ _PRE_NORM = Conversion({"normalize_before": True, "normalize_embedding": False})
 # scaled, which would flatten every distribution.
 _UNSCALED = Conversion(unscaled_outputs=True)
 
+_PHI_3 = Conversion(attention={"rotary_emb": SimpleNamespace(long_factor=None, short_factor=None)})
+
 FAMILIES: dict[str, Family] = {
     "bart": Family(_BART, _POST_NORM, bart_config),
-    # The converter fails on mBART and Marian, and gets Gemma 2 wrong without an error (transformers 5).
-    "mbart": Family(_BART),
+    "mbart": Family(_BART, Conversion({"normalize_before": True, "normalize_embedding": True})),
+    "m2m_100": Family(_BART, _PRE_NORM),
     "pegasus": Family(_BART, _PRE_NORM),
-    "marian": Family(_BART),
+    # The loader for Marian removes the last row of the embeddings, which is a token's where the vocabulary was changed.
+    "marian": Family(_BART, Conversion({"normalize_before": False, "normalize_embedding": False}, loader="BartConfig")),
     "t5": Family(_T5, _UNSCALED, t5_config),
     "mt5": Family(_T5, _UNSCALED),
     "gpt2": Family(_GPT2, Conversion(), gpt2_config),
@@ -100,7 +122,13 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(_LLAMA, Conversion()),
     "qwen2": Family(_LLAMA, Conversion()),
     "qwen3": Family(_LLAMA, Conversion()),
+    "smollm3": Family(_LLAMA, Conversion(loader="LlamaConfig")),
+    "gemma": Family(_LLAMA, Conversion()),
+    "gemma2": Family(_LLAMA, Conversion()),
     "gemma3_text": Family(_LLAMA, Conversion()),
+    "t5gemma": Family(_T5_GEMMA),
+    "t5gemma2": Family(_T5_GEMMA_2),
+    "phi3": Family(_PHI, _PHI_3),
 }
 
 STANDARD_LAYOUTS: dict[str, Mapping[str, Stack]] = {
@@ -138,7 +166,20 @@ def layer_counts(config: PretrainedConfig, model: PreTrainedModel | None = None)
 
     Args and errors are those of `stacks_of`.
     """
-    return {part: int(getattr(config, stack.count)) for part, stack in stacks_of(config, model).items()}
+    return {part: layer_count(config, stack) for part, stack in stacks_of(config, model).items()}
+
+
+def counted_by(config: PretrainedConfig, stack: Stack) -> tuple[PretrainedConfig, str]:
+    """The config, perhaps one nested in another, and its field that count the layers of a stack."""
+    *nested, name = stack.count.split(".")
+    for part in nested:
+        config = getattr(config, part)
+    return config, name
+
+
+def layer_count(config: PretrainedConfig, stack: Stack) -> int:
+    """The number of layers of a stack."""
+    return int(getattr(*counted_by(config, stack)))
 
 
 def _has_stack(modules: nn.Module, config: PretrainedConfig, stack: Stack) -> bool:

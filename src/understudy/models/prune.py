@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from understudy.errors import ModelError, first_line
-from understudy.models.families import stacks_of
+from understudy.models.families import counted_by, layer_count, stacks_of
 
 # T5 keeps the relative positions of all layers in its first block, whichever block that is; UMT5 has them in each.
 _SHARED_BY_ALL = "relative_attention_bias"
@@ -91,7 +91,7 @@ def kept_layers(
         )
     requested = {"encoder": encoder_layers, "decoder": decoder_layers}
     return {
-        part: _kept(part, layers, total=getattr(config, stack.count))
+        part: _kept(part, layers, total=layer_count(config, stack))
         for part, stack in stacks.items()
         if (layers := requested[part]) is not None
     }
@@ -119,7 +119,7 @@ def _of_layers(
     """The config of a model with only these layers, and the weight of the original for each of its names."""
     config, stacks, weights = copy.deepcopy(model.config), stacks_of(model.config, model), model.state_dict()
     for part, own in kept.items():
-        _shrink(config, stacks[part].count, own)
+        _shrink(*counted_by(config, stacks[part]), own)
     kept_by_list = {stacks[part].layer_list: own for part, own in kept.items()}
     return config, lambda name: weights[_origin(name, kept_by_list, weights)]
 

@@ -7,7 +7,8 @@ from transformers import PretrainedConfig
 from understudy.config.model_sections import Prune
 from understudy.config.training import Lora
 from understudy.models.adapters import adapter_parameter_count
-from understudy.models.checkpoint import config_of, without_weights
+from understudy.models.checkpoint import config_of, decoder_config, without_weights
+from understudy.models.families import FAMILIES, layer_counts
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES
@@ -84,16 +85,19 @@ def size_of(config: PretrainedConfig, prune: Prune | None = None) -> NetworkSize
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1 and "embed" not in name and "shared" not in name and name.split(".")[-2] not in TABLES:
             inner["encoder" if ".encoder." in f".{name}" else "decoder"] += parameter.numel()
-    layers = {"encoder": 0, "decoder": _count(config, DECODER_LAYERS)}
-    if config.is_encoder_decoder:
-        layers["encoder"] = _count(config, ENCODER_LAYERS)
+    if config.model_type in FAMILIES:
+        layers = {"encoder": 0, **layer_counts(config)}
+    else:
+        layers = {"encoder": 0, "decoder": _count(config, DECODER_LAYERS)}
+        if config.is_encoder_decoder:
+            layers["encoder"] = _count(config, ENCODER_LAYERS)
     kept = dict(layers)
     if prune:
         found = kept_layers(config, encoder_layers=prune.encoder_layers, decoder_layers=prune.decoder_layers)
         kept |= {part: len(own) for part, own in found.items()}
     removed = {part: inner[part] * (1 - kept[part] / layers[part]) if layers[part] else 0.0 for part in inner}
     inner = {part: round(inner[part] - removed[part]) for part in inner}
-    width, vocabulary = _count(config, WIDTH_FIELDS), int(config.vocab_size)
+    width, vocabulary = _count(decoder_config(config), WIDTH_FIELDS), int(decoder_config(config).vocab_size)
     parameters = sum(parameter.numel() for parameter in model.parameters()) - round(sum(removed.values()))
     part = "encoder" if config.is_encoder_decoder else "decoder"
     return NetworkSize(
