@@ -4,15 +4,18 @@
 as gold targets. Seconds are meant to be right within a factor of two.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
+from understudy.config.training import Training
 from understudy.executors.local import Local
 from understudy.generation import resolve_engine
-from understudy.pipeline.calibration import Speed, generation_work, training_work
-from understudy.pipeline.context import RunContext
+from understudy.generation.engine import allowed_threads
+from understudy.pipeline.calibration import Speed
+from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import FromCheckpoint
 from understudy.pipeline.network_size import NetworkSize, network_size
@@ -26,8 +29,10 @@ from understudy.pipeline.stages.scores import ScoresStage
 from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
+from understudy.pipeline.stages.training import TrainingSettings
 from understudy.pipeline.stages.training_steps import StepsFacts
 from understudy.pipeline.starts import Trains, start_of_stage, steps_stage
+from understudy.pipeline.work import conversion_work, generation_work, training_work
 from understudy.store import Stage
 
 PROCESS_BYTES = 700e6
@@ -35,6 +40,8 @@ PROCESS_BYTES = 700e6
 DISK_BYTES_PER_S = 200e6
 STATE_BYTES = 16
 """Per parameter that is trained: weight, gradient and two moments of AdamW, in float32."""
+CHECKPOINT_WEIGHTS = 4
+"""Weights, both moments, and the weights to keep."""
 ACTIVATION_BYTES = 70
 """Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
 LOGITS_COPIES = 4
@@ -42,13 +49,19 @@ LOGITS_COPIES = 4
 KEPT_TOKEN_BYTES = 6
 POOL_TOKEN_BYTES = 12
 """Of the token ids and of the text."""
+STAGE_S = 0.5
+"""Of a stage that loads a network: its tokenizer, its data, its checksums."""
 PROCESS_START_S = 4.0
 """Of a process of a benchmark."""
-THROUGHPUT_PASSES = 4
+THROUGHPUT_PASSES = 3
+SCORE_S = 0.0002
+"""Of one metric, for one text."""
 SCORES_S_PER_PREDICTION = 0.006
 """Of all metrics and their intervals, for one text of one system."""
-HF_BATCH_TOKENS = 16_384
-NO_SPEED = Speed((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+LIKELIHOOD_BATCH = 16
+BATCH_TOKENS = {"ctranslate2": 1_024, "hf": 16_384}
+"""Source tokens of a batch of each engine."""
+NO_SPEED = Speed((0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (0.0,) * 3)
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class Estimate:
     """Of sources and targets, each time that a network reads or writes them."""
     steps: int = 0
     seconds: float = 0.0
+    least_seconds: float | None = None
+    """Those of a training that early stopping ends as soon as it can; None: it is not stopped."""
     memory_bytes: float = PROCESS_BYTES
     disk_bytes: float = 0.0
     money: float | None = None
@@ -92,22 +107,50 @@ class Planner:
         counted = steps_stage(stage, self.task.limits)
         return self.context.store.get(counted, Local(), self.context) if counted else None
 
-    def generation(self, network: Stage[Any], decoding: PoolDecoding, inputs: float, texts: float) -> float:
-        """Seconds of generating so many texts for each of so many inputs."""
-        size, engine = self.size(network), self.engine(network)
+    def opening(self, network: Stage[Any]) -> float:
+        """Seconds until an engine is open with a network that it does not know yet."""
+        return self.speed.seconds("convert", conversion_work(self.size(network))) if self.converts(network) else 0.0
+
+    def converts(self, network: Stage[Any]) -> bool:
+        """Whether the engine has a form of its own for the network."""
+        return self.engine(network) != "hf"
+
+    def generation(
+        self, network: Stage[Any], decoding: PoolDecoding, inputs: float, texts: float = 1, *, alone: bool = False, threads: int = 0
+    ) -> float:
+        """Seconds of generating so many texts for each of so many inputs, all at once or each input alone."""
+        engine = "hf" if isinstance(decoding, DiverseBeam) else self.engine(network)
         source, target = self.lengths
-        engine = "hf" if isinstance(decoding, DiverseBeam) else engine
-        beams = decoding.beams if isinstance(decoding, Beam | KBeams) else texts
-        rows = inputs * max(1.0, beams)
-        batches = max(1.0, rows * source / HF_BATCH_TOKENS)
+        beams = max(1.0, decoding.beams if isinstance(decoding, Beam | KBeams) else texts)
+        batches = inputs if alone else math.ceil(inputs * beams * source / BATCH_TOKENS[engine])
         work = generation_work(
+            self.size(network),
+            source_tokens=inputs * source,
+            target_tokens=inputs * target,
+            beams=beams,
+            calls=batches * target,
+        )
+        shared = engine == "ctranslate2" and default_device() == "cpu" and not alone
+        return self.speed.seconds(engine, work) / max(1, min(threads or allowed_threads(), batches) if shared else 1)
+
+    def evaluation(self, stage: Trains, settings: TrainingSettings) -> float:
+        """Seconds of scoring dev once while a network is trained, and of the checkpoint that follows."""
+        dev, size, (source, target) = settings.dev, self.size(stage), self.lengths
+        inputs = self.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
+        likelihood = training_work(
             size,
             source_tokens=inputs * source,
             target_tokens=inputs * target,
-            beams=max(1.0, beams),
-            calls=batches * target,
+            batches=inputs / LIKELIHOOD_BATCH,
+            passes=1.0,
         )
-        return self.speed.seconds(engine, work)
+        return (
+            self.opening(stage)
+            + self.generation(stage, dev.decoding, inputs)
+            + inputs * SCORE_S
+            + (self.speed.seconds("train", likelihood) if settings.training.keep_weights == "best" else 0.0)
+            + CHECKPOINT_WEIGHTS * size.bytes / DISK_BYTES_PER_S
+        )
 
 
 def planner_of(task: PreparedTask, last: Stage[Any], context: RunContext, speed: Speed = NO_SPEED) -> Planner:
@@ -133,33 +176,44 @@ def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
 
 
 def training(stage: Trains, planner: Planner) -> Estimate:
-    """A training: its passes, the generation of dev predictions and of student samples, the teacher at every step."""
+    """A training: its steps, the evaluations on dev, student samples, the teacher where it scores texts meanwhile."""
     facts, size = planner.steps(stage), planner.size(stage)
     if facts is None or stage.settings is None:  # the network is used as it is
         return Estimate(seconds=2 * size.bytes / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + size.bytes,
                         disk_bytes=size.bytes)  # fmt: skip
-    settings = stage.settings.training
-    batches = facts.steps / settings.epochs * settings.gradient_accumulation_steps
+    training = stage.settings.training
+    batches = facts.steps / training.epochs * training.gradient_accumulation_steps
     work = training_work(size, source_tokens=facts.source_tokens, target_tokens=facts.target_tokens, batches=batches)
-    seconds = settings.epochs * planner.speed.seconds("train", work)
-    dev = stage.settings.dev
-    looks = -(-settings.epochs // settings.evaluate_every)
-    inputs = planner.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
-    seconds += looks * planner.generation(stage, dev.decoding, inputs, 1)
     memory = PROCESS_BYTES + STATE_BYTES * size.parameters + _activations(facts, size)
+    epoch_s, evaluation_s = planner.speed.seconds("train", work), planner.evaluation(stage, stage.settings)
     if isinstance(stage, StudentStage):
         more, held = _with_teacher(stage, planner, facts, batches)
-        seconds, memory = seconds + more, memory + held
+        epoch_s, memory = epoch_s + more / training.epochs, memory + held
+
+    def seconds(epochs: int) -> float:
+        evaluations = math.ceil(epochs / training.evaluate_every)
+        return STAGE_S + epochs * epoch_s + evaluations * evaluation_s
+
+    fewest = fewest_epochs(training, evaluates_start=isinstance(stage, FinalFinetuneStage))
     return Estimate(
         inputs=facts.inputs,
-        texts=facts.texts * settings.epochs,
-        tokens=(facts.source_tokens + facts.target_tokens) * settings.epochs,
+        texts=facts.texts * training.epochs,
+        tokens=(facts.source_tokens + facts.target_tokens) * training.epochs,
         steps=facts.steps,
-        seconds=seconds,
+        seconds=seconds(training.epochs),
+        least_seconds=seconds(fewest) if fewest < training.epochs else None,
         memory_bytes=memory,
         # While it trains, a checkpoint holds weights and both moments; the best weights lie next to it.
         disk_bytes=size.bytes,
     )
+
+
+def fewest_epochs(training: Training, *, evaluates_start: bool = False) -> int:
+    """Epochs of a training that early stopping ends as soon as it can: after the first evaluation none is better."""
+    if training.patience is None:
+        return training.epochs
+    evaluations = training.patience + (0 if evaluates_start else 1)
+    return min(training.epochs, evaluations * training.evaluate_every)
 
 
 def _activations(facts: StepsFacts, size: NetworkSize) -> float:
@@ -172,7 +226,9 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
     """Seconds and bytes of the student's samples and of a teacher that scores texts during training."""
     settings, samples = stage.settings.training, stage.mixture.samples
     sampled = facts.student_texts * settings.epochs * (1 - samples.start)
-    seconds = planner.generation(stage, samples.decoding, sampled / (1 + samples.max_age), 1)
+    seconds = planner.generation(stage, samples.decoding, sampled / (1 + samples.max_age))
+    if sampled:
+        seconds += samples.rounds_per_epoch * settings.epochs * (1 - samples.start) * planner.opening(stage)
     if stage.teacher_network is None:
         return seconds, 0.0
     size, (source, target) = planner.size(stage.teacher_network), planner.lengths
@@ -187,8 +243,11 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
 def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
     """The network in its engine's form."""
     size = planner.size(stage.network)
-    disk = 0 if planner.engine(stage.network) == "hf" else size.bytes
-    return Estimate(seconds=3 * disk / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + 2 * size.bytes, disk_bytes=disk)
+    return Estimate(
+        seconds=STAGE_S + planner.opening(stage.network),
+        memory_bytes=PROCESS_BYTES + 2 * size.bytes,
+        disk_bytes=size.bytes if planner.converts(stage.network) else 0,
+    )
 
 
 def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
@@ -198,7 +257,7 @@ def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
     ranges = text_ranges(stage.decoding, stage.per_input)
     generated = inputs * sum(count for _, count in ranges)  # the last range may give more than are kept
     texts = inputs * stage.per_input
-    seconds = sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
+    seconds = STAGE_S + sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
     return Estimate(
         inputs=inputs,
         texts=texts,
@@ -224,7 +283,7 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         inputs=inputs,
         texts=texts,
         tokens=inputs * source + positions,
-        seconds=planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
+        seconds=STAGE_S + planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
         memory_bytes=PROCESS_BYTES + size.bytes + 0.1 * disk,
         disk_bytes=disk,
     )
@@ -238,7 +297,7 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
         inputs=inputs,
         texts=inputs,
         tokens=inputs * (source + target),
-        seconds=planner.generation(network, stage.decoding, inputs, 1),
+        seconds=STAGE_S + planner.generation(network, stage.decoding, inputs),
         memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
         disk_bytes=inputs * target * POOL_TOKEN_BYTES,
     )
@@ -247,9 +306,12 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
 def benchmark(stage: BenchmarkStage, planner: Planner) -> Estimate:
     """Latency and throughput of each system, each in a process of its own."""
     own = stage.settings
-    inputs = own.latency_inputs + THROUGHPUT_PASSES * 4 * own.batch_inputs
+    batched = THROUGHPUT_PASSES * 4 * own.batch_inputs
+    inputs = own.latency_inputs + batched
     seconds = sum(
-        PROCESS_START_S + planner.generation(converted.network, own.decoding, inputs, 1)
+        PROCESS_START_S
+        + planner.generation(converted.network, own.decoding, own.latency_inputs, alone=True)
+        + planner.generation(converted.network, own.decoding, batched, threads=1)
         for _, converted in stage.systems
     )
     memory = max((planner.size(converted.network).bytes for _, converted in stage.systems), default=0)
