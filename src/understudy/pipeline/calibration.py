@@ -66,6 +66,9 @@ class Speed:
         )
 
 
+NO_SPEED = Speed((0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (0.0,) * 3)
+
+
 def machine_speed(progress: Progress, cache: Path | None = None) -> Speed:
     """The speed of this machine, measured now if it is not in the user's cache, or was measured under more load.
 
@@ -134,12 +137,14 @@ def processor() -> str:
 def measured_speed(progress: Progress, load: float) -> Speed:
     """Trains, converts and generates with random networks of several sizes; `load` is that of the machine before."""
     with measured_work() as works, progress.track("measure this machine's speed, once", ROUNDS, "round") as advance:
-        seconds = [[] for _ in works]
+        seconds: list[list[float]] = [[] for _ in works]
         for _ in range(ROUNDS):
             for times, work in zip(seconds, works, strict=True):
                 times.append(busiest_thread_seconds(work.run))
             advance(1)
-    return Speed(**{kind: _fitted(kind, works, seconds) for kind in ("train", "ctranslate2", "hf", "convert")}, load=load)
+    return Speed(
+        **{kind: _fitted(kind, works, seconds) for kind in ("train", "ctranslate2", "hf", "convert")}, load=load
+    )
 
 
 def _fitted(kind: str, works: Sequence[Measured], seconds: Sequence[Sequence[float]]) -> Features:

@@ -106,9 +106,7 @@ def _step(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: in
     gold = Targets(targets, np.arange(rows + 1))
     data = RoundData(Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(rows)), {"gold": targets})
     items = [TrainItem(row, "gold", (row,)) for row in range(rows)]
-    work = training_work(
-        size_of(network.config), source_tokens=rows * SOURCE, target_tokens=rows * TARGET, batches=1
-    )
+    work = training_work(size_of(network.config), source_tokens=rows * SOURCE, target_tokens=rows * TARGET, batches=1)
     return Measured("train", work, partial(_train_step, context, items, data))
 
 

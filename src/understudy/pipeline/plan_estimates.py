@@ -9,17 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
 from understudy.config.training import Training
-from understudy.executors.local import Local
-from understudy.generation import resolve_engine
-from understudy.generation.engine import allowed_threads
-from understudy.pipeline.calibration import Speed
-from understudy.pipeline.context import RunContext, default_device
-from understudy.pipeline.delivery import dependencies_first
-from understudy.pipeline.model_sources import FromCheckpoint
-from understudy.pipeline.network_size import NetworkSize, network_size
-from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.network_size import NetworkSize
+from understudy.pipeline.planner import DISK_BYTES_PER_S, Planner
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
@@ -29,19 +21,15 @@ from understudy.pipeline.stages.scores import ScoresStage
 from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
-from understudy.pipeline.stages.training import TrainingSettings
 from understudy.pipeline.stages.training_steps import StepsFacts
-from understudy.pipeline.starts import Trains, start_of_stage, steps_stage
-from understudy.pipeline.work import conversion_work, generation_work, training_work
+from understudy.pipeline.starts import Trains
+from understudy.pipeline.work import training_work
 from understudy.store import Stage
 
 PROCESS_BYTES = 700e6
 """Of a process that has imported the libraries."""
-DISK_BYTES_PER_S = 200e6
 STATE_BYTES = 16
 """Per parameter that is trained: weight, gradient and two moments of AdamW, in float32."""
-CHECKPOINT_WEIGHTS = 4
-"""Weights, both moments, and the weights to keep."""
 ACTIVATION_BYTES = 70
 """Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
 LOGITS_COPIES = 4
@@ -49,19 +37,13 @@ LOGITS_COPIES = 4
 KEPT_TOKEN_BYTES = 6
 POOL_TOKEN_BYTES = 12
 """Of the token ids and of the text."""
-STAGE_S = 0.5
+STAGE_S = 0.2
 """Of a stage that loads a network: its tokenizer, its data, its checksums."""
 PROCESS_START_S = 4.0
 """Of a process of a benchmark."""
 THROUGHPUT_PASSES = 3
-SCORE_S = 0.0002
-"""Of one metric, for one text."""
 SCORES_S_PER_PREDICTION = 0.006
 """Of all metrics and their intervals, for one text of one system."""
-LIKELIHOOD_BATCH = 16
-BATCH_TOKENS = {"ctranslate2": 1_024, "hf": 16_384}
-"""Source tokens of a batch of each engine."""
-NO_SPEED = Speed((0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (0.0,) * 3)
 
 
 @dataclass(frozen=True)
@@ -79,94 +61,6 @@ class Estimate:
     memory_bytes: float = PROCESS_BYTES
     disk_bytes: float = 0.0
     money: float | None = None
-
-
-@dataclass(frozen=True)
-class Planner:
-    """What all estimates are made from."""
-
-    task: PreparedTask
-    context: RunContext
-    speed: Speed
-    lengths: tuple[float, float]
-    """Mean tokens of a source and of a target."""
-
-    def size(self, network: Stage[Any]) -> NetworkSize:
-        """The size of the network of a stage; no weights are loaded."""
-        return network_size(start_of_stage(network), self.task.limits, self.context)
-
-    def engine(self, network: Stage[Any]) -> str:
-        """The engine that the network will generate with."""
-        requested, source = self.task.recipe.engine, start_of_stage(network).source
-        if isinstance(source, FromCheckpoint):
-            return resolve_engine(requested, source.checkpoint.place)
-        return "ctranslate2" if requested == "auto" else requested
-
-    def steps(self, stage: Trains) -> StepsFacts | None:
-        """The size of a training; counting takes seconds and is cached."""
-        counted = steps_stage(stage, self.task.limits)
-        return self.context.store.get(counted, Local(), self.context) if counted else None
-
-    def opening(self, network: Stage[Any]) -> float:
-        """Seconds until an engine is open with a network that it does not know yet."""
-        return self.speed.seconds("convert", conversion_work(self.size(network))) if self.converts(network) else 0.0
-
-    def converts(self, network: Stage[Any]) -> bool:
-        """Whether the engine has a form of its own for the network."""
-        return self.engine(network) != "hf"
-
-    def generation(
-        self, network: Stage[Any], decoding: PoolDecoding, inputs: float, texts: float = 1, *, alone: bool = False, threads: int = 0
-    ) -> float:
-        """Seconds of generating so many texts for each of so many inputs, all at once or each input alone."""
-        engine = "hf" if isinstance(decoding, DiverseBeam) else self.engine(network)
-        source, target = self.lengths
-        beams = max(1.0, decoding.beams if isinstance(decoding, Beam | KBeams) else texts)
-        batches = inputs if alone else math.ceil(inputs * beams * source / BATCH_TOKENS[engine])
-        work = generation_work(
-            self.size(network),
-            source_tokens=inputs * source,
-            target_tokens=inputs * target,
-            beams=beams,
-            calls=batches * target,
-        )
-        shared = engine == "ctranslate2" and default_device() == "cpu" and not alone
-        return self.speed.seconds(engine, work) / max(1, min(threads or allowed_threads(), batches) if shared else 1)
-
-    def evaluation(self, stage: Trains, settings: TrainingSettings) -> float:
-        """Seconds of scoring dev once while a network is trained, and of the checkpoint that follows."""
-        dev, size, (source, target) = settings.dev, self.size(stage), self.lengths
-        inputs = self.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
-        likelihood = training_work(
-            size,
-            source_tokens=inputs * source,
-            target_tokens=inputs * target,
-            batches=inputs / LIKELIHOOD_BATCH,
-            passes=1.0,
-        )
-        return (
-            self.opening(stage)
-            + self.generation(stage, dev.decoding, inputs)
-            + inputs * SCORE_S
-            + (self.speed.seconds("train", likelihood) if settings.training.keep_weights == "best" else 0.0)
-            + CHECKPOINT_WEIGHTS * size.bytes / DISK_BYTES_PER_S
-        )
-
-
-def planner_of(task: PreparedTask, last: Stage[Any], context: RunContext, speed: Speed = NO_SPEED) -> Planner:
-    """What the estimates of a run are made from; texts are as long as those that its student learns.
-
-    Args:
-        task: of the run.
-        last: the stage that needs all others.
-        context: of the run.
-        speed: of this machine; without it, seconds are 0 and the rest is right.
-    """
-    student = [stage for stage in dependencies_first(last) if isinstance(stage, StudentStage)][-1]
-    counted = steps_stage(student, task.limits)
-    assert counted is not None  # noqa: S101 - a student is always trained
-    facts = context.store.get(counted, Local(), context)
-    return Planner(task, context, speed, (facts.source_length, facts.target_length))
 
 
 def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
@@ -292,12 +186,16 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
 def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
     """What a system generates for dev and test."""
     network, (source, target) = stage.converted.network, planner.lengths
-    inputs = sum(planner.task.facts.counts[split] for split in SCORED_SPLITS)
+    counts = planner.task.facts.counts
+    inputs = sum(counts[split] for split in SCORED_SPLITS)
+    seconds = STAGE_S + planner.generation(network, stage.decoding, inputs)
+    if stage.likelihood:
+        seconds += planner.likelihood(network, inputs + counts["dev"])  # of dev the most probable tokens too
     return Estimate(
         inputs=inputs,
         texts=inputs,
         tokens=inputs * (source + target),
-        seconds=STAGE_S + planner.generation(network, stage.decoding, inputs),
+        seconds=seconds,
         memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
         disk_bytes=inputs * target * POOL_TOKEN_BYTES,
     )
