@@ -37,6 +37,8 @@ LOGITS_COPIES = 4
 KEPT_TOKEN_BYTES = 6
 POOL_TOKEN_BYTES = 12
 """Of the token ids and of the text."""
+PADDING = 1.15
+"""Tokens of a micro-batch, padding included, for each token of its texts, which are of similar length."""
 STAGE_S = 0.2
 """Of a stage that loads a network: its tokenizer, its data, its checksums."""
 PROCESS_START_S = 4.0
@@ -77,7 +79,12 @@ def training(stage: Trains, planner: Planner) -> Estimate:
                         disk_bytes=size.bytes)  # fmt: skip
     training = stage.settings.training
     batches = facts.steps / training.epochs * training.gradient_accumulation_steps
-    work = training_work(size, source_tokens=facts.source_tokens, target_tokens=facts.target_tokens, batches=batches)
+    work = training_work(
+        size,
+        source_tokens=PADDING * facts.source_tokens,
+        target_tokens=PADDING * facts.target_tokens,
+        batches=batches,
+    )
     memory = PROCESS_BYTES + STATE_BYTES * size.parameters + _activations(facts, size)
     epoch_s, evaluation_s = planner.speed.seconds("train", work), planner.evaluation(stage, stage.settings)
     if isinstance(stage, StudentStage):

@@ -88,6 +88,11 @@ CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
 """Cheap ones first."""
 
 
+def check_stages(prepared: Prepared) -> tuple[CheckStage, ...]:
+    """The stages of all checks."""
+    return tuple(stage for check in CHECKS.values() for stage in check(prepared))
+
+
 def preflight(prepared: Prepared) -> list[Finding]:
     """What all checks find, errors included; finished checks are reused."""
     findings = [
