@@ -25,6 +25,7 @@ from understudy.pipeline.stages.training_steps import StepsFacts
 from understudy.pipeline.starts import Trains
 from understudy.pipeline.work import training_work
 from understudy.store import Stage
+from understudy.training.teacher_logprobs import BATCH_TOKENS, MAX_LOGITS
 
 PROCESS_BYTES = 700e6
 """Of a process that has imported the libraries."""
@@ -185,7 +186,8 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         texts=texts,
         tokens=inputs * source + positions,
         seconds=STAGE_S + planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
-        memory_bytes=PROCESS_BYTES + size.bytes + 0.1 * disk,
+        # Besides, pages of the cache that were written stay in memory while nobody needs it.
+        memory_bytes=PROCESS_BYTES + size.bytes + 4 * LOGITS_COPIES * min(MAX_LOGITS, BATCH_TOKENS * size.vocabulary),
         disk_bytes=disk,
     )
 
