@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,11 +17,9 @@ from rich.progress import TextColumn
 
 from understudy.cli.app import main
 from understudy.cli.progress_bars import BarProgress, LineProgress, progress_for, rich_progress
-from understudy.config.decoding import ENGINE_NAMES
 from understudy.config.presets import PRESETS
 from understudy.config.read import check_recipe
 from understudy.errors import ConfigError
-from understudy.generation import ENGINES
 
 Command = Callable[..., tuple[int, str, str]]
 HEAVY = ("torch", "transformers", "pydantic", "pyarrow", "ctranslate2", "matplotlib")
@@ -285,30 +282,3 @@ def test_what_does_not_exist_is_refused_before_torch_is_loaded(
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stdout.splitlines()[-1] == "False"
-
-
-def test_engines_are_those_that_a_recipe_may_name() -> None:
-    """The names are checked before the engines are loaded."""
-    assert ("auto", *ENGINES) == ENGINE_NAMES
-
-
-@pytest.mark.parametrize("words", [("plan", "recipe.yaml"), ("store", "ls")])
-def test_an_empty_folder_of_runs_is_refused(understudy: Command, words: tuple[str, ...]) -> None:
-    """A variable that is not set would otherwise be the current folder."""
-    code, _, err = understudy(*words, "--out", "")
-    assert code == 2
-    assert "--out" in err
-    assert "empty" in err
-
-
-def test_figures_without_a_cache_folder_print_nothing(tmp_path: Path) -> None:
-    """Matplotlib then uses a temporary folder, which changes no figure."""
-    (tmp_path / "file").touch()
-    code = (
-        "import sys\nfrom understudy.cli.app import main\nsys.argv = ['understudy', '--version']\ntry:\n    main()\n"
-        "except SystemExit:\n    import matplotlib.font_manager"
-    )
-    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "no")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-
-    assert (done.returncode, done.stderr) == (0, "")

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from tests.sizes import small
 from understudy.config.model_sections import Prune
 from understudy.config.read import check_recipe
 from understudy.config.training import Training
+from understudy.generation.engine import cores
 from understudy.models.checkpoint import save_network
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline import calibration, calibration_runs
-from understudy.pipeline.calibration import BUSY, Speed, busiest_thread_seconds, fit, machine_speed
+from understudy.pipeline.calibration import BUSY, busiest_thread_seconds, fit, machine_speed
 from understudy.pipeline.network_size import NetworkSize, size_of
 from understudy.pipeline.plan import PlannedStage, plan, total
 from understudy.pipeline.plan_estimates import fewest_epochs
@@ -188,8 +190,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(monkeypatch: py
 def test_a_machine_is_measured_once(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the cache has is used; a file that cannot be read is measured again, here with one small network."""
     small_measurement(monkeypatch)
-    kept = {kind: tuple(own) for kind, own in SPEED.items()}
-    assert machine_speed(NoProgress()) == Speed(**kept)
+    assert asdict(machine_speed(NoProgress())) == {kind: tuple(own) for kind, own in SPEED.items()} | {"load": 0.0}
     measured.write_text("{")
     found = machine_speed(NoProgress())
     assert min(min(own) for own in (found.train, found.ctranslate2, found.hf, found.convert)) >= 0
@@ -200,7 +201,7 @@ def test_a_busy_machine_is_measured_again_when_it_is_idle(measured: Path, monkey
     """Until then the measurement is used, and its load is said."""
     small_measurement(monkeypatch)
     measured.write_text(json.dumps({"speed": {**SPEED, "load": 3.0}}))
-    monkeypatch.setattr(os, "getloadavg", lambda: (8.0 * calibration.cores(), 0.0, 0.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (8.0 * cores(), 0.0, 0.0))
     busy = machine_speed(NoProgress())
     assert busy.train == tuple(SPEED["train"])
     assert "busy (3.0 other processes per core)" in busy.caveat

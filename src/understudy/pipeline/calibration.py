@@ -22,7 +22,7 @@ import torch
 
 from understudy.errors import StoreError, first_line
 from understudy.generation.engine import allowed_threads, cores
-from understudy.pipeline.calibration_runs import Measured, measured_work
+from understudy.pipeline.calibration_runs import MeasuredRun, measured_work
 from understudy.pipeline.context import default_device
 from understudy.pipeline.work import Features
 from understudy.progress import Progress
@@ -147,7 +147,7 @@ def measured_speed(progress: Progress, load: float) -> Speed:
     )
 
 
-def _fitted(kind: str, works: Sequence[Measured], seconds: Sequence[Sequence[float]]) -> Features:
+def _fitted(kind: str, works: Sequence[MeasuredRun], seconds: Sequence[Sequence[float]]) -> Features:
     """The factors of one kind of work, from the shortest time of each measurement."""
     own = [(work.features, min(times)) for work, times in zip(works, seconds, strict=True) if work.kind == kind]
     return fit(*zip(*own, strict=True))

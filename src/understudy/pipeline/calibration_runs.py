@@ -37,7 +37,7 @@ BATCHES = (1, 32)
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A work that is measured."""
 
     kind: str
@@ -46,11 +46,11 @@ class Measured:
 
 
 @contextmanager
-def measured_work() -> Iterator[list[Measured]]:
+def measured_work() -> Iterator[list[MeasuredRun]]:
     """What is measured; the networks are there within the context."""
     words = [f"{a}{b}" for a in "bcdfghklmnprst" for b in "aeiou"]
     tokenizer = train_tokenizer([" ".join(words)] * 3, vocab_size=300)
-    works: list[Measured] = []
+    works: list[MeasuredRun] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for width, layers in NETWORKS:
@@ -62,7 +62,7 @@ def measured_work() -> Iterator[list[Measured]]:
                 works += _generations(engine, network, tokenizer, folder, stack)
             works += [_step(network, tokenizer, rows) for rows in BATCHES]
             convert = partial(_convert, network, tokenizer, folder)
-            works.append(Measured("convert", conversion_work(size_of(network.config)), convert))
+            works.append(MeasuredRun("convert", conversion_work(size_of(network.config)), convert))
         yield works
 
 
@@ -72,7 +72,7 @@ def _generations(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     stack: ExitStack,
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredRun]:
     """Generations; the engine is closed with the stack. Of ctranslate2, one thread is measured."""
     threads = 1 if kind == "ctranslate2" else None
     engine = stack.enter_context(live_engine(kind, network, tokenizer, workspace=folder, threads=threads))
@@ -83,7 +83,7 @@ def _generations(
         work = generation_work(
             size_of(network.config), source_tokens=rows * SOURCE, target_tokens=sum(lengths), calls=max(lengths)
         )
-        yield Measured(kind, work, run)
+        yield MeasuredRun(kind, work, run)
 
 
 def _convert(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -91,7 +91,7 @@ def _convert(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         pass
 
 
-def _step(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int) -> Measured:
+def _step(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int) -> MeasuredRun:
     """An optimizer step on texts of equal length. Its learning rate is 0, so that generation stays as it is."""
     vocab_size, device = len(tokenizer), network.device
     model = TargetLogits(network, vocab_size, resolve_precision("auto"))
@@ -107,7 +107,7 @@ def _step(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: in
     data = RoundData(Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(rows)), {"gold": targets})
     items = [TrainItem(row, "gold", (row,)) for row in range(rows)]
     work = training_work(size_of(network.config), source_tokens=rows * SOURCE, target_tokens=rows * TARGET, batches=1)
-    return Measured("train", work, partial(_train_step, context, items, data))
+    return MeasuredRun("train", work, partial(_train_step, context, items, data))
 
 
 def _train_step(context: TrainContext, items: list[TrainItem], data: RoundData) -> None:

@@ -186,7 +186,7 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         texts=texts,
         tokens=inputs * source + positions,
         seconds=STAGE_S + planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
-        # Besides, pages of the cache that were written stay in memory while nobody needs it.
+        # The system also keeps pages of the written cache in memory, as long as nothing else needs it.
         memory_bytes=PROCESS_BYTES + size.bytes + 4 * LOGITS_COPIES * min(MAX_LOGITS, BATCH_TOKENS * size.vocabulary),
         disk_bytes=disk,
     )

@@ -27,7 +27,7 @@ CHECKPOINT_WEIGHTS = 4
 SCORE_S = 0.0002
 """Of one metric, for one text."""
 LIKELIHOOD_BATCH = 16
-BATCH_TOKENS = {"ctranslate2": 1_024, "hf": 16_384}
+ENGINE_BATCH_TOKENS = {"ctranslate2": 1_024, "hf": 16_384}
 """Source tokens of a batch of each engine."""
 
 
@@ -79,7 +79,7 @@ class Planner:
         engine = "hf" if isinstance(decoding, DiverseBeam) else self.engine(network)
         source, target = self.lengths
         beams = max(1.0, decoding.beams if isinstance(decoding, Beam | KBeams) else texts)
-        batches = inputs if alone else math.ceil(inputs * beams * source / BATCH_TOKENS[engine])
+        batches = inputs if alone else math.ceil(inputs * beams * source / ENGINE_BATCH_TOKENS[engine])
         work = generation_work(
             self.size(network),
             source_tokens=inputs * source,

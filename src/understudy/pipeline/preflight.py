@@ -88,7 +88,7 @@ CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
 """Cheap ones first."""
 
 
-def check_stages(prepared: Prepared) -> tuple[CheckStage, ...]:
+def stages_of_checks(prepared: Prepared) -> tuple[CheckStage, ...]:
     """The stages of all checks."""
     return tuple(stage for check in CHECKS.values() for stage in check(prepared))
 

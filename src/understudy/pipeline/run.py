@@ -11,7 +11,7 @@ from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver, prepare_folder
-from understudy.pipeline.preflight import Prepared, check_stages, require_preflight
+from understudy.pipeline.preflight import Prepared, require_preflight, stages_of_checks
 from understudy.pipeline.progress_file import recorded
 from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress, Progress
@@ -69,7 +69,7 @@ def run(
 def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor, *, copy: bool) -> Run:
     stages = build_run(recipe, context)
     prepared = Prepared(stages.task, stages.scores, context)
-    checks = check_stages(prepared)
+    checks = stages_of_checks(prepared)
     folder = prepare_folder(recipe, out, stages, checks)
     require_preflight(prepared)
     outcomes: dict[str, Outcome] = {}
