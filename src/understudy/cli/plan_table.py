@@ -60,7 +60,7 @@ def _cells(own: "Estimate") -> list[str]:
 
 
 def _time(own: "Estimate") -> str:
-    """How long it takes, empty for less than seconds; from the least to the most where early stopping may end a training before."""
+    """How long it takes; from the least to the most where early stopping may end a training before its end."""
     if own.least_seconds is None:
         return duration(own.seconds) if own.seconds else ""
     return f"{duration(own.least_seconds)} to {duration(own.seconds)}"
