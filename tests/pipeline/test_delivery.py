@@ -76,7 +76,7 @@ def test_an_interrupted_run_has_recorded_what_it_needs(
     need = needed_by_runs(tmp_path / "runs")["tiny"]
 
     assert need.interrupted
-    checks = {path.name for path in (finished.folder.parent / "store").glob("*_check-*")}
+    checks = {path.name for path in (finished.folder.parent / "store").glob("[!.]*_check-*")}
     checks |= {path.name for path in (finished.folder.parent / "store").glob("training_steps-*")}
     assert len(checks) >= 5
     assert need.stages == {folder.name for folder in finished.stages.values()} | checks
