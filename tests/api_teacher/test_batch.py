@@ -19,10 +19,14 @@ PRICE = {"input": 1000.0, "output": 1000.0}
 
 
 class BatchServer:
-    """Files, batches and direct completions; `dies` names the call after which the client is interrupted."""
+    """Files, batches and direct completions; `dies` names the call after which the client is interrupted.
 
-    def __init__(self, dies: str = "") -> None:
+    `refuses` is the end of a source whose request in a batch it refuses.
+    """
+
+    def __init__(self, dies: str = "", refuses: str = "") -> None:
         self.dies = dies
+        self.refuses = refuses
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, str] = {}
         self.direct = 0
@@ -61,6 +65,10 @@ class BatchServer:
             }
             for line in lines
         ]
+        for row, line in zip(answers, lines, strict=True):
+            if self.refuses and line["body"]["messages"][-1]["content"].endswith(self.refuses):
+                refusal = {"error": {"message": "the prompt was filtered", "code": "content_filter"}}
+                row["response"] = {"status_code": 400, "body": refusal}
         return b"\n".join([b"not JSON", b'{"custom_id": "999999"}', *(json.dumps(row).encode() for row in answers)])
 
 
@@ -106,3 +114,13 @@ def test_the_budget_holds_for_batches(tmp_path: Path) -> None:
     assert done.outcome.spent <= 0.4
     assert [content.count(b"custom_id") for content in server.files.values()] == [7, 3]
     assert done.texts == 30
+
+
+def test_a_refusal_inside_a_batch_has_the_words_of_the_server(tmp_path: Path) -> None:
+    """As a request that is sent by itself; the others are answered."""
+    last = EXAMPLES[-1]
+    server = BatchServer(refuses=last.source)
+    with answering(server.respond) as address:
+        done = collect(EXAMPLES, settings(address), out=tmp_path)
+
+    assert done.outcome.failed == {last.id: "HTTP status 400 (content_filter): the prompt was filtered"}

@@ -37,10 +37,10 @@ def test_plan_prints_a_row_for_each_stage_and_the_sum(
 ) -> None:
     """With the machine's speed from the cache; nothing is trained."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
-    speed = {kind: [1e-10, 1e-9, 1e-4] for kind in ("train", "ctranslate2", "hf")}
+    speed = {kind: [1e-10, 1e-9, 1e-10, 1e-4, 1e-3] for kind in ("train", "ctranslate2", "hf")}
     (project / "cache" / "understudy").mkdir(parents=True)
     path = project / "cache" / "understudy" / f"speed-{content_key(machine())}.json"
-    path.write_text(json.dumps({"speed": speed}))
+    path.write_text(json.dumps({"speed": {**speed, "convert": [1e-8, 1e-2, 1e-2], "load": 2.0}}))
     code, printed, errors = understudy("plan", project / "recipe.yaml", "--out", project / "runs", "--quiet")
 
     assert (code, errors) == (0, "")

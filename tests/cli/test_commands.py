@@ -272,6 +272,7 @@ def test_rich_progress_prints_lines_where_bars_cannot_be_drawn() -> None:
         (("run", "nope.yaml"), "no recipe at nope.yaml"),
         (("run", "recipe.yaml", "--set", "task.files.test=nope.jsonl"), "nope.jsonl: no such file"),
         (("run", "recipe.yaml", "--set", "task.metrics=[blue]"), "did you mean 'bleu'"),
+        (("run", "recipe.yaml", "--set", "engine=vlm"), "unknown engine 'vlm'; known: auto, ctranslate2, hf"),
         (("run", "recipe.yaml", "--set", "trainig.epochs=3"), "did you mean 'training'"),
         (("check", "recipe.yaml", "--set", "distil.method=joint"), "unknown method 'joint'"),
         (("report", "nope"), "nope holds no finished run"),
@@ -279,6 +280,7 @@ def test_rich_progress_prints_lines_where_bars_cannot_be_drawn() -> None:
         (("pool", "show", "nope"), "nope holds no finished run"),
         (("study", "nope.yaml"), "no study at nope.yaml"),
         (("methods", "joint"), "unknown method 'joint'"),
+        (("ask", "nope.jsonl", "--endpoint", "nope.yaml"), "the command 'ask' was renamed; use understudy collect"),
         (("collect", "nope.jsonl", "--endpoint", "nope.yaml"), "no endpoint at nope.yaml"),
     ],
 )

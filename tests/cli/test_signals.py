@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.conftest import TINY
+
+from understudy.cli.app import NOTHING_TO_RESUME
+from understudy.cli.signals import ending
 
 SENTENCE = "run the same command again to resume: finished work is kept\n"
 
@@ -48,3 +52,12 @@ def test_a_run_stops_when_its_time_is_over(tmp_path: Path) -> None:
 
     assert (run.returncode, out) == (124, "")
     assert err == f"understudy: the time of --max-minutes is over; {SENTENCE}"
+
+
+@pytest.mark.parametrize(("resumes", "end"), [(True, f"; {SENTENCE}"), (False, "; run the same command again\n")])
+def test_a_command_without_stages_has_nothing_to_resume(resumes: bool, end: str) -> None:
+    """`init` writes one file, `plan` prints a table."""
+    code, sentence = ending(resumes=resumes)
+    assert (code, f"{sentence}\n") == (130, f"interrupted{end}")
+    assert {"init", "plan"} <= NOTHING_TO_RESUME
+    assert "run" not in NOTHING_TO_RESUME

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from tests.store.toy_stages import TEXT, Text
 
 from understudy.cli.store import age, size
 from understudy.executors.local import Local
-from understudy.pipeline.run_record import PLANNED, write_planned
+from understudy.pipeline.run_record import PLANNED, STAGES, RunRecord, needed_by_runs, write_planned
 from understudy.progress import NoProgress
 from understudy.store import Store, WorkerContext
+from understudy.store.manifest import write_checked
 
 NEEDED, UNNEEDED = Text("needed"), Text("unneeded")
 
@@ -92,3 +94,22 @@ def test_sizes_and_ages_are_short() -> None:
         "2000 TB",
     ]
     assert re.fullmatch(r"\d{5} days", age(0.0))
+
+
+def test_the_checks_of_a_run_are_needed_by_it(runs: Path) -> None:
+    """They are in its record, next to the stages that have a label."""
+    (runs / "done").mkdir()
+    write_checked(
+        runs / "done" / STAGES, asdict(RunRecord((("text", "text-1"),), "text-1", "../store", (), "0", ("check-2",)))
+    )
+    assert needed_by_runs(runs)["done"].stages == {"text-1", "check-2"}
+
+
+def test_a_damaged_record_has_one_explanation(understudy: Command, runs: Path) -> None:
+    """Whichever command reads it."""
+    (runs / "done").mkdir()
+    (runs / "done" / STAGES).write_text("{")
+    messages = {understudy(*words)[2] for words in (("store", "ls", "--out", runs), ("evaluate", runs / "done"))}
+    assert len(messages) == 1
+    assert "the record of the run in" in (message := messages.pop())
+    assert "run the recipe again, which writes both again" in message

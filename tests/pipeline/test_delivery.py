@@ -64,7 +64,7 @@ def test_links_that_a_run_made_are_replaced(finished: Run, tiny: dict[str, Any],
 def test_an_interrupted_run_has_recorded_what_it_needs(
     finished: Run, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is trained; the record of the finished run replaces it."""
+    """Before anything is trained, the checks included; the record of the finished run replaces it."""
 
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
@@ -76,7 +76,10 @@ def test_an_interrupted_run_has_recorded_what_it_needs(
     need = needed_by_runs(tmp_path / "runs")["tiny"]
 
     assert need.interrupted
-    assert need.stages == {folder.name for folder in finished.stages.values()}
+    checks = {path.name for path in (finished.folder.parent / "store").glob("[!.]*_check-*")}
+    checks |= {path.name for path in (finished.folder.parent / "store").glob("training_steps-*")}
+    assert len(checks) >= 5
+    assert need.stages == {folder.name for folder in finished.stages.values()} | checks
     assert not needed_by_runs(finished.folder.parent)["tiny"].interrupted
     assert needed_by_runs(finished.folder.parent)["tiny"].stages == need.stages
     assert (tmp_path / "runs" / "tiny" / PLANNED).exists()

@@ -1,6 +1,7 @@
 """A student pruned by loss, from the recipe to its network before training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline.build import RunStages, build_run
-from understudy.pipeline.calibration import Speed
+from understudy.pipeline.calibration import NO_SPEED
 from understudy.pipeline.delivery import labeled_stages
 from understudy.pipeline.model_sources import FromPruned, load_source, load_task_tokenizer
 from understudy.pipeline.network_size import network_size
-from understudy.pipeline.plan_estimates import estimate_of, planner_of
+from understudy.pipeline.plan_estimates import estimate_of
+from understudy.pipeline.planner import planner_of
 from understudy.pipeline.stages.layer_order import LayerOrderStage
 from understudy.pipeline.stages.network_check import network_check
 from understudy.pipeline.stages.student import StudentStage
@@ -137,7 +139,7 @@ def test_a_plan_knows_the_cost(name: str, settings: dict[str, object], passes: i
     task, stages = stages_of(tmp_path, NETWORKS[name], {**settings, "layers": "by_loss"})
     order = pruned_source(stages).order
     assert order is not None
-    planner = planner_of(stages.task, stages.scores, task.context, Speed((1e-9, 0, 0), (0, 0, 0), (0, 0, 0)))
+    planner = planner_of(stages.task, stages.scores, task.context, replace(NO_SPEED, train=(1e-9, 0.0, 0.0, 0.0, 0.0)))
     own = estimate_of(order, planner)
 
     assert own.tokens == pytest.approx(passes * 4 * sum(planner.lengths))

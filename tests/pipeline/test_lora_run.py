@@ -14,7 +14,8 @@ from understudy.errors import ConfigError, ModelError
 from understudy.models import adapters
 from understudy.models.adapters import adapted_layers, adapter_parameter_count
 from understudy.models.checkpoint import load_network, parameter_count
-from understudy.pipeline.plan_estimates import estimate_of, planner_of
+from understudy.pipeline.plan_estimates import estimate_of
+from understudy.pipeline.planner import planner_of
 from understudy.pipeline.preflight import check
 from understudy.store import Stage
 

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +17,29 @@ from tests.sizes import small
 
 from understudy.config.model_sections import Prune
 from understudy.config.read import check_recipe
+from understudy.config.training import Training
+from understudy.generation.engine import cores
 from understudy.models.checkpoint import save_network
 from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
-from understudy.pipeline import calibration
-from understudy.pipeline.calibration import Speed, fit, generation_work, machine_speed, training_work
+from understudy.pipeline import calibration, calibration_runs
+from understudy.pipeline.calibration import BUSY, busiest_thread_seconds, fit, machine_speed
 from understudy.pipeline.network_size import NetworkSize, size_of
 from understudy.pipeline.plan import PlannedStage, plan, total
+from understudy.pipeline.plan_estimates import fewest_epochs
 from understudy.pipeline.run import Run
+from understudy.pipeline.work import generation_work, training_work
 from understudy.progress import NoProgress
 from understudy.store.manifest import read_manifest
 from understudy.store.stage import content_key
 
-SPEED = {"train": [1e-10, 1e-9, 1e-4], "ctranslate2": [1e-10, 1e-9, 1e-5], "hf": [1e-10, 1e-9, 1e-3]}
+SPEED = {
+    "train": [1e-10, 1e-9, 1e-10, 1e-4, 1e-3],
+    "ctranslate2": [1e-10, 1e-9, 1e-10, 1e-5, 1e-5],
+    "hf": [1e-10, 1e-9, 1e-10, 1e-3, 1e-3],
+    "convert": [1e-8, 1e-2, 1e-2],
+}
 SIZE = NetworkSize(parameters=100, source=10, target=20, source_layers=1, target_layers=2, width=4, vocabulary=5)
 
 
@@ -37,7 +49,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "cache" / "understudy" / f"speed-{content_key(calibration.machine())}.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"speed": SPEED}))
+    path.write_text(json.dumps({"speed": {**SPEED, "load": 0.0}}))
     return path
 
 
@@ -132,8 +144,8 @@ def test_the_size_of_a_network_is_that_of_the_built_one(config: tf.PretrainedCon
 def test_speed_is_recovered_from_exact_measurements() -> None:
     """The fit returns the factors by which seconds were made, and none below zero where noise would have it."""
     rng = np.random.default_rng(0)
-    works = [tuple(row) for row in rng.uniform(1e3, 1e9, (8, 3)).tolist()]
-    factors = (2e-10, 3e-9, 4e-8)
+    works = [tuple(row) for row in rng.uniform(1e3, 1e9, (8, 5)).tolist()]
+    factors = (2e-10, 3e-9, 4e-8, 1e-9, 1e-7)
     seconds = [sum(a * b for a, b in zip(factors, work, strict=True)) for work in works]
 
     assert fit(works, seconds) == pytest.approx(factors, rel=1e-6)
@@ -142,18 +154,29 @@ def test_speed_is_recovered_from_exact_measurements() -> None:
 
 def test_work_grows_with_tokens_and_texts() -> None:
     """A training pass is three forward passes; a beam of four is four texts."""
-    forward = training_work(SIZE, source_tokens=6, target_tokens=7, batches=1, passes=1.0)
-    assert forward == (2 * (10 * 6 + 20 * 7), 4 * (6 + 2 * 7) + 5 * 7, 3)
-    assert training_work(SIZE, source_tokens=6, target_tokens=7, batches=1) == tuple(3 * one for one in forward)
+    forward = training_work(SIZE, source_tokens=6, target_tokens=7, batches=2, passes=1.0)
+    assert forward == (2 * (10 * 6 + 20 * 7), 4 * (6 + 2 * 7) + 5 * 7, 2 * (10 + 20), 2 * 3, 2)
+    assert training_work(SIZE, source_tokens=6, target_tokens=7, batches=2) == tuple(3 * one for one in forward)
     one, four = (generation_work(SIZE, source_tokens=6, target_tokens=7, beams=beams)[0] for beams in (1, 4))
     assert four - 2 * 10 * 6 == 4 * (one - 2 * 10 * 6)
+
+
+def test_time_that_a_thread_does_not_compute_is_not_counted() -> None:
+    """A process that waits, as it does for a core on a busy machine, gets no slower by this measure."""
+    waiting = threading.Event()
+    assert busiest_thread_seconds(lambda: waiting.wait(0.2)) < 0.2
+
+
+def small_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is measured with one network, once."""
+    monkeypatch.setattr(calibration_runs, "NETWORKS", ((16, 1),))
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line names the folder and the variable that decides it."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/x")
-    monkeypatch.setattr(calibration, "WIDTHS", (16,))
-    monkeypatch.setattr(calibration, "BATCHES", (1, 2))
+    small_measurement(monkeypatch)
     lines: list[str] = []
 
     class Log(NoProgress):
@@ -166,10 +189,47 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(monkeypatch: py
 
 def test_a_machine_is_measured_once(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the cache has is used; a file that cannot be read is measured again, here with one small network."""
-    monkeypatch.setattr(calibration, "WIDTHS", (16,))
-    monkeypatch.setattr(calibration, "BATCHES", (1, 2))
-    assert machine_speed(NoProgress()) == Speed(*(tuple(SPEED[kind]) for kind in ("train", "ctranslate2", "hf")))  # type: ignore[arg-type]
+    small_measurement(monkeypatch)
+    assert asdict(machine_speed(NoProgress())) == {kind: tuple(own) for kind, own in SPEED.items()} | {"load": 0.0}
     measured.write_text("{")
     found = machine_speed(NoProgress())
-    assert min(min(own) for own in (found.train, found.ctranslate2, found.hf)) >= 0
+    assert min(min(own) for own in (found.train, found.ctranslate2, found.hf, found.convert)) >= 0
     assert machine_speed(NoProgress()) == found
+
+
+def test_a_busy_machine_is_measured_again_when_it_is_idle(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the measurement is used, and its load is said."""
+    small_measurement(monkeypatch)
+    measured.write_text(json.dumps({"speed": {**SPEED, "load": 3.0}}))
+    monkeypatch.setattr(os, "getloadavg", lambda: (8.0 * cores(), 0.0, 0.0))
+    busy = machine_speed(NoProgress())
+    assert busy.train == tuple(SPEED["train"])
+    assert "busy (3.0 other processes per core)" in busy.caveat
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    idle = machine_speed(NoProgress())
+    assert (idle.load, idle.caveat) == (0.0, "")
+    assert idle.load <= BUSY < busy.load
+    assert idle.train != busy.train
+
+
+def test_early_stopping_is_a_range() -> None:
+    """With a patience of 3 and an evaluation every 4 epochs, 16 of 24 epochs are the fewest."""
+    training = Training(epochs=24, evaluate_every=4, patience=3)
+    assert fewest_epochs(training) == 16
+    assert fewest_epochs(training, evaluates_start=True) == 12
+    assert fewest_epochs(Training(epochs=24)) == 24
+
+
+def test_a_plan_foresees_what_evaluations_and_conversions_take(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Scoring dev after every epoch takes longer than once at the end, and early stopping gives a lower bound."""
+    teachers = {}
+    for every in (1, 100):
+        recipe = copy.deepcopy(tiny)
+        recipe["teacher"]["finetune"] |= {"epochs": 100, "evaluate_every": every, "patience": 2}
+        teachers[every] = by_label(plan(check_recipe(recipe), out=tmp_path / "runs"))["teacher"].estimate
+
+    assert teachers[1].seconds > teachers[100].seconds + 50 * 0.01
+    assert teachers[1].least_seconds is not None
+    assert teachers[1].least_seconds < teachers[1].seconds / 10
+    assert teachers[100].least_seconds is None

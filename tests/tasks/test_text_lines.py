@@ -118,3 +118,10 @@ def test_a_file_whose_bytes_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"t\.jsonl: cannot be read \(Input/output error\)"):
         list(read_records(tmp_path / "t.jsonl"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes into it, so opening it would never end."""
+    os.mkfifo(tmp_path / "t.jsonl")
+    with pytest.raises(DataError, match=r"t\.jsonl: is a pipe or a device.*save them as a file"):
+        check_file(tmp_path / "t.jsonl")

@@ -180,10 +180,11 @@ def _record_result(number: int, response: object, source: str | None, texts: int
     client, journal = batches.client, batches.journal
     status = response.get("status_code") if isinstance(response, Mapping) else None
     if not isinstance(response, Mapping) or status != OK:
-        journal.record_end(number, cost=0.0, failure=f"batch: HTTP status {status!r:.10}")
+        reason = _words_of_refusal(status, response, client)
+        journal.record_end(number, cost=0.0, failure=f"batch: {reason}")
         refused = isinstance(status, int) and status < SERVER_ERROR
         if source is not None and refused:  # the same request would be refused again
-            journal.record_failure(source, f"HTTP status {status}")
+            journal.record_failure(source, reason)
         return
     try:
         reply = parse_completion(response.get("body"), client.endpoint, texts)
@@ -193,6 +194,14 @@ def _record_result(number: int, response: object, source: str | None, texts: int
     cost = None if source is None else response_cost(reply, client.endpoint, source, texts)
     discounted = None if cost is None else BATCH_DISCOUNT * cost
     journal.record_end(number, cost=discounted, choices=reply.choices)
+
+
+def _words_of_refusal(status: object, response: object, client: ApiClient) -> str:
+    """What the server said of a request that it did not answer, as of one that is sent by itself."""
+    if not isinstance(status, int) or not isinstance(response, Mapping):
+        return f"HTTP status {status!r:.10}"
+    error = client.status_error(status, {}, json.dumps(response.get("body")).encode())
+    return error.reason if isinstance(error, RequestFailed) else str(error)
 
 
 async def _call(

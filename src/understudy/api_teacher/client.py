@@ -121,7 +121,7 @@ class ApiClient:
             received = reply.http_response
             return Reply(received.content, received.extensions["content_type"])
         except openai.APIStatusError as error:
-            raise self._status_error(error.status_code, error.response.headers, error.response.content) from error
+            raise self.status_error(error.status_code, error.response.headers, error.response.content) from error
         except (openai.APIConnectionError, TimeoutError) as error:
             raise self._connection_error(error) from error
         except Exception as error:
@@ -139,7 +139,7 @@ class ApiClient:
         late = isinstance(cause, TimeoutError) or "Timeout" in name
         return RequestFailed("timeout" if late else "connection lost", retryable=True, billed=True)
 
-    def _status_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+    def status_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         """The error of a status other than 200."""
         message, param, code = _error_fields(body)
         message = self._shown(message, LONGEST_MESSAGE)

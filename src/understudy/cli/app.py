@@ -3,6 +3,7 @@
 The modules of the commands load no heavy library before a command runs, so that --help and refusals are fast.
 """
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -17,7 +18,11 @@ from understudy.cli.run_commands import collect, demo, run, study
 from understudy.cli.serving_commands import generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError, UnderstudyError
+
+NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check"}
+"""Commands that take seconds and keep nothing that another attempt would use."""
+RENAMED_COMMANDS = {"ask": "collect"}
 
 app = typer.Typer(
     help="Turn an expensive text generator into a small, fast model for one task, and prove it.",
@@ -26,6 +31,16 @@ app = typer.Typer(
 )
 for _command in (demo, init, check, plan, run, study, show, methods, evaluate, generate, collect, report, diagnose):
     app.command()(_command)
+
+
+def _refuse_renamed(context: typer.Context) -> None:
+    new = RENAMED_COMMANDS[str(context.info_name)]
+    raise ConfigError(f"the command {context.info_name!r} was renamed; use understudy {new}")
+
+
+for _name in RENAMED_COMMANDS:
+    _anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(_name, hidden=True, add_help_option=False, context_settings=_anything)(_refuse_renamed)
 pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 pool_app.command("show")(pool_show)
 app.add_typer(pool_app, name="pool")
@@ -56,6 +71,8 @@ def main() -> None:
     # oneDNN caches compiled kernels for 1,024 shapes, and texts of every length add new ones: the memory of a training
     # grew from 2.5 to 4.1 GB in half an hour. With 8 it stays constant, at the same speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+    # Where no cache folder can be written, it warns that it uses a temporary one, which changes nothing for the report.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with stopping_signals():
         try:
             app()
@@ -65,6 +82,6 @@ def main() -> None:
         except (SystemExit, KeyboardInterrupt) as stop:  # typer makes the first of the second, once it has parsed
             if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
                 raise
-            code, sentence = ending()
+            code, sentence = ending(resumes=not set(sys.argv[1:2]) & NOTHING_TO_RESUME)
             typer.echo(f"understudy: {sentence}", err=True)
             sys.exit(code)

@@ -26,7 +26,16 @@ RunFolder = Annotated[
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of the file; can be repeated.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder for runs and the stage cache.")]
+
+
+def folder_named(text: str | Path) -> Path:
+    """The folder of an option; an empty text, such as of a variable that is not set, would be the current folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("it is empty; give the path of a folder, such as runs")
+    return Path(text)
+
+
+Out = Annotated[Path, typer.Option(parser=folder_named, metavar="PATH", help="Folder for runs and the stage cache.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Import metrics, objectives and checkers that the recipe names as code.")
 ]

@@ -42,10 +42,11 @@ def stop_after(minutes: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, max(60 * minutes, 1e-3))  # zero would mean never
 
 
-def ending() -> tuple[int, str]:
-    """The exit code of an interrupted command, and the sentence about it."""
+def ending(*, resumes: bool = True) -> tuple[int, str]:
+    """The exit code of an interrupted command, and the sentence about it; some commands have nothing to resume."""
     code, what = ENDINGS[_received[0] if _received else signal.SIGINT]
-    return code, f"{what}; run the same command again to resume: finished work is kept"
+    again = "run the same command again"
+    return code, f"{what}; {again} to resume: finished work is kept" if resumes else f"{what}; {again}"
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

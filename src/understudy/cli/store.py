@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli.options import folder_named
+
 if TYPE_CHECKING:
     from understudy.store.inventory import StoredStage
 
 store_app = typer.Typer(help="List, verify and clean the stage cache.", no_args_is_help=True)
-Runs = Annotated[Path, typer.Option("--out", help="Folder of the runs whose stage cache is meant.")]
+Runs = Annotated[
+    Path,
+    typer.Option("--out", parser=folder_named, metavar="PATH", help="Folder of the runs whose stage cache is meant."),
+]
 UNITS = ("B", "kB", "MB", "GB", "TB")
 KILO = 1000
 HOUR_S, DAY_S = 3600, 86400

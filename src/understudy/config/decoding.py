@@ -66,6 +66,8 @@ class DiverseBeam(Section):
 
 
 EngineName = str
+ENGINE_NAMES = ("auto", "ctranslate2", "hf")
+"""The names of a recipe's `engine`; `generation.ENGINES` has the engines, which load torch."""
 """The library that generates text, a key of `generation.ENGINES`, or `auto`: the first of them that supports the model.
 
 Not a list of names here, so that a new engine is its file and its entry in that table."""

@@ -1,101 +1,86 @@
-"""How fast this machine trains and generates: measured once on small random networks, and kept per machine.
+"""How fast this machine is: measured once on small random networks (`calibration_runs`), and kept per machine.
 
-Seconds of work are a sum of three kinds of cost, whose factors are fitted to a few measurements:
+Seconds of work are a sum of kinds of cost, whose factors are fitted to the measurements:
 
-    seconds = a · multiplications + b · activations + c · calls
+    seconds = a · multiplications + b · activations + c · weights read + d · layer calls + e · calls
 
-where calls are layers times micro-batches (training) or times generated tokens of the longest text (hf).
+where a call is a micro-batch (training) or a token of the longest text of a batch (generation), and layer calls are
+layers times calls, and weights are read once in a call.
 """
 
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
-from understudy.config.decoding import Greedy
-from understudy.config.model_sections import Scratch
 from understudy.errors import StoreError, first_line
-from understudy.generation import open_engine
 from understudy.generation.engine import allowed_threads, cores
-from understudy.models.checkpoint import save_network
-from understudy.models.forward import target_logits
-from understudy.models.scratch import build_network
-from understudy.models.tokenizers import train_tokenizer
+from understudy.pipeline.calibration_runs import MeasuredRun, measured_work
 from understudy.pipeline.context import default_device
-from understudy.pipeline.network_size import NetworkSize, size_of
+from understudy.pipeline.work import Features
 from understudy.progress import Progress
 from understudy.store.disk import write_json
 from understudy.store.stage import content_key
 
-WIDTHS = (64, 192, 384)
-"""Of the measured networks: from the demo's to a size at which multiplications dominate."""
-SOURCE, TARGET = 32, 24
-BATCHES = (4, 32)
-"""Rows of the measured batches."""
-TIMED_RUNS = 2
-Features = tuple[float, float, float]
+VERSION = 2
+"""Of the measurements: another version is measured again."""
+ROUNDS = 3
+"""Times that all measurements are made, one after the other, so that a moment of load does not spoil one of them."""
+BUSY = 0.5
+"""Processes per core that wait or compute, from which a machine is busy."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds per multiplication, per activation and per call of each kind of work."""
+    """Seconds per unit of each kind of cost, for each kind of work."""
 
     train: Features
     ctranslate2: Features
+    """Of one thread."""
     hf: Features
+    convert: Features
+    """Per parameter, layer and network that gets its form for ctranslate2 and is opened."""
+    load: float = 0.0
+    """Processes per core that were under way when it was measured."""
 
     def seconds(self, kind: str, work: Features) -> float:
         """How long a work takes."""
         factors: Features = getattr(self, kind)
         return sum(factor * amount for factor, amount in zip(factors, work, strict=True))
 
-
-def training_work(
-    size: NetworkSize, *, source_tokens: float, target_tokens: float, batches: float, passes: float = 3.0
-) -> Features:
-    """The work of forward and backward passes; `passes` is 1 for a forward pass alone."""
-    multiplied = 2 * passes * (size.source * source_tokens + size.target * target_tokens)
-    activations = passes * (
-        size.width * (size.source_layers * source_tokens + size.target_layers * target_tokens)
-        + size.vocabulary * target_tokens
-    )
-    return multiplied, activations, passes * batches * (size.source_layers + size.target_layers)
+    @property
+    def caveat(self) -> str:
+        """What to know about the measurement; empty if there is nothing."""
+        if self.load <= BUSY:
+            return ""
+        return (
+            f"the speed of this machine was measured while it was busy ({self.load:.1f} other processes per core), so "
+            "minutes may be too high; it is measured again by the next plan on the idle machine"
+        )
 
 
-def generation_work(
-    size: NetworkSize, *, source_tokens: float, target_tokens: float, beams: float = 1.0, calls: float = 1.0
-) -> Features:
-    """The work of generating texts; `calls` is the sum over the batches of the tokens of their longest text."""
-    generated = target_tokens * beams
-    multiplied = 2 * (size.source * source_tokens + size.target * generated)
-    activations = size.width * (size.source_layers * source_tokens + size.target_layers * generated)
-    return multiplied, activations + size.vocabulary * generated, calls * size.target_layers
+NO_SPEED = Speed((0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (0.0,) * 3)
 
 
 def machine_speed(progress: Progress, cache: Path | None = None) -> Speed:
-    """The speed of this machine, measured now if it is not in the user's cache.
+    """The speed of this machine, measured now if it is not in the user's cache, or was measured under more load.
 
     Args:
         progress: is informed about the measurement, which takes some seconds.
         cache: folder of the measurements; None: `understudy` in the user's cache.
     """
     path = (cache or user_cache()) / f"speed-{content_key(machine())}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        if path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))["speed"]
-            return Speed(**{kind: (float(a), float(b), float(c)) for kind, (a, b, c) in kept.items()})
-    with progress.track("measure this machine's speed, once", len(WIDTHS), "network") as advance:
-        speed = measured_speed(lambda: advance(1))
+    load = load_per_core()
+    if (kept := _kept(path)) and (kept.load <= BUSY or load > BUSY):
+        return kept
+    speed = measured_speed(progress, load)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"machine": machine(), "speed": asdict(speed)})
@@ -108,15 +93,30 @@ def machine_speed(progress: Progress, cache: Path | None = None) -> Speed:
     return speed
 
 
+def _kept(path: Path) -> Speed | None:
+    """What the cache has; None for a file that is missing, damaged or of another version."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(path.read_text(encoding="utf-8"))["speed"]
+        load = float(kept.pop("load"))
+        return Speed(**{kind: tuple(map(float, own)) for kind, own in kept.items()}, load=load)
+    return None
+
+
 def user_cache() -> Path:
     """The folder of what is kept for this user on this machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "understudy"
+
+
+def load_per_core() -> float:
+    """Processes per core that computed or waited for a core in the last minute; 0 where the system does not count."""
+    return os.getloadavg()[0] / cores() if hasattr(os, "getloadavg") else 0.0
 
 
 def machine() -> dict[str, object]:
     """What the speed depends on."""
     device = default_device()
     return {
+        "version": VERSION,
         "processor": processor(),
         "cores": cores(),
         "threads": [allowed_threads(), torch.get_num_threads()],
@@ -134,86 +134,55 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def measured_speed(advance: Callable[[], None] = lambda: None) -> Speed:
-    """Trains and generates with random networks of several sizes."""
-    words = [f"{a}{b}" for a in "bcdfghklmnprst" for b in "aeiou"]
-    tokenizer = train_tokenizer([" ".join(words)] * 3, vocab_size=300)
-    device = default_device()
-    found: dict[str, list[tuple[Features, float]]] = {"train": [], "ctranslate2": [], "hf": []}
-
-    def record(kind: str, work: Features, run: Callable[[], object]) -> None:
-        found[kind].append((work, shortest(run)))
-
-    for width in WIDTHS:
-        scratch = Scratch(width=width, encoder_layers=2, decoder_layers=2, heads=4, feed_forward=4 * width, dropout=0.0)
-        network = build_network(scratch, tokenizer, max_positions=SOURCE + TARGET, seed=0).to(device)
-        size = size_of(network.config)
-        for rows in BATCHES:
-            work = training_work(size, source_tokens=rows * SOURCE, target_tokens=rows * TARGET, batches=1)
-            record("train", work, partial(pass_both_ways, network, rows))
-        with tempfile.TemporaryDirectory() as folder:
-            save_network(network, tokenizer, Path(folder) / "network")
-            for kind in ("ctranslate2", "hf"):
-                _generate(kind, Path(folder), size, record)
-        advance()
-    return Speed(**{kind: fit(*zip(*rows, strict=True)) for kind, rows in found.items()})
-
-
-def _generate(
-    kind: str, folder: Path, size: NetworkSize, record: Callable[[str, Features, Callable[[], object]], None]
-) -> None:
-    with open_engine(kind, folder / "network", workspace=folder, device=default_device()) as engine:
-        for rows in BATCHES:
-            sources = [[5 + row % 50] * (SOURCE - 1) + [2] for row in range(rows)]
-            texts = engine.generate(sources, Greedy(), max_tokens=TARGET)  # also warms up
-            lengths = [len(text[0].token_ids) for text in texts]
-            work = generation_work(size, source_tokens=rows * SOURCE, target_tokens=sum(lengths), calls=max(lengths))
-            record(kind, work, partial(engine.generate, sources, Greedy(), max_tokens=TARGET))
-
-
-def pass_both_ways(network: PreTrainedModel, rows: int) -> None:
-    """One forward and backward pass."""
-    device = network.device
-    sources = torch.full((rows, SOURCE), 5, device=device)
-    targets = torch.full((rows, TARGET), 6, device=device)
-    logits_NV = target_logits(
-        network,
-        source_ids_SL=sources,
-        source_mask_SL=torch.ones_like(sources, dtype=torch.bool),
-        source_of_B=torch.arange(rows, device=device),
-        target_ids_BT=targets,
-        target_mask_BT=torch.ones_like(targets, dtype=torch.bool),
+def measured_speed(progress: Progress, load: float) -> Speed:
+    """Trains, converts and generates with random networks of several sizes; `load` is that of the machine before."""
+    with measured_work() as works, progress.track("measure this machine's speed, once", ROUNDS, "round") as advance:
+        seconds: list[list[float]] = [[] for _ in works]
+        for _ in range(ROUNDS):
+            for times, work in zip(seconds, works, strict=True):
+                times.append(busiest_thread_seconds(work.run))
+            advance(1)
+    return Speed(
+        **{kind: _fitted(kind, works, seconds) for kind in ("train", "ctranslate2", "hf", "convert")}, load=load
     )
-    torch.autograd.backward(torch.nn.functional.cross_entropy(logits_NV, targets.flatten()))
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
-def shortest(run: Callable[[], object]) -> float:
-    """The shortest time of a few runs, after one that warms up.
+def _fitted(kind: str, works: Sequence[MeasuredRun], seconds: Sequence[Sequence[float]]) -> Features:
+    """The factors of one kind of work, from the shortest time of each measurement."""
+    own = [(work.features, min(times)) for work, times in zip(works, seconds, strict=True) if work.kind == kind]
+    return fit(*zip(*own, strict=True))
 
-    On a processor it is not longer than the processor time: a machine that is busy now may be free for the run.
+
+def busiest_thread_seconds(run: Callable[[], object]) -> float:
+    """Seconds that a run takes on an idle machine: the processor time of the thread that computes longest.
+
+    Other processes lengthen the time by the clock; they hardly lengthen this one. On a GPU it is the time by the clock.
     """
+    before, started = thread_seconds(), time.perf_counter()
     run()
-    times = []
-    for _ in range(TIMED_RUNS):
-        started, processor_time = time.perf_counter(), time.process_time()
-        run()
-        times.append(time.perf_counter() - started)
-        if default_device() == "cpu":
-            times.append(time.process_time() - processor_time)
-    return min(times)
+    by_clock = time.perf_counter() - started
+    if default_device() == "cuda":
+        return by_clock
+    return min(by_clock, max(own - before.get(thread, 0.0) for thread, own in thread_seconds().items()))
+
+
+def thread_seconds() -> dict[str, float]:
+    """Processor time of each thread of this process; of all together where the system does not count each."""
+    counts = Path("/proc/self/task").glob("*/schedstat")
+    with suppress(OSError):  # a thread may end meanwhile
+        if found := {path.parent.name: int(path.read_text("ascii").split()[0]) / 1e9 for path in counts}:
+            return found
+    return {"all": time.process_time()}
 
 
 def fit(works: Sequence[Features], seconds: Sequence[float]) -> Features:
     """The factors with the least relative error, none of them negative."""
     scaled = np.array(works) / np.array(seconds)[:, None]
     unit = scaled.max(axis=0).clip(min=1e-30)
-    kept = [0, 1, 2]
+    kept = list(range(scaled.shape[1]))
     while True:
-        factors = np.zeros(3)
+        factors = np.zeros(scaled.shape[1])
         factors[kept] = np.linalg.lstsq(scaled[:, kept] / unit[kept], np.ones(len(seconds)), rcond=None)[0]
         if (factors >= 0).all():
-            a, b, c = (factors / unit).tolist()
-            return a, b, c
+            return tuple((factors / unit).tolist())
         kept.remove(int(factors.argmin()))

@@ -1,7 +1,7 @@
 """The run's folder: the recipe, the report, and links to the stages."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +36,7 @@ from understudy.store.verify import verified
 STUDENT = "student"
 
 
-def prepare_folder(recipe: Recipe, out: Path, stages: RunStages) -> Path:
+def prepare_folder(recipe: Recipe, out: Path, stages: RunStages, checks: Sequence[Stage[Any]] = ()) -> Path:
     """Makes the run's folder before anything is trained, and records the stages that the run is going to need.
 
     Raises:
@@ -47,7 +47,7 @@ def prepare_folder(recipe: Recipe, out: Path, stages: RunStages) -> Path:
     labels = labeled_stages(stages)
     with guarded(folder):
         _refuse_files_of_the_user(folder, {*labels, STUDENT})
-        write_planned(folder / PLANNED, labels.values())
+        write_planned(folder / PLANNED, [*labels.values(), *checks])
     return folder
 
 
@@ -58,6 +58,7 @@ def deliver(
     context: RunContext,
     outcomes: Mapping[str, Outcome],
     *,
+    checks: Sequence[Stage[Any]] = (),
     copy: bool = False,
 ) -> tuple[Facts, dict[str, Path]]:
     """Fills the run's folder.
@@ -68,6 +69,7 @@ def deliver(
         stages: of the run.
         context: of the run.
         outcomes: what became of the stages.
+        checks: the stages of the checks before the first training, which the run needs too.
         copy: whether the folder gets its own copies of the stages, so that it can be moved by itself.
 
     Returns:
@@ -91,7 +93,14 @@ def deliver(
             student = folder / STORE / student.name
         write_text(folder / RECIPE_FILE, to_yaml(recipe))
         store = os.path.relpath(student.parent, folder)
-        record = RunRecord(names, student.name, store, tuple(sorted(made)), checksum(folder / RECIPE_FILE))
+        record = RunRecord(
+            names,
+            student.name,
+            store,
+            tuple(sorted(made)),
+            checksum(folder / RECIPE_FILE),
+            tuple(one.folder_name for one in checks),
+        )
         for label, target in present.items():
             _link(folder / label, target)
         limit = recipe.task.max_target_tokens

@@ -10,7 +10,8 @@ from understudy.pipeline.build import build_run
 from understudy.pipeline.calibration import machine_speed
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import labeled_stages
-from understudy.pipeline.plan_estimates import Estimate, estimate_of, planner_of
+from understudy.pipeline.plan_estimates import Estimate, estimate_of
+from understudy.pipeline.planner import planner_of
 from understudy.pipeline.stages.api_responses import ApiResponsesStage
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage
@@ -53,9 +54,10 @@ def plan(
     if requests is not None:
         return [_requests(*requests, context)]
     stages = build_run(recipe, context)
-    planner = planner_of(stages.task, stages.scores, context, machine_speed(progress))
+    speed = machine_speed(progress)
+    planner = planner_of(stages.task, stages.scores, context, speed)
     return [
-        PlannedStage(label, context.store.finished(stage), estimate_of(stage, planner))
+        PlannedStage(label, context.store.finished(stage), estimate_of(stage, planner), speed.caveat)
         for label, stage in labeled_stages(stages).items()
     ]
 
@@ -97,11 +99,14 @@ def total(stages: list[PlannedStage]) -> Estimate:
     """Of the stages that are not cached: sums, and the largest memory."""
     own = [one.estimate for one in stages if not one.cached]
     money = [one.money for one in own if one.money is not None]
+    least = [one.seconds if one.least_seconds is None else one.least_seconds for one in own]
+    stops = any(one.least_seconds is not None for one in own)
     return Estimate(
         texts=sum(one.texts for one in own),
         tokens=sum(one.tokens for one in own),
         steps=sum(one.steps for one in own),
         seconds=sum(one.seconds for one in own),
+        least_seconds=sum(least) if stops else None,
         memory_bytes=max((one.memory_bytes for one in own), default=0.0),
         disk_bytes=sum(one.disk_bytes for one in own),
         money=math.fsum(money) if money else None,

@@ -4,20 +4,15 @@
 as gold targets. Seconds are meant to be right within a factor of two.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
-from understudy.executors.local import Local
-from understudy.generation import resolve_engine
+from understudy.config.training import Training
 from understudy.models.layer_order import forward_passes
-from understudy.pipeline.calibration import Speed, generation_work, training_work
-from understudy.pipeline.context import RunContext
-from understudy.pipeline.delivery import dependencies_first
-from understudy.pipeline.model_sources import FromCheckpoint, checkpoint_path
-from understudy.pipeline.network_size import NetworkSize, network_size, trained_parameters
-from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.network_size import NetworkSize, trained_parameters
+from understudy.pipeline.planner import DISK_BYTES_PER_S, Planner
 from understudy.pipeline.stages.benchmark import BenchmarkStage
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
@@ -29,12 +24,13 @@ from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
 from understudy.pipeline.stages.training_steps import StepsFacts
-from understudy.pipeline.starts import Trains, start_of_stage, steps_stage
+from understudy.pipeline.starts import Trains, start_of_stage
+from understudy.pipeline.work import training_work
 from understudy.store import Stage
+from understudy.training.teacher_logprobs import BATCH_TOKENS, MAX_LOGITS
 
 PROCESS_BYTES = 700e6
 """Of a process that has imported the libraries."""
-DISK_BYTES_PER_S = 200e6
 STATE_BYTES = 12
 """Per parameter that is trained, in addition to the weight: its gradient and two moments of AdamW, in float32."""
 ACTIVATION_BYTES = 70
@@ -44,13 +40,15 @@ LOGITS_COPIES = 4
 KEPT_TOKEN_BYTES = 6
 POOL_TOKEN_BYTES = 12
 """Of the token ids and of the text."""
+PADDING = 1.15
+"""Tokens of a micro-batch, padding included, for each token of its texts, which are of similar length."""
+STAGE_S = 0.2
+"""Of a stage that loads a network: its tokenizer, its data, its checksums."""
 PROCESS_START_S = 4.0
 """Of a process of a benchmark."""
-THROUGHPUT_PASSES = 4
+THROUGHPUT_PASSES = 3
 SCORES_S_PER_PREDICTION = 0.006
 """Of all metrics and their intervals, for one text of one system."""
-HF_BATCH_TOKENS = 16_384
-NO_SPEED = Speed((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -63,69 +61,11 @@ class Estimate:
     """Of sources and targets, each time that a network reads or writes them."""
     steps: int = 0
     seconds: float = 0.0
+    least_seconds: float | None = None
+    """Those of a training that early stopping ends as soon as it can; None: it is not stopped."""
     memory_bytes: float = PROCESS_BYTES
     disk_bytes: float = 0.0
     money: float | None = None
-
-
-@dataclass(frozen=True)
-class Planner:
-    """What all estimates are made from."""
-
-    task: PreparedTask
-    context: RunContext
-    speed: Speed
-    lengths: tuple[float, float]
-    """Mean tokens of a source and of a target."""
-
-    def size(self, network: Stage[Any]) -> NetworkSize:
-        """The size of the network of a stage; no weights are loaded."""
-        return network_size(start_of_stage(network), self.task.limits, self.context)
-
-    def engine(self, network: Stage[Any]) -> str:
-        """The engine that the network will generate with."""
-        requested, source = self.task.recipe.engine, start_of_stage(network).source
-        if isinstance(source, FromCheckpoint):
-            return resolve_engine(requested, checkpoint_path(source.checkpoint, self.context))
-        return "ctranslate2" if requested == "auto" else requested
-
-    def steps(self, stage: Trains) -> StepsFacts | None:
-        """The size of a training; counting takes seconds and is cached."""
-        counted = steps_stage(stage, self.task.limits)
-        return self.context.store.get(counted, Local(), self.context) if counted else None
-
-    def generation(self, network: Stage[Any], decoding: PoolDecoding, inputs: float, texts: float) -> float:
-        """Seconds of generating so many texts for each of so many inputs."""
-        size, engine = self.size(network), self.engine(network)
-        source, target = self.lengths
-        engine = "hf" if isinstance(decoding, DiverseBeam) else engine
-        beams = decoding.beams if isinstance(decoding, Beam | KBeams) else texts
-        rows = inputs * max(1.0, beams)
-        batches = max(1.0, rows * source / HF_BATCH_TOKENS)
-        work = generation_work(
-            size,
-            source_tokens=inputs * source,
-            target_tokens=inputs * target,
-            beams=max(1.0, beams),
-            calls=batches * target,
-        )
-        return self.speed.seconds(engine, work)
-
-
-def planner_of(task: PreparedTask, last: Stage[Any], context: RunContext, speed: Speed = NO_SPEED) -> Planner:
-    """What the estimates of a run are made from; texts are as long as those that its student learns.
-
-    Args:
-        task: of the run.
-        last: the stage that needs all others.
-        context: of the run.
-        speed: of this machine; without it, seconds are 0 and the rest is right.
-    """
-    student = [stage for stage in dependencies_first(last) if isinstance(stage, StudentStage)][-1]
-    counted = steps_stage(student, task.limits)
-    assert counted is not None  # noqa: S101 - a student is always trained
-    facts = context.store.get(counted, Local(), context)
-    return Planner(task, context, speed, (facts.source_length, facts.target_length))
 
 
 def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
@@ -135,40 +75,51 @@ def estimate_of(stage: Stage[Any], planner: Planner) -> Estimate:
 
 
 def training(stage: Trains, planner: Planner) -> Estimate:
-    """A training: its passes, the generation of dev predictions and of student samples, the teacher at every step."""
+    """A training: its steps, the evaluations on dev, student samples, the teacher where it scores texts meanwhile."""
     facts, size = planner.steps(stage), planner.size(stage)
     if facts is None or stage.settings is None:  # the network is used as it is
         return Estimate(seconds=2 * size.bytes / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + size.bytes,
                         disk_bytes=size.bytes)  # fmt: skip
-    settings = stage.settings.training
-    batches = facts.steps / settings.epochs * settings.gradient_accumulation_steps
+    training = stage.settings.training
+    batches = facts.steps / training.epochs * training.gradient_accumulation_steps
     work = training_work(
         size,
-        source_tokens=facts.source_tokens,
-        target_tokens=facts.target_tokens,
+        source_tokens=PADDING * facts.source_tokens,
+        target_tokens=PADDING * facts.target_tokens,
         batches=batches,
-        passes=2.0 if settings.lora else 3.0,  # no gradients of frozen weights
+        passes=2.0 if training.lora else 3.0,  # no gradients of frozen weights
     )
-    seconds = settings.epochs * planner.speed.seconds("train", work)
-    dev = stage.settings.dev
-    looks = -(-settings.epochs // settings.evaluate_every)
-    inputs = planner.task.facts.counts["dev"] if dev.inputs is None else dev.inputs
-    seconds += looks * planner.generation(stage, dev.decoding, inputs, 1)
-    trained = trained_parameters(start_of_stage(stage), settings.lora, planner.task.limits, planner.context)
+    trained = trained_parameters(start_of_stage(stage), training.lora, planner.task.limits, planner.context)
     memory = PROCESS_BYTES + size.bytes + STATE_BYTES * trained + _activations(facts, size)
+    epoch_s, evaluation_s = planner.speed.seconds("train", work), planner.evaluation(stage, stage.settings)
     if isinstance(stage, StudentStage):
         more, held = _with_teacher(stage, planner, facts, batches)
-        seconds, memory = seconds + more, memory + held
+        epoch_s, memory = epoch_s + more / training.epochs, memory + held
+
+    def seconds(epochs: int) -> float:
+        evaluations = math.ceil(epochs / training.evaluate_every)
+        return STAGE_S + epochs * epoch_s + evaluations * evaluation_s
+
+    fewest = fewest_epochs(training, evaluates_start=isinstance(stage, FinalFinetuneStage))
     return Estimate(
         inputs=facts.inputs,
-        texts=facts.texts * settings.epochs,
-        tokens=(facts.source_tokens + facts.target_tokens) * settings.epochs,
+        texts=facts.texts * training.epochs,
+        tokens=(facts.source_tokens + facts.target_tokens) * training.epochs,
         steps=facts.steps,
-        seconds=seconds,
+        seconds=seconds(training.epochs),
+        least_seconds=seconds(fewest) if fewest < training.epochs else None,
         memory_bytes=memory,
         # While it trains, a checkpoint holds weights and both moments; the best weights lie next to it.
         disk_bytes=size.bytes,
     )
+
+
+def fewest_epochs(training: Training, *, evaluates_start: bool = False) -> int:
+    """Epochs of a training that early stopping ends as soon as it can: after the first evaluation none is better."""
+    if training.patience is None:
+        return training.epochs
+    evaluations = training.patience + (0 if evaluates_start else 1)
+    return min(training.epochs, evaluations * training.evaluate_every)
 
 
 def _activations(facts: StepsFacts, size: NetworkSize) -> float:
@@ -181,7 +132,9 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
     """Seconds and bytes of the student's samples and of a teacher that scores texts during training."""
     settings, samples = stage.settings.training, stage.mixture.samples
     sampled = facts.student_texts * settings.epochs * (1 - samples.start)
-    seconds = planner.generation(stage, samples.decoding, sampled / (1 + samples.max_age), 1)
+    seconds = planner.generation(stage, samples.decoding, sampled / (1 + samples.max_age))
+    if sampled:
+        seconds += samples.rounds_per_epoch * settings.epochs * (1 - samples.start) * planner.opening(stage)
     if stage.teacher_network is None:
         return seconds, 0.0
     size, (source, target) = planner.size(stage.teacher_network), planner.lengths
@@ -196,8 +149,11 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
 def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
     """The network in its engine's form."""
     size = planner.size(stage.network)
-    disk = 0 if planner.engine(stage.network) == "hf" else size.bytes
-    return Estimate(seconds=3 * disk / DISK_BYTES_PER_S, memory_bytes=PROCESS_BYTES + 2 * size.bytes, disk_bytes=disk)
+    return Estimate(
+        seconds=STAGE_S + planner.opening(stage.network),
+        memory_bytes=PROCESS_BYTES + 2 * size.bytes,
+        disk_bytes=size.bytes if planner.converts(stage.network) else 0,
+    )
 
 
 def layers_by_loss(stage: LayerOrderStage, planner: Planner) -> Estimate:
@@ -226,7 +182,7 @@ def pseudo_targets(stage: PseudoTargetsStage, planner: Planner) -> Estimate:
     ranges = text_ranges(stage.decoding, stage.per_input)
     generated = inputs * sum(count for _, count in ranges)  # the last range may give more than are kept
     texts = inputs * stage.per_input
-    seconds = sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
+    seconds = STAGE_S + sum(planner.generation(network, stage.decoding, inputs, count) for _, count in ranges)
     return Estimate(
         inputs=inputs,
         texts=texts,
@@ -252,8 +208,9 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         inputs=inputs,
         texts=texts,
         tokens=inputs * source + positions,
-        seconds=planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
-        memory_bytes=PROCESS_BYTES + size.bytes + 0.1 * disk,
+        seconds=STAGE_S + planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
+        # The system also keeps pages of the written cache in memory, as long as nothing else needs it.
+        memory_bytes=PROCESS_BYTES + size.bytes + 4 * LOGITS_COPIES * min(MAX_LOGITS, BATCH_TOKENS * size.vocabulary),
         disk_bytes=disk,
     )
 
@@ -261,12 +218,16 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
 def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
     """What a system generates for dev and test."""
     network, (source, target) = stage.converted.network, planner.lengths
-    inputs = sum(planner.task.facts.counts[split] for split in SCORED_SPLITS)
+    counts = planner.task.facts.counts
+    inputs = sum(counts[split] for split in SCORED_SPLITS)
+    seconds = STAGE_S + planner.generation(network, stage.decoding, inputs)
+    if stage.likelihood:
+        seconds += planner.likelihood(network, inputs + counts["dev"])  # of dev the most probable tokens too
     return Estimate(
         inputs=inputs,
         texts=inputs,
         tokens=inputs * (source + target),
-        seconds=planner.generation(network, stage.decoding, inputs, 1),
+        seconds=seconds,
         memory_bytes=PROCESS_BYTES + planner.size(network).bytes,
         disk_bytes=inputs * target * POOL_TOKEN_BYTES,
     )
@@ -275,9 +236,12 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
 def benchmark(stage: BenchmarkStage, planner: Planner) -> Estimate:
     """Latency and throughput of each system, each in a process of its own."""
     own = stage.settings
-    inputs = own.latency_inputs + THROUGHPUT_PASSES * 4 * own.batch_inputs
+    batched = THROUGHPUT_PASSES * 4 * own.batch_inputs
+    inputs = own.latency_inputs + batched
     seconds = sum(
-        PROCESS_START_S + planner.generation(converted.network, own.decoding, inputs, 1)
+        PROCESS_START_S
+        + planner.generation(converted.network, own.decoding, own.latency_inputs, alone=True)
+        + planner.generation(converted.network, own.decoding, batched, threads=1)
         for _, converted in stage.systems
     )
     memory = max((planner.size(converted.network).bytes for _, converted in stage.systems), default=0)

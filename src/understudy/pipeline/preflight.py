@@ -21,7 +21,8 @@ from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, default_device, run_context
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import tokenizer_source
-from understudy.pipeline.plan_estimates import estimate_of, planner_of
+from understudy.pipeline.plan_estimates import estimate_of
+from understudy.pipeline.planner import planner_of
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage, network_check
@@ -85,6 +86,11 @@ CHECKS: dict[str, Callable[[Prepared], Iterator[CheckStage]]] = {
     "networks": network_checks,
 }
 """Cheap ones first."""
+
+
+def stages_of_checks(prepared: Prepared) -> tuple[CheckStage, ...]:
+    """The stages of all checks."""
+    return tuple(stage for check in CHECKS.values() for stage in check(prepared))
 
 
 def preflight(prepared: Prepared) -> list[Finding]:

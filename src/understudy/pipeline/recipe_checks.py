@@ -1,11 +1,9 @@
 """Checks of what a recipe names: its engine, files, metrics and objectives. They take seconds and read no weights."""
 
 from understudy.config.recipe import Recipe
-from understudy.errors import unknown_name
-from understudy.generation import ENGINES
 from understudy.objectives import objective_of
 from understudy.pipeline.metric_settings import check_metrics
-from understudy.pipeline.recipe_files import check_files
+from understudy.pipeline.recipe_files import check_engine, check_files
 
 
 def check_names(recipe: Recipe, *, allow_code: bool) -> None:
@@ -23,13 +21,3 @@ def check_names(recipe: Recipe, *, allow_code: bool) -> None:
     check_metrics(recipe.task, allow_code=allow_code)
     for requested in recipe.distil.objectives:
         objective_of(requested, allow_code=allow_code)
-
-
-def check_engine(name: str) -> None:
-    """Refuses an unknown engine.
-
-    Raises:
-        ConfigError: naming these.
-    """
-    if name != "auto" and name not in ENGINES:
-        raise unknown_name("engine", name, ["auto", *ENGINES])

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from understudy.config.decoding import ENGINE_NAMES
 from understudy.config.recipe import Recipe
 from understudy.config.task import FilesTask, HubTask, Kd4gen, Splits
-from understudy.errors import ConfigError
+from understudy.errors import ConfigError, unknown_name
 from understudy.evaluation.metrics import unknown_metrics
 from understudy.tasks.file_formats import reader_of
 from understudy.tasks.text_lines import check_file
@@ -46,14 +47,25 @@ def check_files(recipe: Recipe) -> None:
 
 
 def check_early(recipe: Recipe) -> None:
-    """What can be refused before torch is loaded: data files, and names of metrics that are in no table.
+    """What can be refused before torch is loaded: data files, and names of engines and metrics that are in no table.
 
     Raises:
-        ConfigError: naming the metrics.
+        ConfigError: naming the engine or the metrics.
         DataError: naming the file.
     """
+    check_engine(recipe.engine)
     check_files(recipe)
     check_metric_names(recipe)
+
+
+def check_engine(name: str) -> None:
+    """Refuses an unknown engine.
+
+    Raises:
+        ConfigError: naming the known ones.
+    """
+    if name not in ENGINE_NAMES:
+        raise unknown_name("engine", name, ENGINE_NAMES)
 
 
 def check_metric_names(recipe: Recipe) -> None:

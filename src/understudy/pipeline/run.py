@@ -11,7 +11,7 @@ from understudy.executors.local import Local
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver, prepare_folder
-from understudy.pipeline.preflight import Prepared, require_preflight
+from understudy.pipeline.preflight import Prepared, require_preflight, stages_of_checks
 from understudy.pipeline.progress_file import recorded
 from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress, Progress
@@ -68,15 +68,17 @@ def run(
 
 def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor, *, copy: bool) -> Run:
     stages = build_run(recipe, context)
-    folder = prepare_folder(recipe, out, stages)
-    require_preflight(Prepared(stages.task, stages.scores, context))
+    prepared = Prepared(stages.task, stages.scores, context)
+    checks = stages_of_checks(prepared)
+    folder = prepare_folder(recipe, out, stages, checks)
+    require_preflight(prepared)
     outcomes: dict[str, Outcome] = {}
     if stages.preview and not context.store.finished(stages.scores):
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
     outcomes |= _make(delivered, executor, context)
-    facts, folders = deliver(stages.task.recipe, folder, stages, context, outcomes, copy=copy)
+    facts, folders = deliver(stages.task.recipe, folder, stages, context, outcomes, checks=checks, copy=copy)
     return Run(folder, facts, folders)
 
 

@@ -37,6 +37,8 @@ class RunRecord:
     """Keys of the stages that the run made itself; the others were reused."""
     recipe: str
     """The sha256 of the recipe's file."""
+    checks: tuple[str, ...] = ()
+    """The folders of the checks that were made before the first training; a record of an earlier version has none."""
 
 
 def write_planned(path: Path, stages: Iterable[Stage[Any]]) -> None:
@@ -52,14 +54,11 @@ def read_record(folder: Path) -> RunRecord:
     """
     if not (folder / STAGES).is_file():
         raise StoreError(f"{folder} holds no finished run ({STAGES} is missing); give a folder such as runs/demo")
+    record = _recorded(folder)
     try:
-        record = _recorded(folder)
         unchanged = checksum(folder / RECIPE_FILE) == record.recipe
     except OSError as error:
-        raise StoreError(
-            f"the record of the run in {folder} is damaged ({STAGES} or {RECIPE_FILE} cannot be read: "
-            f"{error.strerror or 'it is not as it was written'}); run the recipe again, which writes both again"
-        ) from error
+        raise _damaged(folder, error) from error
     if not unchanged:
         raise StoreError(
             f"{folder / RECIPE_FILE} was changed after the run and is not its recipe any more; run the recipe again, "
@@ -76,7 +75,8 @@ def needed_by_runs(out: Path) -> dict[str, Need]:
     """
     needed: dict[str, Need] = {}
     for path in out.glob(f"*/{STAGES}"):
-        needed[path.parent.name] = Need({name for _, name in _recorded(path.parent).stages})
+        record = _recorded(path.parent)
+        needed[path.parent.name] = Need({name for _, name in record.stages} | set(record.checks))
     for path in out.glob(f"*/{PLANNED}"):
         need = needed.setdefault(path.parent.name, Need())
         need.stages |= set(map(str, read_checked(path).values()))
@@ -85,4 +85,16 @@ def needed_by_runs(out: Path) -> dict[str, Need]:
 
 
 def _recorded(folder: Path) -> RunRecord:
-    return parse(RunRecord, read_checked(folder / STAGES), folder)
+    try:
+        return parse(RunRecord, read_checked(folder / STAGES), folder)
+    except (OSError, StoreError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> StoreError:
+    """The error for a record that cannot be read, whichever command reads it."""
+    reason = isinstance(error, OSError) and error.strerror
+    return StoreError(
+        f"the record of the run in {folder} is damaged ({STAGES} or {RECIPE_FILE} cannot be read: "
+        f"{reason or 'it is not as it was written'}); run the recipe again, which writes both again"
+    )

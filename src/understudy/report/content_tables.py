@@ -28,9 +28,12 @@ def consistency_table(facts: Facts) -> TextTable:
 
 
 def health_table(facts: Facts) -> TextTable:
-    """Signs of a training that went wrong, one row per system and one for the references; no rows without facts."""
+    """Signs of a training that went wrong, one row per system and one for the references; no rows without facts.
+
+    The table of trainings has the steps.
+    """
     head = (
-        "System", "Trained parameters", "Steps", "Warm-up", "Kept step", "Dev moved", "Outputs that repeat",
+        "System", "Trained parameters", "Warm-up", "Kept step", "Dev moved", "Outputs that repeat",
         "Length / reference", "Cut", "Top token as teacher",
     )  # fmt: skip
     rows = tuple(_health_row(name, own) for name, own in facts.get("health", {}).items())
@@ -54,7 +57,6 @@ def _health_row(name: str, own: HealthFacts) -> tuple[TextCell, ...]:
     return (
         TextCell(_label(name)),
         TextCell(whole(own.get("trained_parameters"))),
-        TextCell(whole(own["steps"])),
         TextCell(whole(own["warmup_steps"])),
         TextCell(whole(own["kept_step"])),
         TextCell(moved),

@@ -54,6 +54,8 @@ def check_file(path: Path, *, missing: str = "relative paths in a recipe start a
             raise DataError(f"{path}: is a folder; name a file in it")
         if not path.exists():
             raise DataError(f"{path}: no such file; {missing}")
+        if not path.is_file():  # opening a pipe would wait for whoever writes into it
+            raise DataError(f"{path}: is a pipe or a device, and data are read several times; save them as a file")
         with path.open("rb"):
             pass
     except OSError as error:
