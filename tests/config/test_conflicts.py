@@ -55,6 +55,7 @@ def test_an_endpoint_without_labels_is_supported(with_endpoint: dict[str, Any]) 
             ["pseudo_targets.decoding is greedy", "references of dev and test", "files.dev and files.test"],
         ),
         ({"pseudo_targets": {"inputs": ["labeled"]}}, ["pseudo_targets.inputs includes labeled", "[unlabeled]"]),
+        ({"pseudo_targets": {"compute_type": "int8"}}, ["compute_type is int8", "an endpoint chooses its own"]),
         (
             {"pseudo_targets": {"decoding": {"kind": "k_beams", "beams": 2}}},
             ["pseudo_targets.decoding is k_beams", "{kind: greedy}"],
@@ -106,6 +107,23 @@ def test_a_local_teacher_needs_labels(with_endpoint: dict[str, Any]) -> None:
 
     assert "files.labeled, files.dev and files.test" in message
     assert "teacher.endpoint" in message
+
+
+def test_int8_is_refused_where_only_transformers_generates(with_endpoint: dict[str, Any]) -> None:
+    """By the engine, or by a decoding that only engine hf has."""
+    local = {"files": {"labeled": "l.jsonl", "dev": "d.jsonl", "test": "t.jsonl"}, "metrics": ["bleu"]}
+    teacher = {"scratch": SIZES, "finetune": {}}
+    int8 = {"compute_type": "int8"}
+    diverse = {**int8, "decoding": {"kind": "diverse_beam", "groups": 2}}
+    recipe = {**with_endpoint, "task": local, "teacher": teacher, "distil": {"method": "sequence_level"}}
+    check_recipe({**recipe, "pseudo_targets": int8})
+
+    for changes, facts in (
+        ({"engine": "hf", "pseudo_targets": int8}, ["compute_type is int8", "engine hf", "auto or ctranslate2"]),
+        ({"pseudo_targets": diverse}, ["compute_type is int8", "diverse_beam", "engine hf"]),
+    ):
+        message = refused({**recipe, **changes})
+        assert all(fact in message for fact in facts), message
 
 
 def test_all_conflicts_are_reported_together(with_endpoint: dict[str, Any]) -> None:

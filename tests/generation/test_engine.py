@@ -1,6 +1,7 @@
 import pytest
 
-from understudy.generation.engine import allowed_threads, batches_by_length
+from understudy.generation.batches import batches_by_length
+from understudy.generation.engine import allowed_threads
 
 
 @pytest.mark.parametrize("budget", [1, 12, 40, 10_000])

@@ -147,6 +147,19 @@ def test_a_checkpoint_is_opened_with_the_dtype(checkpoint: Checkpoint, tmp_path:
     assert scores["bfloat16"] == pytest.approx(scores["float32"], abs=0.1)
 
 
+def test_int8_gives_other_log_probabilities_and_hf_refuses_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """They differ by the rounding of the weights, from one conversion in float32."""
+    folder, scores = checkpoint("llama"), {}
+    for dtype in ("float32", "int8"):
+        with open_engine("ctranslate2", folder, workspace=tmp_path, dtype=dtype) as engine:
+            scores[dtype] = engine.score([[5, 7, 9]], [[6, 8]])[0]
+
+    assert scores["int8"] != scores["float32"]
+    assert scores["int8"] == pytest.approx(scores["float32"], abs=0.3)
+    with pytest.raises(GenerationError, match=r"'hf'.*'int8'.*bfloat16, float16, float32"):
+        greedy("hf", folder, tmp_path, dtype="int8")
+
+
 def test_a_conversion_is_made_once(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """A second engine opens the files of the first, also if the checkpoint's weights are gone."""
     folder = checkpoint("bart")

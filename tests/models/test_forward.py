@@ -6,12 +6,17 @@ from torch import Tensor
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    PretrainedConfig,
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
@@ -85,6 +90,27 @@ def llama() -> PreTrainedModel:
 FAMILIES = {"bart": bart, "t5": t5, "gpt2": gpt2, "opt": opt, "llama": llama}
 
 
+def windowed(kind: type[PreTrainedModel], config: type[PretrainedConfig], **settings: object) -> PreTrainedModel:
+    """A model whose attention sees four positions, one key-value head, and a head width of its own."""
+    return kind(
+        config(
+            vocab_size=V, hidden_size=H, num_hidden_layers=2, intermediate_size=16, num_attention_heads=4,
+            num_key_value_heads=1, head_dim=4, pad_token_id=0, initializer_range=0.5, sliding_window=4, **settings,
+        )
+    )  # fmt: skip
+
+
+WINDOWED: dict[str, Callable[[], PreTrainedModel]] = {
+    "mistral": lambda: windowed(MistralForCausalLM, MistralConfig),
+    "gemma3": lambda: windowed(
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=4,
+    ),
+}
+
+
 @pytest.fixture(params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     """Each family in turn, with random weights, in eval mode."""
@@ -99,10 +125,17 @@ def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, torch.arange(width) < torch.tensor([[len(row)] for row in rows])
 
 
-def batched(model: PreTrainedModel, sources: list[list[int]], source_of: list[int]) -> Tensor:
+def batched(
+    model: PreTrainedModel,
+    sources: list[list[int]],
+    source_of: list[int],
+    targets: list[list[int]] | None = None,
+    *,
+    sources_once: bool = False,
+) -> Tensor:
     """All targets at once, by the function under test."""
     source_ids, source_mask = padded(sources)
-    target_ids, target_mask = padded(TARGETS)
+    target_ids, target_mask = padded(targets or TARGETS)
     return target_logits(
         model,
         source_ids_SL=source_ids,
@@ -110,6 +143,7 @@ def batched(model: PreTrainedModel, sources: list[list[int]], source_of: list[in
         source_of_B=torch.tensor(source_of),
         target_ids_BT=target_ids,
         target_mask_BT=target_mask,
+        sources_once=sources_once,
     )
 
 
@@ -128,6 +162,24 @@ def test_agrees_with_one_example_at_a_time(model: PreTrainedModel) -> None:
     expected = torch.cat([alone(model, SOURCES[s], target) for s, target in zip(SOURCE_OF, TARGETS, strict=True)])
 
     torch.testing.assert_close(batched(model, SOURCES, SOURCE_OF), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama", "mistral", "gemma3"])
+def test_a_source_that_is_read_once_gives_the_logits_of_separate_rows(family: str) -> None:
+    """In decoder-only models, with sources of several lengths, down to one token, and with sliding windows."""
+    torch.manual_seed(0)
+    model = {**FAMILIES, **WINDOWED}[family]().eval()
+    sources = [*SOURCES, [4]]
+    targets = [*TARGETS, [2, 5]]
+    of = [*SOURCE_OF, len(SOURCES)]
+    read: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(lambda *call: read.append(call[1][0].numel()))
+    found = batched(model, sources, of, targets, sources_once=True)
+    handle.remove()
+    expected = torch.cat([alone(model, sources[s], target) for s, target in zip(of, targets, strict=True)])
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert sum(read) == len(sources) * (max(map(len, sources)) - 1) + len(targets) * max(map(len, targets))
 
 
 def test_shared_sources_give_the_gradient_of_separate_examples(model: PreTrainedModel) -> None:

@@ -222,6 +222,23 @@ def test_a_conversion_that_changes_texts_is_a_warning_under_auto_and_an_error_wh
         assert (own.severity, own.severity == "ok" or "hf" in own.finding + own.remedy) == (severity, True)
 
 
+def test_int8_is_compared_but_may_differ_and_a_teacher_without_it_is_refused(
+    tiny: dict[str, Any], tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """The teacher of scratch differs by the rounding; one that only transformers can run has no int8."""
+    int8 = {**copy.deepcopy(tiny), "distil": {"method": "sequence_level"}, "pseudo_targets": {"compute_type": "int8"}}
+    (own,) = [one for one in check(check_recipe(int8), out=tmp_path / "runs") if one.check == "teacher network"]
+    assert own.severity == "ok"
+    assert (found := re.search(r"in int8 they differ by up to ([0-9e.-]+) nats", own.finding))
+    assert float(found[1]) > 0
+
+    teacher = {"model": str(llama(tokenizer, tmp_path / "gelu", "gelu")), "finetune": tiny["teacher"]["finetune"]}
+    refused = check(check_recipe({**int8, "teacher": teacher}), out=tmp_path / "runs")
+    (own,) = [one for one in refused if "compute_type" in one.finding]
+    assert own.severity == "error"
+    assert "engine 'hf'" in own.finding
+
+
 def test_an_api_teacher_is_asked_nothing_while_the_student_cannot_be_used(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,14 @@ def _engine_has_the_decoding(engine: EngineName, pseudo_targets: PseudoTargets) 
         )
 
 
+def _engine_has_the_compute_type(engine: EngineName, pseudo_targets: PseudoTargets) -> Iterator[str]:
+    if engine == "hf" and pseudo_targets.compute_type != "float32":
+        yield (
+            f"pseudo_targets.compute_type is {pseudo_targets.compute_type}, which engine hf does not have; set engine "
+            "to auto or ctranslate2, or leave compute_type out"
+        )
+
+
 def _network_needs_labels(task: AnyTask) -> Iterator[str]:
     if isinstance(task, FilesTask) and (not task.has_labels or task.referenced_by_teacher):
         yield (
@@ -219,6 +227,14 @@ def _endpoint_references(task: AnyTask, pseudo_targets: PseudoTargets) -> Iterat
         )
 
 
+def _endpoint_compute_type(pseudo_targets: PseudoTargets) -> Iterator[str]:
+    if pseudo_targets.compute_type != "float32":
+        yield (
+            f"pseudo_targets.compute_type is {pseudo_targets.compute_type}, but an endpoint chooses its own; leave it "
+            "out"
+        )
+
+
 def _endpoint_selection(pseudo_targets: PseudoTargets) -> Iterator[str]:
     if not isinstance(pseudo_targets.select, KeepAll):
         yield (
@@ -244,6 +260,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     _student_samples_per_source,
     _scratch_student_is_trained_whole,
     _engine_has_the_decoding,
+    _engine_has_the_compute_type,
 )
 NETWORK_RULES: tuple[Rule, ...] = (
     _network_needs_labels,
@@ -258,6 +275,7 @@ ENDPOINT_RULES: tuple[Rule, ...] = (
     _endpoint_logprobs,
     _endpoint_decoding,
     _endpoint_references,
+    _endpoint_compute_type,
     _endpoint_selection,
     _endpoint_without_labels,
 )

@@ -11,6 +11,8 @@ from understudy.config.pool_selection import KeepAll, Selection
 from understudy.config.section import Section
 
 InputKind = Literal["labeled", "unlabeled"]
+ComputeType = Literal["float32", "int8"]
+"""Types of weights that a local teacher generates with, by CTranslate2's names."""
 
 
 class PseudoTargets(Section):
@@ -24,6 +26,9 @@ class PseudoTargets(Section):
     """How the texts are generated."""
     shard_inputs: Inputs = 512
     """Inputs per shard. A shard has its own seed, and an interruption loses at most the current one."""
+    compute_type: ComputeType = "float32"
+    """Type of a local teacher's weights when it generates these texts. int8 is two to three times as fast for large
+    models and gives other texts; only engine ctranslate2 has it. Evaluation and benchmark use float32."""
     min_finished: Annotated[float, Field(ge=0, le=1)] | None = None
     """Smallest share of texts that are not empty, and of texts that have ended within the limit; a local teacher's pool
     with less is refused. null is 0.5 for a teacher that is used as it is and 0 for one that the run fine-tunes."""
@@ -56,6 +61,11 @@ class PseudoTargets(Section):
             yield (
                 f"per_input is {self.per_input}, but decoding {self.decoding.kind} gives at most {most} per input; "
                 "use decoding kind sampling, or k_beams with as many beams, or diverse_beam with as many groups"
+            )
+        if self.compute_type != "float32" and isinstance(self.decoding, DiverseBeam):
+            yield (
+                f"compute_type is {self.compute_type}, which only engine ctranslate2 has, but decoding diverse_beam "
+                "needs engine hf; leave compute_type out, or use another decoding"
             )
         if selected > self.per_input:
             yield (

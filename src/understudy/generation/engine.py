@@ -1,6 +1,6 @@
-"""The protocol of all engines, what an engine declares, and the checks and batches that engines share.
+"""The protocol of all engines, what an engine declares, and the checks that engines share.
 
-The engines themselves are in `hf` and `ctranslate`, their table is in the package.
+The engines themselves are in `hf` and `ctranslate`, their table is in the package, their batches in `batches`.
 """
 
 import os
@@ -147,21 +147,3 @@ def refuse_impossible(decoding: PoolDecoding, *, per_source: int) -> None:
         raise GenerationError(
             f"{decoding.kind} gives one text per source, {per_source} were requested; use decoding k_beams or sampling"
         )
-
-
-def batches_by_length(sources: Sequence[Sequence[int]], *, rows_per_source: int, batch_tokens: int) -> list[list[int]]:
-    """Indices of sources, long ones first, in batches of at most `batch_tokens` padded tokens.
-
-    Args:
-        sources: token ids.
-        rows_per_source: beams or samples that run at the same time for each.
-        batch_tokens: rows times longest source; a batch holds at least one source.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(sources)), key=lambda index: -len(sources[index])):
-        # The first of a batch is its longest.
-        if batches and (len(batches[-1]) + 1) * rows_per_source * len(sources[batches[-1][0]]) <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -22,8 +22,9 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from understudy.config.decoding import Beam, Decoding, DiverseBeam, KBeams, PoolDecoding, Sampling
+from understudy.generation.batches import batches_by_length, most_sources, row_memory
 from understudy.generation.diverse import DiverseGroups, best_first
-from understudy.generation.engine import Capabilities, batches_by_length, refuse_decoding, refuse_impossible
+from understudy.generation.engine import Capabilities, refuse_decoding, refuse_impossible
 from understudy.models.checkpoint import config_of, load_network, without_weights
 from understudy.models.forward import padded, target_logits
 from understudy.models.generation_format import (
@@ -45,6 +46,8 @@ CAPABILITIES = Capabilities(
     dtypes=frozenset({"float32", "bfloat16", "float16"}),
 )
 _BATCH_TOKENS = 16_384  # rows times longest source; bounds memory, not tuned
+_LOGITS_COPIES = 10
+"""Vocabulary-sized float32 arrays of a row at a time: logits, scores, their softmax, those sorted, their indices."""
 
 
 @contextmanager
@@ -107,6 +110,8 @@ class HuggingFaceEngine:
         )
         groups = decoding.groups if isinstance(decoding, DiverseBeam) else 1
         rows = max(per_source, settings.num_beams, groups)
+        memory = row_memory(self._model.config, logits_copies=_LOGITS_COPIES)
+        most = most_sources(memory, sources, rows_per_source=rows, max_tokens=max_tokens)
         texts: list[tuple[Generated, ...]] = [()] * len(sources)
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with (
@@ -116,7 +121,9 @@ class HuggingFaceEngine:
             torch.random.fork_rng(devices),
         ):
             torch.manual_seed(seed)
-            for batch in batches_by_length(sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS):
+            for batch in batches_by_length(
+                sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS, most_sources=most
+            ):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
                 generated = self._batch(repeated, settings, self._processors(decoding))
                 each = len(generated) // len(batch)

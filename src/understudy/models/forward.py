@@ -6,6 +6,7 @@ Axes: S sources, L source positions, B targets, T target positions, W positions 
 target in one row, N true positions of the target mask in row-major order, H hidden width, V vocabulary.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -56,6 +57,7 @@ def target_logits(
     source_of_B: Tensor,
     target_ids_BT: Tensor,
     target_mask_BT: Tensor,
+    sources_once: bool = False,
 ) -> Tensor:
     """Logits that predict each true target token from its source and the tokens before it.
 
@@ -69,6 +71,8 @@ def target_logits(
         source_of_B: int64, the source of each of the B targets.
         target_ids_BT: token ids, int64, with the end-of-sequence id and without a start token.
         target_mask_BT: bool, true at the N positions to predict.
+        sources_once: whether a decoder-only model reads a source with several targets once, into its key-value cache;
+            the logits are those of separate rows within rounding. An encoder-decoder always does.
 
     Returns:
         Logits NV in the model's type, row-major: row n predicts `target_ids_BT[target_mask_BT][n]`.
@@ -76,6 +80,8 @@ def target_logits(
     if model.config.is_encoder_decoder:
         encoded_BLH = encode(model, source_ids_SL, source_mask_SL)[source_of_B]
         return _decoder_logits(model, encoded_BLH, source_mask_SL[source_of_B], target_ids_BT, target_mask_BT)
+    if sources_once and len(source_ids_SL) < len(target_ids_BT) and source_ids_SL.shape[1] > 1 and _continues(model):
+        return _continued_logits(model, source_ids_SL, source_mask_SL, source_of_B, target_ids_BT, target_mask_BT)
     lengths_B = source_mask_SL.sum(dim=1)[source_of_B]
     return _row_logits(model, source_ids_SL[source_of_B], lengths_B, target_ids_BT, target_mask_BT)
 
@@ -136,6 +142,49 @@ def _row_logits(
     with _projecting(model, lambda hidden_BWH: hidden_BWH[row_N, position_N]):
         # All padding is on the right, where the causal mask hides it from every true position.
         logits_NV: Tensor = model(input_ids=rows_BW, attention_mask=torch.ones_like(rows_BW), use_cache=False).logits
+    return logits_NV
+
+
+def _continues(model: PreTrainedModel) -> bool:
+    """Whether the model takes a key-value cache and positions, as all do whose state is not recurrent."""
+    return {"past_key_values", "position_ids"} <= inspect.signature(model.forward).parameters.keys()
+
+
+def _continued_logits(
+    model: PreTrainedModel,
+    source_ids_SL: Tensor,
+    source_mask_SL: Tensor,
+    source_of_B: Tensor,
+    target_ids_BT: Tensor,
+    target_mask_BT: Tensor,
+) -> Tensor:
+    """Decoder-only: all source tokens but the last are read once; each target continues from a copy of their cache.
+
+    Sources are padded on the left here, so that sliding windows count no padding.
+    """
+    lengths_S, longest = source_mask_SL.sum(dim=1), source_ids_SL.shape[1]
+    index_SL = torch.arange(longest, device=source_ids_SL.device) - (longest - lengths_S)[:, None]
+    ids_SL, mask_SL = source_ids_SL.gather(1, index_SL.clamp(min=0)), index_SL >= 0
+    with _projecting(model, lambda hidden_SLH: hidden_SLH[:, :0]):
+        cache = model(
+            input_ids=ids_SL[:, :-1],
+            attention_mask=mask_SL[:, :-1].long(),
+            position_ids=index_SL[:, :-1].clamp(min=0),
+            use_cache=True,
+        ).past_key_values
+    cache.batch_select_indices(source_of_B)
+    rows_BT = torch.cat([ids_SL[:, -1:][source_of_B], target_ids_BT[:, :-1]], dim=1)
+    # Padding gets the position of the last token: there may be no further ones.
+    after_BT = torch.arange(rows_BT.shape[1], device=rows_BT.device).minimum(target_mask_BT.sum(dim=1)[:, None] - 1)
+    with _projecting(model, lambda hidden_BTH: hidden_BTH[target_mask_BT]):
+        logits_NV: Tensor = model(
+            input_ids=rows_BT,
+            # The mask of all positions that the cache and the rows have; padding on the right is behind all targets.
+            attention_mask=torch.cat([mask_SL[source_of_B][:, :-1].long(), torch.ones_like(rows_BT)], dim=1),
+            position_ids=lengths_S[source_of_B, None] - 1 + after_BT,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
     return logits_NV
 
 

@@ -85,6 +85,7 @@ class LocalTeacher:
             recipe.seed,
             default_device(),
             self._min_finished(),
+            generation_type(recipe),
         )
         if isinstance(requested.select, KeepAll):
             return pool
@@ -136,6 +137,12 @@ def local_system(task: PreparedTask, name: str, network: Stage[Any]) -> System:
         default_device(),
     )
     return System(name, predictions, recipe.evaluation.decoding.kind, network, converted)
+
+
+def generation_type(recipe: Recipe) -> str | None:
+    """The type of the weights with which the teacher generates pseudo-targets; None is float32, as everywhere else."""
+    requested = recipe.pseudo_targets.compute_type
+    return None if requested == "float32" else requested
 
 
 def open_local_teacher(

@@ -20,6 +20,7 @@ from understudy.pipeline.api_teacher_outputs import student_checks
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, default_device, run_context
 from understudy.pipeline.delivery import dependencies_first
+from understudy.pipeline.local_teacher import generation_type
 from understudy.pipeline.model_sources import tokenizer_source
 from understudy.pipeline.plan_estimates import estimate_of
 from understudy.pipeline.planner import planner_of
@@ -62,7 +63,15 @@ def network_checks(prepared: Prepared) -> Iterator[NetworkCheckStage]:
     task = prepared.task
     place = prepared.context.folder(task.examples)
     for role, start in network_roles(prepared.scores).items():
-        yield network_check(role, start.source, place, task.limits, task.recipe.engine, prune=start.prune)
+        yield network_check(
+            role,
+            start.source,
+            place,
+            task.limits,
+            task.recipe.engine,
+            prune=start.prune,
+            compute_type=generation_type(task.recipe) if role == "teacher" else None,
+        )
 
 
 def text_checks(prepared: Prepared) -> Iterator[TextCheckStage]:

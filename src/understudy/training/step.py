@@ -57,10 +57,10 @@ class TargetLogits(nn.Module):
         self.precision = precision
         self.swapped = swapped
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The logits at the N target positions, (N, V)."""
+    def forward(self, inputs: Mapping[str, Tensor], *, sources_once: bool = False) -> Tensor:
+        """The logits at the N target positions, (N, V); see `target_logits` for `sources_once`."""
         with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits_NV = target_logits(self.network, **inputs)[:, : self.vocab_size]
+            logits_NV = target_logits(self.network, **inputs, sources_once=sources_once)[:, : self.vocab_size]
         if self.swapped:
             # A teacher that ends texts with another token of the same vocabulary: its end is the student's end.
             logits_NV[:, list(self.swapped)] = logits_NV[:, list(reversed(self.swapped))]

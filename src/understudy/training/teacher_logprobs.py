@@ -73,7 +73,8 @@ class TeacherLogprobScorer:
     @torch.inference_mode()
     def _top_k(self, batch: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> tuple[Tensor, Tensor]:
         device = next(self.teacher.parameters()).device
-        logits_NV = self.teacher(collate(batch, self.sources, texts, pad=self.pad).inputs(device)).float()
+        inputs = collate(batch, self.sources, texts, pad=self.pad).inputs(device)
+        logits_NV = self.teacher(inputs, sources_once=True).float()
         top_NK, ids_NK = logits_NV.topk(min(self.top_k, logits_NV.shape[1]), dim=-1)
         return top_NK - logits_NV.logsumexp(dim=-1, keepdim=True), ids_NK
 

@@ -45,14 +45,20 @@ class ConversionStage(Stage[ConversionFacts]):
 
 @contextmanager
 def open_converted(
-    stage: ConversionStage, context: WorkerContext, *, device: str, threads: int | None = None
+    stage: ConversionStage,
+    context: WorkerContext,
+    *,
+    device: str,
+    threads: int | None = None,
+    compute_type: str | None = None,
 ) -> Iterator[Engine]:
-    """The engine of a finished conversion stage."""
+    """The engine of a finished conversion stage; its weights are in float32 unless another type is requested."""
     with open_engine(
         context.facts(stage).engine,
         context.folder(stage.network) / NETWORK,
         workspace=context.folder(stage),
         device=device,
         threads=threads,
+        dtype=compute_type or "float32",
     ) as engine:
         yield engine

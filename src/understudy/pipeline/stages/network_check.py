@@ -67,6 +67,8 @@ class NetworkCheckStage(Stage[CheckFacts]):
     """A few sources of the task with a text for each."""
     engine: EngineName
     device: str
+    compute_type: str | None = None
+    """Another type of weights with which it will generate; None: only float32."""
     name: ClassVar[str] = "network_check"
 
     @property
@@ -102,15 +104,23 @@ class NetworkCheckStage(Stage[CheckFacts]):
         sources, targets = self._encoded(tokenizer)
         with open_engine("hf", checkpoint, workspace=workspace, device=self.device) as original:
             ask(original, sources, role=self.role)
-            gap = 0.0
+            gap, rounded = 0.0, ""
             if name != "hf":
                 with open_engine(name, checkpoint, workspace=workspace, device=self.device) as converted:
                     gap = compare(original, converted, (sources, targets), role=self.role)
+            if self.compute_type:
+                if name == "hf":
+                    raise no_compute_type(self.compute_type, passed_over)
+                with open_engine(
+                    name, checkpoint, workspace=workspace, device=self.device, dtype=self.compute_type
+                ) as converted:
+                    difference = largest_gap(original.score(sources, targets), converted.score(sources, targets))
+                    rounded = f"; in {self.compute_type} they differ by up to {difference:.1g} nats"
         checked = f"{self.role} network"
         if passed_over:
             return Finding(checked, f"generates with engine 'hf': {passed_over}", "set engine: hf", "warning")
         compared = f", log-probabilities within {gap:.1g} nats of transformers" if name != "hf" else ""
-        return Finding(checked, f"loads and generates with engine {name!r}{compared}")
+        return Finding(checked, f"loads and generates with engine {name!r}{compared}{rounded}")
 
     def _checkpoint(self, folder: Path, tokenizer: TaskTokenizer, context: WorkerContext) -> Path:
         if isinstance(self.start, FromCheckpoint) and self.prune is None and self.start.vocabulary is None:
@@ -140,12 +150,22 @@ def network_check(
     engine: EngineName,
     *,
     prune: Prune | None = None,
+    compute_type: str | None = None,
 ) -> NetworkCheckStage:
     """The check of a network on a few inputs of dev, with gold targets or, where there are none, with the inputs."""
     sources = [example.source for example in load_split(examples, "dev")[:PROBE_INPUTS]]
     gold = [example.targets[0] for example in load_split(examples, "labeled")[:PROBE_INPUTS] if example.targets]
     texts = tuple(zip(sources, gold if len(gold) == len(sources) else sources, strict=False))
-    return NetworkCheckStage(role, start, prune, limits, texts, engine, default_device())
+    return NetworkCheckStage(role, start, prune, limits, texts, engine, default_device(), compute_type)
+
+
+def no_compute_type(requested: str, passed_over: str | None) -> GenerationError:
+    """The error of a type of weights for a network that only engine `hf` can run."""
+    reason = f": {passed_over}" if passed_over else ", which supports its family"
+    return GenerationError(
+        f"pseudo_targets.compute_type is {requested}, which only engine ctranslate2 has, but the teacher generates "
+        f"with engine 'hf'{reason}; leave compute_type out"
+    )
 
 
 def ask(engine: Engine, sources: list[list[int]], *, role: str) -> None:

@@ -53,6 +53,8 @@ class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
     limits: TextLimits
     seed: int
     device: str
+    compute_type: str | None = None
+    """Type of the weights; None is float32."""
     name: ClassVar[str] = "pseudo_target_shard"
 
     def run(self, folder: Path, context: WorkerContext) -> PseudoTargetsFacts:
@@ -60,7 +62,8 @@ class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
         examples = block_examples(self.sources, context)
         tokenizer = load_task_tokenizer(FromStage(self.teacher.network), self.limits, context)
         engine = context.reuse(
-            f"{self.teacher.key} on {self.device}", lambda: open_converted(self.teacher, context, device=self.device)
+            f"{self.teacher.key} on {self.device} in {self.compute_type}",
+            lambda: open_converted(self.teacher, context, device=self.device, compute_type=self.compute_type),
         )
         last = self.first_text + self.texts
         which = f"text {last}" if self.texts == 1 else f"texts {self.first_text + 1} to {last}"
@@ -102,6 +105,8 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
     device: str
     min_finished: float = 0.0
     """Smallest share of texts that are not empty, and of texts that have ended."""
+    compute_type: str | None = None
+    """Type of the weights; None is float32."""
     name: ClassVar[str] = "pseudo_targets"
 
     def shards(self, context: WorkerContext) -> Sequence[PseudoTargetShardStage]:
@@ -141,6 +146,7 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
                         self.limits,
                         self.seed,
                         self.device,
+                        self.compute_type,
                     )
                     yield shard, ids
 

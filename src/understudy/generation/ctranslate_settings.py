@@ -1,0 +1,40 @@
+"""What a decoding and a type of weights are called in CTranslate2."""
+
+import ctranslate2
+
+from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
+from understudy.errors import GenerationError
+
+
+def compute_type(dtype: str, device: str, index: int) -> str:
+    """The library's name for a type that the device has."""
+    known = ctranslate2.get_supported_compute_types(device, index)
+    if dtype != "int8":
+        return dtype if dtype in known else "float32"
+    if "int8_float32" not in known:
+        raise GenerationError(
+            f"compute type int8 was requested, but this machine's {device} has no 8-bit matrix products; it has "
+            f"{', '.join(sorted(known))}: use float32"
+        )
+    return "int8_float32"
+
+
+def ctranslate2_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str, float]:
+    """The settings of beam search or sampling for CTranslate2, which implements both.
+
+    Its scores are log-probabilities before truncation.
+    """
+    match decoding:
+        case Beam() | KBeams():
+            return {"beam_size": decoding.beams, "length_penalty": decoding.length_penalty}
+        case Sampling():
+            return {
+                "beam_size": 1,
+                "length_penalty": 0,
+                # The library refuses more candidates than there are tokens; 0 is all of them.
+                "sampling_topk": decoding.top_k if decoding.top_k < vocabulary else 0,
+                "sampling_topp": decoding.top_p,
+                "sampling_temperature": decoding.temperature,
+            }
+        case _:
+            return {"beam_size": 1, "length_penalty": 0}
