@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.stages.pool_selection import PoolSelectionStage
+from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pipeline.stages.training import TrainingFacts
 from understudy.pool.pool import PseudoTargetPool
@@ -45,6 +47,13 @@ def curve_points(facts: TrainingFacts, metric: str) -> list[CurvePoint]:
         }
         for row in facts.history
     ]
+
+
+def reasoning_facts(pool: Stage[Any] | None, context: WorkerContext) -> PoolFacts:
+    """From how many texts of a local teacher reasoning was removed; empty where from none."""
+    generated = pool.pool if isinstance(pool, PoolSelectionStage) else pool
+    own = context.facts(generated) if isinstance(generated, PseudoTargetsStage) else None
+    return {"reasoned": own.reasoned, "only_reasoned": own.only_reasoned} if own and own.reasoned else {}
 
 
 def pool_facts(

@@ -22,7 +22,7 @@ from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
 from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
-from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts
+from understudy.pipeline.stages.report_parts import ApiReport, curve_points, pool_facts, reasoning_facts
 from understudy.pipeline.systems import System
 from understudy.records import Efficiency, Prediction
 from understudy.report.content_facts import Interval
@@ -155,6 +155,8 @@ class ScoresStage(Stage[ScoresFacts]):
             shown=SHOWN,
             seed=self.scoring.seed,
         )
+        if reasoned := reasoning_facts(self.pool, context):
+            facts["pool"].update(reasoned)
         facts["examples"] = shown_examples(predictions, self.distilled, prompt=self.prompt, seed=self.scoring.seed)
         facts["example_metric"], facts["example_metric_label"] = EXAMPLE_METRIC, METRICS[EXAMPLE_METRIC].label
         facts["consistency"] = consistency_facts(
