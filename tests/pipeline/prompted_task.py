@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tests.models.chat_templates import chat_tokenizer
 
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from understudy.models.checkpoint import save_network
 
@@ -33,19 +33,22 @@ def write_task(folder: Path) -> dict[str, str]:
     return paths
 
 
-def write_checkpoint(folder: Path, family: str = "qwen3", *, template: bool = True, positions: int = 1024) -> str:
-    """A tiny causal network in hub layout, with the chat template of a family or none."""
+def write_checkpoint(folder: Path, family: str = "qwen3", *, template: bool = True, positions: int = 0) -> str:
+    """A tiny causal network in hub layout, with the chat template of a family or none, and learned positions or none."""
     tokenizer = chat_tokenizer(family)
     if not template:
         tokenizer.chat_template = None
     torch.manual_seed(0)
+    if positions:
+        learned = GPT2Config(vocab_size=len(tokenizer), n_positions=positions, n_embd=16, n_layer=2, n_head=2)
+        save_network(GPT2LMHeadModel(learned), tokenizer, folder)
+        return str(folder)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=positions,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
         initializer_range=0.5,  # so that distributions differ by their context

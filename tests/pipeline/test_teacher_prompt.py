@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.pipeline.prompted_task import OWN_PROMPT, PROMPT, prompted_recipe, write_checkpoint, write_task
+from tests.pipeline.prompted_task import OWN_PROMPT, PROMPT, SHORT, prompted_recipe, write_checkpoint, write_task
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from understudy.config.read import check_recipe, merge
 from understudy.config.recipe import Recipe
+from understudy.errors import DataError, UnderstudyError
 from understudy.evaluation.predictions import read_predictions
 from understudy.executors.local import Local
 from understudy.pipeline.build import RunStages, build_run
@@ -27,6 +28,7 @@ from understudy.store import Stage
 
 SYSTEM, OWN_SYSTEM = "Be brief.", "You sell furniture."
 DEMONSTRATIONS = 2
+DENSE = {"kind": "dense"}
 Turns = list[dict[str, str]]
 
 
@@ -150,3 +152,90 @@ def test_a_source_is_never_shown_its_own_target(prompted: Made) -> None:
         turns = turns_of_teacher(prompted, source)
         assert target not in [turn["content"] for turn in turns]
         assert len(turns) == 2 + 2 * DEMONSTRATIONS
+
+
+def test_while_training_the_teacher_reads_its_own_prompt_and_the_student_the_task(
+    prompted: Made, tmp_path: Path
+) -> None:
+    """Live log-probabilities of student samples come after the teacher's source tokens."""
+    student = prompted.stages.systems.student
+    for _, stage in student.logprobs:  # type: ignore[attr-defined]
+        prompted.place(stage)
+    prompted.place(prompted.stages.scores.pool)
+    mixture = student.training(tmp_path, prompted.context).mixture  # type: ignore[attr-defined]
+    tokenizer = AutoTokenizer.from_pretrained(prompted.place(prompted.stages.systems.teacher.network) / NETWORK)
+    for row, example in enumerate(prompted.labeled()):
+        task = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": f"Say it: {example.source}"}]
+        read = {"sources": task, "teacher_sources": turns_of_teacher(prompted, example.source)}
+        for name, turns in read.items():
+            expected = tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+            assert getattr(mixture, name)[row].tolist() == expected
+
+
+def changed(prompted: Made, **settings: Any) -> RunStages:  # noqa: ANN401 - settings of a recipe
+    """The stages of the recipe with other settings."""
+    return build_run(
+        check_recipe(merge(prompted.recipe.model_dump(mode="json", by_alias=True), settings)), prompted.context
+    )
+
+
+@pytest.mark.parametrize(
+    "teacher", [{"prompt": "Or: {source}"}, {"system": "Or else."}, {"demonstrations": DEMONSTRATIONS + 1}]
+)
+def test_what_the_teacher_reads_is_in_the_keys_of_what_it_makes(prompted: Made, teacher: dict[str, Any]) -> None:
+    """And in no key of the baseline, which learns from gold alone."""
+    before, after = prompted.stages.systems, changed(prompted, teacher=teacher).systems
+    for name in ("network", "predictions"):
+        assert getattr(before.teacher, name).key != getattr(after.teacher, name).key
+    assert before.student.key != after.student.key
+    assert prompted.stages.scores.pool is not None
+    assert before.student.pool.key != after.student.pool.key  # type: ignore[attr-defined]
+
+
+def test_other_texts_of_a_demonstration_make_another_teacher(prompted: Made) -> None:
+    """They are cached by what they say, not by how many they are."""
+    labeled = prompted.folder / "labeled.jsonl"
+    own = labeled.read_text()
+    try:
+        labeled.write_text(own.replace("tables", "desks"))
+        other = build_run(prompted.recipe, prompted.context)
+    finally:
+        labeled.write_text(own)
+    assert other.systems.teacher.network.key != prompted.stages.systems.teacher.network.key  # type: ignore[union-attr]
+
+
+def test_a_teacher_that_is_fine_tuned_is_trained_on_its_own_prompt(prompted: Made) -> None:
+    """Dev is scored by it too."""
+    teacher = changed(prompted, teacher={"finetune": SHORT}).systems.teacher.network
+    limits, settings = teacher.limits, teacher.settings  # type: ignore[union-attr]
+    assert limits == settings.limits
+    assert (limits.prompt, limits.system, len(limits.demonstrations)) == (OWN_PROMPT, OWN_SYSTEM, DEMONSTRATIONS + 1)
+
+
+def test_the_limit_on_sources_is_that_of_the_prompt_of_the_task(prompted: Made, tmp_path: Path) -> None:
+    """The teacher's prompt is over it here, and only has to fit the positions of its model."""
+    tokenizer = AutoTokenizer.from_pretrained(prompted.folder / "model")
+    turns = turns_of_teacher(prompted, "has 1 chair")
+    assert len(tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)) > 100
+    assert prompted.recipe.task.max_source_tokens == 100
+    with pytest.raises(DataError, match=r"fewer demonstrations|shorter prompt"):
+        changed(prompted, teacher={"model": write_checkpoint(tmp_path, positions=220)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"teacher": {"demonstrations": 8}}, r"demonstrations is 8, which needs 9 labeled examples.*the task has 8"),
+        ({"teacher": {"prompt": "no place"}}, r"never shows the input"),
+        (
+            {"distil": {"method": "logits_kd", "relations": {"of": "hidden"}, "teacher_logprobs": DENSE}},
+            r"relations compares the same positions",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_way_out(prompted: Made, settings: dict[str, Any], message: str) -> None:
+    """Before anything is trained."""
+    with pytest.raises(UnderstudyError, match=message):
+        changed(prompted, **settings)
