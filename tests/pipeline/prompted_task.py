@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from tests.models.chat_templates import chat_tokenizer
-
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from understudy.models.checkpoint import save_network

@@ -45,10 +45,11 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
         return ParsedResponse("", reasons.get(finish_reason, "empty"))
     if not truncated and finish_reason not in FINISHED:
         return ParsedResponse("", f"finish_reason {finish_reason}")
-    if any(re.match(pattern, text) for pattern in endpoint.refusals):
-        return ParsedResponse("", "refusal")
-    if answer_after_reasoning(choice.text, endpoint) is None:
+    begins = answer_after_reasoning(choice.text, endpoint)
+    if begins is None:
         return ParsedResponse("", ONLY_REASONED)
+    if any(re.match(pattern, choice.text[begins:].lstrip()) for pattern in endpoint.refusals):
+        return ParsedResponse("", "refusal")
     found = _answer(choice.text, endpoint)
     if truncated and not (found and _is_whole(choice.text, found, endpoint)):
         return ParsedResponse("", "truncated at max_tokens")
