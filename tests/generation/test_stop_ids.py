@@ -27,10 +27,10 @@ def test_a_text_ends_after_a_stop_token(
     logprob: LogProb,
     tmp_path: Path,
 ) -> None:
-    """It is the text without stop tokens up to the first of them, which stays, and an end; so is its log-probability."""
+    """It is the text without stop tokens up to the first of them, which stays, then an end; log-probabilities too."""
     model, end = network(family), tokenizer.eos_token_id
     save_network(model, tokenizer, tmp_path / "checkpoint")
-    with open_engine(engine_name, tmp_path / "checkpoint", workspace=tmp_path) as engine:  # type: ignore[arg-type]
+    with open_engine(engine_name, tmp_path / "checkpoint", workspace=tmp_path) as engine:
         whole = [texts[0] for texts in engine.generate(sources(model), Greedy(), max_tokens=9)]
         stop = max(text.token_ids[3] for text in whole if len(text.token_ids) > 4)
         stopped = [texts[0] for texts in engine.generate(sources(model), Greedy(), max_tokens=9, stop_ids={stop})]

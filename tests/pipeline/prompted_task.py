@@ -33,7 +33,7 @@ def write_task(folder: Path) -> dict[str, str]:
 
 
 def write_checkpoint(folder: Path, family: str = "qwen3", *, template: bool = True, positions: int = 0) -> str:
-    """A tiny causal network in hub layout, with the chat template of a family or none, and learned positions or none."""
+    """A tiny causal network in hub layout, with or without the chat template of a family and learned positions."""
     tokenizer = chat_tokenizer(family)
     if not template:
         tokenizer.chat_template = None

@@ -41,10 +41,12 @@ class Made:
 
     @cached_property
     def context(self) -> RunContext:
+        """What the stages share."""
         return run_context(self.folder / "runs", NoProgress())
 
     @cached_property
     def stages(self) -> RunStages:
+        """All stages, of which only the first are made."""
         return build_run(self.recipe, self.context)
 
     def place(self, stage: Stage[Any] | None) -> Path:

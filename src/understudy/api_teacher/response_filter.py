@@ -46,10 +46,8 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
     if not truncated and finish_reason not in FINISHED:
         return ParsedResponse("", f"finish_reason {finish_reason}")
     begins = answer_after_reasoning(choice.text, endpoint)
-    if begins is None:
-        return ParsedResponse("", ONLY_REASONED)
-    if any(re.match(pattern, choice.text[begins:].lstrip()) for pattern in endpoint.refusals):
-        return ParsedResponse("", "refusal")
+    if begins is None or any(re.match(pattern, choice.text[begins:].lstrip()) for pattern in endpoint.refusals):
+        return ParsedResponse("", ONLY_REASONED if begins is None else "refusal")
     found = _answer(choice.text, endpoint)
     if truncated and not (found and _is_whole(choice.text, found, endpoint)):
         return ParsedResponse("", "truncated at max_tokens")
