@@ -1,7 +1,7 @@
 import pytest
 
 from understudy.api_teacher.journal import CompletionChoice
-from understudy.api_teacher.response_filter import parse_response
+from understudy.api_teacher.response_filter import ONLY_REASONED, parse_response
 from understudy.config.endpoint import Endpoint
 
 TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
@@ -24,6 +24,11 @@ TAGGED = {"answer": r".*<answer>\s*(.+?)\s*</answer>.*"}
         ("none", "stop", {"answer": "A: (.+)|none"}, "", "no match of the answer pattern"),
         ("A: ", "stop", {"answer": "A:(.*)"}, "", "no match of the answer pattern"),
         ("A: b", "stop", {"answer": "A: .*"}, "A: b", ""),
+        ("<think>\nHm.\n</think>\n\na text", "stop", {}, "a text", ""),
+        ("Hm.</think>I'm sorry, but no.", "stop", {}, "", "refusal"),
+        ("<think>I can't say", "stop", {}, "", ONLY_REASONED),
+        ("<think>Hm.", "length", {}, "", ONLY_REASONED),
+        ("<think>Hm.</think>a text", "stop", {"answer": "(.+)"}, "<think>Hm.</think>a text", ""),
     ],
 )
 def test_a_response_is_a_target_or_has_a_reason(

@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,7 @@ class ClockedEngine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[tuple[Generated, ...]]:
         """Write one token each, take time."""

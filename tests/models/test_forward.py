@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from understudy.models.checkpoint import max_positions
-from understudy.models.forward import encode, is_noisy, target_logits
+from understudy.models.forward import encode, is_noisy, shared_source_logits, target_logits
 
 V, H = 23, 8
 SOURCES = [[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]]
@@ -134,16 +134,16 @@ def batched(
     sources_once: bool = False,
 ) -> Tensor:
     """All targets at once, by the function under test."""
+    read = shared_source_logits if sources_once else target_logits
     source_ids, source_mask = padded(sources)
     target_ids, target_mask = padded(targets or TARGETS)
-    return target_logits(
+    return read(
         model,
         source_ids_SL=source_ids,
         source_mask_SL=source_mask,
         source_of_B=torch.tensor(source_of),
         target_ids_BT=target_ids,
         target_mask_BT=target_mask,
-        sources_once=sources_once,
     )
 
 

@@ -9,12 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from understudy.config.model_sections import Architecture
 from understudy.errors import DataError
 from understudy.models.checkpoint import save_network
+from understudy.models.length_limits import filter_by_length
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import (
     TaskTokenizer,
     TextLimits,
     checkpoint_task_tokenizer,
-    filter_by_length,
     scratch_task_tokenizer,
 )
 from understudy.records import Example, TaskData

@@ -58,10 +58,14 @@ EXEMPT = {
 """Recipe -> path of settings that are in no key -> the reason. A path stands for all below it."""
 
 
+RELATIONS = "a teacher whose positions are compared with the student's has no prompt of its own"
 ONE_VALUE = {
     "distil.final_finetune.keep_weights": "the final fine-tuning keeps the best weights",
     "student.prune.from": "only the teacher can be pruned",
     "student.vocab_size": "a student trimmed apart from its teacher learns from text; this one compares distributions",
+    "teacher.prompt": f"{RELATIONS} (test_teacher_prompt.py has its keys)",
+    "teacher.system": RELATIONS,
+    "teacher.demonstrations": RELATIONS,
     "teacher.template": "an encoder-decoder reads the source apart from the target",
 }
 """Settings that have one value -> the reason."""

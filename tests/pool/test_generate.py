@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ class RecordingEngine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[tuple[Generated, ...]]:
         """Records one call."""

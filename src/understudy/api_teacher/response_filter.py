@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 from understudy.api_teacher.journal import CompletionChoice
 from understudy.config.endpoint import Server
+from understudy.models.reasoning import answer_start
 
 FINISHED = {"stop", "eos", "end_turn", "stop_sequence", ""}
 """Finish reasons of complete texts."""
 TRUNCATED = {"length", "max_tokens", "model_length"}
 """Finish reasons of texts that were cut at max_tokens."""
 ONLY_REASONED = "empty, because the model only reasoned (raise max_tokens or set reasoning_effort)"
+DEFAULT_ANSWER: str = Server.model_fields["answer"].default
 CONTINUATIONS = ("x", "1", " ", "\n\nx")
 """Ways in which a truncated text may go on."""
 
@@ -43,8 +45,9 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
         return ParsedResponse("", reasons.get(finish_reason, "empty"))
     if not truncated and finish_reason not in FINISHED:
         return ParsedResponse("", f"finish_reason {finish_reason}")
-    if any(re.match(pattern, text) for pattern in endpoint.refusals):
-        return ParsedResponse("", "refusal")
+    begins = answer_after_reasoning(choice.text, endpoint)
+    if begins is None or any(re.match(pattern, choice.text[begins:].lstrip()) for pattern in endpoint.refusals):
+        return ParsedResponse("", ONLY_REASONED if begins is None else "refusal")
     found = _answer(choice.text, endpoint)
     if truncated and not (found and _is_whole(choice.text, found, endpoint)):
         return ParsedResponse("", "truncated at max_tokens")
@@ -54,9 +57,18 @@ def parse_response(choice: CompletionChoice, endpoint: Server) -> ParsedResponse
     return ParsedResponse(inner.strip(), "", start + len(inner) - len(inner.lstrip()))
 
 
+def answer_after_reasoning(text: str, endpoint: Server) -> int | None:
+    """Where the answer begins in a response with reasoning, which some servers send as text; None if it has not begun.
+
+    An `answer` pattern of the user's decides itself what is reasoning.
+    """
+    return answer_start(text) if endpoint.answer == DEFAULT_ANSWER else 0
+
+
 def _answer(text: str, endpoint: Server) -> tuple[str, int] | None:
     """The group of the `answer` pattern and where it begins; None if the pattern does not match."""
-    found = re.fullmatch(endpoint.answer, text, re.DOTALL)
+    start = answer_after_reasoning(text, endpoint) or 0
+    found = re.compile(endpoint.answer, re.DOTALL).fullmatch(text, start)
     group = 1 if found and found.re.groups else 0
     return (found[group] or "", found.start(group)) if found else None
 

@@ -168,6 +168,14 @@ def _trimmed_vocabularies(distil: Distil, teacher: AnyTeacher, student: AnyStude
         )
 
 
+def _relations_compare_the_same_positions(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
+    if distil.relations and isinstance(teacher, PretrainedTeacher) and teacher.has_own_prompt:
+        yield (
+            "distil.relations compares the same positions of teacher and student, but the teacher reads a prompt of "
+            "its own (teacher.prompt, teacher.system or teacher.demonstrations); remove that, or remove relations"
+        )
+
+
 def _endpoint_has_no_layers(student: AnyStudent) -> Iterator[str]:
     if isinstance(student, PrunedStudent):
         yield "student.prune keeps layers of the teacher, but teacher.endpoint has none here; use model or scratch"
@@ -186,6 +194,14 @@ def _endpoint_scores_no_text(distil: Distil) -> Iterator[str]:
         )
     if distil.final_finetune:
         yield "distil.final_finetune is not supported with teacher.endpoint; leave it out"
+
+
+def _endpoint_reasoning(task: AnyTask) -> Iterator[str]:
+    if task.keep_reasoning:
+        yield (
+            "task.keep_reasoning is for local teachers, and what an endpoint's text is, teacher.endpoint.answer says; "
+            "leave keep_reasoning out, and set answer to '(.+)' to keep the whole response"
+        )
 
 
 def _endpoint_cannot_compute_nll(task: AnyTask) -> Iterator[str]:
@@ -265,11 +281,13 @@ GENERAL_RULES: tuple[Rule, ...] = (
 NETWORK_RULES: tuple[Rule, ...] = (
     _network_needs_labels,
     _relations_divide_the_width,
+    _relations_compare_the_same_positions,
     _teacher_has_dropout,
     _trimmed_vocabularies,
 )
 ENDPOINT_RULES: tuple[Rule, ...] = (
     _endpoint_has_no_layers,
+    _endpoint_reasoning,
     _endpoint_scores_no_text,
     _endpoint_cannot_compute_nll,
     _endpoint_logprobs,

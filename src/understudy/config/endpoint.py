@@ -121,7 +121,8 @@ class Server(Section):
     top_logprobs: Annotated[Whole, Field(ge=0, le=20)] = 0
     """Number of alternatives requested at each token, with their log-probabilities."""
     answer: Pattern = r"\s*(.+?)\s*"
-    """Regular expression for the whole response; its first group is the text. The dot matches line ends too."""
+    """Regular expression for the whole response; its first group is the text. The dot matches line ends too. The
+    default is the response without reasoning before it (`<think>...</think>`)."""
     refusals: tuple[Pattern, ...] = (r"(?i)(i'?m|i am) (sorry|unable)|i (cannot|can't|won't)|as an ai\b",)
     """Regular expressions; a response that begins with a match is rejected."""
     recorded: Path | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, Tag
+from pydantic import AfterValidator, Field, Tag, field_validator
 
 from understudy.config.endpoint import Server
 from understudy.config.numbers import CountFromZero, Dimension, ShareBelowOne, TokenCount, Whole
@@ -137,6 +137,28 @@ class PretrainedTeacher(Teacher):
     vocab_size: TokenCount | None = None
     """The most tokens that its vocabulary is trimmed to before it is fine-tuned: special tokens, bytes, and those that
     the task's texts use most; null: all."""
+    prompt: str | None = None
+    """Prompt template of the teacher alone, with instructions that the student never sees (context distillation); null
+    for `task.prompt`. The teacher reads it when it is trained, generates and scores."""
+    system: str | None = None
+    """Text of the teacher's own system turn; null for `task.system`."""
+    demonstrations: CountFromZero = 0
+    """Number of labeled examples, drawn by the seed, that the teacher is shown before each source, never the source's
+    own: as turns of a chat, or as plain text, where a text that the teacher generates ends at the next line break (at
+    the next blank line if a demonstration has several lines)."""
+
+    @property
+    def has_own_prompt(self) -> bool:
+        """Whether it reads anything that the student does not."""
+        return self.prompt is not None or self.system is not None or self.demonstrations > 0
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_contains_the_source(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{source}" not in prompt:
+            msg = f"prompt is {prompt!r}, which never shows the input; write {{source}} where it belongs"
+            raise ValueError(msg)
+        return prompt
 
 
 class ScratchTeacher(Teacher):

@@ -163,6 +163,9 @@ class Task(Section):
     prompt: str = "{source}"
     """Prompt template of local models; {source} is replaced by the input. A decoder-only model may read the result
     in a chat template: see `template` of teacher and student."""
+    system: str | None = None
+    """Text of the system turn of a chat template, for teacher and student alike; templates without a system role put it
+    before the user's message (Gemma 3) or are refused. Without a chat template it is put before the prompt."""
     metrics: MetricNames = ("bleu", "chrf", "rouge", "nll", "distinct_2")
     """Metrics that the references cannot be scored by, such as BLEU on single words, are refused; default ones are
     replaced by exact_match and chrf."""
@@ -171,6 +174,9 @@ class Task(Section):
     `metrics` where bleu is not among them."""
     bertscore: BertScore | None = None
     """Required by the metric of that name."""
+    keep_reasoning: StrictBool = False
+    """Whether text between markers of reasoning (`<think>`) is part of what a local model generates. Otherwise it is
+    removed, and a text that is only reasoning is no target."""
     max_source_tokens: TokenCount = 256
     max_target_tokens: TokenCount = 64
     long_sources: Literal["refuse", "drop"] = "refuse"

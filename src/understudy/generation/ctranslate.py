@@ -7,7 +7,7 @@ penalty ends as soon as the best text is certain, so the other texts may be wors
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +24,7 @@ from understudy.generation.windowed import WindowedEngine
 from understudy.generation.workspace import MARKER
 from understudy.models.checkpoint import config_of, sliding_window
 from understudy.models.families import FAMILIES
-from understudy.models.generation_format import checkpoint_format, end_ids, up_to_end
+from understudy.models.generation_format import checkpoint_format, end_ids, generated_tokens, up_to_end
 from understudy.progress import ProgressCallback
 from understudy.records import Generated
 
@@ -144,12 +144,13 @@ class CTranslate2Engine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """See `Engine`. The number of threads does not change the texts."""
         refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
-        settings = self._settings(decoding, per_source, max_tokens)
+        settings = self._settings(decoding, per_source, max_tokens, stop_ids)
         each = decoding.beams if isinstance(decoding, Beam | KBeams) else per_source
         most = most_sources(self._memory, sources, rows_per_source=each, max_tokens=max_tokens)
         length_penalty = decoding.length_penalty if isinstance(decoding, Beam | KBeams) else 0.0
@@ -157,9 +158,9 @@ class CTranslate2Engine:
         for index, waiting in self._started(sources, decoding, settings, seed, most):
             result = waiting.result()
             generated = result.hypotheses if self._encoder_decoder else result.sequences
-            rows = [up_to_end([self._ids[token] for token in tokens], self._ends) for tokens in generated]
+            rows = [up_to_end([self._ids[token] for token in tokens], self._ends, stop_ids) for tokens in generated]
             texts[index] = tuple(
-                Generated(row, score * len(row) ** length_penalty)
+                Generated(row, score * generated_tokens(row, stop_ids) ** length_penalty)
                 for row, score in zip(rows, result.scores, strict=True)
             )
             if progress:
@@ -202,14 +203,16 @@ class CTranslate2Engine:
             intra_threads=threads,
         )
 
-    def _settings(self, decoding: PoolDecoding, per_source: int, max_tokens: int) -> dict[str, object]:
+    def _settings(
+        self, decoding: PoolDecoding, per_source: int, max_tokens: int, stop_ids: Collection[int]
+    ) -> dict[str, object]:
         limits: dict[str, object] = {"max_length": max_tokens, "min_length": 0, "include_prompt_in_result": False}
         if self._encoder_decoder:
             limits = {"max_decoding_length": max_tokens, "min_decoding_length": 0, "max_input_length": 0}
         return {
             **ctranslate2_settings(decoding, vocabulary=len(self._tokens)),
             **limits,
-            **self._format_settings(),
+            **self._format_settings(stop_ids),
             "num_hypotheses": per_source,
             "return_scores": True,
             "return_end_token": True,
@@ -218,7 +221,7 @@ class CTranslate2Engine:
             "asynchronous": True,
         }
 
-    def _format_settings(self) -> dict[str, object]:
+    def _format_settings(self, stop_ids: Collection[int]) -> dict[str, object]:
         """The ends, and what is never generated: rows without a token, and what the checkpoint forbids."""
         own = self._format
         forbidden = [
@@ -226,7 +229,7 @@ class CTranslate2Engine:
             *([self._tokens[token_id]] for token_id in own.suppress_tokens or ()),
             *([self._tokens[token_id] for token_id in word] for word in own.bad_words_ids or ()),
         ]
-        ends = [self._tokens[token_id] for token_id in self._ends]
+        ends = [self._tokens[token_id] for token_id in (*self._ends, *stop_ids)]
         return {"suppress_sequences": forbidden or None, "end_token": ends}
 
     def _started(

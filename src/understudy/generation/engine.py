@@ -4,7 +4,7 @@ The engines themselves are in `hf` and `ctranslate`, their table is in the packa
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ class Engine(Protocol):
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """Texts for each source.
@@ -42,6 +43,7 @@ class Engine(Protocol):
             max_tokens: maximum length of a text in tokens, its end-of-sequence id included.
             seed: of the sampling. Equal seed, sources and settings give equal texts; other sources in
                 the same call, or another order, may change the samples.
+            stop_ids: tokens that end a text too; they stay in it, before its end-of-sequence id.
             progress: called with the number of sources that have been finished since its last call.
 
         Returns:

@@ -4,7 +4,7 @@ Axes: B rows of a batch (sources times samples), T positions, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from understudy.models.generation_format import (
     checkpoint_format,
     end_ids,
     format_of,
+    generated_tokens,
     ids_without_token,
     up_to_end,
     without_ids,
@@ -93,6 +94,7 @@ class HuggingFaceEngine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """See `Engine`. The model is in eval mode meanwhile; torch's global generator does not change."""
@@ -102,7 +104,7 @@ class HuggingFaceEngine:
             **decoding_settings(decoding, per_source=per_source, max_tokens=max_tokens),
             **{
                 **self._format.to_diff_dict(),
-                "eos_token_id": self._ends,
+                "eos_token_id": [*self._ends, *stop_ids],
                 "pad_token_id": self._pad,
                 "decoder_start_token_id": getattr(self._model.config, "decoder_start_token_id", None),
             },
@@ -125,7 +127,7 @@ class HuggingFaceEngine:
                 sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS, most_sources=most
             ):
                 repeated = [sources[index] for index in batch for _ in range(groups)]
-                generated = self._batch(repeated, settings, self._processors(decoding))
+                generated = self._batch(repeated, settings, self._processors(decoding, stop_ids), stop_ids)
                 each = len(generated) // len(batch)
                 for position, index in enumerate(batch):
                     own = generated[position * each : (position + 1) * each]
@@ -152,14 +154,18 @@ class HuggingFaceEngine:
             logprobs = iter(logprobs_NV.gather(1, target_ids_BT[target_mask_BT][:, None]).squeeze(1).tolist())
         return [list(islice(logprobs, len(target))) for target in targets]
 
-    def _processors(self, decoding: PoolDecoding) -> list[LogitsProcessor]:
+    def _processors(self, decoding: PoolDecoding, stop_ids: Collection[int]) -> list[LogitsProcessor]:
         """What changes the distribution of each step beyond the settings."""
         if isinstance(decoding, DiverseBeam):
-            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, ends=self._ends)]
+            return [DiverseGroups(groups=decoding.groups, diversity=decoding.diversity, ends=[*self._ends, *stop_ids])]
         return []
 
     def _batch(
-        self, sources: list[Sequence[int]], settings: GenerationConfig, processors: list[LogitsProcessor]
+        self,
+        sources: list[Sequence[int]],
+        settings: GenerationConfig,
+        processors: list[LogitsProcessor],
+        stop_ids: Collection[int],
     ) -> list[Generated]:
         # Decoder-only models are padded at the left, so that every text starts at the same step.
         ids, mask = padded(sources, pad=self._pad, left=not self._model.config.is_encoder_decoder)
@@ -176,8 +182,8 @@ class HuggingFaceEngine:
         logprobs = recorder.finish(ids_BT, output).tolist()
         texts = []
         for row, steps in zip(ids_BT.tolist(), logprobs, strict=True):
-            text = up_to_end(row, self._ends)
-            texts.append(Generated(text, math.fsum(steps[: len(text)])))
+            text = up_to_end(row, self._ends, stop_ids)
+            texts.append(Generated(text, math.fsum(steps[: generated_tokens(text, stop_ids)])))
         return texts
 
 

@@ -4,7 +4,7 @@ A sliding window changes nothing as long as source and text fit into it. CTransl
 Mistral, anything of Gemma 3), so a model is converted without its window.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
@@ -43,6 +43,7 @@ class WindowedEngine:
         per_source: int = 1,
         max_tokens: int,
         seed: int = 0,
+        stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
         """See `Engine`."""
@@ -54,6 +55,7 @@ class WindowedEngine:
                 per_source=per_source,
                 max_tokens=max_tokens,
                 seed=seed,
+                stop_ids=stop_ids,
                 progress=progress,
             )
             for row, own in zip(rows, found, strict=True):

@@ -57,7 +57,6 @@ def target_logits(
     source_of_B: Tensor,
     target_ids_BT: Tensor,
     target_mask_BT: Tensor,
-    sources_once: bool = False,
 ) -> Tensor:
     """Logits that predict each true target token from its source and the tokens before it.
 
@@ -71,8 +70,6 @@ def target_logits(
         source_of_B: int64, the source of each of the B targets.
         target_ids_BT: token ids, int64, with the end-of-sequence id and without a start token.
         target_mask_BT: bool, true at the N positions to predict.
-        sources_once: whether a decoder-only model reads a source with several targets once, into its key-value cache;
-            the logits are those of separate rows within rounding. An encoder-decoder always does.
 
     Returns:
         Logits NV in the model's type, row-major: row n predicts `target_ids_BT[target_mask_BT][n]`.
@@ -80,10 +77,35 @@ def target_logits(
     if model.config.is_encoder_decoder:
         encoded_BLH = encode(model, source_ids_SL, source_mask_SL)[source_of_B]
         return _decoder_logits(model, encoded_BLH, source_mask_SL[source_of_B], target_ids_BT, target_mask_BT)
-    if sources_once and len(source_ids_SL) < len(target_ids_BT) and source_ids_SL.shape[1] > 1 and _continues(model):
-        return _continued_logits(model, source_ids_SL, source_mask_SL, source_of_B, target_ids_BT, target_mask_BT)
     lengths_B = source_mask_SL.sum(dim=1)[source_of_B]
     return _row_logits(model, source_ids_SL[source_of_B], lengths_B, target_ids_BT, target_mask_BT)
+
+
+def shared_source_logits(
+    model: PreTrainedModel,
+    *,
+    source_ids_SL: Tensor,
+    source_mask_SL: Tensor,
+    source_of_B: Tensor,
+    target_ids_BT: Tensor,
+    target_mask_BT: Tensor,
+) -> Tensor:
+    """`target_logits`, for which a decoder-only model reads a source with several targets once.
+
+    It reads the source into its key-value cache; the logits are those of separate rows within rounding. Arguments and
+    result are those of `target_logits`, whose encoder-decoders always read a source once.
+    """
+    several = len(source_ids_SL) < len(target_ids_BT) and source_ids_SL.shape[1] > 1
+    if several and not model.config.is_encoder_decoder and _continues(model):
+        return _continued_logits(model, source_ids_SL, source_mask_SL, source_of_B, target_ids_BT, target_mask_BT)
+    return target_logits(
+        model,
+        source_ids_SL=source_ids_SL,
+        source_mask_SL=source_mask_SL,
+        source_of_B=source_of_B,
+        target_ids_BT=target_ids_BT,
+        target_mask_BT=target_mask_BT,
+    )
 
 
 def is_noisy(model: PreTrainedModel) -> bool:

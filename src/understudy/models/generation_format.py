@@ -4,7 +4,7 @@ Settings of taste (beams, penalties, lengths, sampling) are dropped when a check
 those. `forced_eos_token_id` is dropped too, because it makes truncated texts look finished.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,10 +47,20 @@ def end_ids(settings: GenerationConfig, eos: int) -> list[int]:
     return list(dict.fromkeys([eos, *others]))
 
 
-def up_to_end(row: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
-    """A generated row up to its first end, which becomes the tokenizer's own, `ends[0]`."""
-    length = next((index for index, token_id in enumerate(row) if token_id in ends), None)
-    return tuple(row) if length is None else (*row[:length], ends[0])
+def up_to_end(row: Sequence[int], ends: Sequence[int], stops: Collection[int] = ()) -> tuple[int, ...]:
+    """A generated row up to its first end, which becomes the tokenizer's own, `ends[0]`.
+
+    A token of `stops` ends the row too; it stays, because it may hold text, and `ends[0]` follows.
+    """
+    length = next((index for index, token_id in enumerate(row) if token_id in ends or token_id in stops), None)
+    if length is None:
+        return tuple(row)
+    return (*row[: length + (row[length] in stops)], ends[0])
+
+
+def generated_tokens(row: Sequence[int], stops: Collection[int] = ()) -> int:
+    """How many of a row's tokens the model generated: `up_to_end` puts an end after a token of `stops`."""
+    return len(row) - (len(row) > 1 and row[-2] in stops)
 
 
 def ids_without_token(rows: int, tokenizer: PreTrainedTokenizerBase) -> list[int]:

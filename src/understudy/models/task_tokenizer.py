@@ -1,19 +1,18 @@
 """How a model of a run reads a task: its tokenizer, the prompt and the length limits.
 
-This module depends on the task's settings and on records. It loads configs and tokenizers, no weights.
+This module depends on the task's settings and on records. It loads configs and tokenizers, no weights. Which examples
+are within the limits is in `length_limits`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from understudy.columns import BLOCK_ROWS, Examples
 from understudy.config.model_sections import Scratch, SourceFormat
-from understudy.errors import DataError, ModelError
+from understudy.errors import ModelError
+from understudy.models.chat import Turns
 from understudy.models.checkpoint import config_of, max_positions
 from understudy.models.scratch import ARCHITECTURES
 from understudy.models.text import (
@@ -24,12 +23,7 @@ from understudy.models.text import (
     set_source_format,
 )
 from understudy.models.tokenizers import load_tokenizer
-from understudy.progress import NO_PROGRESS, ProgressCallback
-from understudy.records import Example, TaskData
-
-TRAIN_SPLITS = "labeled", "unlabeled", "withheld"
-EVAL_SPLITS = "dev", "test"
-DROP = "task.long_sources=drop"
+from understudy.records import Example
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,14 @@ class TextLimits:
     """`{source}` stands for the input."""
     max_source_tokens: int
     max_target_tokens: int
+    system: str | None = None
+    """Text of the system turn; without a chat template it is put before the prompt."""
+    demonstrations: tuple[tuple[str, str], ...] | None = None
+    """Sources with a target each, one more than are shown before a source: its own is left out."""
+    stop: str | None = None
+    """Text at which a generated text ends if no end token comes before: what separates demonstrations."""
+    keep_reasoning: bool | None = None
+    """Whether reasoning is part of a generated text (`generated_text`)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ class TaskTokenizer:
     max_target_tokens: int
     max_positions: int | None = None
     """Positions of the model, of source and target together if it is decoder-only; None: no limit."""
+    system: str | None = None
+    demonstrations: tuple[tuple[str, str], ...] = ()
+    stop: str | None = None
+    keep_reasoning: bool = False
+    """These four are as in `TextLimits`."""
+    limits_sources: bool = True
+    """Whether `max_source_tokens` is checked: a teacher's own prompt only has to fit its positions."""
 
     @property
     def longest(self) -> int:
@@ -70,8 +79,13 @@ class TaskTokenizer:
 
     def encode_sources(self, examples: Sequence[Example]) -> list[list[int]]:
         """Token ids of the sources after the prompt template is applied, of any length."""
-        texts = [self.prompt.replace("{source}", example.source) for example in examples]
-        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder)
+        texts = [self._prompted(example.source) for example in examples]
+        turns = (
+            [self._turns(example.source) for example in examples]
+            if self.system is not None or self.demonstrations
+            else None
+        )
+        return encode_sources(self.tokenizer, texts, is_encoder_decoder=self.is_encoder_decoder, turns=turns)
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of target texts, of any length."""
@@ -80,6 +94,17 @@ class TaskTokenizer:
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated token ids."""
         return decode(self.tokenizer, token_ids)
+
+    def _prompted(self, source: str) -> str:
+        return self.prompt.replace("{source}", source)
+
+    def _turns(self, source: str) -> Turns:
+        """The system turn and the demonstrations before a source, which is none of them."""
+        shown = [pair for pair in self.demonstrations if pair[0] != source][: max(0, len(self.demonstrations) - 1)]
+        return [
+            *([("system", self.system)] if self.system is not None else []),
+            *(turn for own, target in shown for turn in (("user", self._prompted(own)), ("assistant", target))),
+        ]
 
 
 def checkpoint_task_tokenizer(
@@ -105,6 +130,10 @@ def checkpoint_task_tokenizer(
         limits.max_source_tokens,
         limits.max_target_tokens,
         max_positions(config),
+        limits.system,
+        limits.demonstrations or (),
+        limits.stop,
+        bool(limits.keep_reasoning),
     )
 
 
@@ -143,142 +172,12 @@ def scratch_task_tokenizer(limits: TextLimits, scratch: Scratch, tokenizer: PreT
     if not scratch.has_encoder:
         set_source_format(tokenizer, "separator")
     own = TaskTokenizer(
-        tokenizer, scratch.has_encoder, limits.prompt, limits.max_source_tokens, limits.max_target_tokens
+        tokenizer,
+        scratch.has_encoder,
+        limits.prompt,
+        limits.max_source_tokens,
+        limits.max_target_tokens,
+        system=limits.system,
+        keep_reasoning=bool(limits.keep_reasoning),
     )
     return replace(own, max_positions=max_positions(ARCHITECTURES[scratch.architecture](scratch, own.longest)))
-
-
-def filter_by_length(
-    data: TaskData,
-    tokenizers: Iterable[TaskTokenizer],
-    *,
-    policy: str,
-    with_likelihood: bool,
-    progress: ProgressCallback = NO_PROGRESS,
-) -> tuple[TaskData, dict[str, int]]:
-    """The examples of a task that all models can read without truncation.
-
-    Args:
-        data: the task.
-        tokenizers: of the teacher and the student.
-        policy: what happens to training examples over a limit, "refuse" or "drop". Dev and test sources over the
-            limit are always refused: a score covers all inputs.
-        with_likelihood: whether the likelihood of dev and test references will be computed, which needs
-            positions for all their tokens.
-        progress: is called with the number of examples that were tokenized, once for each tokenizer.
-
-    Returns:
-        The task, and the number of dropped examples of each training split.
-
-    Raises:
-        DataError: with the first example over a limit, the limit, and what can be done.
-    """
-    dropped: dict[str, int] = {}
-    lengths: list[tuple[TaskTokenizer, dict[str, TokenCounts]]] = []
-    for tokenizer in tokenizers:
-        own: dict[str, TokenCounts] = {}
-        for split in (*EVAL_SPLITS, *TRAIN_SPLITS):
-            examples: Sequence[Example] = getattr(data, split)
-            found = own[split] = _lengths(examples, tokenizer, progress)
-            long_sources = np.flatnonzero(found.sources > tokenizer.max_source_tokens)
-            if policy == "refuse" or split in EVAL_SPLITS:
-                _refuse(split, "source", examples, tokenizer, long_sources)
-            if split in EVAL_SPLITS:
-                continue
-            long_targets = np.flatnonzero(found.targets > tokenizer.max_target_tokens)
-            if policy == "refuse":
-                _refuse(split, "target", examples, tokenizer, long_targets)
-            over = np.union1d(long_sources, long_targets)
-            dropped[split] = dropped.get(split, 0) + len(over)
-            data = replace(data, **{split: Examples.of(examples).without(over)})
-            own[split] = found.without(over)
-            for _, before in lengths:
-                before[split] = before[split].without(over)
-        lengths.append((tokenizer, own))
-    for tokenizer, own in lengths:
-        _refuse_without_positions(data, tokenizer, own)
-        if with_likelihood:
-            _refuse_long_references(data, tokenizer, own)
-    return data, dropped
-
-
-@dataclass(frozen=True)
-class TokenCounts:
-    """Number of tokens of the source and of the longest target of each example; 0 where it has no target."""
-
-    sources: NDArray[np.int64]
-    targets: NDArray[np.int64]
-
-    def without(self, rows: NDArray[np.int64]) -> "TokenCounts":
-        """The lengths of the other examples."""
-        return TokenCounts(np.delete(self.sources, rows), np.delete(self.targets, rows))
-
-
-def _lengths(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: ProgressCallback) -> TokenCounts:
-    """The lengths of examples, of which only `BLOCK_ROWS` are token ids at a time."""
-    sources, targets = np.zeros(len(examples), np.int64), np.zeros(len(examples), np.int64)
-    for start in range(0, len(examples), BLOCK_ROWS):
-        block = examples[start : start + BLOCK_ROWS]
-        rows = iter(map(len, tokenizer.encode_targets([text for example in block for text in example.targets])))
-        sources[start : start + len(block)] = [len(row) for row in tokenizer.encode_sources(block)]
-        targets[start : start + len(block)] = [
-            max([next(rows) for _ in example.targets], default=0) for example in block
-        ]
-        progress(len(block))
-    return TokenCounts(sources, targets)
-
-
-def _refuse_without_positions(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, TokenCounts]) -> None:
-    """Raise DataError if a model has too few positions for a source and the longest text it may generate."""
-    limit = tokenizer.max_positions
-    if limit is None:
-        return
-    longest = tokenizer.max_target_tokens
-    source_limit = limit if tokenizer.is_encoder_decoder else limit - longest + 1
-    for split in (*TRAIN_SPLITS, *EVAL_SPLITS):
-        for row, source in enumerate(lengths[split].sources):
-            if tokenizer.needed_positions(source, longest) > limit:
-                drop = f", or drop it: task.max_source_tokens={source_limit} and {DROP}"
-                raise DataError(
-                    f"the source of {split} example {getattr(data, split)[row].id!r} has {source} tokens and "
-                    f"task.max_target_tokens is {longest}, but a model of the recipe has {limit} positions"
-                    f"{'' if tokenizer.is_encoder_decoder else ' for source and target together'}; lower "
-                    f"task.max_target_tokens, or use a model with more positions{'' if split in EVAL_SPLITS else drop}"
-                )
-
-
-def _refuse_long_references(data: TaskData, tokenizer: TaskTokenizer, lengths: Mapping[str, TokenCounts]) -> None:
-    """Raise DataError if a model has too few positions for a dev or test reference.
-
-    A reference may be longer than any generated text, but its likelihood needs all of it.
-    """
-    limit = tokenizer.max_positions
-    if limit is None:
-        return
-    for split in EVAL_SPLITS:
-        for row, (source, longest) in enumerate(zip(lengths[split].sources, lengths[split].targets, strict=True)):
-            if tokenizer.needed_positions(source, longest) > limit:
-                raise DataError(
-                    f"{split} example {getattr(data, split)[row].id!r} has a reference of {longest} tokens, and a "
-                    f"model of the recipe has {limit} positions, so its nll cannot be computed; remove nll from "
-                    "task.metrics, use a model with more positions, or, if it is built from scratch, raise "
-                    f"task.max_target_tokens to {longest}"
-                )
-
-
-def _refuse(
-    split: str, side: str, examples: Sequence[Example], tokenizer: TaskTokenizer, indices: NDArray[np.int64]
-) -> None:
-    """Raise DataError if any example is over the limit, naming the first."""
-    if not len(indices):
-        return
-    first = examples[int(indices[0])]
-    is_source = side == "source"
-    limit = tokenizer.max_source_tokens if is_source else tokenizer.max_target_tokens
-    rows = tokenizer.encode_sources([first]) if is_source else tokenizer.encode_targets(first.targets)
-    remedy = "" if split in EVAL_SPLITS else f", or set {DROP} to leave such training examples out"
-    raise DataError(
-        f"the {side} of {split} example {first.id!r} has {max(map(len, rows))} tokens and task.max_{side}_tokens is "
-        f"{limit}: its end would be cut, as would that of {len(indices) - 1} more in {split}. Raise "
-        f"task.max_{side}_tokens{remedy}"
-    )

@@ -6,27 +6,27 @@ tokenizer's source format:
 
     separator   [bos, if the family starts with it]  source  separator  target  eos
     none        [bos, if the family starts with it]  source  target  eos
-    chat        the tokenizer's chat template with the source as the user's message  target  eos
+    chat        the tokenizer's chat template with the source as the user's message  target  end of the turn
 
 The separator marks the start of the target, as an encoder-decoder's start token does. The format is saved with the
-tokenizer. Only templates produce special tokens: the text of one within a source or a target is ordinary text
-(`literal_text`).
+tokenizer; what the prompt is belongs to the task (`task_tokenizer`). Only templates produce special tokens: the text of
+one within a source or a target is ordinary text (`literal_text`).
 """
 
 from collections.abc import Sequence
 from typing import get_args
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from understudy.config.model_sections import SourceFormat
-from understudy.errors import ModelError, first_line
-from understudy.models.literal_text import encode_literally, special_strings
+from understudy.errors import ModelError
+from understudy.models.chat import Turns, chat_rows, end_of_answer, fix_template
+from understudy.models.literal_text import encode_literally
 
+BLANK_LINE = "\n\n"
+"""What separates demonstrations in plain text."""
 _FORMAT = "source_format"
 """Key of the format in `tokenizer_config.json`."""
-_SENTINEL = "\ufdd0source\ufdd1"
-"""Stands for the source when the text around it is taken from a chat template; noncharacters are in no text."""
 
 
 def source_format(tokenizer: PreTrainedTokenizerBase) -> SourceFormat:
@@ -51,6 +51,9 @@ def saved_source_format(tokenizer: PreTrainedTokenizerBase) -> SourceFormat | No
 def set_source_format(tokenizer: PreTrainedTokenizerBase, chosen: SourceFormat) -> None:
     """Choose the format of a tokenizer; saving the tokenizer saves it.
 
+    In a chat, a text ends with the token with which the template ends an answer (`<|im_end|>`, `<end_of_turn>`), which
+    is not the end-of-sequence token of every tokenizer; it becomes that of this one.
+
     Raises:
         ModelError: for `chat` if the tokenizer has no chat template.
     """
@@ -59,6 +62,10 @@ def set_source_format(tokenizer: PreTrainedTokenizerBase, chosen: SourceFormat) 
             "template is 'chat', but the tokenizer of the model has no chat template; set template: none or separator, "
             "or save a chat template with the tokenizer"
         )
+    if chosen == "chat":
+        fix_template(tokenizer)
+        if end := end_of_answer(tokenizer):
+            tokenizer.eos_token = end
     tokenizer.init_kwargs[_FORMAT] = chosen
 
 
@@ -67,6 +74,7 @@ def encode_sources(
     texts: Sequence[str],
     *,
     is_encoder_decoder: bool,
+    turns: Sequence[Turns] | None = None,
 ) -> list[list[int]]:
     """Token ids of each source, special tokens included.
 
@@ -74,18 +82,34 @@ def encode_sources(
         tokenizer: the model's own.
         texts: the sources, prompt applied.
         is_encoder_decoder: kind of the model.
+        turns: what comes before each source: a system turn, and demonstrations as turns of user and assistant; None:
+            nothing. Without a chat template they are text before the source (`plain_text`).
 
     Raises:
         ModelError: if a decoder-only model's tokenizer has no token to separate source and target, or its chat
             template cannot render a user's message.
     """
+    chosen = None if is_encoder_decoder else source_format(tokenizer)
+    if chosen == "chat":
+        before = turns or [()] * len(texts)
+        return chat_rows(tokenizer, [[*own, ("user", text)] for own, text in zip(before, texts, strict=True)])
+    if turns:
+        texts = [plain_text(own, text) for own, text in zip(turns, texts, strict=True)]
     if is_encoder_decoder:
         return encode_literally(tokenizer, texts, special=True)
-    chosen = source_format(tokenizer)
-    if chosen == "chat":
-        return _chat_rows(tokenizer, texts)
     prefix, separator = _leading_bos(tokenizer), [_separator(tokenizer)] if chosen == "separator" else []
     return [[*prefix, *row, *separator] for row in encode_literally(tokenizer, texts, special=False)]
+
+
+def plain_text(turns: Turns, source: str) -> str:
+    """A source after a system turn and demonstrations, for a model without a chat template.
+
+    The system turn is followed by a blank line, and so is each demonstration: its source, a line break, its target. The
+    source is then followed by a line break too, after which the model continues with a target.
+    """
+    ends = {"system": BLANK_LINE, "user": "\n", "assistant": BLANK_LINE}
+    before = "".join(text + ends[role] for role, text in turns)
+    return before + source + ("\n" if any(role == "assistant" for role, _ in turns) else "")
 
 
 def encode_targets(
@@ -120,49 +144,6 @@ def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     """The text of these ids without special tokens; spaces are not cleaned up."""
     text: str = tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
-
-
-def _chat_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The chat template with each text as the user's message, up to where the answer begins."""
-    if not texts:
-        return []
-    before, after = _rendered(tokenizer, _SENTINEL).split(_SENTINEL)
-    rendered = [_rendered(tokenizer, text) for text in texts]
-    rows: list[list[int]] = _with_specials(tokenizer, rendered)
-    strings = special_strings(tokenizer)
-    heads = [match.end() for match in strings.finditer(before)]
-    leads = strings.search(after)
-    head, lead = heads[-1] if heads else 0, leads.start() if leads else len(after)
-    (first,), (last,) = _with_specials(tokenizer, [before[:head]]), _with_specials(tokenizer, [after[lead:]])
-    for index, text in enumerate(texts):
-        if strings.search(text):
-            # The template may have trimmed the text, so it is taken from what was rendered.
-            (ordinary,) = encode_literally(
-                tokenizer, [rendered[index][head : len(rendered[index]) - (len(after) - lead)]], special=False
-            )
-            rows[index] = [*first, *ordinary, *last]
-    return rows
-
-
-def _with_specials(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts in which special tokens are written as text."""
-    rows: list[list[int]] = tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=False, return_attention_mask=False, verbose=False
-    )["input_ids"]
-    return rows
-
-
-def _rendered(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    try:
-        rendered: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-    except (TemplateError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"the model's chat template cannot render one message of the user: {first_line(error)}; set template: none "
-            "or separator for this model"
-        ) from error
-    return rendered
 
 
 def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:

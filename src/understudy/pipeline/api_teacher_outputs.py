@@ -14,7 +14,7 @@ from understudy.config.model_sections import (
 from understudy.config.recipe import Recipe
 from understudy.executors.local import Local
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
-from understudy.models.task_tokenizer import choose_source_format
+from understudy.models.task_tokenizer import TextLimits, choose_source_format
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext
@@ -64,6 +64,7 @@ class ApiTeacher:
     source: ModelSource
     top_logprobs: int
     network: Stage[Any] | None = None
+    own_limits: TextLimits | None = None
     leaves_inputs_out: bool = True
 
     @property

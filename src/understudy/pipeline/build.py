@@ -59,6 +59,7 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         task.benchmark(),
         task.limits,
         this_machine(),
+        teacher.own_limits,
     )
     scores = ScoresStage(
         systems=systems.scored,
@@ -124,6 +125,7 @@ def student_stage(task: PreparedTask, teacher: TeacherOutputs, start: ModelSourc
         ),
         loss=distillation_loss(distil),
         settings=task.training(recipe.training, seed=recipe.seed_of_students),
+        teacher_limits=teacher.own_limits,
     )
 
 

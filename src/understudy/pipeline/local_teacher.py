@@ -14,7 +14,7 @@ from understudy.config.model_sections import (
 )
 from understudy.config.pool_selection import ClosestToGold, KeepAll
 from understudy.config.recipe import Recipe
-from understudy.models.task_tokenizer import choose_source_format
+from understudy.models.task_tokenizer import TextLimits, choose_source_format
 from understudy.pipeline.context import RunContext, default_device, resolve_precision
 from understudy.pipeline.model_checks import check_models
 from understudy.pipeline.model_sources import (
@@ -38,6 +38,7 @@ from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.teacher_logprobs import LogprobsStage, TeacherLogprobsStage
 from understudy.pipeline.stages.tokenizer import TokenizerStage
 from understudy.pipeline.systems import System
+from understudy.pipeline.teacher_prompt import teacher_limits
 from understudy.pipeline.trimmed_vocabulary import student_vocabulary, teacher_vocabulary
 from understudy.records import TextGenerator
 from understudy.report.facts import TEACHER
@@ -56,6 +57,8 @@ class LocalTeacher:
     examples: ExamplesStage
     """What it can read completely: the inputs of its pseudo-targets."""
     facts: ExamplesFacts
+    own_limits: TextLimits | None = None
+    """How it reads the task, where it has a prompt that the student does not see."""
     leaves_inputs_out: bool = False
 
     @property
@@ -81,7 +84,7 @@ class LocalTeacher:
             requested.per_input,
             requested.decoding,
             requested.shard_inputs,
-            self.task.limits,
+            self.own_limits or self.task.limits,
             recipe.seed,
             default_device(),
             self._min_finished(),
@@ -113,19 +116,20 @@ class LocalTeacher:
             kept_tokens,
             resolve_precision(self.task.recipe.precision),
             default_device(),
+            self.own_limits,
         )
 
     def system(self) -> System:
         """See `TeacherOutputs`."""
-        return local_system(self.task, TEACHER, self.network)
+        return local_system(self.task, TEACHER, self.network, self.own_limits)
 
     def report(self, logprobs: LogprobsStage | None) -> ApiReport | None:  # noqa: ARG002 - a TeacherOutputs
         """Nothing: there are no requests."""
         return None
 
 
-def local_system(task: PreparedTask, name: str, network: Stage[Any]) -> System:
-    """A network as a system that is scored."""
+def local_system(task: PreparedTask, name: str, network: Stage[Any], limits: TextLimits | None = None) -> System:
+    """A network as a system that is scored; `limits` are those of a teacher with a prompt of its own."""
     recipe = task.recipe
     converted = ConversionStage(network, recipe.engine)
     predictions = PredictionsStage(
@@ -133,7 +137,7 @@ def local_system(task: PreparedTask, name: str, network: Stage[Any]) -> System:
         task.scored(),
         recipe.evaluation.decoding,
         task.likelihood,
-        task.limits,
+        limits or task.limits,
         default_device(),
     )
     return System(name, predictions, recipe.evaluation.decoding.kind, network, converted)
@@ -152,22 +156,27 @@ def open_local_teacher(
     data, with_withheld = data_stage(recipe), teacher.labels == "all"
     whole, student = _whole_tokenizers(recipe, teacher, data, context)
     check_models(recipe, whole, student, context)
-    trimmed = teacher_vocabulary(recipe, whole, context)
+    own = teacher_limits(recipe, context, whole.format, trained=teacher.finetune is not None)
+    trimmed = teacher_vocabulary(recipe, whole, context, own)
     reads = replace(whole, tokens=trimmed or whole.tokens)
-    if own := student_vocabulary(recipe, student, context, teacher=whole, teacher_trimmed=trimmed):
-        student = replace(student, tokens=own)
+    if students := student_vocabulary(recipe, student, context, teacher=whole, teacher_trimmed=trimmed):
+        student = replace(student, tokens=students)
     elif not isinstance(recipe.student, PretrainedStudent):
         student = replace(student, tokens=reads.tokens)
-    of_teacher = examples_stage(recipe, data, context, reads)
-    of_both = examples_stage(recipe, data, context, reads, student)
+    of_teacher = examples_stage(recipe, data, context, reads, teacher_limits=own)
+    of_both = examples_stage(recipe, data, context, reads, student, teacher_limits=own)
     task = prepared_task(recipe, context, of_teacher, of_both, student, reads.tokens)
     settings = task.training(teacher.finetune, seed=recipe.seed) if teacher.finetune else None
     labels = task.teacher_labels(with_withheld=with_withheld) if settings else None
+    if settings and own:
+        settings = replace(settings, limits=own)
     start: ModelSource = FromCheckpoint(whole.tokens, whole.format, trimmed)
     if isinstance(teacher, ScratchTeacher):
         start = FromScratch(teacher.scratch, whole.tokens, recipe.seed)
-    network = TeacherStage(start, task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings)
-    return LocalTeacher(task, network, task.teacher_examples, task.teacher_facts)
+    network = TeacherStage(
+        start, own or task.limits, labels, with_withheld=bool(labels) and with_withheld, settings=settings
+    )
+    return LocalTeacher(task, network, task.teacher_examples, task.teacher_facts, own)
 
 
 def _whole_tokenizers(

@@ -16,15 +16,19 @@ import torch
 from understudy.config.recipe import Recipe
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.executors.local import Local
+from understudy.models.chat import always_reasons
+from understudy.models.reasoning import has_reasoning
+from understudy.models.text import source_format
 from understudy.pipeline.api_teacher_outputs import student_checks
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import RunContext, default_device, run_context
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.local_teacher import generation_type
-from understudy.pipeline.model_sources import tokenizer_source
+from understudy.pipeline.model_sources import load_task_tokenizer, tokenizer_source
 from understudy.pipeline.plan_estimates import estimate_of
 from understudy.pipeline.planner import planner_of
 from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.network_check import Finding, NetworkCheckStage, network_check
 from understudy.pipeline.stages.text_check import TextCheckStage
@@ -67,7 +71,7 @@ def network_checks(prepared: Prepared) -> Iterator[NetworkCheckStage]:
             role,
             start.source,
             place,
-            task.limits,
+            (start.limits if role == "teacher" else None) or task.limits,
             task.recipe.engine,
             prune=start.prune,
             compute_type=generation_type(task.recipe) if role == "teacher" else None,
@@ -109,7 +113,34 @@ def preflight(prepared: Prepared) -> list[Finding]:
     ]
     if any(one.severity == "error" for one in findings):
         return findings
-    return findings + resources(prepared, Resources.of_machine(prepared.context))
+    return [*findings, *reasoning(prepared), *resources(prepared, Resources.of_machine(prepared.context))]
+
+
+def reasoning(prepared: Prepared) -> Iterator[Finding]:
+    """What the removal of reasoning from generated texts changes for gold targets and log-probabilities."""
+    task = prepared.task
+    if task.recipe.task.keep_reasoning:
+        return
+    targets = load_split(prepared.context.folder(task.examples), "labeled").targets()
+    if reasoned := sum(map(has_reasoning, targets)):
+        yield Finding(
+            "gold reasoning",
+            f"{reasoned} labeled targets hold reasoning, which is removed from all generated texts",
+            "set task.keep_reasoning=true",
+            "warning",
+        )
+    teacher = network_roles(prepared.scores).get("teacher")
+    if teacher is None or not task.recipe.distil.needs_teacher_logits:
+        return
+    reads = load_task_tokenizer(teacher.source, task.limits, prepared.context)
+    if source_format(reads.tokenizer) == "chat" and always_reasons(reads.tokenizer):
+        yield Finding(
+            "teacher reasoning",
+            "the teacher reasons before each answer, and its log-probabilities are those of the answer right after the "
+            "prompt, without the reasoning",
+            "set distil.objective={kind: cross_entropy}, which learns the texts alone, or fine-tune the teacher",
+            "warning",
+        )
 
 
 def findings_of_stages(stages: Sequence[CheckStage], context: RunContext) -> Iterator[Finding]:

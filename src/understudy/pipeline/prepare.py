@@ -138,7 +138,13 @@ def require_inputs(recipe: Recipe, facts: ExamplesFacts) -> None:
 def text_limits(recipe: Recipe) -> TextLimits:
     """The prompt and the limits in tokens of a recipe's task."""
     task = recipe.task
-    return TextLimits(task.prompt, task.max_source_tokens, task.max_target_tokens)
+    return TextLimits(
+        task.prompt,
+        task.max_source_tokens,
+        task.max_target_tokens,
+        task.system,
+        keep_reasoning=task.keep_reasoning or None,
+    )
 
 
 def data_stage(recipe: Recipe) -> DataStage:
@@ -146,14 +152,21 @@ def data_stage(recipe: Recipe) -> DataStage:
     return DataStage(data_source(recipe.task), recipe.task.leaks, recipe.seed)
 
 
-def examples_stage(recipe: Recipe, data: DataStage, context: RunContext, *tokenizers: TokenizerSource) -> ExamplesStage:
-    """The stage of the examples that these tokenizers can read completely."""
+def examples_stage(
+    recipe: Recipe,
+    data: DataStage,
+    context: RunContext,
+    *tokenizers: TokenizerSource,
+    teacher_limits: TextLimits | None = None,
+) -> ExamplesStage:
+    """The stage of the examples that these tokenizers can read completely, the first one with the teacher's prompt."""
     return ExamplesStage(
         data,
         tuple(dict.fromkeys(tokenizers)),
         text_limits(recipe),
         recipe.task.long_sources,
         with_likelihood=needs_likelihood(recipe.task, allow_code=context.allow_code),
+        teacher_limits=teacher_limits,
     )
 
 

@@ -30,6 +30,8 @@ class Start:
 
     source: FromScratch | FromCheckpoint
     prune: Prune | None = None
+    limits: TextLimits | None = None
+    """How a teacher reads the task, which may be by a prompt of its own."""
 
 
 def start_of(source: ModelSource) -> Start:
@@ -61,7 +63,7 @@ def network_roles(scores: Stage[Any]) -> dict[str, Start]:
     found: dict[str, Start] = {}
     for stage in dependencies_first(scores):
         if isinstance(stage, TeacherStage):
-            found["teacher"] = start_of_stage(stage)
+            found["teacher"] = replace(start_of_stage(stage), limits=stage.limits)
         elif isinstance(stage, StudentStage):
             found["student"] = start_of_stage(stage)
     return found
@@ -79,6 +81,7 @@ def steps_stage(stage: Trains, limits: TextLimits) -> TrainingStepsStage | None:
             examples, splits, mixture = stage.examples, ("labeled", "unlabeled"), stage.mixture
         case TeacherStage():
             examples, splits = stage.labels, ("labeled", "withheld") if stage.with_withheld else splits
+            limits = stage.limits
         case _:
             examples = stage.labels
     if examples is None:

@@ -11,6 +11,7 @@ from understudy.config.model_sections import (
     EndpointTeacher,
 )
 from understudy.config.recipe import Recipe
+from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.api_teacher_outputs import before_requests, open_api_teacher
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.local_teacher import open_local_teacher
@@ -47,6 +48,10 @@ class TeacherOutputs(Protocol):
     @property
     def leaves_inputs_out(self) -> bool:
         """Whether inputs may remain without a text."""
+
+    @property
+    def own_limits(self) -> TextLimits | None:
+        """How a local teacher reads the task where it has a prompt of its own."""
 
     @property
     def pool_tokens(self) -> TokenizerSource:

@@ -93,7 +93,7 @@ def distillation_mixture(
         targets["teacher"] = pool_targets(examples, tokenizers, pool, progress)
     rounds = samples.rounds_per_epoch if shares.student else 1
     inputs = np.concatenate([parts[kind] for kind in parts if kind in settings.inputs])
-    if settings.skip_inputs_without_text:
+    if settings.skip_inputs_without_text or (pool is not None and not has_text(pool).all()):
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     return Mixture(
         sources=encoded_sources(examples, tokenizers.student, progress),
@@ -146,10 +146,15 @@ def pool_targets(
         texts = _without_end(encoded_targets(pool.texts, tokenizers.student, progress), ~finished)
     # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
     owners = places(pool.table["input_id"], Examples.of(examples).ids)
-    kept = np.flatnonzero(owners >= 0)
+    kept = np.flatnonzero((owners >= 0) & has_text(pool))
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
     return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def has_text(pool: PseudoTargetPool) -> NDArray[np.bool_]:
+    """Whether each text has a token: one that was only reasoning has none, and is no target."""
+    return np.diff(pool.offsets) > 0
 
 
 def _finished(texts: TokenArrays, end: int | None) -> NDArray[np.bool_]:

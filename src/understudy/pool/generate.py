@@ -5,7 +5,7 @@ interruptions nor the number of workers change a text. This module handles engin
 training.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from understudy.config.decoding import PoolDecoding
@@ -13,6 +13,7 @@ from understudy.generation import Engine
 from understudy.pool.pool_files import write_pool_file
 from understudy.pool.rows import pseudo_target_rows
 from understudy.progress import ProgressCallback
+from understudy.records import Generated
 
 FILE_SEED_STRIDE = 1_000_003
 """A prime, so that the files of two runs with neighboring seeds do not share random draws."""
@@ -31,6 +32,8 @@ def generate_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and 
     provenance: Mapping[str, str],
     folder: Path,
     progress: ProgressCallback,
+    stop_ids: Collection[int] = (),
+    counted: Callable[[Generated], Generated] | None = None,
 ) -> None:
     """Generates the pool files that do not exist yet.
 
@@ -46,6 +49,8 @@ def generate_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and 
         provenance: stored in every file.
         folder: of the files; finished ones in it are kept.
         progress: called with the number of inputs finished since the last call.
+        stop_ids: tokens that end a text too.
+        counted: a generated text -> what counts of it; None: all.
 
     Raises:
         PoolError: if the disk is full.
@@ -64,7 +69,10 @@ def generate_pool(  # noqa: PLR0913 - each is a plain argument of the pool, and 
             per_source=per_input,
             max_tokens=max_tokens,
             seed=seed * FILE_SEED_STRIDE + number,
+            stop_ids=stop_ids,
             progress=progress,
         )
+        if counted:
+            generated = [tuple(map(counted, texts)) for texts in generated]
         rows = pseudo_target_rows(chunk, generated, generator="teacher", round_number=0, decode=decode)
         write_pool_file(path, rows, provenance)

@@ -114,6 +114,10 @@ class PoolFacts(TypedDict, total=False):
     duplicates: float
     distinct: float
     unfinished: float | None
+    reasoned: int
+    """Texts from which reasoning was removed; missing where there are none."""
+    only_reasoned: int
+    """Those of which nothing was left."""
     logprob_per_token: float | None
     lengths: Lengths | None
     generators: dict[str, int]

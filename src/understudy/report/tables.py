@@ -141,6 +141,8 @@ def pool_table(pool: PoolFacts) -> TextTable:
         ("Duplicates of another text of the same input", percent(pool.get("duplicates"), 1)),
         ("Distinct texts", percent(pool.get("distinct"), 1)),
         ("Truncated by the length limit", percent(pool.get("unfinished"), 2)),
+        ("Reasoning removed from texts", whole(pool.get("reasoned"))),
+        ("Texts that were only reasoning, not used", whole(pool.get("only_reasoned"))),
         ("Log-probability per token, nats", fixed(pool.get("logprob_per_token"), 2)),
         ("Tokens per text, mean", rounded(lengths and lengths["mean"])),
     ]

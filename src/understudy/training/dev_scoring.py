@@ -15,6 +15,7 @@ from understudy.evaluation.metrics import Metric, SystemOutputs, tally
 from understudy.evaluation.tally import FloatArray, IntArray, ratio
 from understudy.generation import Engine, live_engine
 from understudy.models.forward import target_logits
+from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.generation_format import ids_without_token, without_ids
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
@@ -68,9 +69,13 @@ def predict(
 ) -> tuple[list[Prediction], int]:
     """What an engine generates for each example, and how many of the texts were cut at the length limit."""
     generated = engine.generate(
-        tokenizer.encode_sources(examples), decoding, max_tokens=tokenizer.max_target_tokens, progress=progress
+        tokenizer.encode_sources(examples),
+        decoding,
+        max_tokens=tokenizer.max_target_tokens,
+        stop_ids=stop_ids(tokenizer),
+        progress=progress,
     )
-    first = [texts[0].token_ids for texts in generated]
+    first = [counted_text(tokenizer, texts[0]).text.token_ids for texts in generated]
     predictions = [
         Prediction(example.id, example.source, example.targets, tokenizer.decode(token_ids).strip())
         for example, token_ids in zip(examples, first, strict=True)

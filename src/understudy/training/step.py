@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import ObjectiveError
 from understudy.models.attention import attention_heads, capture_attention
-from understudy.models.forward import is_noisy, target_logits
+from understudy.models.forward import is_noisy, shared_source_logits, target_logits
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
@@ -58,9 +58,10 @@ class TargetLogits(nn.Module):
         self.swapped = swapped
 
     def forward(self, inputs: Mapping[str, Tensor], *, sources_once: bool = False) -> Tensor:
-        """The logits at the N target positions, (N, V); see `target_logits` for `sources_once`."""
+        """The logits at the N target positions, (N, V); `sources_once`: by `shared_source_logits`."""
         with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits_NV = target_logits(self.network, **inputs, sources_once=sources_once)[:, : self.vocab_size]
+            read = shared_source_logits if sources_once else target_logits
+            logits_NV = read(self.network, **inputs)[:, : self.vocab_size]
         if self.swapped:
             # A teacher that ends texts with another token of the same vocabulary: its end is the student's end.
             logits_NV[:, list(self.swapped)] = logits_NV[:, list(reversed(self.swapped))]

@@ -11,7 +11,9 @@ from understudy.evaluation.depths import cost_by_depth, layers_of, reduced_depth
 from understudy.evaluation.metrics import metric_named, result_name
 from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits
-from understudy.pipeline.context import NETWORK, default_device, run_context
+from understudy.models.text import saved_source_format
+from understudy.models.tokenizers import load_tokenizer
+from understudy.pipeline.context import NETWORK, RunContext, default_device, run_context
 from understudy.pipeline.delivery import guarded
 from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.inspect.student_vs_teacher import (
@@ -27,6 +29,7 @@ from understudy.pipeline.metric_settings import MetricSettings, metric_settings
 from understudy.pipeline.prepare import text_limits
 from understudy.pipeline.stages.benchmark import few_threads, this_machine
 from understudy.pipeline.stages.data import load_split, read_data
+from understudy.pipeline.teacher_prompt import teacher_limits
 from understudy.progress import NoProgress, Progress
 from understudy.report.diagnostic_page import write_diagnostics
 from understudy.report.diagnostics import DepthFacts, Depths, Diagnostics, StudentDiagnosis
@@ -66,6 +69,8 @@ class DiagnosisStage(Stage[DiagnosisFacts]):
     device: str
     percents: tuple[int, ...] = PERCENTS
     samples: int = SAMPLES
+    teacher_limits: TextLimits | None = None
+    """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "diagnosis"
 
     def run(self, folder: Path, context: WorkerContext) -> DiagnosisFacts:
@@ -75,8 +80,10 @@ class DiagnosisStage(Stage[DiagnosisFacts]):
             VocabularyError: if they do not share their tokens.
         """
         examples = load_split(context.folder(self.data), "dev")[: self.inputs]
-        places = [context.folder(stage) / NETWORK for stage in (self.teacher, self.student)]
-        teacher, student = (load_model(place, self.limits, examples, self.device) for place in places)
+        reads = ((self.teacher, self.teacher_limits or self.limits), (self.student, self.limits))
+        teacher, student = (
+            load_model(context.folder(stage) / NETWORK, limits, examples, self.device) for stage, limits in reads
+        )
         refuse_other_tokens(teacher.tokenizer, student.tokenizer)
         comparison = ComparisonSettings(
             examples, self.limits.max_target_tokens, self.seed, self.engine, self.resamples, self.metric, self.settings,
@@ -177,7 +184,8 @@ def diagnose(
     own = metric_named(metric, allow_code=allow_code)  # refused before anything is measured
     label = with_direction(own.label, higher_is_better=own.higher_is_better)
     context = run_context(opened.store.parent, progress, allow_code=allow_code)
-    students = {name: _diagnosis_stage(opened, name, inputs) for name in (FINE_TUNED, recipe.distil.method)}
+    limits = _teacher_limits(opened, context)
+    students = {name: _diagnosis_stage(opened, name, inputs, limits) for name in (FINE_TUNED, recipe.distil.method)}
     for stage in students.values():
         context.store.get(stage, Local(), context)
     facts: Diagnostics = {
@@ -211,7 +219,24 @@ def text_metric(opened: OpenedRun) -> str:
     return next(name for name in (task.primary_metric, *task.metrics, "bleu") if name != "nll")
 
 
-def _diagnosis_stage(opened: OpenedRun, name: str, inputs: int) -> DiagnosisStage:
+def _teacher_limits(opened: OpenedRun, context: RunContext) -> TextLimits | None:
+    """How the teacher of a run reads the task, where it has a prompt of its own.
+
+    Raises:
+        ModelError: if it continues demonstrations in plain text: its texts would not end.
+    """
+    tokenizer = load_tokenizer(str(opened.stage(TEACHER) / NETWORK))
+    trained = getattr(opened.recipe.teacher, "finetune", None) is not None
+    limits = teacher_limits(opened.recipe, context, saved_source_format(tokenizer), trained=trained)
+    if limits and limits.stop:
+        raise ModelError(
+            "diagnostics let the teacher finish texts, and a teacher that continues demonstrations in plain text does "
+            "not end them; diagnose a run whose teacher has a chat template or is fine-tuned"
+        )
+    return limits
+
+
+def _diagnosis_stage(opened: OpenedRun, name: str, inputs: int, limits: TextLimits | None) -> DiagnosisStage:
     recipe = opened.recipe
     metric = text_metric(opened)
     return DiagnosisStage(
@@ -226,6 +251,7 @@ def _diagnosis_stage(opened: OpenedRun, name: str, inputs: int) -> DiagnosisStag
         result_name(metric),
         metric_settings(recipe.task, [metric]),
         default_device(),
+        teacher_limits=limits,
     )
 
 

@@ -19,6 +19,7 @@ from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.data import load_split
 from understudy.records import Efficiency
+from understudy.report.facts import TEACHER
 from understudy.store import Content, Stage, WorkerContext
 
 BENCHMARK_THREADS = 1
@@ -54,6 +55,8 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
     limits: TextLimits
     machine: tuple[str, ...]
     """The cost on another machine is another result."""
+    teacher_limits: TextLimits | None = None
+    """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "benchmark"
     version: ClassVar[int] = 2
     in_caller: ClassVar[bool] = True
@@ -66,7 +69,8 @@ class BenchmarkStage(Stage[BenchmarkFacts]):
         examples = load_split(context.path(self.test), "test")[:inputs]
         systems = {}
         for name, converted in self.systems:
-            tokenizer = load_task_tokenizer(FromStage(converted.network), self.limits, context)
+            limits = (self.teacher_limits if name == TEACHER else None) or self.limits
+            tokenizer = load_task_tokenizer(FromStage(converted.network), limits, context)
             workload = Workload(
                 sources=tuple(map(tuple, tokenizer.encode_sources(examples))),
                 decoding=settings.decoding,

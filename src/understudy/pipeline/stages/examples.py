@@ -9,7 +9,8 @@ from understudy.columns import Examples
 from understudy.config.pseudo_targets import InputKind
 from understudy.evaluation.predictions import read_predictions
 from understudy.models.checkpoint_checks import RoundTrip, round_trip
-from understudy.models.task_tokenizer import TextLimits, filter_by_length
+from understudy.models.length_limits import filter_by_length
+from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.model_sources import TokenizerSource, load_task_tokenizer
 from understudy.pipeline.stages.data import (
     SPLITS,
@@ -54,6 +55,9 @@ class ExamplesStage(Stage[ExamplesFacts]):
     responses: Stage[Any] | None = None
     """Where an API teacher writes the references of dev or test."""
     references_by_teacher: tuple[str, ...] = ()
+    teacher_limits: TextLimits | None = None
+    """How the teacher, whose tokenizer is the first, reads the task, where it has a prompt of its own: that prompt only
+    has to fit its positions, and the limits hold for the task's."""
     name: ClassVar[str] = "examples"
     version: ClassVar[int] = 2
 
@@ -70,10 +74,11 @@ class ExamplesStage(Stage[ExamplesFacts]):
             }
             data = replace(data, **references)
         tokenizers = [load_task_tokenizer(source, self.limits, context) for source in self.tokenizers]
-        texts = len(tokenizers) * sum(len(getattr(data, split)) for split in SPLITS)
+        reading = self._with_teacher_prompt(tokenizers, context)
+        texts = len(reading) * sum(len(getattr(data, split)) for split in SPLITS)
         with track_many(context.progress, "count the tokens of the examples", texts, "input") as progress:
             data, dropped = filter_by_length(
-                data, tokenizers, policy=self.long_sources, with_likelihood=self.with_likelihood, progress=progress
+                data, reading, policy=self.long_sources, with_likelihood=self.with_likelihood, progress=progress
             )
         for split, count in dropped.items():
             if count:
@@ -91,6 +96,13 @@ class ExamplesStage(Stage[ExamplesFacts]):
             round_trips=tuple(round_trip(tokenizer, targets) for tokenizer in tokenizers),
             label_digests={s: rows_key([e.source, e.targets] for e in getattr(data, s)) for s in SPLITS},
         )
+
+    def _with_teacher_prompt(self, tokenizers: list[TaskTokenizer], context: WorkerContext) -> list[TaskTokenizer]:
+        """The tokenizers with their prompts and limits; the teacher's once more where it has a prompt of its own."""
+        if self.teacher_limits is None:
+            return tokenizers
+        own = load_task_tokenizer(self.tokenizers[0], self.teacher_limits, context)
+        return [*tokenizers, replace(own, limits_sources=False)]
 
 
 def labels_content(stage: ExamplesStage, facts: ExamplesFacts, *splits: str) -> Content:

@@ -135,7 +135,11 @@ class NetworkCheckStage(Stage[CheckFacts]):
         examples = [Example(str(number), source, (text,)) for number, (source, text) in enumerate(self.probe)]
         sources = tokenizer.encode_sources(examples)
         targets = [row[:FORCED_TOKENS] for row in tokenizer.encode_targets([text for _, text in self.probe])]
-        fits = [len(row) <= self.limits.max_source_tokens for row in sources]
+        positions = tokenizer.max_positions
+        fits = [
+            positions is None or tokenizer.needed_positions(len(row), self.limits.max_target_tokens) <= positions
+            for row in sources
+        ]
         return (
             [row for row, fit in zip(sources, fits, strict=True) if fit],
             [row for row, fit in zip(targets, fits, strict=True) if fit],

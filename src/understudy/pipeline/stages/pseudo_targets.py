@@ -7,6 +7,7 @@ then take 1.42 times as long as two fours, of SQuAD's 1.76 times, and in these r
 three, 6 M parameters, one thread).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,7 @@ from typing import ClassVar
 from understudy.config.decoding import DiverseBeam, KBeams, PoolDecoding, Sampling
 from understudy.config.pseudo_targets import InputKind
 from understudy.errors import GenerationError
+from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.model_sources import FromStage, load_task_tokenizer
 from understudy.pipeline.stages.conversion import ConversionStage, open_converted
@@ -23,8 +25,9 @@ from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.examples import ExamplesStage, block_in_order
 from understudy.pool.generate import generate_pool
 from understudy.pool.pool import PseudoTargetPool
+from understudy.pool.pool_files import POOL_FILE
 from understudy.pool.pool_index import PoolPart, write_index
-from understudy.records import Example
+from understudy.records import Example, Generated
 from understudy.store import Content, Stage, WorkerContext
 from understudy.store.stage import rows_key
 
@@ -38,6 +41,10 @@ class PseudoTargetsFacts:
 
     texts: int
     inputs: int
+    reasoned: int = 0
+    """Texts from which reasoning was removed."""
+    only_reasoned: int = 0
+    """Those of which nothing was left: they are no targets."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,14 @@ class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
             f"{self.teacher.key} on {self.device} in {self.compute_type}",
             lambda: open_converted(self.teacher, context, device=self.device, compute_type=self.compute_type),
         )
+        counts = Counter[str]()
+
+        def counted(generated: Generated) -> Generated:
+            text, reasoned = counted_text(tokenizer, generated)
+            counts.update(reasoned=reasoned, only_reasoned=reasoned and not text.token_ids)
+            return text
+
+        (folder / POOL_FILE).unlink(missing_ok=True)  # of an attempt whose counts were lost
         last = self.first_text + self.texts
         which = f"text {last}" if self.texts == 1 else f"texts {self.first_text + 1} to {last}"
         with context.progress.track(f"generate {which} of {len(examples)} inputs", len(examples), "input") as progress:
@@ -85,8 +100,12 @@ class PseudoTargetShardStage(Stage[PseudoTargetsFacts]):
                 },
                 folder=folder,
                 progress=progress,
+                stop_ids=stop_ids(tokenizer),
+                counted=counted,
             )
-        return PseudoTargetsFacts(self.texts * len(examples), len(examples))
+        return PseudoTargetsFacts(
+            self.texts * len(examples), len(examples), counts["reasoned"], counts["only_reasoned"]
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,13 @@ class PseudoTargetsStage(Stage[PseudoTargetsFacts]):
         tokenizer = load_task_tokenizer(FromStage(self.teacher.network), self.limits, context)
         if found := useless(PseudoTargetPool.open(folder), tokenizer, self.min_finished):
             raise GenerationError(found)
-        return PseudoTargetsFacts(self.per_input * len(ids), len(ids))
+        made = [context.facts(shard) for shard, _ in self._blocks(context)]
+        return PseudoTargetsFacts(
+            self.per_input * len(ids),
+            len(ids),
+            sum(one.reasoned for one in made),
+            sum(one.only_reasoned for one in made),
+        )
 
     def _blocks(self, context: WorkerContext) -> Iterator[tuple[PseudoTargetShardStage, Sequence[str]]]:
         """The shards, each with the ids of its inputs."""

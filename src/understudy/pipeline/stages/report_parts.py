@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.stages.layer_order import LayerOrderFacts
+from understudy.pipeline.stages.pool_selection import PoolSelectionStage
+from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
 from understudy.pipeline.stages.training import TrainingFacts
 from understudy.pipeline.stages.vocabulary import VocabularyStage
@@ -67,6 +69,13 @@ def trimmed_vocabularies(
 ) -> list[TrimmedVocabulary]:
     """What trimming saved each system, and what it costs."""
     return [cast(TrimmedVocabulary, {"system": name, **asdict(context.facts(stage))}) for name, stage in stages]
+
+
+def reasoning_facts(pool: Stage[Any] | None, context: WorkerContext) -> PoolFacts:
+    """From how many texts of a local teacher reasoning was removed; empty where from none."""
+    generated = pool.pool if isinstance(pool, PoolSelectionStage) else pool
+    own = context.facts(generated) if isinstance(generated, PseudoTargetsStage) else None
+    return {"reasoned": own.reasoned, "only_reasoned": own.only_reasoned} if own and own.reasoned else {}
 
 
 def pool_facts(

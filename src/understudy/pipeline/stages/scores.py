@@ -27,6 +27,7 @@ from understudy.pipeline.stages.report_parts import (
     ApiReport,
     curve_points,
     pool_facts,
+    reasoning_facts,
     removed_layers,
     trimmed_vocabularies,
 )
@@ -167,6 +168,8 @@ class ScoresStage(Stage[ScoresFacts]):
             shown=SHOWN,
             seed=self.scoring.seed,
         )
+        if reasoned := reasoning_facts(self.pool, context):
+            facts["pool"].update(reasoned)
         facts["examples"] = shown_examples(predictions, self.distilled, prompt=self.prompt, seed=self.scoring.seed)
         facts["example_metric"], facts["example_metric_label"] = EXAMPLE_METRIC, METRICS[EXAMPLE_METRIC].label
         facts["consistency"] = consistency_facts(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from understudy.config.distil import Distil, Relations
 from understudy.config.objectives import AnyObjective, Custom
-from understudy.models.task_tokenizer import TaskTokenizer
+from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.code_content import code_content
 from understudy.pipeline.model_sources import ModelSource, load_source, load_stage_network, load_task_tokenizer
 from understudy.pipeline.stages.data import read_data
@@ -101,6 +101,8 @@ class StudentStage(Stage[TrainingFacts]):
     mixture: MixtureSettings
     loss: DistillationLoss
     settings: TrainingSettings
+    teacher_limits: TextLimits | None = None
+    """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "student"
     version: ClassVar[int] = 2
 
@@ -113,7 +115,8 @@ class StudentStage(Stage[TrainingFacts]):
         data = read_data(context.folder(self.examples))
         limits, training = self.settings.limits, self.settings.training
         tokenizers = TaskTokenizers(
-            load_task_tokenizer(self.teacher, limits, context), load_task_tokenizer(self.source, limits, context)
+            load_task_tokenizer(self.teacher, self.teacher_limits or limits, context),
+            load_task_tokenizer(self.source, limits, context),
         )
         mixture = distillation_mixture(
             self.mixture,

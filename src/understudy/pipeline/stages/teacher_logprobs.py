@@ -74,6 +74,8 @@ class TeacherLogprobsStage(LogprobsStage):
     kept_tokens: int
     precision: AutocastPrecision
     device: str
+    teacher_limits: TextLimits | None = None
+    """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "teacher_logprobs"
 
     def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
@@ -84,7 +86,7 @@ class TeacherLogprobsStage(LogprobsStage):
         """Scores all texts, chunk by chunk; an interrupted attempt resumes at the last chunk."""
         examples = source_examples(read_data(context.folder(self.examples)))
         tokenizers = TaskTokenizers(
-            load_task_tokenizer(FromStage(self.teacher), self.limits, context),
+            load_task_tokenizer(FromStage(self.teacher), self.teacher_limits or self.limits, context),
             load_task_tokenizer(self.student, self.limits, context),
         )
         sources = teacher_sources(examples, tokenizers, context.progress)

@@ -48,7 +48,8 @@ class VocabularyStage(Stage[VocabularyFacts]):
 
     whole: TokenizerSource
     data: DataStage
-    prompt: str
+    reads: tuple[TextLimits, ...]
+    """The prompt of the task, and that of a teacher which has its own."""
     vocab_size: int
     with_withheld: bool
     """Whether the labels that are hidden from the student are used, as by a teacher with `labels: all`."""
@@ -65,7 +66,7 @@ class VocabularyStage(Stage[VocabularyFacts]):
             ModelError: if the tokenizer is of a kind that cannot be trimmed, or `vocab_size` is too small.
         """
         path = checkpoint_path(self.whole.tokens, context)
-        whole = load_task_tokenizer(self.whole, TextLimits(self.prompt, 1, 1), context)
+        whole = load_task_tokenizer(self.whole, self.reads[0], context)
         config, settings = config_of(path), checkpoint_format(path)
         kept = self._kept(whole, named_tokens(config, settings), context)
         network, trimmed = folder / NETWORK, trimmed_config(config, kept)
@@ -101,6 +102,8 @@ class VocabularyStage(Stage[VocabularyFacts]):
             seen = Examples.joined(seen, (Example("", "", (text,)) for text in texts))
         with track_many(context.progress, "count the tokens of the texts", len(seen), "input") as progress:
             counts = token_counts(whole, seen, progress)
+        for limits in self.reads[1:]:
+            counts += token_counts(load_task_tokenizer(self.whole, limits, context), seen)
         needed = named & set(whole.tokenizer.get_vocab().values())
         return kept_tokens(whole.tokenizer, counts, vocab_size=self.vocab_size, needed=needed)
 
