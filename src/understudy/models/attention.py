@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -105,6 +106,6 @@ def _store(
     def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         states = output if isinstance(output, Tensor) else output[0]
         widths = [share * states.shape[-1] // sum(shares) for share in shares]
-        captured.relations.update(zip(keys, states.split(widths, dim=-1), strict=True))
+        captured.relations.update(zip(keys, torch.split(states, widths, dim=-1), strict=True))
 
     return hook
