@@ -18,8 +18,7 @@ Checkpoint = Callable[[str], Path]
 Sources = Callable[[PreTrainedModel], list[list[int]]]
 FAMILIES = [
     "bart", "mbart", "m2m_100", "pegasus", "marian", "t5", "t5-1.1", "mt5", "gpt2", "opt", "llama", "llama-3",
-    "mistral",
-    "qwen2", "qwen3", "smollm3", "phi3", "gemma", "gemma2", "gemma3_text",
+    "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gemma", "gemma2", "gemma3_text",
 ]  # fmt: skip
 SEARCHES: list[tuple[Decoding, int]] = [
     (Greedy(), 1),

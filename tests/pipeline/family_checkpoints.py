@@ -37,7 +37,7 @@ BART = {
 }  # fmt: skip
 OPT = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 8,
-    "max_position_embeddings": 128, "do_layer_norm_before": False,
+    "max_position_embeddings": 512, "do_layer_norm_before": False,
 }  # fmt: skip
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
 GATED = {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
@@ -45,6 +45,7 @@ LLAMA_3 = {
     "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }  # fmt: skip
+COUNTS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "n_layer", "num_layers")
 NESTED = ("encoder", "decoder", "text_config")
 VISION = {
     "model_type": "siglip_vision_model", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
@@ -62,11 +63,11 @@ class Checkpoint:
     chat: bool = False
     """Whether the tokenizer has a chat template."""
 
-    def save(self, folder: Path) -> None:
-        """Saves a random network with a tokenizer of the task's texts."""
+    def save(self, folder: Path, *, layers: int | None = None) -> None:
+        """Saves a random network, perhaps with so many layers on each side, with a tokenizer of the task's texts."""
         tokenizer = task_tokenizer()
         # Embeddings have more rows than there are tokens, as in many checkpoints.
-        config = self.config(**with_vocabulary(self.settings, len(tokenizer) + 3))
+        config = self.config(**with_vocabulary(with_layers(self.settings, layers), len(tokenizer) + 3))
         auto = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
         torch.manual_seed(3)
         model = auto.from_config(config)
@@ -76,6 +77,18 @@ class Checkpoint:
         if self.chat:
             tokenizer.chat_template = CHAT
         save_network(model, tokenizer, folder)
+
+
+def with_layers(settings: dict[str, Any], layers: int | None) -> dict[str, Any]:
+    """The settings with another number of layers; None: the same."""
+    if layers is None:
+        return settings
+    nested: dict[str, Any] = {name: with_layers(own, layers) for name, own in settings.items() if name in NESTED}
+    nested |= {name: layers for name in COUNTS if name in settings}
+    nested |= {
+        name: (settings[name] * layers)[:layers] for name in ("layer_types", "no_rope_layers") if name in settings
+    }
+    return {**settings, **nested}
 
 
 def with_vocabulary(settings: dict[str, Any], size: int) -> dict[str, Any]:
@@ -102,7 +115,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "smollm-3": Checkpoint(tf.SmolLM3Config, {**DECODER, "no_rope_layers": [1, 0]}, chat=True),
     "phi-3": Checkpoint(tf.Phi3Config, {**DECODER, "num_key_value_heads": 4, "sliding_window": 64}, chat=True),
     "phi-4": Checkpoint(tf.Phi3Config, DECODER, chat=True),
-    "gpt-2": Checkpoint(tf.GPT2Config, {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128}),
+    "gpt-2": Checkpoint(tf.GPT2Config, {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 512}),
     "opt": Checkpoint(tf.OPTConfig, OPT),
     "t5": Checkpoint(tf.T5Config, T5),
     "flan-t5": Checkpoint(tf.T5Config, GATED),

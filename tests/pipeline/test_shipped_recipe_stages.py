@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.pipeline.family_checkpoints import CHECKPOINTS
 from tests.pipeline.stage_helpers import derive
 
+from understudy.config.model_sections import PretrainedTeacher, PrunedStudent
 from understudy.config.read import check_recipe, merge, read_recipe, to_yaml
 from understudy.config.recipe import Recipe
 from understudy.config.study import Cell, cells_of, read_study
 from understudy.config.task import HubTask
+from understudy.models.checkpoint import config_of
+from understudy.models.prune import kept_layers
 from understudy.pipeline.stages.data import read_data
 from understudy.store import Stage
 from understudy.store.stage import inputs_of
@@ -81,6 +85,42 @@ def test_the_e2e_recipe_reads_hub_data_and_local_files_alike(tmp_path: Path) -> 
         ours, theirs = ([(row.source, row.targets) for row in getattr(task, split)] for task in data)
         assert ours == theirs
     assert (len(data[0].labeled), len(data[0].unlabeled)) == (4, 5)
+
+
+STAND_INS = {
+    "google/gemma-3-270m": ("gemma-3", 18),
+    "Qwen/Qwen3-0.6B": ("qwen-3", 28),
+    "HuggingFaceTB/SmolLM2-135M": ("smollm-2", 30),
+    "meta-llama/Llama-3.2-1B": ("llama-3.2", 16),
+    "microsoft/Phi-3.5-mini-instruct": ("phi-3", 32),
+    "openai-community/gpt2": ("gpt-2", 12),
+    "facebook/opt-125m": ("opt", 12),
+    "google/flan-t5-base": ("flan-t5", 12),
+    "google/t5gemma-s-s-prefixlm": ("t5gemma", 8),
+    "facebook/bart-base": ("bart", 6),
+}
+"""Name on the hub -> a tiny checkpoint of its family, and the model's number of layers."""
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "families").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipe_of_a_family_has_stages(path: Path, tmp_path: Path) -> None:
+    """With a checkpoint of its family in place of the hub's: the layers to keep exist, and every text fits."""
+    recipe = read_recipe(path)
+    assert isinstance(recipe.teacher, PretrainedTeacher)
+    assert isinstance(recipe.student, PrunedStudent)
+    family, layers = STAND_INS[recipe.teacher.model]
+    CHECKPOINTS[family].save(tmp_path / "model", layers=layers)
+    local = on_local_data(recipe, tmp_path / "hub")
+    plain = merge(yaml.safe_load(to_yaml(local)), {"teacher": {"model": str(tmp_path / "model")}})
+    stages, context = derive(check_recipe(plain), tmp_path / "runs")
+    kept = kept_layers(
+        config_of(str(tmp_path / "model")),
+        encoder_layers=recipe.student.prune.encoder_layers,
+        decoder_layers=recipe.student.prune.decoder_layers,
+    )
+
+    assert len(kept["decoder"]) < layers
+    assert context.facts(stages.task.examples).counts["labeled"] == 4
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ctranslate2.converters import Converter
 from ctranslate2.converters.transformers import _MODEL_LOADERS
@@ -138,12 +137,12 @@ def _scale_rotary(spec: ModelSpec, model: PreTrainedModel, rotary: Mapping[str, 
             continue
         scaled = getattr(model.model.rotary_emb, f"{kind}_inv_freq" if kind else "inv_freq")
         powers = torch.arange(0, 2 * len(scaled), 2) / (2 * len(scaled))
-        divisors = (rotary[kind]["rope_theta"] ** -powers / scaled).float().numpy()
+        divisors = (rotary[kind]["rope_theta"] ** -powers / scaled).float()
         if not rotates[number]:  # despite its name, the field has a 1 for layers that rotate (SmolLM3)
-            divisors = np.full_like(divisors, 1e30)  # so slowly that no position rotates
+            divisors = torch.full_like(divisors, 1e30)  # so slowly that no position rotates
         # Not by assignment, which refuses what the loader did not ask for.
         vars(layer.self_attention).update(
-            rotary_scaling_type=np.int8(RotaryScalingType.Su),
+            rotary_scaling_type=torch.tensor(RotaryScalingType.Su, dtype=torch.int8),
             rotary_scaling_long_factor=divisors,
             rotary_scaling_short_factor=divisors,
         )
@@ -154,9 +153,9 @@ def _complete(spec: ModelSpec, config: PretrainedConfig) -> None:
     scalar, width = getattr(config, "query_pre_attn_scalar", None), getattr(config, "head_dim", None)
     for layer in spec.decoder.layer:
         if scalar:
-            layer.self_attention.queries_scale = np.float32(scalar**-0.5)
+            layer.self_attention.queries_scale = float(scalar**-0.5)
         if width:
-            vars(layer.self_attention)["head_dim"] = np.int32(width)
+            vars(layer.self_attention)["head_dim"] = torch.tensor(width, dtype=torch.int32)
 
 
 class _LoadedConverter(Converter):  # type: ignore[misc]
