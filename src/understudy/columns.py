@@ -24,6 +24,11 @@ TEXT = pa.large_string()
 EXAMPLES_SCHEMA = pa.schema([("id", pa.string()), ("source", TEXT), ("targets", pa.large_list(TEXT))])
 
 
+def allocate_from_system() -> None:
+    """Makes Arrow allocate as the rest of the process does; its own allocator keeps most of what is freed."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 class Examples(Sequence[Example]):
     """A sequence of examples in columns; slices and files are not copied."""
 

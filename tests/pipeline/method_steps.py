@@ -23,8 +23,9 @@ from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.training import NetworkTraining
 from understudy.progress import NoProgress
 from understudy.store.stage import inputs_of
+from understudy.training.items import TrainItem
 from understudy.training.loop import train
-from understudy.training.mixture import TrainItem, plan_round
+from understudy.training.mixture import plan_round
 from understudy.training.spec import DevScoring, TrainSpec
 from understudy.training.state import TrainState
 from understudy.training.student_sampling import StudentSamples

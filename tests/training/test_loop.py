@@ -16,8 +16,9 @@ from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_PROGRESS
+from understudy.training.items import TrainItem
 from understudy.training.loop import _set_learning_rate, train
-from understudy.training.mixture import Mixture, TrainItem, plan_round
+from understudy.training.mixture import Mixture, plan_round
 from understudy.training.rounds import add_student_samples
 from understudy.training.student_sampling import StudentSamples
 

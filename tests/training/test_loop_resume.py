@@ -15,8 +15,9 @@ from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
 from understudy.progress import NO_VALUES, Values
 from understudy.training.batches import collate
+from understudy.training.items import TrainItem
 from understudy.training.loop import train
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.spec import BoundObjective, DevScoring
 from understudy.training.state import TrainState
 from understudy.training.student_sampling import StudentSampler

@@ -10,7 +10,7 @@ from understudy.generation.hf import HuggingFaceEngine
 from understudy.models.text import decode
 from understudy.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 from understudy.training.student_sampling import StudentSampler, StudentSamples
 
 Build = Callable[..., PreTrainedModel]

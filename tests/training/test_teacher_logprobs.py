@@ -15,7 +15,8 @@ from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_VALUES, Values
 from understudy.training import teacher_logprobs
 from understudy.training.batches import collate
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.rounds import round_logprobs
 from understudy.training.step import RoundData, TargetLogits, micro_batch_loss
 from understudy.training.student_sampling import StudentSamples

@@ -11,7 +11,7 @@ from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.pool.token_arrays import Targets, TokenArrays, offsets_of
 from understudy.progress import SILENT, Progress, track_many
 from understudy.records import Example, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
@@ -124,7 +124,7 @@ def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer, progress
     """The token ids of all targets, by source."""
     own = Examples.of(examples)
     texts = encoded_targets(list(own.targets()), tokenizer, progress)
-    return Targets(texts, np.concatenate([[0], np.cumsum(own.target_counts())]))
+    return Targets(texts, offsets_of(own.target_counts()))
 
 
 def pool_targets(
@@ -149,7 +149,7 @@ def pool_targets(
     kept = np.flatnonzero(owners >= 0)
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
-    return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
+    return Targets(texts.take(order), offsets_of(counts))
 
 
 def _finished(texts: TokenArrays, end: int | None) -> NDArray[np.bool_]:
@@ -166,7 +166,7 @@ def _without_end(texts: TokenArrays, chosen: NDArray[np.bool_]) -> TokenArrays:
     keep = np.ones(len(texts.flat), dtype=bool)
     keep[texts.offsets[1:][shortened] - 1] = False
     lengths = texts.lengths - shortened
-    return TokenArrays(texts.flat[keep], np.concatenate([[0], np.cumsum(lengths)]))
+    return TokenArrays(texts.flat[keep], offsets_of(lengths))
 
 
 def _with_roles_of_student(texts: TokenArrays, tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> TokenArrays:

@@ -17,7 +17,7 @@ from understudy.models.text import decode
 from understudy.pool.pool_files import read_pool_file, write_pool_file
 from understudy.pool.rows import pseudo_target_rows
 from understudy.pool.token_arrays import TokenArrays
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 
 
 @dataclass(frozen=True)
