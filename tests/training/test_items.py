@@ -37,7 +37,11 @@ def test_rows_of_student_samples_are_replaced() -> None:
 
 def test_each_row_gets_the_value_of_its_own_generators_text() -> None:
     """Row 5 of gold is another text than row 5 of the teacher."""
-    values: dict[TextGenerator, Ints] = {"gold": np.arange(10), "teacher": 100 + np.arange(10), "student": 200 + np.arange(10)}
+    values: dict[TextGenerator, Ints] = {
+        "gold": np.arange(10),
+        "teacher": 100 + np.arange(10),
+        "student": 200 + np.arange(10),
+    }
 
     assert TrainItems.of(ITEMS).per_row(values).tolist() == [4, 5, 200, 109, 107, 108]
 

@@ -123,7 +123,7 @@ def encoded_targets(texts: Sequence[str], tokenizer: TaskTokenizer, progress: Pr
 def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: Progress = SILENT) -> Targets:
     """The token ids of all targets, by source."""
     own = Examples.of(examples)
-    texts = encoded_targets(list(own.targets()), tokenizer, progress)
+    texts = encoded_targets(own.targets(), tokenizer, progress)
     return Targets(texts, offsets_of(own.target_counts()))
 
 

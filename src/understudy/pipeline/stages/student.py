@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from understudy.columns import Texts
 from understudy.config.distil import Distil, Relations
 from understudy.config.objectives import AnyObjective, Custom
 from understudy.models.task_tokenizer import TaskTokenizer
@@ -159,7 +160,7 @@ class StudentStage(Stage[TrainingFacts]):
         samples, settings = self.mixture.samples, self.settings
         return StudentSampler(
             sources=mixture.sources,
-            input_ids=[example.id for example in source_examples(data)],
+            input_ids=Texts(source_examples(data).ids),
             tokenizer=tokenizer.tokenizer,
             engine=settings.dev.engine,
             decoding=samples.decoding,
