@@ -157,7 +157,7 @@ def plan(done: Recorded, epoch: int, share: float | None) -> list[Learned]:
     rows: Iterator[tuple[int, ...]] = iter(())
     items = plan_round(mixture, number=epoch, seed=done.job.settings.seed, student_share=share)
     if epoch in done.samples:
-        rows = iter(done.samples[epoch].rows)
+        rows = (item.rows for item in done.samples[epoch].items)
     learned: list[Learned] = []
     for item in items:
         if item.generator == "student":

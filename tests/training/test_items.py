@@ -30,7 +30,7 @@ def test_packed_items_are_returned_as_they_were() -> None:
 def test_rows_of_student_samples_are_replaced() -> None:
     """By as many as there are; the rows of other items stay."""
     items = TrainItems.of(ITEMS)
-    found = items.with_rows(items.of_generator("student"), [(6, 2)])
+    found = items.with_rows(items.of_generator("student"), TrainItems.of([ITEMS[1]._replace(rows=(6, 2))]))
 
     assert list(found) == [ITEMS[0], ITEMS[1]._replace(rows=(6, 2)), ITEMS[2]]
 

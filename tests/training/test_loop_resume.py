@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from tests.training.contexts import CPU, make_spec
@@ -87,8 +88,9 @@ class Distillation:
         spec = make_spec(network, self.build(seed=1))
         objective = BoundObjective(OBJECTIVES["forward_kl"], {"temperature": 2.0})
         dev = DevScoring(score, "fit", higher_is_better=False, evaluate_start=True)
+        input_ids = pa.chunked_array([[f"input {s}" for s in range(8)]])
         sampler = StudentSampler(
-            self.mixture.sources, [f"input {s}" for s in range(8)], self.tokenizer, "hf", Sampling(), max_tokens=5,
+            self.mixture.sources, input_ids, self.tokenizer, "hf", Sampling(), max_tokens=5,
             seed=3, provenance={}, folder=self.folder / "student_samples",
         )  # fmt: skip
         state = train(

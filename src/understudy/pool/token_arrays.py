@@ -60,6 +60,12 @@ class TokenArrays:
             progress(len(block))
         return cls(np.frombuffer(flat, np.int32), offsets_of(lengths))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The texts of all parts, one part after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.flat for part in parts]), offsets_of(lengths))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

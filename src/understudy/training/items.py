@@ -111,15 +111,15 @@ class TrainItems(Sequence[TrainItem]):
         rows = self.rows[ranges(self.offsets[places], counts)]
         return TrainItems(self.sources[places], self.generators[places], rows, offsets_of(counts))
 
-    def with_rows(self, of: NDArray[np.bool_], rows: Sequence[tuple[int, ...]]) -> "TrainItems":
-        """The items, the chosen ones with these rows instead of their own."""
+    def with_rows(self, of: NDArray[np.bool_], others: "TrainItems") -> "TrainItems":
+        """The items, the chosen ones with the rows of others instead of their own."""
         counts = self.counts
-        counts[of] = np.fromiter(map(len, rows), np.int64, len(rows))
+        counts[of] = others.counts
         chosen = np.repeat(of, counts)
-        new = np.zeros(len(chosen), np.int64)
-        new[chosen] = [row for own in rows for row in own]
-        new[~chosen] = self.rows[np.repeat(~of, self.counts)]
-        return TrainItems(self.sources, self.generators, new, offsets_of(counts))
+        rows = np.zeros(len(chosen), np.int64)
+        rows[chosen] = others.rows
+        rows[~chosen] = self.rows[np.repeat(~of, self.counts)]
+        return TrainItems(self.sources, self.generators, rows, offsets_of(counts))
 
     def per_row(self, values: Mapping[TextGenerator, Ints]) -> Ints:
         """A value for each target row: that of its text, by generator."""

@@ -81,7 +81,7 @@ def add_student_samples(
     if not to_sample.any():
         return items, None
     samples = sample_student(student, items.take(np.flatnonzero(to_sample)), number)
-    return items.with_rows(to_sample, samples.rows), samples
+    return items.with_rows(to_sample, samples.items), samples
 
 
 def round_logprobs(

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from understudy.columns import Texts
 from understudy.config.distil import Distil, Relations
 from understudy.config.objectives import AnyObjective, Custom
 from understudy.models.task_tokenizer import TaskTokenizer
@@ -160,7 +159,7 @@ class StudentStage(Stage[TrainingFacts]):
         samples, settings = self.mixture.samples, self.settings
         return StudentSampler(
             sources=mixture.sources,
-            input_ids=Texts(source_examples(data).ids),
+            input_ids=source_examples(data).ids,
             tokenizer=tokenizer.tokenizer,
             engine=settings.dev.engine,
             decoding=samples.decoding,
