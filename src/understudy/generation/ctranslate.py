@@ -155,6 +155,7 @@ class CTranslate2Engine:
             self._folder,
             self._device,
             device_index=self._device_index,
+            max_queued_batches=-1,  # with a limit, a call returns only when most of its sources are done
             compute_type=self._compute_type,
             inter_threads=workers,
             intra_threads=threads,

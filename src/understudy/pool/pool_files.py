@@ -142,7 +142,8 @@ def table_of(targets: Sequence[PseudoTarget]) -> pa.Table:
 def _encode(targets: Sequence[PseudoTarget] | pa.Table, provenance: Mapping[str, str]) -> pa.Buffer:
     # The file is made in memory, so that each disk error is a Python OSError with its errno.
     metadata_json = json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
-    table = targets if isinstance(targets, pa.Table) else table_of(targets)
+    # Parquet names the elements of lists in its own way; the file of a table has the bytes of the file of its rows.
+    table = targets.cast(SCHEMA) if isinstance(targets, pa.Table) else table_of(targets)
     table = table.replace_schema_metadata({PROVENANCE: metadata_json.encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)

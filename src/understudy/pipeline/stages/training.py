@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.training import Training
+from understudy.executors._memory import trim
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
@@ -101,6 +102,7 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
+    trim()
     spec = _spec(folder, context, job)
     with context.progress.track(job.title, training.epochs * job.mixture.rounds_per_epoch, "round") as progress:
         state = train(
