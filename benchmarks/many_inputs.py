@@ -12,6 +12,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,8 @@ class Watch(NoProgress):
     def __init__(self) -> None:
         self.process = psutil.Process()
         self.last = time.monotonic()
-        self.title = "start"
+        self.title = self.piece = "start"
+        self.seen: Counter[str] = Counter()
         self.peaks: dict[str, float] = {}
         self.silences: dict[str, float] = {}
         self.rates: dict[str, tuple[float, float]] = {}
@@ -66,11 +68,18 @@ class Watch(NoProgress):
         self.silences[self.title] = max(self.silences.get(self.title, 0.0), now - self.last)
         self.last = now
 
+    def _named(self, piece: str) -> str:
+        """The piece of work, with a number if it is done again after another one."""
+        if piece != self.piece:
+            self.seen[piece] += 1
+        self.piece = piece
+        return f"{piece} ({self.seen[piece]})" if self.seen[piece] > 1 else piece
+
     @contextmanager
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:  # noqa: ARG002 - a Progress
         """Measures one piece of work."""
         self._report()
-        self.title = "".join(letter for letter in title if not letter.isdigit())
+        self.title = self._named("".join(letter for letter in title if not letter.isdigit()))
         started, done, first = time.monotonic(), 0.0, 0.0
 
         def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - not measured
@@ -96,7 +105,7 @@ class Watch(NoProgress):
         print("by piece of work: peak memory, longest silence")
         for title, peak in self.peaks.items():
             first, last = self.rates.get(title, (0.0, 0.0))
-            rate = f", first rate {first:.2f}/s, final {last:.2f}/s" if first else ""
+            rate = f", first rate {first:.3g}/s, final {last:.3g}/s" if first else ""
             print(f"  {peak / MB:7.0f} MB {self.silences.get(title, 0.0):7.1f} s  {title}{rate}")
 
 

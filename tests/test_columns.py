@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.columns import BLOCK_ROWS, TEXT, Examples, TextColumn, codes_of, grouped, open_rows, places, save_rows
+from understudy.columns import (
+    BLOCK_ROWS,
+    TEXT,
+    Examples,
+    TextColumn,
+    Texts,
+    codes_of,
+    grouped,
+    open_rows,
+    places,
+    save_rows,
+)
 from understudy.records import Example
 from understudy.store.stage import content_key, rows_key
 
@@ -99,6 +110,17 @@ def test_values_are_found_and_numbered(names: list[str], among: list[str]) -> No
 
     assert places(ids, others).tolist() == [among.index(name) if name in among else -1 for name in names]
     assert codes_of(ids).tolist() == [first.index(name) for name in names]
+
+
+def test_texts_are_read_by_the_rules_of_lists() -> None:
+    """One of them, some of them, and all of them, over the borders of chunks."""
+    texts = Texts(pa.chunked_array([["a", "b"], [], ["", "d"]], TEXT))
+
+    assert list(texts) == ["a", "b", "", "d"]
+    assert (len(texts), texts[0], texts[-1], texts[2]) == (4, "a", "d", "")
+    assert (texts[1:3], texts[3:1], texts[::2]) == (["b", ""], [], ["a", ""])
+    with pytest.raises(IndexError):
+        texts[4]
 
 
 def test_a_column_of_texts_is_packed_in_blocks() -> None:

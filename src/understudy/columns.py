@@ -24,6 +24,32 @@ TEXT = pa.large_string()
 EXAMPLES_SCHEMA = pa.schema([("id", pa.string()), ("source", TEXT), ("targets", pa.large_list(TEXT))])
 
 
+def allocate_from_system() -> None:
+    """Makes Arrow allocate as the rest of the process does; its own allocator keeps most of what is freed."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+class Texts(Sequence[str]):
+    """The texts of a column as a sequence, of which only those that are asked for are Python objects."""
+
+    def __init__(self, column: ArrowColumn) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> "str | list[str]":
+        found = self._column[index]
+        return list(found.to_pylist()) if isinstance(index, slice) else str(found.as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        return texts_of(self._column)
+
+
 class Examples(Sequence[Example]):
     """A sequence of examples in columns; slices and files are not copied."""
 
@@ -100,9 +126,9 @@ class Examples(Sequence[Example]):
         """The sources, one by one."""
         return texts_of(self.table["source"])
 
-    def targets(self) -> Iterator[str]:
-        """The targets of all examples, one by one."""
-        return texts_of(pc.list_flatten(self.table["targets"]))
+    def targets(self) -> Texts:
+        """The targets of all examples, one after the other."""
+        return Texts(pc.list_flatten(self.table["targets"]))
 
     def target_counts(self) -> Rows:
         """Number of targets of each example."""

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
 from understudy.generation import live_engine, open_engine
+from understudy.generation.ctranslate import CTranslate2Engine
 from understudy.models.scratch import build_network
 from understudy.records import Generated
 
@@ -72,6 +73,20 @@ def test_generates_what_transformers_generates(
                     for engine in (ours, theirs)
                 )
             )
+
+
+def test_long_sources_are_awaited_first(
+    network: Network, checkpoint: Checkpoint, sources: Sources, tmp_path: Path
+) -> None:
+    """They are computed first: awaited in another order, the first report would come at the end of a block."""
+    rows = sources(network("bart"))
+    with open_engine("ctranslate2", checkpoint("bart"), workspace=tmp_path, threads=1) as engine:
+        assert isinstance(engine, CTranslate2Engine)
+        started = engine._started(rows, Greedy(), engine._settings(Greedy(), 1, 3, ()), 0, len(rows))
+        lengths = [len(rows[index]) for index, _ in started]
+
+    assert len(set(lengths)) > 1
+    assert lengths == sorted(lengths, reverse=True)
 
 
 @pytest.mark.parametrize(("decoding", "per_source"), SEARCHES, ids=str)

@@ -20,7 +20,7 @@ from understudy.models.text import encode_sources, encode_targets, set_source_fo
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.batches import collate
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 
 SOURCES = ["the order", "has a lamp\nand 2 chairs", "x"]
 TARGETS = ["a lamp and 2 chairs", "2", "the order\nhas"]

@@ -23,8 +23,9 @@ from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.training import NetworkTraining
 from understudy.progress import NoProgress
 from understudy.store.stage import inputs_of
+from understudy.training.items import TrainItem
 from understudy.training.loop import train
-from understudy.training.mixture import TrainItem, plan_round
+from understudy.training.mixture import plan_round
 from understudy.training.spec import DevScoring, TrainSpec
 from understudy.training.state import TrainState
 from understudy.training.student_sampling import StudentSamples
@@ -156,7 +157,7 @@ def plan(done: Recorded, epoch: int, share: float | None) -> list[Learned]:
     rows: Iterator[tuple[int, ...]] = iter(())
     items = plan_round(mixture, number=epoch, seed=done.job.settings.seed, student_share=share)
     if epoch in done.samples:
-        rows = iter(done.samples[epoch].rows)
+        rows = (item.rows for item in done.samples[epoch].items)
     learned: list[Learned] = []
     for item in items:
         if item.generator == "student":

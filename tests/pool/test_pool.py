@@ -29,7 +29,7 @@ def test_columns_have_the_same_tokens_as_rows(pool: PseudoTargetPool, targets: l
     pieces = np.split(pool.token_ids, pool.offsets[1:-1])
 
     assert [tuple(piece.tolist()) for piece in pieces] == [target.token_ids for target in targets]
-    assert pool.input_ids == [target.input_id for target in targets]
+    assert list(pool.input_ids) == [target.input_id for target in targets]
     np.testing.assert_array_equal(pool.logprobs, [target.logprob for target in targets])
 
 

@@ -35,6 +35,14 @@ def test_a_file_returns_what_was_written(tmp_path: Path, targets: list[PseudoTar
     }
 
 
+def test_a_table_is_written_as_its_rows(tmp_path: Path, targets: list[PseudoTarget]) -> None:
+    """Rows that were read from a file and are written again give the bytes of a file of these rows."""
+    write_pool_file(tmp_path / "rows.parquet", targets, {"seed": "1"})
+    write_pool_file(tmp_path / "table.parquet", read_pool_file(tmp_path / "rows.parquet").table, {"seed": "1"})
+
+    assert (tmp_path / "table.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
+
+
 def test_equal_rows_give_equal_bytes(tmp_path: Path, targets: list[PseudoTarget]) -> None:
     """The file depends neither on the time nor on the order of the provenance."""
     write_pool_file(tmp_path / "s.parquet", targets, {"seed": "1", "engine": "hf"})

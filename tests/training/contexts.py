@@ -10,7 +10,8 @@ from understudy.objectives import OBJECTIVES
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
 from understudy.training.step import RoundData, TargetLogits, TrainContext, prepare_teacher

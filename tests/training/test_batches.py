@@ -8,7 +8,7 @@ import torch
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, count_positions, plan_batches
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 
 BUDGET = 200
 Arguments = tuple[list[TrainItem], TokenArrays, Mapping[TextGenerator, TokenArrays]]
@@ -41,7 +41,7 @@ def padded_tokens(batch: list[TrainItem], arguments: Arguments) -> int:
 
 def plan(arguments: Arguments, *seed: int) -> list[list[TrainItem]]:
     """The batches of the arguments."""
-    return plan_batches(*arguments, batch_tokens=BUDGET, seed=seed)
+    return [list(batch) for batch in plan_batches(*arguments, batch_tokens=BUDGET, seed=seed)]
 
 
 def test_no_batch_exceeds_its_budget(arguments: Arguments) -> None:
@@ -73,6 +73,18 @@ def test_the_plan_is_a_function_of_its_seed(arguments: Arguments) -> None:
     """The same for equal seeds; another order for another round."""
     assert plan(arguments, 1, 2) == plan(arguments, 1, 2)
     assert plan(arguments, 1, 2) != plan(arguments, 1, 3)
+
+
+def test_parts_of_a_plan_are_those_of_the_whole(arguments: Arguments) -> None:
+    """Any micro-batch, the last ones, and any item of a micro-batch, by the rules of lists."""
+    batches, lists = plan_batches(*arguments, batch_tokens=BUDGET, seed=(1, 2)), plan(arguments, 1, 2)
+
+    assert [list(batch) for batch in batches[3:]] == lists[3:]
+    assert list(batches[-1]) == lists[-1]
+    assert [batches[5][place] for place in range(-1, 1)] == [lists[5][-1], lists[5][0]]
+    assert list(batches[5][1:]) == lists[5][1:]
+    assert list(batches[5][2:1]) == []
+    assert list(batches[5][::2]) == lists[5][::2]
 
 
 def test_no_items_give_no_batches(arguments: Arguments) -> None:

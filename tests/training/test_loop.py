@@ -16,8 +16,9 @@ from understudy.config.training import Training
 from understudy.errors import ObjectiveError, TrainingError
 from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_PROGRESS
+from understudy.training.items import TrainItem, TrainItems
 from understudy.training.loop import _set_learning_rate, train
-from understudy.training.mixture import Mixture, TrainItem, plan_round
+from understudy.training.mixture import Mixture, plan_round
 from understudy.training.rounds import add_student_samples
 from understudy.training.student_sampling import StudentSamples
 
@@ -128,7 +129,9 @@ def test_student_samples_belong_to_their_sources(build: Build, mixture: Mixture)
 
     def sample(_student: PreTrainedModel, items: Sequence[TrainItem], number: int) -> StudentSamples:
         texts = TokenArrays.of([[item.source, copy, number] for item in reversed(items) for copy in item.rows])
-        return StudentSamples(texts, [(2 * place, 2 * place + 1) for place in reversed(range(len(items)))], {})
+        places = reversed(range(len(items)))
+        own = [item._replace(rows=(2 * place, 2 * place + 1)) for item, place in zip(items, places, strict=True)]
+        return StudentSamples(texts, TrainItems.of(own), {})
 
     mixture = replace(mixture, shares={"teacher": 1.0, "student": 1.0}, targets_per_source=2)
     items, samples = add_student_samples(build(), plan_round(mixture, number=4, seed=0), 4, sample)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,8 +18,9 @@ from understudy.models.forward import target_logits
 from understudy.objectives import OBJECTIVES
 from understudy.progress import NO_VALUES, Values
 from understudy.training.batches import collate
+from understudy.training.items import TrainItem
 from understudy.training.loop import train
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.spec import BoundObjective, DevScoring
 from understudy.training.state import TrainState
 from understudy.training.student_sampling import StudentSampler
@@ -90,8 +92,9 @@ class Distillation:
         spec = make_spec(network, self.build(seed=1))
         objective = BoundObjective(OBJECTIVES["forward_kl"], {"temperature": 2.0})
         dev = DevScoring(score, "fit", higher_is_better=False, evaluate_start=True)
+        input_ids = pa.chunked_array([[f"input {s}" for s in range(8)]])
         sampler = StudentSampler(
-            self.mixture.sources, [f"input {s}" for s in range(8)], self.tokenizer, "hf", Sampling(), max_tokens=5,
+            self.mixture.sources, input_ids, self.tokenizer, "hf", Sampling(), max_tokens=5,
             seed=3, provenance={}, folder=self.folder / "student_samples",
         )  # fmt: skip
         state = train(

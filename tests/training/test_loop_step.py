@@ -15,8 +15,9 @@ from understudy.errors import ObjectiveError
 from understudy.objectives import OBJECTIVES
 from understudy.pool.token_arrays import TokenArrays
 from understudy.training.batches import collate
+from understudy.training.items import TrainItem
 from understudy.training.loop import train_step
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.spec import BoundObjective
 from understudy.training.state import TrainState

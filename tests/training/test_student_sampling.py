@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -10,7 +11,7 @@ from understudy.generation.hf import HuggingFaceEngine
 from understudy.models.text import decode
 from understudy.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 from understudy.training.student_sampling import StudentSampler, StudentSamples
 
 Build = Callable[..., PreTrainedModel]
@@ -22,14 +23,14 @@ ITEMS = [TrainItem(2, "student", (0, 1)), TrainItem(0, "student", (0, 1))]
 def sampler(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> StudentSampler:
     """Samples at most five tokens from the live network."""
     return StudentSampler(
-        TokenArrays.of(SOURCES), ["a", "b", "c"], tokenizer, "hf", Sampling(), max_tokens=5, seed=3,
+        TokenArrays.of(SOURCES), pa.chunked_array([["a", "b", "c"]]), tokenizer, "hf", Sampling(), max_tokens=5, seed=3,
         provenance={"seed": "3"}, folder=tmp_path / "text",
     )  # fmt: skip
 
 
 def texts_of(samples: StudentSamples) -> list[list[int]]:
     """The texts of the items, in their order, as lists."""
-    return [samples.texts[row].tolist() for rows in samples.rows for row in rows]
+    return [samples.texts[row].tolist() for item in samples.items for row in item.rows]
 
 
 def test_samples_are_the_engines(sampler: StudentSampler, build: Build) -> None:

@@ -15,7 +15,8 @@ from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_VALUES, Values
 from understudy.training import teacher_logprobs
 from understudy.training.batches import collate
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItem, TrainItems
+from understudy.training.mixture import Mixture
 from understudy.training.rounds import round_logprobs
 from understudy.training.step import RoundData, TargetLogits, micro_batch_loss
 from understudy.training.student_sampling import StudentSamples
@@ -118,9 +119,12 @@ def test_logprobs_of_reused_student_samples_are_computed_once(build: Build, mixt
     teacher, student = build(seed=1), build()
     context = make_context(student, make_spec(student, teacher, kept_tokens=3))
     texts = TokenArrays.of([[5, 6, 2], [7, 2], [8, 9, 10, 2]])
-    rounds = {4: [TrainItem(1, "student", (0,))], 5: [TrainItem(0, "student", (1,)), TrainItem(3, "student", (2,))]}
+    earlier, now = TrainItem(1, "student", (0,)), [TrainItem(0, "student", (1,)), TrainItem(3, "student", (2,))]
+    rounds = {4: TrainItems.of([earlier]), 5: TrainItems.of(now)}
     known = TeacherLogprobs(np.full((3, 3), 42, np.int32), np.zeros((3, 3), np.float16))
-    caches, by_round = round_logprobs(context, mixture, StudentSamples(texts, [(0,), (2,)], rounds), {4: known})
+    caches, by_round = round_logprobs(
+        context, mixture, StudentSamples(texts, TrainItems.of([earlier, now[1]]), rounds), {4: known}
+    )
 
     assert caches["student"].ids_PK.shape == (9, 3)
     assert (caches["student"].ids_PK[:3] == 42).all()

@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 
 from understudy.errors import UnderstudyError, first_line
-from understudy.executors._memory import return_freed_memory
+from understudy.executors._memory import return_freed_memory, trim
 from understudy.progress import NO_VALUES, ProgressCallback, Values
 from understudy.store.stage import WorkerContext
 from understudy.store.store import Outcome, Store, attempt
@@ -73,6 +73,7 @@ def _make(pickled: bytes, context: WorkerContext) -> Outcome:
             "module that the worker can import, or run without worker processes"
         )
     outcome = attempt(stage, context)
+    trim()
     if isinstance(outcome, Exception) and not isinstance(outcome, UnderstudyError):
         return as_text(outcome)
     return outcome

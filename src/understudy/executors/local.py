@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from understudy.executors._memory import trim
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome, attempt
 
@@ -40,7 +41,9 @@ class LocalQueue:
         self.waiting.extendleft(reversed(self.submitted))
         self.submitted.clear()
         stage = self.waiting.popleft()
-        return stage, attempt(stage, self.context)
+        outcome = attempt(stage, self.context)
+        trim()
+        return stage, outcome
 
 
 def executor(workers: int) -> Local:  # noqa: ARG001 - one stage at a time

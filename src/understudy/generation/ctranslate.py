@@ -198,6 +198,7 @@ class CTranslate2Engine:
             self._folder,
             self._device,
             device_index=self._device_index,
+            max_queued_batches=-1,  # with a limit, a call returns only when most of its sources are done
             compute_type=self._compute_type,
             inter_threads=workers,
             intra_threads=threads,
@@ -281,7 +282,10 @@ class CTranslate2Engine:
         first = self._format.forced_bos_token_id
         if self._encoder_decoder and first is not None:
             settings = {**settings, "target_prefix": [[self._tokens[first]]] * len(tokens)}
-        return list(zip(group, generate(tokens, **settings), strict=True))
+        # The library computes the longest first: waiting in this order, progress is reported as it is made.
+        return sorted(
+            zip(group, generate(tokens, **settings), strict=True), key=lambda pair: len(sources[pair[0]]), reverse=True
+        )
 
     def _groups(self, sources: Sequence[Sequence[int]], decoding: PoolDecoding, most: int | None) -> list[list[int]]:
         """Indices of the sources that go into one call.

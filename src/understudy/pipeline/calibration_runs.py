@@ -23,8 +23,9 @@ from understudy.pipeline.context import default_device, resolve_precision
 from understudy.pipeline.network_size import size_of
 from understudy.pipeline.work import Features, conversion_work, generation_work, training_work
 from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.training.items import TrainItem
 from understudy.training.loop import train_step
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
 from understudy.training.state import TrainState
 from understudy.training.step import RoundData, TargetLogits, TrainContext

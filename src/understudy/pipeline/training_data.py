@@ -11,7 +11,7 @@ from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.token_arrays import Targets, TokenArrays
+from understudy.pool.token_arrays import Targets, TokenArrays, offsets_of
 from understudy.progress import SILENT, Progress, track_many
 from understudy.records import Example, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
@@ -123,8 +123,8 @@ def encoded_targets(texts: Sequence[str], tokenizer: TaskTokenizer, progress: Pr
 def gold_targets(examples: Sequence[Example], tokenizer: TaskTokenizer, progress: Progress = SILENT) -> Targets:
     """The token ids of all targets, by source."""
     own = Examples.of(examples)
-    texts = encoded_targets(list(own.targets()), tokenizer, progress)
-    return Targets(texts, np.concatenate([[0], np.cumsum(own.target_counts())]))
+    texts = encoded_targets(own.targets(), tokenizer, progress)
+    return Targets(texts, offsets_of(own.target_counts()))
 
 
 def pool_targets(
@@ -149,7 +149,7 @@ def pool_targets(
     kept = np.flatnonzero((owners >= 0) & has_text(pool))
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
-    return Targets(texts.take(order), np.concatenate([[0], np.cumsum(counts)]))
+    return Targets(texts.take(order), offsets_of(counts))
 
 
 def has_text(pool: PseudoTargetPool) -> NDArray[np.bool_]:
@@ -171,7 +171,7 @@ def _without_end(texts: TokenArrays, chosen: NDArray[np.bool_]) -> TokenArrays:
     keep = np.ones(len(texts.flat), dtype=bool)
     keep[texts.offsets[1:][shortened] - 1] = False
     lengths = texts.lengths - shortened
-    return TokenArrays(texts.flat[keep], np.concatenate([[0], np.cumsum(lengths)]))
+    return TokenArrays(texts.flat[keep], offsets_of(lengths))
 
 
 def _with_roles_of_student(texts: TokenArrays, tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> TokenArrays:

@@ -6,7 +6,7 @@ written in `pool_files.py`.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Self, TypedDict
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from understudy.columns import Texts, codes_of
 from understudy.errors import PoolError
 from understudy.pool.pool_files import read_pool_file, refuse_other_provenance
 from understudy.pool.pool_index import part_holding, read_indexed
@@ -109,14 +110,19 @@ class PseudoTargetPool:
         return np.bincount(self.input_indices, minlength=len(self.inputs)).astype(np.int64)
 
     @property
-    def input_ids(self) -> list[str]:
+    def input_ids(self) -> Texts:
         """The input id of each row."""
-        return list(self.table["input_id"].to_pylist())
+        return Texts(self.table["input_id"])
 
     @property
-    def texts(self) -> list[str]:
+    def texts(self) -> Texts:
         """The text of each row."""
-        return list(self.table["text"].to_pylist())
+        return Texts(self.table["text"])
+
+    @property
+    def distinct_texts(self) -> int:
+        """Number of texts that differ from all other texts of their input."""
+        return int(self.table.group_by(["input_id", "text"], use_threads=False).aggregate([]).num_rows)
 
     @cached_property
     def token_ids(self) -> NDArray[np.int32]:
@@ -144,13 +150,21 @@ class PseudoTargetPool:
         Raises:
             PoolError: if the pool has no text of this input.
         """
+        return rows_of_table(self.table.take(self.rows_of(input_id)))
+
+    def rows_of(self, input_id: str) -> NDArray[np.int64]:
+        """The rows of one input, in their order.
+
+        Raises:
+            PoolError: if the pool has no text of this input.
+        """
         index = self._index_of_input.get(input_id)
         if index is None:
             raise PoolError(
                 f"the pool in {self.folder} has no text for input {input_id!r} among its {len(self.inputs)} "
                 "inputs; generate the pool again with this input"
             )
-        return rows_of_table(self.table.take(self._rows_by_input[index]))
+        return self._rows_by_input[index]
 
     def refuse_other_ids(self, known: Iterable[int]) -> None:
         """Check that every token id of the pool is one of these.
@@ -175,13 +189,12 @@ class PseudoTargetPool:
             eos_id: the token that ends a finished text; without it `unfinished` is None.
         """
         texts = len(self)
-        pairs = self.table.group_by(["input_id", "text"]).aggregate([]).num_rows
         counts = self.table["generator"].value_counts().to_pylist()
         return {
             "texts": texts,
             "inputs": len(self.inputs),
             "per_input": texts / max(len(self.inputs), 1),
-            "duplicates": 1 - pairs / texts if texts else 0.0,
+            "duplicates": 1 - self.distinct_texts / texts if texts else 0.0,
             "distinct": pc.count_distinct(self.table["text"]).as_py() / texts if texts else 1.0,
             "unfinished": self._unfinished(eos_id),
             "logprob_per_token": self._logprob_per_token(),
@@ -229,12 +242,17 @@ def _lengths(lengths: NDArray[np.int64]) -> TokenLengths | None:
 
 def _refuse_repeated_samples(folder: Path, table: pa.Table) -> None:
     names = ["input_id", "generator", "round", "sample"]
-    counts = table.group_by(names).aggregate([([], "count_all")])
-    repeated = counts.filter(pc.greater(counts["count_all"], 1)).slice(0, 1).to_pylist()
-    if repeated:
-        row = repeated[0]
+    columns = [codes_of(table[name]) if name in names[:2] else table[name].to_numpy() for name in names]
+    order = np.lexsort(columns)  # not Arrow's groups, which keep 250 bytes per row of the process's memory
+    again = np.ones(max(0, len(order) - 1), dtype=bool)
+    for column in columns:
+        again &= column[order][1:] == column[order][:-1]
+    if again.any():
+        row = table.slice(int(order[1:][again].min()), 1).select(names).to_pylist()[0]
+        same = [pc.equal(table[name], row[name]) for name in names]
+        count = pc.sum(reduce(pc.and_, same)).as_py()
         raise PoolError(
             f"the pool in {folder} has sample {row['sample']} of input {row['input_id']!r} ({row['generator']}, "
-            f"round {row['round']}) {row['count_all']} times, so files of two pools were mixed; delete the folder "
+            f"round {row['round']}) {count} times, so files of two pools were mixed; delete the folder "
             "and generate the pool again"
         )

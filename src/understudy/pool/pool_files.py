@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from understudy.errors import PoolError
 from understudy.records import PseudoTarget
@@ -48,12 +50,12 @@ class PoolFile:
     table: pa.Table
 
 
-def write_pool_file(path: Path, targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> None:
+def write_pool_file(path: Path, targets: Sequence[PseudoTarget] | pa.Table, provenance: Mapping[str, str]) -> None:
     """Writes pseudo-targets as one file, durably: after a crash the file is complete or absent.
 
     Args:
         path: of the file, in an existing folder. An earlier file of this name is replaced.
-        targets: the rows, kept in their order.
+        targets: the rows, kept in their order; a table has the columns of `SCHEMA`.
         provenance: how they were generated (teacher key, decoding, seed, engine, tokenizer ...); equal in all
             files of a pool.
 
@@ -88,7 +90,9 @@ def read_pool_file(path: Path) -> PoolFile:
         PoolError: if the file is missing, truncated, damaged, or not a pool file of this format.
     """
     try:
-        table = pq.read_table(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes()), page_checksum_verification=True).read(
+            use_threads=False
+        )
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise PoolError(
@@ -122,16 +126,25 @@ def refuse_other_provenance(first: PoolFile, other: PoolFile) -> None:
         )
 
 
+def with_column(table: pa.Table, name: str, values: pa.ChunkedArray | NDArray[np.int64]) -> pa.Table:
+    """The rows with other values in one column."""
+    field = SCHEMA.field(name)
+    column = pa.array(values, field.type) if isinstance(values, np.ndarray) else values
+    return table.set_column(SCHEMA.get_field_index(name), field, column)
+
+
 def table_of(targets: Sequence[PseudoTarget]) -> pa.Table:
     """Pseudo-targets as a table."""
     columns = {field.name: [getattr(target, field.name) for target in targets] for field in fields(PseudoTarget)}
     return pa.table(columns, schema=SCHEMA)
 
 
-def _encode(targets: Sequence[PseudoTarget], provenance: Mapping[str, str]) -> pa.Buffer:
+def _encode(targets: Sequence[PseudoTarget] | pa.Table, provenance: Mapping[str, str]) -> pa.Buffer:
     # The file is made in memory, so that each disk error is a Python OSError with its errno.
     metadata_json = json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
-    table = table_of(targets).replace_schema_metadata({PROVENANCE: metadata_json.encode()})
+    # Parquet names the elements of lists in its own way; the file of a table has the bytes of the file of its rows.
+    table = targets.cast(SCHEMA) if isinstance(targets, pa.Table) else table_of(targets)
+    table = table.replace_schema_metadata({PROVENANCE: metadata_json.encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()

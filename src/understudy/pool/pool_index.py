@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from understudy.errors import PoolError
-from understudy.pool.pool_files import SCHEMA, PoolFile, read_pool_file, refuse_other_provenance
+from understudy.pool.pool_files import PoolFile, read_pool_file, refuse_other_provenance, with_column
 from understudy.store.disk import read_json, write_json
 from understudy.store.manifest import parse
 
@@ -102,7 +101,7 @@ def _rows(part: PoolPart, file: PoolFile, per_input: int) -> pa.Table:
     """The rows of a part with the ids of the task, of no input more than its first `per_input` texts."""
     table = file.table.filter(pc.less(file.table["sample"], per_input - part.first_text))
     names = pa.chunked_array([pa.array(part.input_ids, pa.string())])
-    return _with(table, "input_id", names.take(pc.cast(table["input_id"], pa.int64())))
+    return with_column(table, "input_id", names.take(pc.cast(table["input_id"], pa.int64())))
 
 
 def _merged(rows: pa.Table, input_ids: Sequence[str]) -> pa.Table:
@@ -111,13 +110,7 @@ def _merged(rows: pa.Table, input_ids: Sequence[str]) -> pa.Table:
     order = np.argsort(places, kind="stable")
     rows, places = rows.take(order), places[order].astype(np.int64)
     _, first, counts = np.unique(places, return_index=True, return_counts=True)
-    rows = _with(rows, "sample", np.arange(len(places)) - np.repeat(first, counts))
+    rows = with_column(rows, "sample", np.arange(len(places)) - np.repeat(first, counts))
     texts = pc.index_in(rows["text"], value_set=rows["text"].unique()).to_numpy().astype(np.int64)
     _, pair, copies = np.unique(places * max(1, len(texts)) + texts, return_inverse=True, return_counts=True)
-    return _with(rows, "copies", copies[pair])
-
-
-def _with(table: pa.Table, name: str, values: pa.ChunkedArray | NDArray[np.int64]) -> pa.Table:
-    field = SCHEMA.field(name)
-    column = pa.array(values, field.type) if isinstance(values, np.ndarray) else values
-    return table.set_column(SCHEMA.get_field_index(name), field, column)
+    return with_column(rows, "copies", copies[pair])

@@ -3,6 +3,7 @@
 Texts are tokenized once, before training; this module does not depend on a tokenizer.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -17,6 +18,17 @@ Ints = NDArray[np.int64]
 T = TypeVar("T")
 
 
+def offsets_of(counts: Ints) -> Ints:
+    """Offsets of parts that have so many entries each: entry i begins at `offsets[i]`, the last one ends the last."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def ranges(starts: Ints, counts: Ints) -> Ints:
+    """The numbers from each start on, so many of each, one range after the other."""
+    offsets = offsets_of(counts)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
+
+
 @dataclass(frozen=True)
 class TokenArrays:
     """Texts as token ids: text i is `flat[offsets[i] : offsets[i + 1]]`."""
@@ -29,7 +41,7 @@ class TokenArrays:
         """Packs lists of token ids."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         flat = np.fromiter((token for text in texts for token in text), np.int32, int(lengths.sum()))
-        return cls(flat, np.concatenate([[0], np.cumsum(lengths)]))
+        return cls(flat, offsets_of(lengths))
 
     @classmethod
     def encoded(
@@ -39,13 +51,20 @@ class TokenArrays:
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """Packs the token ids of texts, of which only `BLOCK_ROWS` are Python lists at a time."""
-        blocks = [cls.of([])]
+        flat, lengths = array("i"), np.zeros(len(texts), np.int64)
         for start in range(0, len(texts), BLOCK_ROWS):
             block = texts[start : start + BLOCK_ROWS]
-            blocks.append(cls.of(encode(block)))
+            packed = cls.of(encode(block))
+            flat.frombytes(packed.flat.tobytes())  # grows in place: concatenated blocks would need twice the memory
+            lengths[start : start + len(block)] = packed.lengths
             progress(len(block))
-        lengths = np.concatenate([block.lengths for block in blocks])
-        return cls(np.concatenate([block.flat for block in blocks]), np.concatenate([[0], np.cumsum(lengths)]))
+        return cls(np.frombuffer(flat, np.int32), offsets_of(lengths))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The texts of all parts, one part after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.flat for part in parts]), offsets_of(lengths))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -60,10 +79,13 @@ class TokenArrays:
     def take(self, rows: Ints) -> Self:
         """These texts in this order."""
         lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return type(self)(
-            self.flat[np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)], offsets
-        )
+        offsets = offsets_of(lengths)
+        flat = np.empty(offsets[-1], np.int32)
+        for start in range(0, len(rows), BLOCK_ROWS):  # the indices of all tokens need four times the memory of the ids
+            part = slice(start, start + BLOCK_ROWS)
+            ids = ranges(self.offsets[rows[part]], lengths[part])
+            flat[offsets[start] : offsets[start] + len(ids)] = self.flat[ids]
+        return type(self)(flat, offsets)
 
     @property
     def lengths(self) -> Ints:
@@ -83,7 +105,7 @@ class Targets:
         """Packs the token ids of each source's targets; a source may have none."""
         counts = np.fromiter(map(len, targets), np.int64, len(targets))
         texts = TokenArrays.of([text for source_targets in targets for text in source_targets])
-        return cls(texts, np.concatenate([[0], np.cumsum(counts)]))
+        return cls(texts, offsets_of(counts))
 
     def rows(self, source: int) -> range:
         """Rows of `texts` that belong to this source."""

@@ -5,15 +5,16 @@ Axes: S sources, L source positions, B targets (B >= S), T target positions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from understudy.models.forward import padded
-from understudy.pool.token_arrays import Ints, TokenArrays
+from understudy.pool.token_arrays import Ints, TokenArrays, offsets_of
 from understudy.records import TextGenerator
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem, TrainItems
 
 BUCKET = 64
 """Micro-batches sorted by length together: large enough for little padding, small enough to stay random."""
@@ -35,6 +36,27 @@ class Batch:
         return {name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()}
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedBatches(Sequence[TrainItems]):
+    """The micro-batches of a round: their items one after the other, and where each ends."""
+
+    items: TrainItems
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> TrainItems: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TrainItems]: ...
+    def __getitem__(self, index: int | slice) -> "TrainItems | list[TrainItems]":
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        return self.items[int(self.offsets[place]) : int(self.offsets[place + 1])]
+
+
 def plan_batches(
     items: Sequence[TrainItem],
     sources: TokenArrays,
@@ -42,40 +64,39 @@ def plan_batches(
     *,
     batch_tokens: int,
     seed: Sequence[int],
-) -> list[list[TrainItem]]:
+) -> PlannedBatches:
     """Divides items into micro-batches of at most `batch_tokens` padded tokens, in random order.
 
     Padded tokens are S·L + B·T. Items of similar length share a batch; an item that exceeds the budget alone gets its
     own batch. The result is a pure function of the arguments.
     """
-    if not items:
-        return []
-    source_lengths = sources.lengths
-    target_lengths = {generator: arrays.lengths for generator, arrays in texts.items()}
-    longest = np.array([max(target_lengths[generator][list(rows)]) for _, generator, rows in items], np.int64)
-    length = np.array([source_lengths[item.source] for item in items], np.int64)
-    count = np.array([len(item.rows) for item in items], np.int64)
+    items = TrainItems.of(items)
+    if not len(items):
+        return PlannedBatches(items, np.zeros(1, np.int64))
+    target_lengths = items.per_row({generator: arrays.lengths for generator, arrays in texts.items()})
+    longest = np.maximum.reduceat(target_lengths, items.offsets[:-1])
+    length, count = sources.lengths[items.sources], items.counts
     mean_cost = max(1.0, float((length + count * longest).mean()))
     bucket = max(1, int(BUCKET * batch_tokens / mean_cost))
-    batches: list[list[TrainItem]] = []
+    batches: list[Ints] = []
     for start in range(0, len(items), bucket):
         rows = np.arange(start, min(start + bucket, len(items)))
         rows = rows[np.lexsort((length[rows], longest[rows]))]
         slices = _slices(length[rows], longest[rows], count[rows], batch_tokens)
-        batches.extend([items[i] for i in rows[part]] for part in slices)
+        batches.extend(rows[part] for part in slices)
     order = np.random.default_rng(tuple(seed)).permutation(len(batches))
-    return [batches[i] for i in order]
+    batches = [batches[i] for i in order]
+    return PlannedBatches(items.take(np.concatenate(batches)), offsets_of(np.array(list(map(len, batches)))))
 
 
 def _slices(length: Ints, longest: Ints, count: Ints, budget: int) -> list[slice]:
     """Consecutive slices of sorted items, each as long as the budget of padded tokens allows."""
     slices, start, max_source, max_target, targets = [], 0, 0, 0, 0
-    for i in range(len(length)):
-        max_source, max_target = max(max_source, length[i]), max(max_target, longest[i])
-        targets += count[i]
+    for i, (source, target, n) in enumerate(zip(length.tolist(), longest.tolist(), count.tolist(), strict=True)):
+        max_source, max_target, targets = max(max_source, source), max(max_target, target), targets + n
         if i > start and (i - start + 1) * max_source + targets * max_target > budget:
             slices.append(slice(start, i))
-            start, max_source, max_target, targets = i, length[i], longest[i], count[i]
+            start, max_source, max_target, targets = i, source, target, n
     return [*slices, slice(start, len(length))]
 
 

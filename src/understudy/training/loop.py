@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 from understudy.config.training import Training
 from understudy.errors import TrainingError
 from understudy.progress import ProgressCallback
-from understudy.training.batches import count_positions
+from understudy.training.batches import PlannedBatches, count_positions
 from understudy.training.checkpoints import load_best, load_checkpoint, save_best, save_checkpoint
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItem, TrainItems
+from understudy.training.mixture import Mixture
 from understudy.training.rounds import SampleStudent, no_student_samples, prepare_round
 from understudy.training.schedules import StudentShare
 from understudy.training.spec import DEV_LOSS, TrainSpec
@@ -109,7 +110,7 @@ def _train(
         state.batches = len(batches)
         if not state.step:
             _scale_relation_loss(context, batches, data, state, seed)
-        for micro_batches in _accumulated(batches[state.batch :], settings.gradient_accumulation_steps):
+        for micro_batches in _accumulated(batches, state.batch, settings.gradient_accumulation_steps):
             torch.manual_seed(
                 seed * STEP_SEED_STRIDE + state.step
             )  # dropout is a function of the step: nothing to save
@@ -224,7 +225,7 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: Training, ste
         group["lr"] = settings.learning_rate * min(warmup, decay)
 
 
-def _accumulated(batches: Sequence[list[TrainItem]], steps: int) -> Iterator[Sequence[list[TrainItem]]]:
-    """The micro-batches of each optimizer step (gradient accumulation)."""
-    for start in range(0, len(batches), steps):
+def _accumulated(batches: PlannedBatches, first: int, steps: int) -> Iterator[list[TrainItems]]:
+    """The micro-batches of each optimizer step (gradient accumulation), from the given one on."""
+    for start in range(first, len(batches), steps):
         yield batches[start : start + steps]

@@ -6,23 +6,14 @@ new student samples may be generated. Because the plan can be computed again, a 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from understudy.errors import DataError, PoolError
-from understudy.pool.token_arrays import Ints, Targets, TokenArrays
+from understudy.pool.token_arrays import Ints, Targets, TokenArrays, ranges
 from understudy.records import TextGenerator
+from understudy.training.items import TrainItems
 from understudy.training.schedules import StudentShare
-
-
-class TrainItem(NamedTuple):
-    """One source and its k target rows, which share an encoder pass."""
-
-    source: int
-    generator: TextGenerator
-    rows: tuple[int, ...]
-    """Rows of the generator's texts. For student samples: which of the samples to generate for this source."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Mixture:
         return self.sources if self.teacher_sources is None else self.teacher_sources
 
 
-def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> list[TrainItem]:
+def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float | None = None) -> TrainItems:
     """The items of round `number` (from 0), in random order.
 
     The rounds of an epoch divide its items among them. Over epochs the targets of a source alternate, as epoch e of
@@ -62,79 +53,88 @@ def plan_round(mixture: Mixture, *, number: int, seed: int, student_share: float
     epoch, part = divmod(number, mixture.rounds_per_epoch)
     rng = np.random.default_rng((seed, epoch))
     if student_share is None:
-        items = [*_pseudo_target_items(mixture, epoch, number, rng), *_gold_items(mixture, epoch, seed)]
+        parts = [*_pseudo_target_items(mixture, epoch, number, rng), *_gold_items(mixture, epoch, seed)]
     else:
-        items = _items_by_share(mixture, epoch, seed, rng, student_share)
+        parts = _items_by_share(mixture, epoch, seed, rng, student_share)
+    items = TrainItems.joined(*parts)
     order = rng.permutation(len(items))
-    return [items[i] for i in np.array_split(order, mixture.rounds_per_epoch)[part]]
+    return items.take(np.array_split(order, mixture.rounds_per_epoch)[part])
 
 
-def _pseudo_target_items(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[TrainItem]:
+def _pseudo_target_items(mixture: Mixture, epoch: int, number: int, rng: np.random.Generator) -> list[TrainItems]:
     teacher, student = mixture.shares.get("teacher", 0.0), mixture.shares.get("student", 0.0)
     if teacher + student == 0:
         return []
     if (epoch + 1) * mixture.rounds_per_epoch <= mixture.student_from_round:
         teacher, student = teacher + student, 0.0
-    order = rng.permutation(mixture.inputs).tolist()
+    order = rng.permutation(mixture.inputs)
     split = round(len(order) * teacher / (teacher + student))
     # The rounds of an epoch divide one order, also where student samples begin in the middle of the epoch.
     if number >= mixture.student_from_round:
-        samples = tuple(range(mixture.targets_per_source))
-        items = [TrainItem(source, "student", samples) for source in order[split:]]
+        first = _student_items(mixture, order[split:])
     else:
-        items = [_teacher_item(mixture, source, epoch) for source in order[split:]]
-    return items + [_teacher_item(mixture, source, epoch) for source in order[:split]]
+        first = _teacher_items(mixture, order[split:], epoch)
+    return [first, _teacher_items(mixture, order[:split], epoch)]
 
 
 def _items_by_share(
     mixture: Mixture, epoch: int, seed: int, rng: np.random.Generator, student_share: float
-) -> list[TrainItem]:
+) -> list[TrainItems]:
     gold, teacher = mixture.shares.get("gold", 0.0), mixture.shares.get("teacher", 0.0)
-    order = rng.permutation(mixture.inputs).tolist()
+    order = rng.permutation(mixture.inputs)
     n_student = round(len(order) * student_share)
     n_others = len(order) - n_student
     n_teacher = round(n_others * teacher / (gold + teacher))
     return [
-        *(TrainItem(source, "student", tuple(range(mixture.targets_per_source))) for source in order[:n_student]),
-        *(_teacher_item(mixture, source, epoch) for source in order[n_student : n_student + n_teacher]),
+        _student_items(mixture, order[:n_student]),
+        _teacher_items(mixture, order[n_student : n_student + n_teacher], epoch),
         *_gold_slice(mixture, start=epoch * len(order), count=n_others - n_teacher, seed=seed),
     ]
 
 
-def _teacher_item(mixture: Mixture, source: int, epoch: int) -> TrainItem:
-    rows, k = mixture.targets["teacher"].rows(source), mixture.targets_per_source
-    if not rows:
+def _student_items(mixture: Mixture, sources: Ints) -> TrainItems:
+    k = mixture.targets_per_source
+    return TrainItems.of_one("student", sources, np.tile(np.arange(k), len(sources)), np.full(len(sources), k))
+
+
+def _teacher_items(mixture: Mixture, sources: Ints, epoch: int) -> TrainItems:
+    if not len(sources):
+        return TrainItems.of(())
+    targets, k = mixture.targets["teacher"], mixture.targets_per_source
+    first, available = targets.first[sources], targets.counts[sources]
+    if not available.all():
         raise PoolError(
-            f"source {source} needs a pseudo-target, but the pool has none for it; generate pseudo-targets for all "
-            "inputs that train on them"
+            f"source {sources[available == 0][0]} needs a pseudo-target, but the pool has none for it; generate "
+            "pseudo-targets for all inputs that train on them"
         )
-    distinct = dict.fromkeys(rows[(epoch * k + j) % len(rows)] for j in range(k))
-    return TrainItem(source, "teacher", tuple(distinct))
+    counts = np.minimum(available, k)
+    turns = ranges(np.zeros(len(sources), np.int64), counts)
+    rows = np.repeat(first, counts) + (epoch * k + turns) % np.repeat(available, counts)
+    return TrainItems.of_one("teacher", sources, rows, counts)
 
 
-def _gold_items(mixture: Mixture, epoch: int, seed: int) -> list[TrainItem]:
+def _gold_items(mixture: Mixture, epoch: int, seed: int) -> list[TrainItems]:
     if not mixture.shares.get("gold", 0.0):
         return []
     gold, k = _gold(mixture), mixture.targets_per_source
     others = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
     if others == 0:
-        rows_by_source = [gold.rows(source) for source in range(len(gold.counts))]
-        return [
-            TrainItem(source, "gold", tuple(rows[start : start + k]))
-            for source, rows in enumerate(rows_by_source)
-            for start in range(0, len(rows), k)
-        ]
+        items = -(-gold.counts // k)
+        sources = np.repeat(np.arange(len(items)), items)
+        starts = k * ranges(np.zeros(len(items), np.int64), items)
+        rows = np.arange(gold.first[0], gold.first[-1])
+        return [TrainItems.of_one("gold", sources, rows, np.minimum(gold.counts[sources] - starts, k))]
     count = round(len(mixture.inputs) * mixture.shares["gold"] / others)
     return _gold_slice(mixture, start=epoch * count, count=count, seed=seed)
 
 
-def _gold_slice(mixture: Mixture, *, start: int, count: int, seed: int) -> list[TrainItem]:
+def _gold_slice(mixture: Mixture, *, start: int, count: int, seed: int) -> list[TrainItems]:
     if not count:
         return []
     gold = _gold(mixture)
-    source_of = np.repeat(np.arange(len(gold.counts)), gold.counts).tolist()
+    source_of = np.repeat(np.arange(len(gold.counts)), gold.counts)
     rows = _shuffled_slice(len(source_of), start=start, count=count, seed=seed)
-    return [TrainItem(source_of[row], "gold", (row,)) for row in rows.tolist()]
+    return [TrainItems.of_one("gold", source_of[rows], rows, np.ones(count, np.int64))]
 
 
 def _gold(mixture: Mixture) -> Targets:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from understudy.errors import ObjectiveError
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.records import TextGenerator
-from understudy.training.batches import plan_batches
-from understudy.training.mixture import Mixture, TrainItem, plan_round
+from understudy.training.batches import PlannedBatches, plan_batches
+from understudy.training.items import TrainItem, TrainItems
+from understudy.training.mixture import Mixture, plan_round
 from understudy.training.state import TrainState
 from understudy.training.step import RoundData, TrainContext
 from understudy.training.student_sampling import StudentSamples
@@ -37,7 +39,7 @@ def prepare_round(
     seed: int,
     sample_student: SampleStudent,
     previous: RoundData | None,
-) -> tuple[list[list[TrainItem]], RoundData]:
+) -> tuple[PlannedBatches, RoundData]:
     """The micro-batches of the current round in order, and the data they refer to.
 
     Args:
@@ -72,15 +74,14 @@ def current_student_share(mixture: Mixture, state: TrainState, rounds: int) -> f
 
 
 def add_student_samples(
-    student: PreTrainedModel, items: list[TrainItem], number: int, sample_student: SampleStudent
-) -> tuple[list[TrainItem], StudentSamples | None]:
+    student: PreTrainedModel, items: TrainItems, number: int, sample_student: SampleStudent
+) -> tuple[TrainItems, StudentSamples | None]:
     """The items, those of the student with the rows of their samples; None where there are no such items."""
-    to_sample = [item for item in items if item.generator == "student"]
-    if not to_sample:
+    to_sample = items.of_generator("student")
+    if not to_sample.any():
         return items, None
-    samples = sample_student(student, to_sample, number)
-    rows = iter(samples.rows)
-    return [item._replace(rows=next(rows)) if item.generator == "student" else item for item in items], samples
+    samples = sample_student(student, items.take(np.flatnonzero(to_sample)), number)
+    return items.with_rows(to_sample, samples.items), samples
 
 
 def round_logprobs(

@@ -22,7 +22,8 @@ from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.batches import collate
 from understudy.training.checkpoints import Checkpointable
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItem
+from understudy.training.mixture import Mixture
 from understudy.training.spec import LossSpec, TrainSpec
 from understudy.training.supervision import Supervision, cached_logprobs
 

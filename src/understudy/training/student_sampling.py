@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from understudy.columns import ArrowColumn, places
 from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import live_engine
 from understudy.models.text import decode
+from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.pool_files import read_pool_file, write_pool_file
 from understudy.pool.rows import pseudo_target_rows
-from understudy.pool.token_arrays import TokenArrays
-from understudy.training.mixture import TrainItem
+from understudy.pool.token_arrays import Ints, TokenArrays, offsets_of, ranges
+from understudy.training.items import TrainItem, TrainItems
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class StudentSamples:
     """The student samples that a round may use: its own, and those of recent rounds."""
 
     texts: TokenArrays
-    rows: Sequence[tuple[int, ...]]
-    """Rows of `texts` for each of the round's items."""
-    rounds: Mapping[int, Sequence[TrainItem]]
+    items: TrainItems
+    """The round's items, with their rows of `texts`."""
+    rounds: Mapping[int, TrainItems]
     """Round of generation -> items that contain all samples of that round, in the order of `texts`."""
 
 
@@ -36,7 +39,7 @@ class StudentSampler:
     """Generates the student samples of a round; callable as the loop's `sample_student`."""
 
     sources: TokenArrays
-    input_ids: Sequence[str]
+    input_ids: ArrowColumn
     tokenizer: PreTrainedTokenizerBase
     engine: EngineName
     decoding: Decoding
@@ -49,47 +52,55 @@ class StudentSampler:
 
     def __call__(self, student: PreTrainedModel, items: Sequence[TrainItem], number: int) -> StudentSamples:
         """The samples for the items of round `number`."""
-        recent = range(max(0, number - self.max_age), number)
-        files = {earlier: _texts_by_input(self._path(earlier)) for earlier in recent if self._path(earlier).exists()}
-        available = {input_id for texts in files.values() for input_id in texts}
-        missing = [item for item in items if self.input_ids[item.source] not in available]
+        items, recent = TrainItems.of(items), range(max(0, number - self.max_age), number)
+        files = {earlier: self._read(earlier) for earlier in recent if self._path(earlier).exists()}
+        available = np.concatenate([items.sources[:0], *(own.sources for own in files.values())])
+        missing = items.take(np.flatnonzero(~np.isin(items.sources, available)))
         if missing and not self._path(number).exists():
             self._generate(student, missing, number)
         if missing:
-            files[number] = _texts_by_input(self._path(number))
+            files[number] = self._read(number)
         return self._collected(files, items)
 
-    def _collected(
-        self, files: Mapping[int, Mapping[str, list[list[int]]]], items: Sequence[TrainItem]
-    ) -> StudentSamples:
+    def _collected(self, files: Mapping[int, "_File"], items: TrainItems) -> StudentSamples:
         """The texts of all files, one file after the other; an item gets the latest texts of its input."""
-        source_of = {self.input_ids[source]: source for source in range(len(self.input_ids))}
-        texts: list[list[int]] = []
-        rounds: dict[int, list[TrainItem]] = {}
-        latest: dict[int, tuple[int, ...]] = {}
-        for number, by_input in files.items():
-            for input_id, samples in by_input.items():
-                source = source_of[input_id]
-                latest[source] = tuple(range(len(texts), len(texts) + len(samples)))
-                rounds.setdefault(number, []).append(TrainItem(source, "student", latest[source]))
-                texts += samples
-        return StudentSamples(TokenArrays.of(texts), [latest[item.source] for item in items], rounds)
+        latest, counts = np.zeros(len(self.input_ids), np.int64), np.zeros(len(self.input_ids), np.int64)
+        rounds, before = {}, 0
+        for number, own in files.items():
+            rows = np.arange(before, before + len(own.texts))
+            rounds[number] = TrainItems.of_one("student", own.sources, rows, own.counts)
+            latest[own.sources], counts[own.sources] = before + offsets_of(own.counts)[:-1], own.counts
+            before += len(own.texts)
+        counts = counts[items.sources]
+        own_rows = ranges(latest[items.sources], counts)
+        return StudentSamples(
+            TokenArrays.joined([own.texts for own in files.values()]),
+            TrainItems.of_one("student", items.sources, own_rows, counts),
+            rounds,
+        )
+
+    def _read(self, number: int) -> "_File":
+        file = read_pool_file(self._path(number))
+        pool = PseudoTargetPool(self.folder, file.provenance, file.table)
+        sources = places(pool.table["input_id"], self.input_ids)
+        first = np.flatnonzero(np.diff(sources, prepend=-1))  # the texts of an input follow each other
+        return _File(sources[first], np.diff(first, append=len(sources)), TokenArrays(pool.token_ids, pool.offsets))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"round-{number:05d}.parquet"
 
-    def _generate(self, student: PreTrainedModel, items: Sequence[TrainItem], number: int) -> None:
+    def _generate(self, student: PreTrainedModel, items: TrainItems, number: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with live_engine(self.engine, student, self.tokenizer, workspace=self.folder) as engine:
             generated = engine.generate(
-                [self.sources[item.source].tolist() for item in items],
+                [self.sources[source].tolist() for source in items.sources],
                 self.decoding,
                 per_source=len(items[0].rows),
                 max_tokens=self.max_tokens,
                 seed=self.seed + number,
             )
         rows = pseudo_target_rows(
-            [self.input_ids[item.source] for item in items],
+            self.input_ids.take(items.sources).to_pylist(),
             generated,
             generator="student",
             round_number=number,
@@ -98,9 +109,10 @@ class StudentSampler:
         write_pool_file(self._path(number), rows, dict(self.provenance))
 
 
-def _texts_by_input(path: Path) -> dict[str, list[list[int]]]:
-    table = read_pool_file(path).table
-    texts: dict[str, list[list[int]]] = {}
-    for input_id, token_ids in zip(table["input_id"].to_pylist(), table["token_ids"].to_pylist(), strict=True):
-        texts.setdefault(input_id, []).append(token_ids)
-    return texts
+@dataclass(frozen=True)
+class _File:
+    """The texts of one file, source by source."""
+
+    sources: Ints
+    counts: Ints
+    texts: TokenArrays

@@ -15,7 +15,7 @@ from understudy.objectives.sparse import bucketed
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
-from understudy.training.mixture import TrainItem
+from understudy.training.items import TrainItem
 
 
 @dataclass(frozen=True)

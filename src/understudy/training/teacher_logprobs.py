@@ -15,7 +15,7 @@ from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
-from understudy.training.mixture import TrainItem
+from understudy.training.items import GENERATORS, TrainItem, TrainItems
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -56,10 +56,10 @@ class TeacherLogprobScorer:
         """
         first = 0
         if into is None:
-            rows = [row for item in items for row in item.rows]
-            first = int(texts.offsets[min(rows)])
-            into = _empty(int(texts.offsets[max(rows) + 1]) - first, min(self.top_k, self.teacher.vocab_size))
-        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys({item.generator for item in items}, texts)
+            rows = TrainItems.of(items).rows
+            first = int(texts.offsets[rows.min()])
+            into = _empty(int(texts.offsets[rows.max() + 1]) - first, min(self.top_k, self.teacher.vocab_size))
+        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, texts)
         self.teacher.eval()
         for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
             for part in _parts(batch, texts, max_positions=MAX_LOGITS // self.teacher.vocab_size):

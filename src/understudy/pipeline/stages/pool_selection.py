@@ -1,18 +1,21 @@
 """The stage that selects which pseudo-targets of each input are learned; another selection generates nothing again."""
 
+from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
 
 from understudy.config.pool_selection import Selection
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pool.pool import PseudoTargetPool
-from understudy.pool.pool_files import POOL_FILE, write_pool_file
+from understudy.pool.pool_files import POOL_FILE, with_column, write_pool_file
 from understudy.pool.selection import SELECTIONS, Candidates
+from understudy.pool.token_arrays import Ints
 from understudy.progress import ProgressCallback
-from understudy.records import PseudoTarget
 from understudy.store import Content, Stage, WorkerContext
 
 
@@ -41,22 +44,20 @@ class PoolSelectionStage(Stage[SelectionFacts]):
         gold = {example.id: example.targets for example in labeled}
         pool = PseudoTargetPool.open(context.folder(self.pool))
         with context.progress.track("select pseudo-targets", len(pool.inputs), "input") as progress:
-            rows = self._selected(pool, gold, progress)
-        write_pool_file(folder / POOL_FILE, rows, {**pool.provenance, "select": self.select.model_dump_json()})
-        return SelectionFacts(
-            generated=len(pool),
-            distinct=len(set(zip(pool.input_ids, pool.texts, strict=True))),
-            kept=len(rows),
-        )
+            rows, samples = self._selected(pool, gold, progress)
+        table = with_column(pool.table.take(rows), "sample", samples)
+        write_pool_file(folder / POOL_FILE, table, {**pool.provenance, "select": self.select.model_dump_json()})
+        return SelectionFacts(generated=len(pool), distinct=pool.distinct_texts, kept=len(rows))
 
     def _selected(
         self, pool: PseudoTargetPool, gold: Mapping[str, tuple[str, ...]], progress: ProgressCallback
-    ) -> list[PseudoTarget]:
+    ) -> tuple[Ints, Ints]:
+        """The selected rows of the pool, and the new number of each among those of its input."""
         select, settings = SELECTIONS[self.select.kind], self.select.model_dump(exclude={"kind"})
-        rows: list[PseudoTarget] = []
+        rows, samples = array("q"), array("q")
         for name in pool.inputs:
-            targets = pool.targets_of(name)
-            places = select(Candidates(targets, gold.get(name, ())), **settings)
-            rows += [replace(targets[place], sample=sample) for sample, place in enumerate(places)]
+            places = select(Candidates(pool.targets_of(name), gold.get(name, ())), **settings)
+            rows.extend(pool.rows_of(name)[places].tolist())
+            samples.extend(range(len(places)))
             progress(1)
-        return rows
+        return np.frombuffer(rows, np.int64), np.frombuffer(samples, np.int64)

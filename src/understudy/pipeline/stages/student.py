@@ -31,6 +31,7 @@ from understudy.records import TaskData, TextGenerator
 from understudy.store import Content, Stage, WorkerContext
 from understudy.training.mixture import Mixture
 from understudy.training.relation_loss import RelationLoss
+from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.spec import LossSpec, TeacherSpec
 from understudy.training.student_sampling import StudentSampler
 
@@ -158,11 +159,13 @@ class StudentStage(Stage[TrainingFacts]):
             kept_tokens=loss.kept_tokens,
         )
 
-    def _sampler(self, data: TaskData, tokenizer: TaskTokenizer, mixture: Mixture, folder: Path) -> StudentSampler:
+    def _sampler(self, data: TaskData, tokenizer: TaskTokenizer, mixture: Mixture, folder: Path) -> SampleStudent:
         samples, settings = self.mixture.samples, self.settings
+        if not mixture.shares["student"] and mixture.student_share is None:
+            return no_student_samples  # a sampler holds the ids of all inputs, and with them the file of their sources
         return StudentSampler(
             sources=mixture.sources,
-            input_ids=[example.id for example in source_examples(data)],
+            input_ids=source_examples(data).ids,
             tokenizer=tokenizer.tokenizer,
             engine=settings.dev.engine,
             decoding=samples.decoding,

@@ -26,7 +26,8 @@ from understudy.pool.token_arrays import Targets, TokenArrays
 from understudy.records import Example, TextGenerator
 from understudy.store import Stage, WorkerContext
 from understudy.store.stage import content_key
-from understudy.training.mixture import Mixture, TrainItem
+from understudy.training.items import TrainItems
+from understudy.training.mixture import Mixture
 from understudy.training.step import AutocastPrecision, TargetLogits
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
@@ -106,10 +107,7 @@ class TeacherLogprobsStage(LogprobsStage):
             top_k=min(self.kept_tokens, vocab_size),
             fingerprint=self.content(sources, targets.texts),
         )
-        items = [
-            TrainItem(source, self.generator, tuple(targets.rows(source)))
-            for source in np.flatnonzero(targets.counts).tolist()
-        ]
+        items = TrainItems.of_all(self.generator, targets)
         of = "gold" if self.generator == "gold" else "pseudo-targets"
         with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
             cache_teacher_logprobs(scorer, items, targets.texts, cache, progress)
@@ -141,8 +139,8 @@ def texts_key(teacher: str, sources: TokenArrays, texts: TokenArrays) -> str:
     """A hash of the teacher's key and of token ids."""
     digest = hashlib.sha256()
     for arrays in (sources, texts):
-        digest.update(arrays.flat.tobytes())
-        digest.update(arrays.offsets.tobytes())
+        digest.update(np.ascontiguousarray(arrays.flat).data)
+        digest.update(np.ascontiguousarray(arrays.offsets).data)
     return content_key({"teacher": teacher, "texts": digest.hexdigest()})
 
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import Decoding, EngineName
 from understudy.config.objectives import TAID, AnyObjective, CrossEntropy
 from understudy.config.training import Training
+from understudy.executors._memory import trim
 from understudy.models.adapters import add_adapter
 from understudy.models.checkpoint import parameter_count, save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
@@ -104,6 +105,7 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
+    trim()
     if training.lora:
         add_adapter(job.network, training.lora, seed=settings.seed)
     spec = _spec(folder, context, job)

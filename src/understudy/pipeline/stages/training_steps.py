@@ -4,12 +4,13 @@ Gold targets are counted as they are. Texts that do not exist yet, the teacher's
 lengths of gold targets (or, where there are none, of the sources).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from understudy.columns import Examples
 from understudy.config.training import Training
@@ -28,7 +29,8 @@ from understudy.pool.token_arrays import Ints, Targets, TokenArrays
 from understudy.records import TaskData, TextGenerator
 from understudy.store import Content, Stage, WorkerContext
 from understudy.training.batches import plan_batches
-from understudy.training.mixture import Mixture, TrainItem, plan_round
+from understudy.training.items import GENERATORS, TrainItems
+from understudy.training.mixture import Mixture, plan_round
 
 
 @dataclass(frozen=True)
@@ -77,31 +79,33 @@ class TrainingStepsStage(Stage[StepsFacts]):
     def run(self, folder: Path, context: WorkerContext) -> StepsFacts:  # noqa: ARG002 - all is in the facts
         """Plans the first epoch."""
         mixture = self._mixture(context)
-        rounds = [plan_round(mixture, number=number, seed=0) for number in range(mixture.rounds_per_epoch)]
-        planned = [[with_expected_text(item) for item in items] for items in rounds]
         texts = {name: targets.texts for name, targets in mixture.targets.items()}
-        accumulation, steps = self.training.gradient_accumulation_steps, 0
-        batches: list[list[TrainItem]] = []
-        for number, items in enumerate(planned):
-            own = plan_batches(items, mixture.sources, texts, batch_tokens=self.training.batch_tokens, seed=(0, number))
-            steps += -(-len(own) // accumulation)
-            batches += own
-        items = [item for batch in batches for item in batch]
-        sources = mixture.sources.lengths
         lengths = {name: arrays.lengths for name, arrays in texts.items()}
-        targets = [int(lengths[item.generator][row]) for item in items for row in item.rows]
-        sizes = [_padded(batch, sources, lengths) for batch in batches]
+        accumulation, steps, students, sizes = self.training.gradient_accumulation_steps, 0, 0, [(0, 0)]
+        sources, planned = mixture.sources.lengths, []
+        for number in range(mixture.rounds_per_epoch):
+            items = plan_round(mixture, number=number, seed=0)
+            of_student = items.of_generator("student")
+            students += int(items.counts[of_student].sum())
+            planned.append(with_expected_texts(items, of_student))
+            batches = plan_batches(
+                planned[-1], mixture.sources, texts, batch_tokens=self.training.batch_tokens, seed=(0, number)
+            )
+            steps += -(-len(batches) // accumulation)
+            sizes += [_padded(batch, sources, lengths) for batch in batches]
+        items = TrainItems.joined(*planned)
+        targets = items.per_row(lengths)
         return StepsFacts(
             steps=steps * self.training.epochs,
-            inputs=len({item.source for item in items}),
+            inputs=len(np.unique(items.sources)),
             texts=len(targets),
-            student_texts=sum(len(item.rows) for items in rounds for item in items if item.generator == "student"),
-            source_tokens=int(sum(sources[item.source] for item in items)),
-            target_tokens=sum(targets),
-            most_tokens=max((total for total, _ in sizes), default=0),
-            most_targets=max((own for _, own in sizes), default=0),
+            student_texts=students,
+            source_tokens=int(sources[items.sources].sum()),
+            target_tokens=int(targets.sum()),
+            most_tokens=max(total for total, _ in sizes),
+            most_targets=max(own for _, own in sizes),
             source_length=float(sources.mean()) if len(sources) else 0.0,
-            target_length=float(np.mean(targets)) if targets else 0.0,
+            target_length=float(targets.mean()) if len(targets) else 0.0,
         )
 
     def _mixture(self, context: WorkerContext) -> Mixture:
@@ -141,16 +145,16 @@ def expected_targets(sources: TokenArrays, gold: Targets, limits: TextLimits, *,
     return Targets(TokenArrays(np.zeros(offsets[-1], np.int32), offsets), np.arange(len(sources) + 1) * each)
 
 
-def with_expected_text(item: TrainItem) -> TrainItem:
-    """An item of student samples, with the expected texts of its source in their place."""
-    if item.generator != "student":
-        return item
-    each = len(item.rows)
-    return item._replace(generator="teacher", rows=tuple(range(item.source * each, (item.source + 1) * each)))
+def with_expected_texts(items: TrainItems, of_student: NDArray[np.bool_]) -> TrainItems:
+    """The items, those of student samples with the expected texts of their sources in their place."""
+    sources = np.repeat(items.sources, items.counts)
+    each = np.repeat(items.counts, items.counts)
+    rows = np.where(np.repeat(of_student, items.counts), sources * each + items.rows, items.rows)
+    generators = np.where(of_student, np.uint8(GENERATORS.index("teacher")), items.generators)
+    return replace(items, generators=generators, rows=rows)
 
 
-def _padded(batch: Sequence[TrainItem], sources: Ints, lengths: Mapping[TextGenerator, Ints]) -> tuple[int, int]:
+def _padded(batch: TrainItems, sources: Ints, lengths: Mapping[TextGenerator, Ints]) -> tuple[int, int]:
     """Padded tokens of a micro-batch, and its target positions."""
-    targets = [int(lengths[item.generator][row]) for item in batch for row in item.rows]
-    own = len(targets) * max(targets)
-    return len(batch) * int(max(sources[item.source] for item in batch)) + own, sum(targets)
+    targets = batch.per_row(lengths)
+    return len(batch) * int(sources[batch.sources].max()) + len(targets) * int(targets.max()), int(targets.sum())
