@@ -52,7 +52,7 @@ def commands(group: typer.core.TyperGroup, before: str = "") -> set[str]:
     for name, command in group.commands.items():
         if isinstance(command, typer.core.TyperGroup):
             found |= commands(command, f"{before}{name} ")
-        else:
+        elif not command.hidden:
             found.add(before + name)
     return found
 

@@ -18,7 +18,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from understudy.errors import GenerationError, UnderstudyError, first_line
 from understudy.generation.comparison import PROBE_POSITIONS, TOLERANCE, largest_gap, random_probe
-from understudy.generation.ctranslate import CONVERTED_FAMILIES, CTranslate2Engine, row_name
+from understudy.generation.ctranslate import CONVERTED_FAMILIES, CTranslate2Engine
+from understudy.generation.ctranslate_settings import row_name
 from understudy.generation.hf import HuggingFaceEngine
 from understudy.generation.workspace import MARKER
 from understudy.models.checkpoint import load_network, parameter_count, sliding_window

@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
 from understudy.generation.batches import RowMemory, equal_lengths, most_sources, row_memory, split_batches
-from understudy.generation.ctranslate_settings import compute_type, ctranslate2_settings
+from understudy.generation.ctranslate_settings import compute_type, ctranslate2_settings, row_name
 from understudy.generation.engine import Capabilities, Engine, allowed_threads, refuse_decoding, refuse_impossible
 from understudy.generation.hf import open_hf
 from understudy.generation.windowed import WindowedEngine
@@ -84,11 +84,6 @@ def open_ctranslate2(
 
     with WindowedEngine(engine, window, exact) as windowed:
         yield windowed
-
-
-def row_name(row: int) -> str:
-    """The name of a row of the embedding without a token."""
-    return f"<row {row}>"
 
 
 class CTranslate2Engine:

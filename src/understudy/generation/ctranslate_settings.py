@@ -38,3 +38,8 @@ def ctranslate2_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str
             }
         case _:
             return {"beam_size": 1, "length_penalty": 0}
+
+
+def row_name(row: int) -> str:
+    """The name of a row of the embedding without a token."""
+    return f"<row {row}>"

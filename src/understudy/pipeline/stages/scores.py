@@ -167,9 +167,7 @@ class ScoresStage(Stage[ScoresFacts]):
             tokens=checkpoint_path(self.pool_tokens.tokens, context) if self.pool_tokens else None,
             shown=SHOWN,
             seed=self.scoring.seed,
-        )
-        if reasoned := reasoning_facts(self.pool, context):
-            facts["pool"].update(reasoned)
+        ) | reasoning_facts(self.pool, context)
         facts["examples"] = shown_examples(predictions, self.distilled, prompt=self.prompt, seed=self.scoring.seed)
         facts["example_metric"], facts["example_metric_label"] = EXAMPLE_METRIC, METRICS[EXAMPLE_METRIC].label
         facts["consistency"] = consistency_facts(
@@ -201,7 +199,7 @@ class ScoresStage(Stage[ScoresFacts]):
         """Limitations of the results, for the report."""
         notes = []
         if examples < FEW:
-            notes.append(f"Test has {examples} examples: a bootstrap over so few gives intervals that are too narrow.")
+            notes.append(f"Test has {examples} examples: a bootstrap over so few gives too narrow intervals.")
         if self.averaged:
             notes.append(
                 f"{system_label(self.distilled)} is the mean of its last weights: only the last point of its curve "
@@ -211,7 +209,7 @@ class ScoresStage(Stage[ScoresFacts]):
             facts = context.facts(stage)
             if facts.still_improving:
                 notes.append(
-                    f"{system_label(name)}: the best dev score was the last one, so training may still improve it."
+                    f"{system_label(name)}: the best dev score was the last one; training may still improve it."
                 )
             if not facts.dev_moved:
                 notes.append(
