@@ -10,9 +10,8 @@ from understudy.evaluation.bootstrap import resample_weights
 from understudy.pipeline.run import Run
 from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_problems
 from understudy.pipeline.stages.predictions import TOP_TOKENS
-from understudy.pipeline.stages.report_content import consistency_facts
+from understudy.pipeline.stages.report_content import consistency_facts, empty_outputs
 from understudy.pipeline.stages.report_examples import INVENTED, RANDOM, STUDENT_AHEAD, shown_examples
-from understudy.pipeline.stages.scores import empty_outputs
 from understudy.records import Prediction
 from understudy.report.facts import Facts
 

@@ -19,6 +19,7 @@ from understudy.pipeline.stages.training import TrainingFacts
 from understudy.records import Prediction
 from understudy.report.content_facts import ConsistencyFacts, ConsistencyScore, HealthFacts, Interval, ItemErrorFacts
 from understudy.report.facts import NOT_MEASURED, REFERENCES, TEACHER
+from understudy.report.formatting import system_label
 from understudy.store import Stage, WorkerContext
 
 Predictions = Mapping[str, Sequence[Prediction]]
@@ -165,3 +166,13 @@ def _rate(own: Tally, weights_RN: IntArray) -> Interval:
 
 def _examples_with(statistics_ND: FloatArray) -> int:
     return int((statistics_ND[:, 0] > 0).sum())
+
+
+def empty_outputs(predictions: Mapping[str, Sequence[Prediction]]) -> list[str]:
+    """A sentence for each system with empty outputs."""
+    counts = {name: sum(not one.text.strip() for one in own) for name, own in predictions.items()}
+    return [
+        f"{system_label(name)}: {count} of {len(predictions[name])} outputs are empty."
+        for name, count in counts.items()
+        if count
+    ]

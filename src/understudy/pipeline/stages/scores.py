@@ -21,7 +21,7 @@ from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.layer_order import LayerOrderStage
 from understudy.pipeline.stages.not_learned import reasons_not_learned, teacher_problems
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, load_predictions
-from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, health_facts
+from understudy.pipeline.stages.report_content import SystemStages, consistency_facts, empty_outputs, health_facts
 from understudy.pipeline.stages.report_examples import EXAMPLE_METRIC, SHOWN, shown_examples
 from understudy.pipeline.stages.report_parts import (
     ApiReport,
@@ -33,7 +33,7 @@ from understudy.pipeline.stages.report_parts import (
 )
 from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.pipeline.systems import System
-from understudy.records import Efficiency, Prediction
+from understudy.records import Efficiency
 from understudy.report.content_facts import Interval
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts, SystemFacts
 from understudy.report.formatting import system_label
@@ -224,16 +224,6 @@ class ScoresStage(Stage[ScoresFacts]):
         if self.allows_leaks:
             notes.append("Inputs of dev or test may be in the training data: the recipe allows leaks.")
         return notes
-
-
-def empty_outputs(predictions: Mapping[str, Sequence[Prediction]]) -> list[str]:
-    """A sentence for each system with empty outputs."""
-    counts = {name: sum(not one.text.strip() for one in own) for name, own in predictions.items()}
-    return [
-        f"{system_label(name)}: {count} of {len(predictions[name])} outputs are empty."
-        for name, count in counts.items()
-        if count
-    ]
 
 
 def tallies_of(
