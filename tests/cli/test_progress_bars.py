@@ -112,6 +112,20 @@ def test_the_rate_excludes_cached_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "75%, 0.25 input/s, 100 s left" in log.getvalue()
 
 
+def test_the_rate_excludes_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that first scores dev for minutes estimates the time of its steps from its steps."""
+    clock = iter([0.0, 400.0, 410.0, 420.0, 420.0])
+    monkeypatch.setattr("understudy.cli.progress_bars.time.monotonic", lambda: next(clock))
+    log = io.StringIO()
+    with LineProgress(log).track("fine-tune the teacher", 10, "round") as advance:
+        advance(0)
+        advance(1)
+        advance(1)
+
+    lines = [line.partition(" ")[2] for line in log.getvalue().splitlines()]
+    assert lines[:2] == ["fine-tune the teacher: 10%", "fine-tune the teacher: 20%, 0.10 round/s, 80 s left"]
+
+
 def test_work_of_unknown_length_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line has the count and the rate, without a share and a remaining time; no two lines within a few seconds."""
     clock = iter([0.0, 5.0, 10.0, 11.0, 20.0, 20.0])
@@ -123,7 +137,7 @@ def test_work_of_unknown_length_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
 
     lines = [line.partition(" ")[2] for line in log.getvalue().splitlines()]
     assert lines == [
-        "read unlabeled: 3000 record, 300.00 record/s",
+        "read unlabeled: 3000 record, 400.00 record/s",
         "read unlabeled: 4000 record, 200.00 record/s",
         "read unlabeled: done in 20.0 s",
     ]

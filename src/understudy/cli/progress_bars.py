@@ -177,23 +177,27 @@ class LineProgress:
     def track(self, title: str, total: float | None, unit: str) -> Iterator[ProgressCallback]:
         """Prints lines on one piece of work."""
         started = printed = time.monotonic()
-        done = resumed = 0.0
+        done = first = 0.0
+        since: float | None = None
         last = ""
 
         def advance(amount: float, note: str = "", values: Values = NO_VALUES) -> None:  # noqa: ARG001 - for the record
-            nonlocal done, printed, last, resumed
+            nonlocal done, printed, last, first, since
             now = time.monotonic()
-            # A first large amount within a second was found in the cache: it does not count for the rate.
-            resumed += amount if not done and now - started < 1 and amount > 1 else 0
             done, last = done + amount, note or last
-            if now - printed > LINE_EVERY_S and done > resumed:
-                rate = (done - resumed) / (now - started)
+            if since is None and amount:
+                # The rate starts here: what came before was found in the cache, or was preparation.
+                first, since = done, now
+            if since is not None and now - printed > LINE_EVERY_S:
+                rate = (done - first) / (now - since) if done > first else None
                 share = done / total if total else None
-                # The first hundredth may include a wait for something else, such as the student's first texts.
-                left_s = max(0.0, total - done) / rate if total and done - resumed > total / 100 else None
-                how_much = f"{done:.0f} {unit}" if share is None else f"{share:.0%}"
-                left = "" if left_s is None else f", {left_s:.0f} s left"
-                message = f"{title}: {how_much}, {rate:.2f} {unit}/s{left} {last}".rstrip()
+                left_s = max(0.0, total - done) / rate if total and rate else None
+                parts = [
+                    f"{done:.0f} {unit}" if share is None else f"{share:.0%}",
+                    *([] if rate is None else [f"{rate:.2f} {unit}/s"]),
+                    *([] if left_s is None else [f"{left_s:.0f} s left"]),
+                ]
+                message = f"{title}: {', '.join(parts)} {last}".rstrip()
                 self._print(message, title=title, done=share, per_s=rate, unit=unit, left_s=left_s, note=last)
                 printed = now
 
