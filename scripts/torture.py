@@ -80,8 +80,8 @@ class Kind:
 def kinds(folder: Path) -> Iterator[list[Kind]]:
     """Both recipes, with a server in a process of its own."""
     from tests.api_teacher.server import RequestLog, handler
-    from tests.pipeline.api_teacher_recipe import recipe_of
     from tests.conftest import TINY
+    from tests.pipeline.api_teacher_recipe import recipe_of
 
     requests = folder / "requests.txt"
     requests.touch()

@@ -18,6 +18,9 @@ PACKAGE = Path(understudy.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+PROMPTS = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+LANGUAGE_MODELS = (ROOT / "docs" / "language-models.md").read_text(encoding="utf-8")
+GEMMA = ROOT / "recipes" / "gemma-e2e.yaml"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -87,10 +90,26 @@ def test_a_variation_of_the_methods_page_is_read(block: str) -> None:
     assert check_recipe(merge(whole, plain(block))) != check_recipe(whole)
 
 
+def test_the_recipe_of_the_language_models_page_is_a_file() -> None:
+    """The first block of the page is the settings of the recipe that its text names."""
+    recipe = GEMMA.read_text(encoding="utf-8")
+    assert plain(blocks(LANGUAGE_MODELS, "yaml")[0]) == plain(recipe)
+
+
+@pytest.mark.parametrize("block", [*blocks(LANGUAGE_MODELS, "yaml")[1:], *blocks(PROMPTS, "yaml")])
+def test_a_variation_of_the_language_models_page_is_read(block: str) -> None:
+    """Each other block can be put into that recipe, and changes it; a `model` replaces the pruned student."""
+    whole, changes = plain(GEMMA.read_text(encoding="utf-8")), plain(block)
+    kept = {name: own for name, own in whole.items() if name != "student" or "model" not in changes.get("student", ())}
+    assert check_recipe(merge(kept, changes)) != check_recipe(whole)
+
+
 def test_the_documents_show_recipes() -> None:
-    """The two tests above have something to read."""
+    """The tests above have something to read."""
     assert len(blocks(README, "yaml")) == 1
     assert len(blocks(METHODS, "yaml")) > 2
+    assert len(blocks(LANGUAGE_MODELS, "yaml")) > 5
+    assert len(blocks(PROMPTS, "yaml")) == 1
 
 
 def test_every_method_has_a_section() -> None:

@@ -19,11 +19,14 @@ from understudy.config.task import HubTask
 from understudy.models.checkpoint import config_of
 from understudy.models.prune import kept_layers
 from understudy.pipeline.stages.data import read_data
+from understudy.pipeline.stages.layer_order import LayerOrderStage
+from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.store import Stage
 from understudy.store.stage import inputs_of
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 E2E, TABLE = FOLDER / "e2e.yaml", FOLDER / "results-table.yaml"
+FAMILIES = [FOLDER / "gemma-e2e.yaml", *sorted((FOLDER / "families").glob("*.yaml"))]
 ROWS = {"train": 12, "validation": 4, "test": 4}
 SIZES = {"task": {"labeled_inputs": 4, "unlabeled_inputs": 5}}
 WORDS = ("rain", "wind", "sun", "snow", "fog", "hail", "storm", "cloud", "frost", "heat", "ice", "mist")
@@ -102,25 +105,37 @@ STAND_INS = {
 """Name on the hub -> a tiny checkpoint of its family, and the model's number of layers."""
 
 
-@pytest.mark.parametrize("path", sorted((FOLDER / "families").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
 def test_the_recipe_of_a_family_has_stages(path: Path, tmp_path: Path) -> None:
     """With a checkpoint of its family in place of the hub's: the layers to keep exist, and every text fits."""
     recipe = read_recipe(path)
     assert isinstance(recipe.teacher, PretrainedTeacher)
     assert isinstance(recipe.student, PrunedStudent)
+    prune = recipe.student.prune
     family, layers = STAND_INS[recipe.teacher.model]
     CHECKPOINTS[family].save(tmp_path / "model", layers=layers)
     local = on_local_data(recipe, tmp_path / "hub")
     plain = merge(yaml.safe_load(to_yaml(local)), {"teacher": {"model": str(tmp_path / "model")}})
     stages, context = derive(check_recipe(plain), tmp_path / "runs")
-    kept = kept_layers(
-        config_of(str(tmp_path / "model")),
-        encoder_layers=recipe.student.prune.encoder_layers,
-        decoder_layers=recipe.student.prune.decoder_layers,
-    )
+    config = config_of(str(tmp_path / "model"))
+    kept = kept_layers(config, encoder_layers=prune.encoder_layers, decoder_layers=prune.decoder_layers)
+    (vocabulary,) = {stage for stage in all_stages(stages.scores) if isinstance(stage, VocabularyStage)}
+    orders = {stage.decoder_layers for stage in all_stages(stages.scores) if isinstance(stage, LayerOrderStage)}
 
     assert len(kept["decoder"]) < layers
+    assert orders == ({prune.decoder_layers} if prune.layers == "by_loss" else set())
+    assert context.facts(vocabulary).tokens < context.facts(vocabulary).whole_tokens
     assert context.facts(stages.task.examples).counts["labeled"] == 4
+
+
+def test_a_recipe_of_every_family_is_listed() -> None:
+    """recipes/README.md names each file next to it, and each stand-in is that of a recipe."""
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    names = {str(path.relative_to(FOLDER)) for path in [*FAMILIES, *FOLDER.glob("*.yaml")]}
+    teachers = [read_recipe(path).teacher for path in FAMILIES]
+
+    assert {name for name in names if f"`{name}`" not in page} == set()
+    assert {one.model for one in teachers if isinstance(one, PretrainedTeacher)} == STAND_INS.keys()
 
 
 @pytest.fixture(scope="module")

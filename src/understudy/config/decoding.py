@@ -69,8 +69,7 @@ EngineName = str
 ENGINE_NAMES = ("auto", "ctranslate2", "hf")
 """The names of a recipe's `engine`; `generation.ENGINES` has the engines, which load torch."""
 """The library that generates text, a key of `generation.ENGINES`, or `auto`: the first of them that supports the model.
-
-Not a list of names here, so that a new engine is its file and its entry in that table."""
+"""
 
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]
 """The decodings that every engine supports."""

@@ -77,6 +77,7 @@ class Planner:
     ) -> float:
         """Seconds of generating so many texts for each of so many inputs, all at once or each input alone."""
         engine = "hf" if isinstance(decoding, DiverseBeam) else self.engine(network)
+        engine = engine if engine in ENGINE_BATCH_TOKENS else "hf"  # one whose speed is not measured
         source, target = self.lengths
         beams = max(1.0, decoding.beams if isinstance(decoding, Beam | KBeams) else texts)
         batches = inputs if alone else math.ceil(inputs * beams * source / ENGINE_BATCH_TOKENS[engine])
