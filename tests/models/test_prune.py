@@ -58,8 +58,10 @@ CONFIGS = {
     "phi3": tf.Phi3Config(**SMALL, **DECODER, num_key_value_heads=1),
     "gemma": tf.GemmaConfig(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4),
     "gemma2": tf.Gemma2Config(**SMALL, **DECODER, num_key_value_heads=1, head_dim=4, sliding_window=2),
-    "t5gemma": tf.T5GemmaConfig(encoder=GEMMA, decoder=GEMMA, **SMALL),
-    "t5gemma2": tf.T5Gemma2Config(encoder={"text_config": GEMMA, "vision_config": VISION}, decoder=GEMMA, **SMALL),
+    "t5gemma": tf.T5GemmaConfig(encoder=GEMMA, decoder=GEMMA, decoder_start_token_id=1, **SMALL),
+    "t5gemma2": tf.T5Gemma2Config(
+        encoder={"text_config": GEMMA, "vision_config": VISION}, decoder=GEMMA, decoder_start_token_id=1, **SMALL
+    ),
     "m2m_100": tf.M2M100Config(**SMALL, **BART),
     "gemma3_text": tf.Gemma3TextConfig(
         **SMALL,

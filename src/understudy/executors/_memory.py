@@ -5,8 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 
-from understudy.columns import allocate_from_system
-
 MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD of `mallopt`, glibc."""
 LARGE_BYTES = 1 << 20
@@ -25,6 +23,8 @@ def return_freed_memory() -> None:
     1000 batches of one GELU grew by 120 MB, and by 30 MB with this limit, in the same time.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))  # read at the first operation
+    from understudy.columns import allocate_from_system  # a worker loads pyarrow with its first stage
+
     allocate_from_system()
     if mallopt := _of_glibc("mallopt"):
         mallopt(MMAP_THRESHOLD, LARGE_BYTES)

@@ -89,6 +89,8 @@ def narrowed(model: PreTrainedModel, neurons: Neurons) -> PreTrainedModel:
     """
     width, weights = len(next(iter(neurons.values()))), dict(model.state_dict())
     for name, into in feed_forwards(model).items():
+        if name not in neurons:  # a layer that read no text, of an image encoder
+            continue
         total, kept_N = _neurons(weights, model, name, inputs=True), torch.tensor(neurons[name], device=model.device)
         _select(weights, model, name, kept_N, inputs=True)
         for projection in into:
