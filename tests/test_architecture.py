@@ -35,6 +35,7 @@ HOMES = {
     "ctranslate2": {"generation"},
     "datasets": {"tasks"},
     "filelock": {"store"},
+    "gguf": {"serving"},
     "jinja2": {"models", "report"},
     "markupsafe": {"report"},
     "matplotlib": {"report"},
@@ -53,12 +54,13 @@ HOMES = {
     "sacrebleu": {"evaluation", "pool"},
     "safetensors": {"models", "training"},
     "tokenizers": {"models"},
-    "torch": {"evaluation", "generation", "models", "objectives", "pipeline", "training"},
+    "torch": {"evaluation", "generation", "models", "objectives", "pipeline", "serving", "training"},
     "trackio": {"pipeline"},
-    "transformers": {"evaluation", "generation", "models", "pipeline", "training"},
+    "transformers": {"evaluation", "generation", "models", "pipeline", "serving", "training"},
     "typer": {"cli"},
     "wandb": {"pipeline"},
-    "yaml": {"cli", "config"},
+    "xllamacpp": {"serving"},
+    "yaml": {"cli", "config", "serving"},
 }
 """Library -> the packages that import it; every library the package imports is listed."""
 USE_THE_RECIPE = {"config", "pipeline", "study", "cli", "__init__"}

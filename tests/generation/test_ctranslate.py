@@ -82,7 +82,7 @@ def test_long_sources_are_awaited_first(
     rows = sources(network("bart"))
     with open_engine("ctranslate2", checkpoint("bart"), workspace=tmp_path, threads=1) as engine:
         assert isinstance(engine, CTranslate2Engine)
-        started = engine._started(rows, Greedy(), engine._settings(Greedy(), 1, 3, ()), 0, len(rows))
+        started = engine._started(rows, Greedy(), engine.settings(Greedy(), 1, 3, ()), 0, len(rows))
         lengths = [len(rows[index]) for index, _ in started]
 
     assert len(set(lengths)) > 1

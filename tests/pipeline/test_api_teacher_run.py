@@ -16,10 +16,12 @@ from understudy.cli.printing import print_scores
 from understudy.errors import ModelError
 from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.diagnose import diagnose
+from understudy.pipeline.inspect.export import export_run
 from understudy.pipeline.run import Run
 from understudy.pool.logprob_cache import IDS, LOGP
 from understudy.pool.pool import PseudoTargetPool
 from understudy.report.verdict import verdict
+from understudy.serving.card import Statements
 from understudy.store.manifest import read_manifest
 
 
@@ -72,6 +74,20 @@ def test_inputs_without_labels_become_a_student_with_a_report(finished: ApiRun) 
     assert any("teacher wrote the references" in note for note in facts["notes"])
     assert re.search(r"has not learned: BLEU is 0\.0; .*never moved in 2 evaluations", verdict(facts))
     assert 'id="api-responses"' in (finished.run.folder / "report.html").read_text()
+
+
+def test_an_exported_student_warns_of_terms_that_were_not_stated(finished: ApiRun, tmp_path: Path) -> None:
+    """Until they are; the card names the endpoint's model as the teacher."""
+    silent = export_run(finished.run.folder, "hf", out=tmp_path / "a")
+    stated = export_run(
+        finished.run.folder, "hf", out=tmp_path / "b", statements=Statements(teacher_licence="terms of 2026")
+    )
+    cards = [(tmp_path / name / "README.md").read_text(encoding="utf-8") for name in "ab"]
+    assert "restrict training other models" in str(silent.warning)
+    assert str(silent.warning) in cards[0]
+    assert stated.warning is None
+    assert "**Warning.**" not in cards[1]
+    assert "behind an API; licence or terms: terms of 2026" in cards[1]
 
 
 def test_the_price_of_the_api_gives_the_cost_of_its_requests(finished: ApiRun) -> None:

@@ -15,7 +15,7 @@ from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
-from understudy.cli.serving_commands import generate
+from understudy.cli.serving_commands import export, generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
 from understudy.errors import ConfigError, UnderstudyError
@@ -29,7 +29,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, check, plan, run, study, show, methods, evaluate, generate, collect, report, diagnose):
+for _command in (
+    demo,
+    init,
+    check,
+    plan,
+    run,
+    study,
+    show,
+    methods,
+    evaluate,
+    generate,
+    export,
+    collect,
+    report,
+    diagnose,
+):
     app.command()(_command)
 
 

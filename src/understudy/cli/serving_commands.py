@@ -1,4 +1,4 @@
-"""The commands that put a finished run to use: generate. Heavy libraries are imported when they are needed."""
+"""The commands that put a finished run to use: generate, export. Heavy libraries are imported when they are needed."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.options import LogFormat, Quiet, RunFolder
+from understudy.cli.options import AllowCode, LogFormat, Quiet, RunFolder
 
 
 def generate(
@@ -37,3 +37,58 @@ def generate(
         files = generate_file(answering, inputs, out, settings=settings, progress=progress)
     typer.echo(f"{files.answered} of {files.rows} rows have an output by {found.system}: {files.outputs}")
     refuse_failed(files)
+
+
+def export(
+    folder: RunFolder,
+    form: Annotated[
+        str,
+        typer.Option("--format", help="hf (Hugging Face), ct2 (CTranslate2) or gguf (llama.cpp).", show_default=False),
+    ],
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="hf: float32, bfloat16; ct2: float32, bfloat16, int8; gguf: f16, q8_0, q4_0. Default: the first.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The new folder.", show_default="export-... in the run's")] = None,
+    system: Annotated[
+        str, typer.Option(help="student (the distilled one), teacher, or another system of the report.")
+    ] = "student",
+    card: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What only you know, for the model card: data_licence, teacher_licence (or its API's terms), "
+            "student_licence, language, notes. Can be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+    log_format: LogFormat = None,
+) -> None:
+    """Write a system as one folder for other programs, with a model card; its texts are compared with the evaluated."""
+    from understudy.cli.progress_bars import progress_for
+    from understudy.pipeline.inspect.export import export_run
+    from understudy.serving.card import statements_of
+
+    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
+        written = export_run(
+            folder,
+            form,
+            precision=precision,
+            out=out,
+            system=system,
+            statements=statements_of(card),
+            allow_code=allow_code,
+            progress=progress,
+        )
+    if written.warning:
+        typer.echo(f"warning: {written.warning}", err=True)
+    proof = written.proof
+    typer.echo(f"{proof.equal} of {proof.texts} texts of test are equal to the evaluated ones")
+    if proof.metric is not None:
+        difference = f"{proof.difference:+.2f} [{proof.low:+.2f}, {proof.high:+.2f}]"
+        typer.echo(f"difference in {proof.metric}, paired: {difference} (negative is worse)")
+    typer.echo(f"{form} in {written.precision}: {written.folder}")

@@ -54,8 +54,8 @@ def unsupported(config: PretrainedConfig) -> str | None:
     return None
 
 
-def convert(checkpoint: Path, folder: Path) -> None:
-    """Write a checkpoint as CTranslate2's files in float32, with what the engine needs beyond them.
+def convert(checkpoint: Path, folder: Path, *, weights: str = "float32") -> None:
+    """Write a checkpoint as CTranslate2's files, with what the engine needs beyond them.
 
     `MARKER` holds whether the model is an encoder-decoder, its number of parameters and the name of every token by
     id; rows of the embedding without a token are named `<row 7>`.
@@ -63,9 +63,10 @@ def convert(checkpoint: Path, folder: Path) -> None:
     Args:
         checkpoint: of a supported family.
         folder: exists and is empty.
+        weights: type of the written weights. Others than float32 are written after those in float32 were compared.
 
     Raises:
-        GenerationError: if the library cannot convert the model, or the result gives other log-probabilities.
+        GenerationError: if the library cannot convert the model, or float32 gives other log-probabilities.
         ModelError: if the checkpoint cannot be loaded.
     """
     model, tokenizer = load_network(str(checkpoint)), load_tokenizer(str(checkpoint))
@@ -85,6 +86,9 @@ def convert(checkpoint: Path, folder: Path) -> None:
             f"its conversion gives other log-probabilities: they differ by {gap:.2g} nats per token, and {TOLERANCE} "
             "is allowed"
         )
+    if weights != "float32":
+        # Loaded again: a conversion deletes parts of the model.
+        _write(load_network(str(checkpoint)), tokenizer, folder, weights)
 
 
 def _refused(what: str) -> GenerationError:
@@ -94,7 +98,9 @@ def _refused(what: str) -> GenerationError:
     )
 
 
-def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def _write(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, weights: str | None = None
+) -> None:
     tokens = [row_name(row) for row in range(model.get_output_embeddings().weight.shape[0])]
     for token, token_id in tokenizer.get_vocab().items():
         tokens[token_id] = token
@@ -103,7 +109,7 @@ def _write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: P
         "parameters": parameter_count(model),
         "tokens": tokens,
     }
-    _LoadedConverter(model, tokenizer, tokens).convert(str(folder), force=True)
+    _LoadedConverter(model, tokenizer, tokens).convert(str(folder), quantization=weights, force=True)
     (folder / MARKER).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
 

@@ -145,7 +145,7 @@ class CTranslate2Engine:
         """See `Engine`. The number of threads does not change the texts."""
         refuse_decoding(self.name, CAPABILITIES, decoding)
         refuse_impossible(decoding, per_source=per_source)
-        settings = self._settings(decoding, per_source, max_tokens, stop_ids)
+        settings = self.settings(decoding, per_source, max_tokens, stop_ids)
         each = decoding.beams if isinstance(decoding, Beam | KBeams) else per_source
         most = most_sources(self._memory, sources, rows_per_source=each, max_tokens=max_tokens)
         length_penalty = decoding.length_penalty if isinstance(decoding, Beam | KBeams) else 0.0
@@ -199,9 +199,10 @@ class CTranslate2Engine:
             intra_threads=threads,
         )
 
-    def _settings(
+    def settings(
         self, decoding: PoolDecoding, per_source: int, max_tokens: int, stop_ids: Collection[int]
     ) -> dict[str, object]:
+        """The library's arguments, but for `target_prefix`."""
         limits: dict[str, object] = {"max_length": max_tokens, "min_length": 0, "include_prompt_in_result": False}
         if self._encoder_decoder:
             limits = {"max_decoding_length": max_tokens, "min_decoding_length": 0, "max_input_length": 0}
