@@ -15,6 +15,7 @@ from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
+from understudy.cli.serve_command import serve
 from understudy.cli.serving_commands import generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
@@ -29,7 +30,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, check, plan, run, study, show, methods, evaluate, generate, collect, report, diagnose):
+for _command in (
+    demo,
+    init,
+    check,
+    plan,
+    run,
+    study,
+    show,
+    methods,
+    evaluate,
+    generate,
+    serve,
+    collect,
+    report,
+    diagnose,
+):
     app.command()(_command)
 
 
