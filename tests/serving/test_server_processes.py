@@ -1,6 +1,7 @@
 """The command: it starts, ends without losing a request, and refuses wrong options."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -80,3 +81,39 @@ def test_a_wrong_option_is_one_sentence(
     assert stop.value.code == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert sentence in line
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(finished: Run, predictions: list[Prediction]) -> None:
+    """With two workers, requests are answered before, while and after one is killed; the client retries."""
+    one = predictions[0]
+    with command(finished, "--workers", "2") as (process, url):
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=5, timeout=120)
+
+        def workers() -> set[int]:
+            children = psutil.Process(process.pid).children()
+            alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+            return {child.pid for child in alive if "spawn_main" in " ".join(child.cmdline())}
+
+        def answer() -> str:
+            return client.completions.create(model="tiny", prompt=one.source).choices[0].text
+
+        def serving_worker() -> int:
+            """The worker at the other end of the client's connection; one that starts has none."""
+            answer()
+            return next(
+                pid
+                for pid in workers()
+                if any(each.status == psutil.CONN_ESTABLISHED for each in psutil.Process(pid).net_connections())
+            )
+
+        assert answer() == one.text
+        assert len(workers()) == 2
+        killed = serving_worker()
+        os.kill(killed, signal.SIGKILL)
+        while len(workers() - {killed}) < 2:
+            assert answer() == one.text
+        assert answer() == one.text
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 0
