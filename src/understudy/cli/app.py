@@ -15,6 +15,7 @@ from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
+from understudy.cli.serve_command import serve
 from understudy.cli.serving_commands import export, generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
@@ -41,6 +42,7 @@ for _command in (
     evaluate,
     generate,
     export,
+    serve,
     collect,
     report,
     diagnose,

@@ -7,11 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import Engine, open_engine
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits, checkpoint_task_tokenizer
+from understudy.models.token_bytes import TokenBytes
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Generated
 
@@ -38,6 +41,28 @@ class Deployment:
     """The prompt, and the limits in tokens."""
 
 
+@dataclass(frozen=True)
+class TextSettings:
+    """How texts are generated. Equal settings can share a batch."""
+
+    decoding: Decoding
+    max_tokens: int
+    """Maximum length of a text, its end included."""
+    per_source: int = 1
+    seed: int = 0
+    logprobs: bool = False
+    """Whether the log-probability of each token is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token and its log-probability in nats, at temperature 1 before any truncation."""
+
+    content: bytes
+    """Empty for a special token."""
+    logprob: float
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a system generates for one input."""
@@ -50,6 +75,8 @@ class Answer:
     """Probability per token under the network: the geometric mean, from 0 to 1. It is not calibrated."""
     finished: bool
     """Whether the text ended before the limit of tokens."""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """Of each token, if the settings ask for it."""
 
 
 class Answering:
@@ -61,18 +88,23 @@ class Answering:
         self._engine = engine
         self._tokenizer = tokenizer
 
+    @property
+    def evaluated(self) -> TextSettings:
+        """The settings that were evaluated."""
+        return TextSettings(self.deployment.decoding, self._tokenizer.max_target_tokens)
+
     def refusals(self, sources: Sequence[str]) -> list[str | None]:
         """For each source, why it cannot be answered: it would have to be truncated. None if it can."""
-        own, found = self._tokenizer, list[str | None]()
-        for row in self._encoded(sources):
-            limit = own.max_positions
-            if len(row) > own.max_source_tokens:
-                found.append(f"the source has {len(row)} tokens and the limit is {own.max_source_tokens}; shorten it")
-            elif limit is not None and own.needed_positions(len(row), own.max_target_tokens) > limit:
-                found.append(f"the source has {len(row)} tokens, too many for a model of {limit} positions; shorten it")
-            else:
-                found.append(None)
-        return found
+        return [self.refusal(row) for row in self.encode(sources)]
+
+    def refusal(self, row: Sequence[int]) -> str | None:
+        """The same of the tokens of one source."""
+        own, limit = self._tokenizer, self._tokenizer.max_positions
+        if len(row) > own.max_source_tokens:
+            return f"the source has {len(row)} tokens and the limit is {own.max_source_tokens}; shorten it"
+        if limit is not None and own.needed_positions(len(row), own.max_target_tokens) > limit:
+            return f"the source has {len(row)} tokens, too many for a model of {limit} positions; shorten it"
+        return None
 
     def answers(self, sources: Sequence[str], progress: ProgressCallback = NO_PROGRESS) -> list[Answer]:
         """The system's text for each source, generated as it was evaluated.
@@ -81,23 +113,57 @@ class Answering:
             sources: which `refusals` does not refuse.
             progress: called with the number of sources that have been finished since its last call.
         """
-        rows = self._encoded(sources)
-        limit = self._tokenizer.max_target_tokens
-        generated = self._engine.generate(rows, self.deployment.decoding, max_tokens=limit, progress=progress)
-        first = [texts[0] for texts in generated]
-        end = self._tokenizer.tokenizer.eos_token_id
-        return [
-            Answer(
-                self._tokenizer.decode(text.token_ids).strip(),
-                len(text.token_ids),
-                confidence,
-                bool(text.token_ids) and text.token_ids[-1] == end,
-            )
-            for text, confidence in zip(first, self._confidences(rows, first), strict=True)
-        ]
+        return [texts[0] for texts in self.texts(self.encode(sources), self.evaluated, progress)]
 
-    def _encoded(self, sources: Sequence[str]) -> list[list[int]]:
+    def encode(self, sources: Sequence[str]) -> list[list[int]]:
+        """Token ids of each source with its prompt, of any length."""
         return self._tokenizer.encode_sources([Example("", source) for source in sources])
+
+    def texts(
+        self, rows: Sequence[Sequence[int]], settings: TextSettings, progress: ProgressCallback = NO_PROGRESS
+    ) -> list[tuple[Answer, ...]]:
+        """`settings.per_source` texts for each source.
+
+        Args:
+            rows: token ids which `refusal` does not refuse.
+            settings: how the texts are generated.
+            progress: as in `answers`.
+        """
+        generated = self._engine.generate(
+            rows,
+            settings.decoding,
+            per_source=settings.per_source,
+            max_tokens=settings.max_tokens,
+            seed=settings.seed,
+            progress=progress,
+        )
+        texts = [text for several in generated for text in several]
+        sources = [row for row, several in zip(rows, generated, strict=True) for _ in several]
+        confidences = self._confidences(sources, texts)
+        logprobs = self._token_logprobs(sources, texts) if settings.logprobs else [None] * len(texts)
+        answers = (self._answer(*values) for values in zip(texts, confidences, logprobs, strict=True))
+        return [tuple(islice(answers, len(several))) for several in generated]
+
+    def _answer(self, text: Generated, confidence: float, logprobs: tuple[TokenLogprob, ...] | None) -> Answer:
+        end = self._tokenizer.tokenizer.eos_token_id
+        finished = bool(text.token_ids) and text.token_ids[-1] == end
+        decoded = self._tokenizer.decode(text.token_ids).strip()
+        return Answer(decoded, len(text.token_ids), confidence, finished, logprobs)
+
+    def _token_logprobs(
+        self, rows: Sequence[Sequence[int]], texts: Sequence[Generated]
+    ) -> list[tuple[TokenLogprob, ...] | None]:
+        ids = [text.token_ids for text in texts]
+        some = [i for i, row in enumerate(ids) if row]
+        found: list[tuple[TokenLogprob, ...] | None] = [()] * len(ids)
+        for i, scores in zip(some, self._engine.score([rows[i] for i in some], [ids[i] for i in some]), strict=True):
+            contents = [self._token_bytes.of(token) or b"" for token in ids[i]]
+            found[i] = tuple(TokenLogprob(*pair) for pair in zip(contents, scores, strict=True))
+        return found
+
+    @cached_property
+    def _token_bytes(self) -> TokenBytes:
+        return TokenBytes(self._tokenizer.tokenizer)
 
     def _confidences(self, rows: Sequence[Sequence[int]], texts: Sequence[Generated]) -> list[float]:
         """exp(mean log-probability); texts whose engine reports none are scored."""

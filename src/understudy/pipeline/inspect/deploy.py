@@ -10,6 +10,7 @@ from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.prepare import text_limits
 from understudy.report.facts import TEACHER
 from understudy.serving.deployment import Deployment
+from understudy.serving.requests import RequestForm
 from understudy.store.manifest import read_manifest
 from understudy.tasks.task_records import RecordSettings
 
@@ -45,6 +46,22 @@ def record_settings(folder: str | Path) -> RecordSettings:
     """How the files of a run's task are read: the names of the columns, the format of conversations."""
     task = open_run(folder).recipe.task
     return RecordSettings(task.fields, task.format) if isinstance(task, FilesTask) else RecordSettings()
+
+
+def request_form(folder: str | Path, *, ignores_system: bool = False) -> RequestForm:
+    """How a request to a server becomes a source: with the prompts of the task and of the run's teacher.
+
+    Args:
+        folder: of the run.
+        ignores_system: whether unknown system messages are left out instead of refused.
+    """
+    recipe = open_run(folder).recipe
+    asked = getattr(recipe.teacher, "endpoint", recipe.teacher)
+    prompts = (recipe.task.prompt, getattr(asked, "prompt", None))
+    systems = (recipe.task.system, getattr(asked, "system", None))
+    return RequestForm(
+        tuple(dict.fromkeys(filter(None, prompts))), tuple(dict.fromkeys(filter(None, systems))), ignores_system
+    )
 
 
 def _system_name(run: OpenedRun, system: str) -> str:

@@ -1,0 +1,92 @@
+"""The processes of a server: one, or several workers on one socket, of which a dead one is replaced.
+
+A signal ends them after everything that was accepted is answered.
+"""
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from understudy.errors import ConfigError
+from understudy.generation import converted_engine
+from understudy.generation.engine import allowed_threads
+from understudy.serving.app import ServerSettings, create_app
+from understudy.serving.metrics import FOLDER_VARIABLE
+
+START_S = 120
+"""Most seconds in which a worker starts: it loads libraries and network. One that needs longer counts as dead."""
+
+
+def serve_until_signal(
+    settings: ServerSettings, *, host: str, port: int, workers: int = 1, started: Callable[[str], None]
+) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        settings: of each worker.
+        host: address or name of the interface.
+        port: 0 takes a free one.
+        workers: processes, each with its own engines.
+        started: called with the URL once connections are accepted; they wait until a worker is ready.
+
+    Raises:
+        ConfigError: if the address cannot be used.
+        ModelError: if the network cannot be loaded.
+        GenerationError: if its engine cannot open it.
+    """
+    with _bound(host, port) as listener:
+        taken = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        if settings.threads is None and workers * settings.engines > 1:
+            settings = replace(settings, threads=max(1, allowed_threads() // (workers * settings.engines)))
+        config = uvicorn.Config(
+            partial(logged_app, settings),
+            factory=True,
+            workers=workers,
+            access_log=False,
+            log_level="warning",
+            timeout_worker_healthcheck=START_S,
+        )
+        started(f"http://{shown}:{taken}/v1")
+        if workers == 1:
+            uvicorn.Server(config).run(sockets=[listener])
+            return
+        own = settings.deployment
+        # Workers that fail to start are started again, so what can fail is tried before.
+        converted_engine(own.engine, own.checkpoint, own.conversions, own.decoding)
+        with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as folder:
+            os.environ[FOLDER_VARIABLE] = folder
+            Multiprocess(config, sockets=[listener]).run()
+
+
+def logged_app(settings: ServerSettings) -> FastAPI:
+    """The application of a process, with its logs as lines on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own = logging.getLogger("understudy")
+    own.setLevel(logging.INFO)
+    own.handlers = [handler]
+    own.propagate = False
+    return create_app(settings)
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot serve at {host} port {port}: {error}; give other values of --host and --port"
+        ) from None
+    with listener:
+        yield listener
