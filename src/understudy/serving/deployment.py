@@ -6,11 +6,12 @@ This module depends on folders and settings, not on runs: `pipeline/inspect/depl
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import Engine, open_engine
+from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits, checkpoint_task_tokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example, Generated
@@ -36,6 +37,8 @@ class Deployment:
     """The evaluated decoding."""
     limits: TextLimits
     """The prompt, and the limits in tokens."""
+    limits_sources: bool = True
+    """As in `TaskTokenizer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Answer:
     text: str
     """Without spaces around it, as evaluated texts are."""
     tokens: int
-    """Generated tokens, the one that ends the text included."""
+    """Tokens of the text without its reasoning, the one that ends it included."""
     confidence: float
     """Probability per token under the network: the geometric mean, from 0 to 1. It is not calibrated."""
     finished: bool
@@ -66,7 +69,7 @@ class Answering:
         own, found = self._tokenizer, list[str | None]()
         for row in self._encoded(sources):
             limit = own.max_positions
-            if len(row) > own.max_source_tokens:
+            if own.limits_sources and len(row) > own.max_source_tokens:
                 found.append(f"the source has {len(row)} tokens and the limit is {own.max_source_tokens}; shorten it")
             elif limit is not None and own.needed_positions(len(row), own.max_target_tokens) > limit:
                 found.append(f"the source has {len(row)} tokens, too many for a model of {limit} positions; shorten it")
@@ -83,8 +86,10 @@ class Answering:
         """
         rows = self._encoded(sources)
         limit = self._tokenizer.max_target_tokens
-        generated = self._engine.generate(rows, self.deployment.decoding, max_tokens=limit, progress=progress)
-        first = [texts[0] for texts in generated]
+        generated = self._engine.generate(
+            rows, self.deployment.decoding, max_tokens=limit, stop_ids=stop_ids(self._tokenizer), progress=progress
+        )
+        first = [counted_text(self._tokenizer, texts[0]).text for texts in generated]
         end = self._tokenizer.tokenizer.eos_token_id
         return [
             Answer(
@@ -121,6 +126,7 @@ def open_deployment(deployment: Deployment, *, device: str, threads: int | None 
         GenerationError: if its engine cannot open it.
     """
     tokenizer = checkpoint_task_tokenizer(deployment.limits, str(deployment.checkpoint))
+    tokenizer = replace(tokenizer, limits_sources=deployment.limits_sources)
     with open_engine(
         deployment.engine,
         deployment.checkpoint,
