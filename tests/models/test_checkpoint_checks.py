@@ -83,7 +83,11 @@ def configure(**fields: object) -> Callable[[Path], None]:
 
 def rewrite(file: str, text: str) -> Callable[[Path], None]:
     """Another text in a file."""
-    return lambda folder: (folder / file).write_text(text, "utf-8") and None
+
+    def damage(folder: Path) -> None:
+        (folder / file).write_text(text, "utf-8")
+
+    return damage
 
 
 UNUSABLE: dict[str, tuple[Architecture, Callable[[Path], None], str]] = {

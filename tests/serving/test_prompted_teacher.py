@@ -45,7 +45,7 @@ def test_a_teacher_reads_the_prompt_that_it_was_evaluated_with(
     }
     folders = {label: context.folder(stage) for label, stage in made.items() if stage}
     folders["scores"] = context.store.root / stages.scores.folder_name  # not made, and not needed
-    facts = {"method": "sequence_level", "systems": [{"name": "teacher"}]}
+    facts: Any = {"method": "sequence_level", "systems": [{"name": "teacher"}]}
     run = OpenedRun(tmp_path / "runs" / "prompted", facts, folders, recipe, context.store.root)
     evaluated = read_predictions(folders["predictions_teacher"] / "test.jsonl")
 
