@@ -3,6 +3,7 @@
 A converter that ignores a field of the config makes a network of the right shape that generates other texts.
 """
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,16 @@ def test_a_wrong_conversion_is_passed_over_under_auto_and_refused_where_it_is_re
         converted_engine("ctranslate2", folder, tmp_path)
     assert not list(tmp_path.rglob(MARKER))
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
+
+
+@pytest.mark.parametrize("family", ["mistral", "phi3", "llama", "gemma2"])
+def test_a_tokenizer_without_start_and_unknown_token_is_converted(
+    family: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """As byte-level ones are: they know every text."""
+    own = copy.deepcopy(tokenizer)
+    own.bos_token = own.unk_token = None
+    folder = saved(family, {}, own, tmp_path / "checkpoint")
+
+    assert converted_engine("auto", folder, tmp_path) == ("ctranslate2", None)
+    assert texts("auto", folder, tmp_path) == texts("hf", folder, tmp_path)

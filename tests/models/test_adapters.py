@@ -183,3 +183,14 @@ def test_without_peft_the_command_that_installs_it_is_named(monkeypatch: pytest.
     monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == "peft" else builtins.object())
     with pytest.raises(ConfigError, match=r"peft.*pip install 'understudy\[peft\]'"):
         adapters.require_peft()
+
+
+def test_no_layer_is_dropped_in_training() -> None:
+    """A step of M2M100 that dropped all layers would have nothing to train, and no gradient."""
+    small = {"d_model": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "vocab_size": 50}
+    config = tf.M2M100Config(**small, encoder_layers=1, decoder_layers=1, encoder_layerdrop=1.0, decoder_layerdrop=1.0)
+    network = tf.AutoModelForSeq2SeqLM.from_config(config).train()
+    add_adapter(network, LORA, seed=5)
+
+    network(input_ids=IDS, decoder_input_ids=IDS, labels=IDS).loss.backward()
+    assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)

@@ -76,6 +76,43 @@ def test_a_template_without_a_place_for_the_system_turn_is_refused() -> None:
         encode_sources(tokenizer, ["x"], is_encoder_decoder=False, turns=[[SYSTEM]])
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'hello' }}",  # nothing of the source
+        "{{ messages[-1].content[:1] }}",
+        "{{ 1 / 0 }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ messages[7].content }}",
+        "{% for m in messages %}{{ m.content }",
+    ],
+)
+def test_a_template_that_cannot_show_a_source_is_refused(template: str) -> None:
+    """A template is a program, which can raise any error, or write the same for every source."""
+    tokenizer = chatting("phi3")
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match=r"chat template (leaves out|cannot render).*set template: none or separator"):
+        encode_sources(tokenizer, ["a source"], is_encoder_decoder=False)
+
+
+def test_a_template_that_forgets_demonstrations_is_refused() -> None:
+    """Its teacher would never see them; reasoning of earlier answers is removed by many templates."""
+    shown = [[("user", "one"), ("assistant", "<think>why</think>first")]]
+    encode_sources(chatting("qwen3"), ["x"], is_encoder_decoder=False, turns=shown)
+    tokenizer = chatting("phi3")
+    tokenizer.chat_template = "{{ messages[-1].content }}"
+    with pytest.raises(ModelError, match="leaves out the user turn 'one'"):
+        encode_sources(tokenizer, ["x"], is_encoder_decoder=False, turns=shown)
+
+
+def test_several_templates_without_a_default_are_refused() -> None:
+    """None of them is the one for a chat."""
+    tokenizer = chatting("phi3")
+    tokenizer.chat_template = {"tool_use": "x", "rag": "y"}
+    with pytest.raises(ModelError, match=r"several chat templates \(tool_use, rag\).*template: none or separator"):
+        set_source_format(tokenizer, "chat")
+
+
 @pytest.mark.parametrize("format_", ["%d %b %Y", "%d %B %Y", "%A, %d %B %Y"])
 def test_the_date_in_a_prompt_is_always_the_same(format_: str, tmp_path: Path) -> None:
     """Also in the delivered tokenizer; a user may still give another one."""

@@ -76,6 +76,20 @@ def need_sentencepiece(folder: Path) -> None:
         (folder / f"{side}.spm").write_bytes(b"\n")
 
 
+def configure(**fields: object) -> Callable[[Path], None]:
+    """Other values in the config."""
+    return lambda folder: change(folder / "config.json", **fields)
+
+
+def rewrite(file: str, text: str) -> Callable[[Path], None]:
+    """Another text in a file."""
+
+    def damage(folder: Path) -> None:
+        (folder / file).write_text(text, "utf-8")
+
+    return damage
+
+
 UNUSABLE: dict[str, tuple[Architecture, Callable[[Path], None], str]] = {
     "bitsandbytes": ("gpt2", quantise("bitsandbytes", load_in_4bit=True), r"bitsandbytes.*model\.dequantize\(\)"),
     "fp8": ("gpt2", quantise("fp8", weight_block_size=[128, 128]), r"'fp8'.*FineGrainedFP8Config\(dequantize=True\)"),
@@ -89,6 +103,15 @@ UNUSABLE: dict[str, tuple[Architecture, Callable[[Path], None], str]] = {
     "more tokens than embeddings": ("gpt2", add_a_token, r"'\[PAD\]' \(id \d+\) has none.*resize_token_embeddings"),
     "no end": ("gpt2", forget_the_end, r"no end-of-sequence token.*eos_token"),
     "no start": ("bart", forget_the_start, r"decoder_start_token_id"),
+    "quantised by a list": ("gpt2", configure(quantization_config=[4]), r"cannot load a model.*config\.json"),
+    "text as a size": ("llama", configure(hidden_size="x"), r"cannot load a model.*hidden_size"),
+    "no heads": ("llama", configure(num_attention_heads=0), r"config"),
+    "pad beyond the embeddings": ("llama", configure(vocab_size=10, pad_token_id=20), r"cannot build a 'llama' model"),
+    "settings of a list": ("gpt2", rewrite("tokenizer_config.json", "[]"), r"cannot load a tokenizer"),
+    "format cut off": ("gpt2", rewrite("generation_config.json", "{"), r"cannot read generation_config\.json"),
+    "format of a list": ("gpt2", rewrite("generation_config.json", "[]"), r"cannot read generation_config\.json"),
+    "text as an end": ("gpt2", rewrite("generation_config.json", '{"eos_token_id": "x"}'), r"eos_token_id 'x'.*no id"),
+    "unknown end": ("gpt2", rewrite("generation_config.json", '{"eos_token_id": [2, 99999]}'), r"eos_token_id 99999"),
 }
 
 

@@ -191,6 +191,9 @@ class _LoadedConverter(Converter):  # type: ignore[misc]
         for name in EPSILONS:
             if epsilon := getattr(config, name, None):
                 spec.config.layer_norm_epsilon = epsilon
+        for name in ("bos_token", "unk_token"):  # some loaders write a null, which the library cannot read
+            if getattr(spec.config, name, "") is None:
+                setattr(spec.config, name, "")
         # Loaders guess these: Gemma's `<end_of_turn>` from the chat template, mBART's start from the tokenizer's name.
         spec.config.eos_token = self._tokenizer.eos_token
         if config.is_encoder_decoder:

@@ -138,6 +138,8 @@ class HuggingFaceEngine:
 
     def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[list[float]]:
         """See `Engine`; the model is in eval mode meanwhile."""
+        if not sources:
+            return []
         device = self._model.device
         source_ids_SL, source_mask_SL = (part.to(device) for part in padded(sources, pad=self._pad))
         target_ids_BT, target_mask_BT = (part.to(device) for part in padded(targets, pad=self._pad))

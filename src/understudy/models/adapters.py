@@ -67,7 +67,7 @@ def adapter_parameter_count(model: PreTrainedModel, lora: Lora) -> int:
 
 
 def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
-    """Adds an adapter that changes no output yet, in place, and freezes all other weights.
+    """Adds an adapter that changes no output yet, in place, freezes all other weights, and drops no layers.
 
     Args:
         model: without an adapter, on the CPU.
@@ -91,6 +91,9 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
+    for module in model.modules():
+        if hasattr(module, "layerdrop"):  # M2M100: a step that drops every layer would have nothing to train
+            module.layerdrop = 0.0
     model.train(training)
 
 

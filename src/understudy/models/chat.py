@@ -5,7 +5,6 @@ The templates themselves are run by transformers. What is a source and what a ta
 
 from collections.abc import Sequence
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from understudy.errors import ModelError, first_line
@@ -33,8 +32,17 @@ def fix_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Makes the tokenizer's chat template a function of the turns; saving the tokenizer saves it.
 
     Users of the delivered student then get the same prompts from `apply_chat_template`.
+
+    Raises:
+        ModelError: if it has several templates and no default.
     """
-    template = tokenizer.get_chat_template()
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise ModelError(
+            f"the tokenizer has several chat templates ({', '.join(tokenizer.chat_template)}) and none is its default; "
+            "save the one to use as tokenizer.chat_template, or set template: none or separator for this model"
+        ) from error
     for name, definition in FIXED.items():
         if name in template and definition not in template:
             template = definition + template
@@ -52,7 +60,7 @@ def end_of_answer(tokenizer: PreTrainedTokenizerBase) -> str | None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _ANSWER}]
     try:
         rendered: str = tokenizer.apply_chat_template(turns, tokenize=False)
-    except (TemplateError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - a template is a program, which raises whatever it likes
         return None  # the template's errors are those of encoding a source
     _, found, after = rendered.rpartition(_ANSWER)
     end = special_strings(tokenizer).search(after) if found else None
@@ -65,7 +73,7 @@ def chat_rows(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Turns]
     The text of a special token within a turn is ordinary text.
 
     Raises:
-        ModelError: if the template cannot render a conversation, or leaves out its system turn.
+        ModelError: if the template cannot render a conversation, or leaves out one of its turns.
     """
     strings = special_strings(tokenizer)
     rendered = [rendered_turns(tokenizer, turns) for turns in conversations]
@@ -94,10 +102,12 @@ def rendered_turns(tokenizer: PreTrainedTokenizerBase, turns: Turns) -> str:
         rendered: str = tokenizer.apply_chat_template(
             [{"role": role, "content": text} for role, text in turns], tokenize=False, add_generation_prompt=True
         )
-    except (TemplateError, TypeError, ValueError) as error:
+    except Exception as error:  # a template is a program
         raise ModelError(f"the model's chat template cannot render {what}: {first_line(error)}; {remedy}") from error
-    if system is not None and system.strip() not in rendered:
-        raise ModelError(f"the model's chat template leaves out the system turn {system!r}; {remedy}")
+    for role, text in turns:
+        # Templates remove the reasoning of earlier answers.
+        if text.strip() not in rendered and not (role == "assistant" and has_reasoning(text)):
+            raise ModelError(f"the model's chat template leaves out the {role} turn {text!r}; {remedy}")
     return rendered
 
 

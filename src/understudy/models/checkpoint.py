@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -29,7 +27,7 @@ from transformers.utils import find_adapter_config_file, logging
 
 from understudy.errors import ModelError, first_line
 from understudy.models.adapters import has_adapter, merged_copy
-from understudy.models.generation_format import format_of
+from understudy.models.generation_format import checkpoint_format, format_of
 
 _AUTO_CLASSES = {True: AutoModelForSeq2SeqLM, False: AutoModelForCausalLM}
 """Whether a model is an encoder-decoder -> the class of transformers that builds it."""
@@ -72,7 +70,7 @@ def load_network(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Pr
             )
         except ModelError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except Exception as error:  # whatever transformers meets in a damaged checkpoint
             raise _unreadable(name_or_path, error) from error
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
@@ -95,7 +93,7 @@ def config_of(name_or_path: str) -> PretrainedConfig:
     _refuse_adapter(name_or_path)
     try:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # wrong types, nulls and lists in a config reach code that does not expect them
         raise _unreadable(name_or_path, error) from error
     if quantised := getattr(config, "quantization_config", None):
         method = dict(quantised if isinstance(quantised, dict) else vars(quantised)).get("quant_method", "unknown")
@@ -117,12 +115,7 @@ def decoder_config(config: PretrainedConfig) -> PretrainedConfig:
 def decoder_start(name_or_path: str, config: PretrainedConfig) -> int | None:
     """The id with which the decoder of an encoder-decoder checkpoint starts; None if the checkpoint does not say."""
     own = _own_start(config)
-    if own is None:
-        try:
-            own = GenerationConfig.from_pretrained(name_or_path).decoder_start_token_id
-        except (OSError, ValueError):
-            return None
-    return own
+    return checkpoint_format(name_or_path).decoder_start_token_id if own is None else own
 
 
 def _own_start(config: PretrainedConfig) -> int | None:
@@ -185,10 +178,15 @@ def without_weights(config: PretrainedConfig) -> PreTrainedModel:
     """A model whose modules take no memory, on torch's device `meta`.
 
     Raises:
-        ValueError: if transformers has no encoder-decoder or decoder-only model with this kind of config.
+        ModelError: if transformers has no encoder-decoder or decoder-only model with this config.
     """
-    with torch.device("meta"):
-        return _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_config(config)
+    try:
+        with torch.device("meta"):
+            return _AUTO_CLASSES[bool(config.is_encoder_decoder)].from_config(config)
+    except Exception as error:  # sizes that do not fit each other reach the modules
+        raise ModelError(
+            f"cannot build a {config.model_type!r} model from its config: {first_line(error)}; correct its config.json"
+        ) from error
 
 
 def disk_bytes(folder: Path) -> int:

@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from understudy.errors import ModelError
 from understudy.models.checkpoint import config_of, decoder_start, without_weights
+from understudy.models.generation_format import checkpoint_format, format_ids
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.models.tokenizers import load_tokenizer
 
@@ -53,8 +54,8 @@ def refuse_unusable_checkpoint(name_or_path: str) -> None:
 
     Raises:
         ModelError: if there is no checkpoint, it also reads images or sound, it is quantised or only an adapter, its
-            weights are pickled, its tokenizer is missing, needs another package or has tokens without an embedding, or
-            no token ends a text or starts a decoder's.
+            weights are pickled, its tokenizer is missing, needs another package or has tokens without an embedding, its
+            generation settings are damaged, or no token ends a text or starts a decoder's.
     """
     config = config_of(name_or_path)
     _refuse_other_inputs(name_or_path, config)
@@ -65,7 +66,9 @@ def refuse_unusable_checkpoint(name_or_path: str) -> None:
             f"the tokenizer of {name_or_path!r} has no end-of-sequence token, so that no text would end; set eos_token "
             "in its tokenizer_config.json"
         )
-    _refuse_tokens_without_embedding(name_or_path, config, tokenizer)
+    rows = without_weights(config).get_input_embeddings().weight.shape[0]
+    _refuse_tokens_without_embedding(name_or_path, rows, tokenizer)
+    _refuse_ids_without_embedding(name_or_path, rows)
     if config.is_encoder_decoder and decoder_start(name_or_path, config) is None:
         raise ModelError(
             f"{name_or_path!r} does not say with which token its decoder starts; set decoder_start_token_id in its "
@@ -92,10 +95,7 @@ def _refuse_pickled_weights(name_or_path: str) -> None:
         )
 
 
-def _refuse_tokens_without_embedding(
-    name_or_path: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    rows = without_weights(config).get_input_embeddings().weight.shape[0]
+def _refuse_tokens_without_embedding(name_or_path: str, rows: int, tokenizer: PreTrainedTokenizerBase) -> None:
     beyond = sorted((token_id, token) for token, token_id in tokenizer.get_vocab().items() if token_id >= rows)
     if beyond:
         raise ModelError(
@@ -103,3 +103,12 @@ def _refuse_tokens_without_embedding(
             f"{beyond[0][1]!r} (id {beyond[0][0]}) has none; save the model after "
             "resize_token_embeddings(len(tokenizer)), or use the tokenizer it was trained with"
         )
+
+
+def _refuse_ids_without_embedding(name_or_path: str, rows: int) -> None:
+    for field, token_id in format_ids(checkpoint_format(name_or_path)):
+        if not isinstance(token_id, int) or token_id >= rows:
+            raise ModelError(
+                f"generation_config.json of {name_or_path!r} has {field} {token_id!r}, which is no id of the model's "
+                f"{rows} embeddings; correct it, or remove the field"
+            )

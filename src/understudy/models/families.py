@@ -200,7 +200,7 @@ def _has_stack(modules: nn.Module, config: PretrainedConfig, stack: Stack) -> bo
 def _modules_of(config: PretrainedConfig) -> nn.Module:
     try:
         model: nn.Module = without_weights(config)
-    except (ValueError, KeyError) as error:
+    except ModelError as error:
         raise _unknown(config) from error
     return model
 

@@ -12,6 +12,9 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
+
+from understudy.errors import ModelError, first_line
 
 FORMAT_FIELDS = (
     "bos_token_id",
@@ -33,11 +36,37 @@ def format_of(settings: GenerationConfig | None) -> GenerationConfig:
 
 
 def checkpoint_format(checkpoint: Path | str) -> GenerationConfig:
-    """The format of a checkpoint; empty if it has no generation settings."""
+    """The format of a checkpoint; empty if it has no generation settings.
+
+    Raises:
+        ModelError: if its generation settings cannot be read: without them texts could start or end otherwise.
+    """
     try:
         return format_of(GenerationConfig.from_pretrained(checkpoint))
+    except Exception as error:  # transformers raises OSError for a missing and for a damaged file
+        if isinstance(error, OSError) and not has_file(str(checkpoint), GENERATION_CONFIG_NAME):
+            return GenerationConfig()
+        raise ModelError(
+            f"cannot read {GENERATION_CONFIG_NAME} of {str(checkpoint)!r}, which says how texts start and end: "
+            f"{first_line(error)}; correct it, or remove it if the model's texts have no format of their own"
+        ) from error
+
+
+def has_file(name_or_path: str, file: str) -> bool:
+    """Whether a checkpoint has a file, in its folder or, once it was loaded from the hub, in the hub's cache."""
+    try:
+        return cached_file(name_or_path, file, local_files_only=True) is not None
     except OSError:
-        return GenerationConfig()
+        return False
+
+
+def format_ids(settings: GenerationConfig) -> Iterator[tuple[str, object]]:
+    """Each id that a format names, with its field."""
+    for name in FORMAT_FIELDS:
+        value = getattr(settings, name, None)
+        rows = value if isinstance(value, list) else [] if value is None else [value]
+        for row in rows:
+            yield from ((name, one) for one in (row if isinstance(row, list) else [row]))
 
 
 def end_ids(settings: GenerationConfig, eos: int) -> list[int]:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import cached_file, is_sentencepiece_available
+from transformers.utils import is_sentencepiece_available
 
 from understudy.errors import ModelError, VocabularyError, first_line
+from understudy.models.generation_format import has_file
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm")
@@ -78,7 +79,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # whatever transformers meets in a damaged file
         _refuse_missing_package(name_or_path, error)
         raise ModelError(
             f"cannot load a tokenizer from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
@@ -86,7 +87,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         ) from error
     # Without any of its files, transformers 5 makes a tokenizer of the special tokens alone: all text is unknown to it.
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()} if tokenizer.vocab_files_names else set()
-    if files and not any(_is_there(name_or_path, file) for file in files):
+    if files and not any(has_file(name_or_path, file) for file in files):
         raise ModelError(
             f"{name_or_path!r} has no tokenizer files; found none of {', '.join(sorted(files))}; save the model's "
             "tokenizer there, or give a checkpoint with one"
@@ -96,7 +97,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 
 def _refuse_missing_package(name_or_path: str, error: Exception) -> None:
     """Raise ModelError if the error comes from a package that is not installed."""
-    pieces = any(_is_there(name_or_path, file) for file in SENTENCEPIECE_FILES)
+    pieces = any(has_file(name_or_path, file) for file in SENTENCEPIECE_FILES)
     if pieces and not is_sentencepiece_available():
         # Without it transformers takes the file for one of tiktoken, and asks for that package.
         raise ModelError(
@@ -108,14 +109,6 @@ def _refuse_missing_package(name_or_path: str, error: Exception) -> None:
             f"the tokenizer of {name_or_path!r} needs a package that is not installed: {first_line(error)}; install "
             "it, or give a checkpoint with a tokenizer.json"
         ) from error
-
-
-def _is_there(name_or_path: str, file: str) -> bool:
-    """Whether a checkpoint has a file, in its folder or, once it was loaded from the hub, in the hub's cache."""
-    try:
-        return cached_file(name_or_path, file, local_files_only=True) is not None
-    except OSError:
-        return False
 
 
 def refuse_different_tokens(

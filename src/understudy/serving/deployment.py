@@ -6,13 +6,14 @@ This module depends on folders and settings, not on runs: `pipeline/inspect/depl
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import Engine, open_engine
+from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits, checkpoint_task_tokenizer
 from understudy.models.token_bytes import TokenBytes
 from understudy.progress import NO_PROGRESS, ProgressCallback
@@ -39,6 +40,8 @@ class Deployment:
     """The evaluated decoding."""
     limits: TextLimits
     """The prompt, and the limits in tokens."""
+    limits_sources: bool = True
+    """As in `TaskTokenizer`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Answer:
     text: str
     """Without spaces around it, as evaluated texts are."""
     tokens: int
-    """Generated tokens, the one that ends the text included."""
+    """Tokens of the text without its reasoning, the one that ends it included."""
     confidence: float
     """Probability per token under the network: the geometric mean, from 0 to 1. It is not calibrated."""
     finished: bool
@@ -100,7 +103,7 @@ class Answering:
     def refusal(self, row: Sequence[int]) -> str | None:
         """The same of the tokens of one source."""
         own, limit = self._tokenizer, self._tokenizer.max_positions
-        if len(row) > own.max_source_tokens:
+        if own.limits_sources and len(row) > own.max_source_tokens:
             return f"the source has {len(row)} tokens and the limit is {own.max_source_tokens}; shorten it"
         if limit is not None and own.needed_positions(len(row), own.max_target_tokens) > limit:
             return f"the source has {len(row)} tokens, too many for a model of {limit} positions; shorten it"
@@ -135,9 +138,10 @@ class Answering:
             per_source=settings.per_source,
             max_tokens=settings.max_tokens,
             seed=settings.seed,
+            stop_ids=stop_ids(self._tokenizer),
             progress=progress,
         )
-        texts = [text for several in generated for text in several]
+        texts = [counted_text(self._tokenizer, text).text for several in generated for text in several]
         sources = [row for row, several in zip(rows, generated, strict=True) for _ in several]
         confidences = self._confidences(sources, texts)
         logprobs = self._token_logprobs(sources, texts) if settings.logprobs else [None] * len(texts)
@@ -187,6 +191,7 @@ def open_deployment(deployment: Deployment, *, device: str, threads: int | None 
         GenerationError: if its engine cannot open it.
     """
     tokenizer = checkpoint_task_tokenizer(deployment.limits, str(deployment.checkpoint))
+    tokenizer = replace(tokenizer, limits_sources=deployment.limits_sources)
     with open_engine(
         deployment.engine,
         deployment.checkpoint,

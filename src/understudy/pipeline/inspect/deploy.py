@@ -4,6 +4,7 @@ from pathlib import Path
 
 from understudy.config.task import FilesTask
 from understudy.errors import StoreError, unknown_name
+from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK
 from understudy.pipeline.delivery import STUDENT
 from understudy.pipeline.inspect.open import OpenedRun, open_run
@@ -11,7 +12,7 @@ from understudy.pipeline.prepare import text_limits
 from understudy.report.facts import TEACHER
 from understudy.serving.deployment import Deployment
 from understudy.serving.requests import RequestForm
-from understudy.store.manifest import read_manifest
+from understudy.store.manifest import parse, read_manifest
 from understudy.tasks.task_records import RecordSettings
 
 
@@ -26,10 +27,18 @@ def deployment(folder: str | Path, system: str = STUDENT) -> Deployment:
         StoreError: if there is no finished run, or the system's network was deleted or is damaged.
         ConfigError: for a system that the run does not have.
     """
-    run = open_run(folder)
+    return deployment_of(open_run(folder), system)
+
+
+def deployment_of(run: OpenedRun, system: str) -> Deployment:
+    """As `deployment`, for a run that is open."""
     name = _system_name(run, system)
     network, converted = run.stage(name), run.stage(f"conversion_{name}")
-    facts = read_manifest(converted).facts
+    facts, predictions = read_manifest(converted).facts, run.predictions(name)
+    # The prompt that was evaluated: a teacher may have its own, with demonstrations.
+    limits = parse(TextLimits, read_manifest(predictions).fields["limits"]["TextLimits"], predictions)
+    shared = text_limits(run.recipe)
+    own_prompt = (limits.prompt, limits.system, limits.demonstrations) != (shared.prompt, shared.system, None)
     return Deployment(
         run=run.recipe.name,
         system=name,
@@ -38,7 +47,8 @@ def deployment(folder: str | Path, system: str = STUDENT) -> Deployment:
         conversions=converted,
         engine=str(facts["engine"]),
         decoding=run.recipe.evaluation.decoding,
-        limits=text_limits(run.recipe),
+        limits=limits,
+        limits_sources=not own_prompt,
     )
 
 
