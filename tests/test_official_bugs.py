@@ -29,7 +29,7 @@ TRAINING_STAGES = (
     "training.py",
 )
 """Modules of `pipeline/stages` in which a network or a tokenizer is trained, or training data is made."""
-EXEMPT = ("models/task_tokenizer.py",)
+EXEMPT = ("models/length_limits.py",)
 """Checks the lengths of all splits before anything is trained."""
 
 

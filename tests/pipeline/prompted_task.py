@@ -37,9 +37,10 @@ def write_checkpoint(folder: Path, family: str = "qwen3", *, template: bool = Tr
     tokenizer = chat_tokenizer(family)
     if not template:
         tokenizer.chat_template = None
+    ends: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
     torch.manual_seed(0)
     if positions:
-        learned = GPT2Config(vocab_size=len(tokenizer), n_positions=positions, n_embd=16, n_layer=2, n_head=2)
+        learned = GPT2Config(vocab_size=len(tokenizer), n_positions=positions, n_embd=16, n_layer=2, n_head=2, **ends)
         save_network(GPT2LMHeadModel(learned), tokenizer, folder)
         return str(folder)
     config = LlamaConfig(
@@ -48,8 +49,7 @@ def write_checkpoint(folder: Path, family: str = "qwen3", *, template: bool = Tr
         intermediate_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
+        **ends,
         initializer_range=0.5,  # so that distributions differ by their context
     )
     save_network(LlamaForCausalLM(config), tokenizer, folder)
