@@ -222,7 +222,8 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
     inputs = sum(counts[split] for split in SCORED_SPLITS)
     seconds = STAGE_S + planner.generation(network, stage.decoding, inputs)
     if stage.likelihood:
-        seconds += planner.likelihood(network, inputs + counts["dev"])  # of dev the most probable tokens too
+        references = {split: planner.references(split) for split in SCORED_SPLITS}
+        seconds += planner.likelihood(network, sum(references.values()) + references["dev"])  # dev: top tokens too
     return Estimate(
         inputs=inputs,
         texts=inputs,

@@ -14,6 +14,7 @@ from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import FromCheckpoint, checkpoint_path
 from understudy.pipeline.network_size import NetworkSize, network_size
 from understudy.pipeline.prepare import PreparedTask
+from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.training import TrainingSettings
 from understudy.pipeline.stages.training_steps import StepsFacts
@@ -103,8 +104,13 @@ class Planner:
             + CHECKPOINT_WEIGHTS * self.size(stage).bytes / DISK_BYTES_PER_S
         )
 
+    def references(self, split: str) -> int:
+        """Number of references of an evaluated split."""
+        examples = load_split(self.context.folder(self.task.examples), split)
+        return sum(len(example.targets) for example in examples)
+
     def likelihood(self, network: Stage[Any], inputs: float) -> float:
-        """Seconds of computing the likelihood of one reference of each input."""
+        """Seconds of computing the likelihood of so many references."""
         source, target = self.lengths
         work = training_work(
             self.size(network),
