@@ -81,31 +81,16 @@ def target_logits(
     return _row_logits(model, source_ids_SL[source_of_B], lengths_B, target_ids_BT, target_mask_BT)
 
 
-def shared_source_logits(
-    model: PreTrainedModel,
-    *,
-    source_ids_SL: Tensor,
-    source_mask_SL: Tensor,
-    source_of_B: Tensor,
-    target_ids_BT: Tensor,
-    target_mask_BT: Tensor,
-) -> Tensor:
+def shared_source_logits(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
     """`target_logits`, for which a decoder-only model reads a source with several targets once.
 
     It reads the source into its key-value cache; the logits are those of separate rows within rounding. Arguments and
     result are those of `target_logits`, whose encoder-decoders always read a source once.
     """
-    several = len(source_ids_SL) < len(target_ids_BT) and source_ids_SL.shape[1] > 1
-    if several and not model.config.is_encoder_decoder and _continues(model):
-        return _continued_logits(model, source_ids_SL, source_mask_SL, source_of_B, target_ids_BT, target_mask_BT)
-    return target_logits(
-        model,
-        source_ids_SL=source_ids_SL,
-        source_mask_SL=source_mask_SL,
-        source_of_B=source_of_B,
-        target_ids_BT=target_ids_BT,
-        target_mask_BT=target_mask_BT,
-    )
+    sources_SL = inputs["source_ids_SL"]
+    several = len(sources_SL) < len(inputs["target_ids_BT"]) and sources_SL.shape[1] > 1
+    continues = several and not model.config.is_encoder_decoder and _continues(model)
+    return _continued_logits(model, **inputs) if continues else target_logits(model, **inputs)
 
 
 def is_noisy(model: PreTrainedModel) -> bool:
