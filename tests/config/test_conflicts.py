@@ -46,6 +46,10 @@ def test_an_endpoint_without_labels_is_supported(with_endpoint: dict[str, Any]) 
         ({"distil": {"method": "joint_teaching"}}, ["texts of the student", "extreme_fine_tune or extreme_logits"]),
         ({"distil": {"generations": 2}}, ["texts of the student", "extreme_fine_tune or extreme_logits"]),
         ({"distil": {"targets": {"gold": 1, "teacher": 1}}}, ["task.files has no labeled file", "{teacher: 1}"]),
+        (
+            {"distil": {"initial_weights": "fine_tuned"}},
+            ["no labeled file", "leave final_finetune and initial_weights"],
+        ),
         ({"distil": {"targets": {"gold": 1}}}, ["distil.targets.teacher is 0", "extreme_fine_tune"]),
         ({"distil": {"final_finetune": {}}}, ["distil.final_finetune is not supported", "leave it out"]),
         ({"distil": {"teacher_logprobs": {"kind": "dense"}}}, ["teacher_logprobs is dense", "{kind: sparse}"]),

@@ -123,6 +123,21 @@ def test_a_student_with_another_tokenizer_learns_the_text(
     assert student.vocab_size == AutoConfig.from_pretrained(checkpoints["small"]).vocab_size
 
 
+def test_distillation_can_start_from_the_fine_tuned_student(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """With hardly any learning rate the distilled student is still the baseline; the other start is far from it."""
+    starts = {}
+    for start in ("fine_tuned", "student"):
+        changes = {"distil": {"initial_weights": start}, "training": {"learning_rate": 1e-9, "epochs": 1}}
+        stages, context = train(variant(tiny, **changes), tmp_path)
+        assert stages.systems.baseline is not None
+        networks = (stages.systems.baseline.network, stages.systems.final.network)
+        weights = [load_network(str(network_folder(one, context))).state_dict() for one in networks]
+        starts[start] = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+
+    assert starts["fine_tuned"] < 1e-6
+    assert starts["student"] > 1e-3
+
+
 def test_a_truncated_text_has_no_end_token_for_another_tokenizer_either(
     tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:

@@ -261,10 +261,10 @@ def _endpoint_selection(pseudo_targets: PseudoTargets) -> Iterator[str]:
 
 def _endpoint_without_labels(task: AnyTask, distil: Distil, pseudo_targets: PseudoTargets) -> Iterator[str]:
     if isinstance(task, FilesTask) and not task.has_labels:
-        if distil.targets.gold or distil.final_finetune:
+        if distil.targets.gold or distil.final_finetune or distil.initial_weights == "fine_tuned":
             yield (
                 "distil uses gold targets, but task.files has no labeled file; set distil.targets to {teacher: 1} and "
-                "leave final_finetune out, as methods extreme_fine_tune and extreme_logits do"
+                "leave final_finetune and initial_weights out, as methods extreme_fine_tune and extreme_logits do"
             )
         if "labeled" in pseudo_targets.inputs:
             yield "pseudo_targets.inputs includes labeled, but task.files has no labeled file; set it to [unlabeled]"

@@ -121,6 +121,8 @@ class Distil(Section):
     """Second loss on attention or hidden-state relations; null: none."""
     student_samples: StudentSampling = StudentSampling()
     """How texts are sampled from the student."""
+    initial_weights: Literal["student", "fine_tuned"] = "student"
+    """Weights that distillation starts from: the student as it was built, or as the baseline fine-tuned it."""
     generations: Rounds = 1
     """Number of students distilled in turn; every student after the first has the previous one as its teacher."""
     final_finetune: Training | None = None

@@ -9,7 +9,7 @@ from understudy.config.recipe import Recipe
 from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.local_teacher import LocalTeacher, local_system
 from understudy.pipeline.metric_settings import references_by_teacher
-from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource
+from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, FromStage, ModelSource
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
 from understudy.pipeline.stages.examples import labels_content
@@ -91,6 +91,10 @@ def train_systems(task: PreparedTask, teacher: TeacherOutputs) -> TrainedSystems
     if task.has_labels:
         settings = task.training(recipe.student.finetune, seed=recipe.seed_of_students)
         baseline = local_system(task, FINE_TUNED, FineTunedStage(start, task.labels(), settings))
+    if distil.initial_weights == "fine_tuned":
+        assert baseline is not None  # noqa: S101 - the recipe refuses it without labels
+        assert baseline.network is not None  # noqa: S101 - a baseline is local
+        start = FromStage(baseline.network)
     earlier: list[Stage[Any]] = []
     teaches = teacher
     for _ in range(1, distil.generations):
