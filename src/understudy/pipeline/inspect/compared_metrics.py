@@ -16,7 +16,6 @@ from understudy.report.comparison_facts import ComparisonRow
 from understudy.report.content_facts import Interval
 from understudy.report.facts import NOT_MEASURED
 
-INVENTED = CONSISTENCY["invented"]
 OUTPUT_METRICS: Mapping[str, Metric] = {
     **{name: METRICS[name] for name in CONSISTENCY.values()},
     **{metric.name: metric for metric in (REPETITION, EMPTY)},
@@ -56,7 +55,9 @@ def tallies_of_systems(metrics: LoadedMetrics, systems: Mapping[str, ComparedSys
     everything = {**{name: (metric, None) for name, metric in OUTPUT_METRICS.items()}, **metrics}
     return {
         system: {
-            name: tally(metric, own.outputs, own.prompt if name == INVENTED else resource, fields=own.fields)
+            name: tally(
+                metric, own.outputs, own.prompt if name == CONSISTENCY["invented"] else resource, fields=own.fields
+            )
             for name, (metric, resource) in everything.items()
             if can_score(metric, own.outputs)
         }

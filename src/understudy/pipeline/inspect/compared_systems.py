@@ -35,7 +35,7 @@ class ComparedSystem:
     fields: Mapping[str, str]
     """For the signatures of its scores."""
     prompt: str
-    """What its inputs contained besides the source; an output that states it invents nothing."""
+    """What its inputs contained in addition to the source; an output that states it invents nothing."""
     decoding: str | None = None
     run: OpenedRun | None = None
     run_system: str = ""
@@ -140,13 +140,35 @@ def load_systems(sources: ComparedSources, names: Iterable[str], split: str) -> 
             if isinstance(place, OpenedRun)
             else _system_of_file(name, place, sources, split)
         )
-        found[name] = _on_test_set_of(next(iter(found.values()), own), own)
+        found[name] = on_test_set_of(next(iter(found.values()), own), own)
     return found
 
 
 def split_digest(system: ComparedSystem) -> str:
     """A digest of the inputs and references that a system was evaluated on; ids do not matter."""
     return rows_key([one.source, list(one.references)] for one in system.outputs.predictions)
+
+
+def on_test_set_of(first: ComparedSystem, other: ComparedSystem) -> ComparedSystem:
+    """The other system with the ids of the first.
+
+    Raises:
+        EvaluationError: if the inputs or the references differ; with what they share.
+    """
+    own, others = first.outputs.predictions, other.outputs.predictions
+    digests = split_digest(first), split_digest(other)
+    if digests[0] == digests[1]:
+        renamed = [replace(one, id=same.id) for one, same in zip(others, own, strict=True)]
+        return replace(other, outputs=replace(other.outputs, predictions=renamed))
+    references = {one.source: one.references for one in own}
+    shared = [one for one in others if one.source in references]
+    equal = sum(one.references == references[one.source] for one in shared)
+    order = ", in another order" if equal == len(own) == len(others) else ""
+    raise EvaluationError(
+        f"{first.name} and {other.name} were evaluated on different test sets: {len(own)} inputs (digest {digests[0]}) "
+        f"and {len(others)} (digest {digests[1]}), of which {len(shared)} inputs are shared and {equal} of these have "
+        f"equal references{order}; compare systems on one test set"
+    )
 
 
 def _add_names(
@@ -217,25 +239,3 @@ def _system_of_file(name: str, file: Path, sources: ComparedSources, split: str)
 
 def _prompt(run: OpenedRun) -> str:
     return run.recipe.task.prompt.replace("{source}", " ").strip()
-
-
-def _on_test_set_of(first: ComparedSystem, other: ComparedSystem) -> ComparedSystem:
-    """The other system with the ids of the first.
-
-    Raises:
-        EvaluationError: if the inputs or the references differ; with what they share.
-    """
-    own, others = first.outputs.predictions, other.outputs.predictions
-    digests = split_digest(first), split_digest(other)
-    if digests[0] == digests[1]:
-        renamed = [replace(one, id=same.id) for one, same in zip(others, own, strict=True)]
-        return replace(other, outputs=replace(other.outputs, predictions=renamed))
-    references = {one.source: one.references for one in own}
-    shared = [one for one in others if one.source in references]
-    equal = sum(one.references == references[one.source] for one in shared)
-    order = ", in another order" if equal == len(own) == len(others) else ""
-    raise EvaluationError(
-        f"{first.name} and {other.name} were evaluated on different test sets: {len(own)} inputs (digest {digests[0]}) "
-        f"and {len(others)} (digest {digests[1]}), of which {len(shared)} inputs are shared and {equal} of these have "
-        f"equal references{order}; compare systems on one test set"
-    )

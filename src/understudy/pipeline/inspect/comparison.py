@@ -31,6 +31,7 @@ from understudy.pipeline.inspect.compared_systems import (
 )
 from understudy.pipeline.inspect.judged_requirements import judged
 from understudy.pipeline.stages.predictions import SCORED_SPLITS
+from understudy.pipeline.stages.scores import FEW
 from understudy.progress import NoProgress, Progress
 from understudy.report.comparison_costs import COST_MEASURES
 from understudy.report.comparison_facts import ComparedSystemFacts, ComparisonFacts, ComparisonRow, RequirementFacts
@@ -192,6 +193,10 @@ def _notes(systems: Mapping[str, ComparedSystem], rows: Mapping[str, ComparisonR
     """Limitations of the comparison."""
     candidate, *others = systems.values()
     notes = [PER_COMPARISON]
+    if (examples := len(candidate.outputs.predictions)) < FEW:
+        notes.append(f"There are {examples} examples: a bootstrap over so few gives too narrow intervals.")
+    if any(own.run and own.run.facts.get("references_by_teacher") for own in systems.values()):
+        notes.append("A teacher wrote the references: scores are agreement with it, and do not measure quality.")
     if prompts := [own.name for own in others if own.prompt != candidate.prompt]:
         notes.append(
             f"{candidate.name} has another prompt than {', '.join(prompts)}: what a system's own prompt states does "
