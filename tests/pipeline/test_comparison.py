@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_report(alone: RunComparison, finished: Run
     for metric, row in alone.facts["metrics"].items():
         for name, own in names.items():
             score = reported[own]["scores"][metric]
-            assert row["scores"][name] == {key: score[key] for key in ("value", "low", "high")}  # type: ignore[literal-required]
+            assert row["scores"][name] == {key: score[key] for key in ("value", "low", "high")}
             assert row["signatures"][name] == score["signature"]
         assert row["advantages"]["tiny:fine_tuned"] == report["differences"][metric]
         assert row["advantages"]["tiny:teacher"] == report["teacher_differences"][metric]
@@ -69,7 +69,7 @@ def test_the_numbers_are_those_of_the_report(alone: RunComparison, finished: Run
             assert outputs[metric]["advantages"]["tiny:teacher"] == report["consistency"]["advantages"][key]
         for name, own in names.items():
             reported_rate, rate = report["consistency"]["systems"][own][key], outputs[metric]["scores"][name]  # type: ignore[literal-required]
-            assert all(rate[end] == reported_rate[end] for end in ("value", "low", "high"))  # type: ignore[literal-required]
+            assert all(rate[end] == reported_rate[end] for end in ("value", "low", "high"))
     for name, own in names.items():
         assert outputs["repetition"]["scores"][name]["value"] == pytest.approx(
             100 * report["health"][own]["repetition"]
@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_the_report(alone: RunComparison, finished: Run
 
 def test_systems_of_two_runs_are_compared_on_the_same_examples(finished: Run) -> None:
     """Each point estimate is that of the system's own report, and the other direction has the other sign."""
-    one, other = f"second={finished.folder}:fine_tuned", finished.folder
+    one, other = f"second={finished.folder}:fine_tuned", str(finished.folder)
     found = compare([one, other])
     reported = {system["name"]: system["scores"] for system in finished.facts["systems"]}["fine_tuned"]
 
@@ -97,7 +97,7 @@ def test_systems_of_two_runs_are_compared_on_the_same_examples(finished: Run) ->
 
 def test_requirements_name_systems_in_every_form(finished: Run) -> None:
     """Short names are those of the first run; a system that only a requirement names is loaded too."""
-    systems = [f"second={finished.folder}", finished.folder]
+    systems = [f"second={finished.folder}", str(finished.folder)]
     texts = [
         "bleu >= teacher - 100",
         "bleu >= student - 0",
