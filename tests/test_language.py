@@ -138,6 +138,7 @@ def test_a_public_name_is_defined_once() -> None:
         "executor",  # what `executor_named` calls, in the module of each executor
         "collect",  # the command and the function that it calls, as the next ones
         "check",
+        "compare",
         "diagnose",
         "plan",
         "run",

@@ -21,6 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 DATA = (
     "py.typed",
     "demo/demo.yaml",
+    "report/comparison.html.jinja",
     "report/diagnostics.html.jinja",
     "report/macros.html.jinja",
     "report/table_page.html.jinja",

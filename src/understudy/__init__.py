@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from understudy.objectives.relations import relation_kl
     from understudy.pipeline.inspect.compare import score_split
+    from understudy.pipeline.inspect.comparison import RunComparison, compare
     from understudy.pipeline.inspect.diagnose import diagnose
     from understudy.pipeline.inspect.open import OpenedRun, open_run
     from understudy.pipeline.run import Run, run
@@ -52,6 +53,7 @@ _MODULES = {
     "PseudoTargetPool": "pool.pool",
     "Recipe": "config.recipe",
     "Run": "pipeline.run",
+    "RunComparison": "pipeline.inspect.comparison",
     "Study": "config.study",
     "StudyResult": "study.run_study",
     "SystemOutputs": "evaluation.metrics",
@@ -60,6 +62,7 @@ _MODULES = {
     "check_recipe": "config.read",
     "check_study": "config.study",
     "collect": "api_teacher.collect",
+    "compare": "pipeline.inspect.comparison",
     "cross_entropy": "objectives.divergences",
     "diagnose": "pipeline.inspect.diagnose",
     "executor_named": "executors",
@@ -94,6 +97,7 @@ __all__ = [
     "PseudoTargetPool",
     "Recipe",
     "Run",
+    "RunComparison",
     "Study",
     "StudyResult",
     "SystemOutputs",
@@ -103,6 +107,7 @@ __all__ = [
     "check_recipe",
     "check_study",
     "collect",
+    "compare",
     "cross_entropy",
     "diagnose",
     "executor_named",

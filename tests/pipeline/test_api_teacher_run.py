@@ -13,8 +13,9 @@ from tests.api_teacher.server import RequestLog
 from tests.pipeline.api_teacher_recipe import HELD_OUT, INPUTS, labeled_files, recipe_of, run_plain, serving
 
 from understudy.cli.printing import print_scores
-from understudy.errors import ModelError
+from understudy.errors import EvaluationError, ModelError
 from understudy.pipeline.inspect.compare import score_split
+from understudy.pipeline.inspect.comparison import compare
 from understudy.pipeline.inspect.diagnose import diagnose
 from understudy.pipeline.inspect.export import export_run
 from understudy.pipeline.run import Run
@@ -115,6 +116,22 @@ def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(
     assert re.search(r"nll\s↓\s+–\s+\d", capsys.readouterr().out)
     with pytest.raises(ModelError, match="API"):
         diagnose(folder)
+
+
+def test_such_a_run_is_compared_with_its_teacher(finished: ApiRun) -> None:
+    """With its second responses; only the API has a price, and only the student a likelihood."""
+    found = compare([finished.run.folder], require=["bleu >= teacher - 100"])
+    candidate, teacher = found.facts["systems"]
+
+    assert found.holds is True
+    assert set(found.facts["metrics"]["nll"]["scores"]) == {candidate}
+    assert found.facts["costs"]["cost_per_1000"]["values"][candidate] is None
+    assert found.facts["costs"]["cost_per_1000"]["values"][teacher] is not None
+    assert any("wrote the references" in note for note in found.facts["notes"])
+    with pytest.raises(EvaluationError, match=r"cost_per_1000 of .* is not known"):
+        compare([finished.run.folder], require=["cost_per_1000 <= teacher - 50%"])
+    with pytest.raises(EvaluationError, match="nll needs the log-likelihood"):
+        compare([finished.run.folder], require=["nll <= teacher"])
 
 
 def test_another_method_reuses_the_responses(finished: ApiRun) -> None:

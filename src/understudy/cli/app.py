@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from understudy.characters import visible
+from understudy.cli.compare_command import compare
 from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
@@ -21,7 +22,7 @@ from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
 from understudy.errors import ConfigError, UnderstudyError
 
-NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check"}
+NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check", "compare"}
 """Commands that take seconds and keep nothing that another attempt would use."""
 RENAMED_COMMANDS = {"ask": "collect"}
 
@@ -40,6 +41,7 @@ for _command in (
     show,
     methods,
     evaluate,
+    compare,
     generate,
     export,
     serve,

@@ -20,10 +20,17 @@ from understudy.config.presets import PRESETS
 from understudy.pool.pool import PoolStatistics
 from understudy.pool.show import ShownRow
 from understudy.records import Score
+from understudy.report.comparison_facts import ComparisonFacts
+from understudy.report.comparison_page import (
+    comparison_headline,
+    requirement_holds,
+    requirements_table,
+    scores_table,
+)
 from understudy.report.costs import cost_numbers
 from understudy.report.diagnostics import Diagnostics, main_numbers, summary_sentence
 from understudy.report.facts import FINE_TUNED, TEACHER, Facts
-from understudy.report.formatting import system_label, with_direction
+from understudy.report.formatting import join_nonempty, system_label, with_direction
 from understudy.report.table_facts import ResultsTable
 from understudy.report.table_page import methods_table, without_empty
 from understudy.report.table_text import decision_text
@@ -107,6 +114,24 @@ def print_scores(scores: Mapping[str, Sequence[Score]]) -> None:
     console.print(_table(console, ["", *map(_system, scores)], rows))
     for signature in dict.fromkeys(score.signature for of_system in scores.values() for score in of_system):
         _line(console, (signature, "dim"))
+
+
+def print_comparison(facts: ComparisonFacts, page: Path | None) -> None:
+    """Prints the headline, the scores and the candidate's advantages, the requirements, and the path of the page."""
+    console = _console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    _line(console, f"\n{comparison_headline(facts)}\n")
+    shown = scores_table(facts, {**facts["metrics"], **facts["outputs"]})
+    rows = [["\n".join(filter(None, cell)) for cell in row] for row in shown.rows]
+    console.print(_table(console, shown.head, rows))
+    for one, row in zip(facts["requirements"], requirements_table(facts).rows, strict=True):
+        text, value, bound, margin, by_estimate, by_interval = (join_nonempty(*cell) for cell in row)
+        judgement = "holds" if requirement_holds(one, confident=facts["confident"]) else "does not hold"
+        numbers = f": {value} against {bound}, margin {margin}; point estimate {by_estimate}, interval {by_interval}"
+        _line(console, f"{text}  ", (judgement, "bold"), numbers)
+    for note in facts["notes"]:
+        _line(console, (note, "dim"))
+    if page:
+        _line(console, f"\npage: {page}")
 
 
 def print_pool(statistics: PoolStatistics, rows: Sequence[ShownRow]) -> None:

@@ -199,8 +199,8 @@ class Facts(TypedDict):
     versions: NotRequired[dict[str, str]]
 
 
-def write_facts(facts: Facts, path: Path) -> None:
-    """Write `report.json`. NaN and infinities become null, which every JSON reader accepts.
+def write_facts(facts: Mapping[str, object], path: Path) -> None:
+    """Write the facts of a page, such as `report.json`. NaN and infinities become null, which JSON readers accept.
 
     Args:
         facts: the content; keys keep their order.

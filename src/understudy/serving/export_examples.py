@@ -7,19 +7,23 @@ import sys
 from pathlib import Path
 
 '''
+_SOURCE = """source = sys.argv[1] if len(sys.argv) == 2 else sys.exit('usage: python example.py "a source"')
+"""
 _PROMPTED = 'prompt = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))["prompt"]\n'
-_TURNS = '[{"role": "user", "content": sys.argv[1]}]'
+_TURNS = '[{"role": "user", "content": source}]'
 
 _HF_ENCODER_DECODER = (
     _HEAD
     + """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-folder = Path(__file__).parent
+"""
+    + _SOURCE
+    + """folder = Path(__file__).parent
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSeq2SeqLM.from_pretrained(folder)
 """
     + _PROMPTED
-    + """ids = tokenizer(prompt.replace("{source}", sys.argv[1]), return_tensors="pt").input_ids
+    + """ids = tokenizer(prompt.replace("{source}", source), return_tensors="pt").input_ids
 text = model.generate(ids)[0]
 print(tokenizer.decode(text, skip_special_tokens=True).strip())
 """
@@ -28,7 +32,7 @@ _HF_DECODER = (
     _HEAD.replace("import json\n", "")
     + f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder = Path(__file__).parent
+{_SOURCE}folder = Path(__file__).parent
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 turns = {_TURNS}
@@ -42,12 +46,14 @@ _CT2_ENCODER_DECODER = (
     + """import ctranslate2
 from transformers import AutoTokenizer
 
-folder = Path(__file__).parent
+"""
+    + _SOURCE
+    + """folder = Path(__file__).parent
 tokenizer = AutoTokenizer.from_pretrained(folder)
 options = json.loads((folder / "generation_options.json").read_text(encoding="utf-8"))
 """
     + _PROMPTED
-    + """tokens = tokenizer.convert_ids_to_tokens(tokenizer(prompt.replace("{source}", sys.argv[1])).input_ids)
+    + """tokens = tokenizer.convert_ids_to_tokens(tokenizer(prompt.replace("{source}", source)).input_ids)
 text = ctranslate2.Translator(str(folder)).translate_batch([tokens], **options)[0].hypotheses[0]
 print(tokenizer.decode(tokenizer.convert_tokens_to_ids(text), skip_special_tokens=True).strip())
 """
@@ -57,7 +63,7 @@ _CT2_DECODER = (
     + f"""import ctranslate2
 from transformers import AutoTokenizer
 
-folder = Path(__file__).parent
+{_SOURCE}folder = Path(__file__).parent
 tokenizer = AutoTokenizer.from_pretrained(folder)
 options = json.loads((folder / "generation_options.json").read_text(encoding="utf-8"))
 turns = {_TURNS}
@@ -73,7 +79,7 @@ _GGUF = (
 
 import xllamacpp
 
-folder, parameters = Path(__file__).parent, xllamacpp.CommonParams()
+{_SOURCE}folder, parameters = Path(__file__).parent, xllamacpp.CommonParams()
 limits = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
 options = json.loads((folder / "generation_options.json").read_text(encoding="utf-8"))
 parameters.model.path, parameters.n_parallel, parameters.port = str(folder / "model.gguf"), 1, 0

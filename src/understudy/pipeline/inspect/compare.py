@@ -7,7 +7,7 @@ from understudy.errors import EvaluationError, unknown_name
 from understudy.evaluation.bootstrap import resample_weights, score
 from understudy.evaluation.metrics import SystemOutputs, can_score, result_name, tally
 from understudy.evaluation.predictions import read_outputs
-from understudy.pipeline.inspect.open import open_run
+from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.metric_settings import load_metrics, metric_settings
 from understudy.pipeline.stages.data import load_split
 from understudy.pipeline.stages.predictions import SCORED_SPLITS, system_outputs
@@ -63,13 +63,9 @@ def score_split(
     weights_RN = resample_weights(examples, resamples=recipe.evaluation.resamples, seed=recipe.seed)
     names = recipe.task.metrics
     metrics = load_metrics(list(map(result_name, names)), metric_settings(recipe.task, names), allow_code=allow_code)
-    data = opened.stages["data"].name.rpartition("-")[2][:8]
-    api_decoding = recipe.pseudo_targets.decoding.kind if "api_responses" in opened.stages else None
     scores: dict[str, list[Score]] = {}
     for name, own in systems.items():
-        fields = _fields(
-            recipe.name, data, split, _decoding(name, opened.systems, recipe.evaluation.decoding.kind, api_decoding)
-        )
+        fields = signature_fields(opened, name, split)
         scores[name] = [
             score(tally(metric, own, resource, fields=fields), weights_RN)
             for metric, resource in metrics.values()
@@ -78,12 +74,20 @@ def score_split(
     return scores
 
 
-def _decoding(name: str, systems: tuple[str, ...], evaluated: str, api: str | None) -> str | None:
+def system_decoding(opened: OpenedRun, name: str) -> str | None:
     """How a system's texts were generated; unknown for outputs that the user brings."""
-    if name not in systems:
+    if name not in opened.systems:
         return None
-    return api if api and name == TEACHER else evaluated
+    settings = opened.recipe.pseudo_targets if name == TEACHER and "api_responses" in opened.stages else None
+    return (settings or opened.recipe.evaluation).decoding.kind
 
 
-def _fields(task: str, data: str, split: str, decoding: str | None) -> Mapping[str, str]:
-    return {"task": task, "data": data, **({"decoding": decoding} if decoding else {}), "split": split}
+def signature_fields(opened: OpenedRun, name: str, split: str) -> Mapping[str, str]:
+    """What the signature of a score says of the data and the system, as in the report."""
+    data, decoding = opened.stages["data"].name.rpartition("-")[2][:8], system_decoding(opened, name)
+    return {
+        "task": opened.recipe.name,
+        "data": data,
+        **({"decoding": decoding} if decoding else {}),
+        "split": split,
+    }
