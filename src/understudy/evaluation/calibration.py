@@ -109,9 +109,9 @@ def _maximise_likelihood(
         nats.backward()  # type: ignore[no-untyped-call]
         return nats.item()
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     for one in free:
-        one.requires_grad_(requires_grad=False)
+        one.requires_grad_(False)
 
 
 def reliability(probabilities: Sequence[float], events: Sequence[bool], *, bins: int = BINS) -> list[ReliabilityBin]:
