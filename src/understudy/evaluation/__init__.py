@@ -9,6 +9,8 @@
     source_items numbers, dates, codes and names of a text, for consistency
     likelihood   negative log-likelihood of references under a network, for metric nll
     bootstrap    scores with intervals, paired differences, the share of the gap closed
+    calibration  from a confidence to the probability that a text is as good as the teacher's; its error
+    deferral     the score of a system in which the teacher answers where the student is not sure
     examples     where one system is much better or worse than another
     predictions  predictions on disk, and outputs of other tools
     efficiency   latency, throughput and memory, each measurement in its own process (benchmark_process)
