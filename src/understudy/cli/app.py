@@ -13,6 +13,7 @@ import typer
 from understudy.characters import visible
 from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
+from understudy.cli.play_command import play
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
 from understudy.cli.serve_command import serve
@@ -43,6 +44,7 @@ for _command in (
     generate,
     export,
     serve,
+    play,
     collect,
     report,
     diagnose,
