@@ -17,13 +17,12 @@ def play(
 ) -> None:
     """Open a page on which a run's student and teacher answer the same input, with the decoding that was evaluated."""
     try:
-        from understudy.serving.play import play_until_signal
+        from understudy.serving.play import play_server
     except ModuleNotFoundError as error:
         raise ConfigError(f"play needs {error.name}, which is not installed; install understudy[play]") from None
     from understudy.pipeline.inspect.play import play_settings
 
-    def started(url: str) -> None:
+    with play_server(play_settings(folder), host=host, port=port) as (server, listener, url):
         typer.echo(f"student and teacher of {folder} at {url} (Ctrl-C ends it)", err=True)
-
-    with suppress(KeyboardInterrupt):  # the library raises the signal that ended it once more
-        play_until_signal(play_settings(folder), host=host, port=port, started=started)
+        with suppress(KeyboardInterrupt):  # the library raises the signal that ended it once more
+            server.run(sockets=[listener])

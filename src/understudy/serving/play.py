@@ -7,8 +7,9 @@ run contributes is found by `pipeline/inspect/play.py`.
 import asyncio
 import codecs
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -217,21 +218,22 @@ def input_facts(settings: PlaySettings, index: int) -> dict[str, Any]:
     return facts
 
 
-def play_until_signal(settings: PlaySettings, *, host: str, port: int, started: Callable[[str], None]) -> None:
-    """Serves the page until a signal ends it.
+@contextmanager
+def play_server(
+    settings: PlaySettings, *, host: str, port: int
+) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
+    """The server of the page, its socket and its URL, with the systems open within the context.
 
     Args:
-        settings: what it shows.
+        settings: what the page shows.
         host: address or name of the interface.
         port: 0 takes a free one.
-        started: called with the URL of the page once it is there.
 
     Raises:
         ConfigError: if the address cannot be used.
         ModelError: if a network cannot be loaded.
         GenerationError: if its engine cannot open it.
     """
-    hosts = LOOPBACK if host in LOOPBACK else ("*",)
     with ExitStack() as opened:
         listener, address = opened.enter_context(bound(host, port))
         example = settings.inputs[0].source
@@ -239,9 +241,9 @@ def play_until_signal(settings: PlaySettings, *, host: str, port: int, started: 
             name: open_system(opened.enter_context(open_deployment(own, device=settings.device)), example)
             for name, own in settings.deployments.items()
         }
-        app = play_app(settings, systems, hosts=hosts)
-        started(f"{address}/")
-        uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning")).run(sockets=[listener])
+        app = play_app(settings, systems, hosts=LOOPBACK if host in LOOPBACK else ("*",))
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
+        yield server, listener, f"{address}/"
 
 
 def _source(body: bytes) -> str:

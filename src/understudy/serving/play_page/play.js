@@ -36,7 +36,7 @@ function clear(card, status) {
   $(".state", card.article).textContent = status;
   $(".state", card.article).className = "state";
   $(".text", card.article).replaceChildren();
-  $(".token", card.article).hidden = true;
+  $(".token", card.article).textContent = "";
   $(".facts", card.article).replaceChildren();
   $(".deferred", card.article)?.remove();
 }
@@ -59,8 +59,8 @@ function fact(card, name, value, className = "") {
 const listed = (items) => (items.length ? items.map((item) => `“${item}”`).join(", ") : "none");
 
 function showItems(card, answer) {
-  fact(card, "Missing of the input", listed(answer.missing), answer.missing.length ? "finding" : "");
-  fact(card, "Not in the input", listed(answer.invented), answer.invented.length ? "finding" : "");
+  fact(card, "In the input only", listed(answer.missing), answer.missing.length ? "finding" : "");
+  fact(card, "In the text only", listed(answer.invented), answer.invented.length ? "finding" : "");
 }
 
 /** A text as its tokens, each with a background by its probability. */
@@ -203,7 +203,6 @@ function addCard(name, system) {
     if (!target.dataset.shown) return;
     $(".shown", article)?.classList.remove("shown");
     target.classList.add("shown");
-    $(".token", article).hidden = false;
     $(".token", article).textContent = target.dataset.shown;
   };
   // A click too: a touch screen has no pointer that hovers.
