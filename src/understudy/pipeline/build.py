@@ -12,6 +12,8 @@ from understudy.pipeline.metric_settings import references_by_teacher
 from understudy.pipeline.model_sources import FromCheckpoint, FromPruned, FromScratch, ModelSource
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.benchmark import BenchmarkStage, this_machine
+from understudy.pipeline.stages.confidences import ConfidencesStage
+from understudy.pipeline.stages.deferral import DeferralStage
 from understudy.pipeline.stages.examples import labels_content
 from understudy.pipeline.stages.feed_forward import FeedForwardStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
@@ -30,11 +32,13 @@ from understudy.store import Stage
 
 @dataclass(frozen=True)
 class RunStages:
-    """All stages of a run, as one expression: `scores` needs the others."""
+    """All stages of a run, as expressions: `scores` needs all but the last two."""
 
     task: PreparedTask
     systems: TrainedSystems
     scores: ScoresStage
+    deferral: DeferralStage
+    """Of the distilled student's requests to the teacher."""
     preview: PrunePreviewStage | None
     """The size and latency of a pruned student, known before it is trained."""
 
@@ -80,7 +84,13 @@ def run_stages(task: PreparedTask, teacher: TeacherOutputs) -> RunStages:
         layer_order=layer_order_stage(task, teacher),
         vocabularies=task.vocabularies,
     )
-    return RunStages(task, systems, scores, _preview(task, teacher))
+    return RunStages(task, systems, scores, deferral_stage(task, systems), _preview(task, teacher))
+
+
+def deferral_stage(task: PreparedTask, systems: TrainedSystems) -> DeferralStage:
+    """The stage of the distilled student's calibrated confidence; a stage of its own, so that scores keep their key."""
+    teacher, student = (replace(system, network=None, converted=None) for system in (systems.teacher, systems.final))
+    return DeferralStage(teacher, student, ConfidencesStage(systems.final), task.scoring(), task.data)
 
 
 def train_systems(task: PreparedTask, teacher: TeacherOutputs) -> TrainedSystems:

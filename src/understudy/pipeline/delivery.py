@@ -18,10 +18,12 @@ from understudy.pipeline.build import RunStages
 from understudy.pipeline.context import NETWORK, STORE, RunContext
 from understudy.pipeline.prepare import changed_targets
 from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
+from understudy.pipeline.stages.deferral import DeferralStage
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage
 from understudy.pipeline.stages.scores import FACTS
+from understudy.report.confidence_facts import ConfidenceFacts
 from understudy.report.content_facts import ChangedTargets
-from understudy.report.costs import run_costs
+from understudy.report.costs import run_costs, with_costs
 from understudy.report.facts import Facts, StageFacts
 from understudy.report.page import REPORT, REPORT_PAGE, write_report
 from understudy.store import Stage
@@ -180,7 +182,7 @@ def labeled_stages(stages: RunStages) -> dict[str, Stage[Any]]:
     }
     labels = {stage.key: label for label, stage in named.items() if stage}
     found: dict[str, Stage[Any]] = {}
-    roots = [stage for stage in (stages.preview, stages.scores) if stage]
+    roots = [stage for stage in (stages.preview, stages.scores, stages.deferral) if stage]
     for stage in (one for root in roots for one in dependencies_first(root)):
         label = labels.get(stage.key, default_label(stage))
         number = 2
@@ -240,8 +242,17 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
     )
     if costs:
         facts["costs"] = costs
+    if confidence := _confidence(stages):
+        facts["confidence"] = with_costs(confidence, costs)
     facts["versions"] = dict(read_manifest(stages["scores"]).versions)
     return facts
+
+
+def _confidence(stages: Mapping[str, Path]) -> ConfidenceFacts | None:
+    """The facts of deferral; runs of earlier versions have none."""
+    if DeferralStage.name not in stages:
+        return None
+    return cast(ConfidenceFacts, read_json(verified(stages[DeferralStage.name]) / FACTS)) or None
 
 
 def _stage_facts(folder: Path, made: set[str]) -> Iterator[StageFacts]:

@@ -14,6 +14,7 @@ from understudy.models.layer_order import forward_passes
 from understudy.pipeline.network_size import NetworkSize, trained_parameters
 from understudy.pipeline.planner import DISK_BYTES_PER_S, Planner
 from understudy.pipeline.stages.benchmark import BenchmarkStage
+from understudy.pipeline.stages.confidences import ConfidencesStage
 from understudy.pipeline.stages.conversion import ConversionStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
 from understudy.pipeline.stages.layer_order import BATCH_EXAMPLES, LayerOrderStage
@@ -234,6 +235,13 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
     )
 
 
+def confidences(stage: ConfidencesStage, planner: Planner) -> Estimate:
+    """The predictions of a system, generated again."""
+    own = stage.system.predictions
+    assert isinstance(own, PredictionsStage)  # noqa: S101 - the system has a network
+    return predictions(replace(own, likelihood=False), planner)
+
+
 def benchmark(stage: BenchmarkStage, planner: Planner) -> Estimate:
     """Latency and throughput of each system, each in a process of its own."""
     own = stage.settings
@@ -265,6 +273,7 @@ ESTIMATES: dict[type[Stage[Any]], Callable[[Any, Planner], Estimate]] = {
     PseudoTargetsStage: pseudo_targets,
     TeacherLogprobsStage: logprobs,
     PredictionsStage: predictions,
+    ConfidencesStage: confidences,
     BenchmarkStage: benchmark,
     ScoresStage: scores,
 }

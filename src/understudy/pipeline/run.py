@@ -13,10 +13,12 @@ from understudy.pipeline.context import RunContext, run_context
 from understudy.pipeline.delivery import deliver, prepare_folder
 from understudy.pipeline.preflight import Prepared, require_preflight, stages_of_checks
 from understudy.pipeline.progress_file import recorded
+from understudy.pipeline.stages.deferral import DeferralStage
 from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.progress import NoProgress, Progress
 from understudy.report.facts import Facts
 from understudy.store import Stage
+from understudy.store.stage import inputs_of
 from understudy.store.store import Executor, Outcome, failure_of
 
 LOCAL = Local()
@@ -77,9 +79,17 @@ def _run(recipe: Recipe, out: Path, context: RunContext, executor: Executor, *, 
         # In a call of its own: a measurement waits until nothing else is under way, and the student would be trained.
         outcomes |= _make([stages.preview], executor, context)
     delivered = [stage for stage in (stages.scores, stages.systems.final.network) if stage]
+    if not context.store.finished(stages.scores) or _has_inputs(stages.deferral, context):
+        delivered.append(stages.deferral)
     outcomes |= _make(delivered, executor, context)
     facts, folders = deliver(stages.task.recipe, folder, stages, context, outcomes, checks=checks, copy=copy)
     return Run(folder, facts, folders)
+
+
+def _has_inputs(deferral: DeferralStage, context: RunContext) -> bool:
+    """Whether a run of an earlier version can get its confidence from what it has: nothing is trained again for it."""
+    inputs = [stage for of in (deferral, deferral.confidences) for _, stage in inputs_of(of)]
+    return all(context.store.finished(stage) for stage in inputs if stage != deferral.confidences)
 
 
 def _make(wanted: Sequence[Stage[Any]], executor: Executor, context: RunContext) -> dict[str, Outcome]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 from understudy.report.api_facts import ApiResponseFacts
+from understudy.report.confidence_facts import ConfidenceFacts, DeferralFacts
 from understudy.report.cost_facts import CostFacts
 from understudy.report.facts import TEACHER, Facts, StageFacts, SystemFacts
 from understudy.report.formatting import duration, money, system_label, whole
@@ -64,6 +65,24 @@ def run_costs(
         "distillation": distillation,
         "break_even": _break_even(per_1000.get(TEACHER), per_1000.get(method), distillation),
     }
+
+
+def with_costs(confidence: ConfidenceFacts, costs: CostFacts | None) -> ConfidenceFacts:
+    """The facts of deferral with the cost of 1,000 requests at each point, where both prices are known.
+
+        cost = student + share deferred · teacher, each per 1,000 requests
+
+    The student answers every request, since its own text says how sure it is.
+    """
+    per_1000 = costs["per_1000"] if costs else {}
+    student, teacher = per_1000.get(confidence["system"]), per_1000.get(TEACHER)
+    if student is None or teacher is None:
+        return confidence
+
+    def priced(point: DeferralFacts) -> DeferralFacts:
+        return {**point, "cost": student + point["deferred"] * teacher}
+
+    return {**confidence, "dev": list(map(priced, confidence["dev"])), "test": list(map(priced, confidence["test"]))}
 
 
 def cost_sentences(costs: CostFacts, method: str, api: ApiResponseFacts | None = None) -> list[str]:

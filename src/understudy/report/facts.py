@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from understudy.report.api_facts import ApiResponseFacts, Latency
+from understudy.report.confidence_facts import ConfidenceFacts
 from understudy.report.content_facts import (
     ChangedTargets,
     ConsistencyFacts,
@@ -175,6 +176,8 @@ class Facts(TypedDict):
     """The metric of the examples' scores, which need not be a metric of the task."""
     example_metric_label: NotRequired[str]
     consistency: NotRequired[ConsistencyFacts]
+    confidence: NotRequired[ConfidenceFacts]
+    """Of the distilled student; missing where no metric scores texts, and in reports of earlier versions."""
     health: NotRequired[dict[str, HealthFacts]]
     """System, and `REFERENCES` with what applies to them -> signs of a training that went wrong."""
     not_learned: NotRequired[list[str]]

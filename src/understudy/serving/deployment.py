@@ -3,7 +3,6 @@
 This module depends on folders and settings, not on runs: `pipeline/inspect/deploy.py` finds them for a run.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from understudy.config.decoding import Decoding, EngineName
 from understudy.generation import Engine, open_engine
+from understudy.generation.confidence import confidences
 from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits, checkpoint_task_tokenizer
 from understudy.models.token_bytes import TokenBytes
@@ -143,9 +143,9 @@ class Answering:
         )
         texts = [counted_text(self._tokenizer, text).text for several in generated for text in several]
         sources = [row for row, several in zip(rows, generated, strict=True) for _ in several]
-        confidences = self._confidences(sources, texts)
+        answered = confidences(self._engine, sources, texts)
         logprobs = self._token_logprobs(sources, texts) if settings.logprobs else [None] * len(texts)
-        answers = (self._answer(*values) for values in zip(texts, confidences, logprobs, strict=True))
+        answers = (self._answer(*values) for values in zip(texts, answered, logprobs, strict=True))
         return [tuple(islice(answers, len(several))) for several in generated]
 
     def _answer(self, text: Generated, confidence: float, logprobs: tuple[TokenLogprob, ...] | None) -> Answer:
@@ -168,18 +168,6 @@ class Answering:
     @cached_property
     def _token_bytes(self) -> TokenBytes:
         return TokenBytes(self._tokenizer.tokenizer)
-
-    def _confidences(self, rows: Sequence[Sequence[int]], texts: Sequence[Generated]) -> list[float]:
-        """exp(mean log-probability); texts whose engine reports none are scored."""
-        unknown = [i for i, text in enumerate(texts) if text.token_ids and math.isnan(text.logprob)]
-        sums = [text.logprob for text in texts]
-        scored = self._engine.score([rows[i] for i in unknown], [texts[i].token_ids for i in unknown])
-        for i, logprobs in zip(unknown, scored, strict=True):
-            sums[i] = sum(logprobs)
-        return [
-            math.exp(min(0.0, total / len(text.token_ids))) if text.token_ids else 0.0
-            for total, text in zip(sums, texts, strict=True)
-        ]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from understudy.models.generated_text import counted_text, stop_ids
 from understudy.models.generation_format import ids_without_token, without_ids
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.progress import NO_PROGRESS, ProgressCallback
-from understudy.records import Example, Prediction
+from understudy.records import Example, Generated, Prediction
 from understudy.training.spec import DEV_LOSS
 
 
@@ -68,20 +68,33 @@ def predict(
     progress: ProgressCallback = NO_PROGRESS,
 ) -> tuple[list[Prediction], int]:
     """What an engine generates for each example, and how many of the texts were cut at the length limit."""
-    generated = engine.generate(
-        tokenizer.encode_sources(examples),
-        decoding,
-        max_tokens=tokenizer.max_target_tokens,
-        stop_ids=stop_ids(tokenizer),
-        progress=progress,
-    )
-    first = [counted_text(tokenizer, texts[0]).text.token_ids for texts in generated]
+    sources = tokenizer.encode_sources(examples)
+    first = [text.token_ids for text in generated_texts(engine, tokenizer, sources, decoding, progress=progress)]
     predictions = [
         Prediction(example.id, example.source, example.targets, tokenizer.decode(token_ids).strip())
         for example, token_ids in zip(examples, first, strict=True)
     ]
     end = tokenizer.tokenizer.eos_token_id
     return predictions, sum(not token_ids or token_ids[-1] != end for token_ids in first)
+
+
+def generated_texts(
+    engine: Engine,
+    tokenizer: TaskTokenizer,
+    sources: Sequence[Sequence[int]],
+    decoding: Decoding,
+    *,
+    progress: ProgressCallback = NO_PROGRESS,
+) -> list[Generated]:
+    """What counts of the text that an engine generates for each source when a system is evaluated."""
+    generated = engine.generate(
+        sources,
+        decoding,
+        max_tokens=tokenizer.max_target_tokens,
+        stop_ids=stop_ids(tokenizer),
+        progress=progress,
+    )
+    return [counted_text(tokenizer, texts[0]).text for texts in generated]
 
 
 def with_positions(tokenizer: TaskTokenizer, examples: Sequence[Example]) -> list[Example]:
