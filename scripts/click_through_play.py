@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, Route, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Dialog, Page, Route, expect, sync_playwright
 
 SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
 HOSTILE = "<img src=x onerror=alert(1)> <script>alert(2)</script> “</p>” &amp; \u202eabc\u202c " + "w" * 2000
@@ -133,8 +133,12 @@ def slow_teacher(page: Page, shot: Callable[[str], None]) -> None:
 def api_teacher(page: Page, shot: Callable[[str], None]) -> None:
     """Of a teacher behind an API the recorded text of a test input is shown, and nothing of another input."""
     recorded = {"text": "A recorded text.", "missing": [], "invented": []}
-    page.route("**/api/run", lambda route: route.fulfill(json={**route.fetch().json(), "systems": {"student": "distilled"}}))
-    page.route(re.compile(r"/api/inputs/\d+"), lambda route: route.fulfill(json={**route.fetch().json(), "recorded": recorded}))
+    page.route(
+        "**/api/run", lambda route: route.fulfill(json={**route.fetch().json(), "systems": {"student": "distilled"}})
+    )
+    page.route(
+        re.compile(r"/api/inputs/\d+"), lambda route: route.fulfill(json={**route.fetch().json(), "recorded": recorded})
+    )
     page.reload()
     expect(page.locator("#teacher .state")).to_contain_text("known for test inputs only")
     page.get_by_role("button", name="Random test input").click()
@@ -148,8 +152,16 @@ def api_teacher(page: Page, shot: Callable[[str], None]) -> None:
 
 def calibrated(page: Page, shot: Callable[[str], None]) -> None:
     """With a calibration the threshold is one of the probability, and the curve on dev is shown."""
-    curve = [{"threshold": 0.25, "deferred": 0.1, "quality": 0.97}, {"threshold": 0.75, "deferred": 0.4, "quality": 0.99}]
-    page.route("**/api/run", lambda route: route.fulfill(json={**route.fetch().json(), "calibrated": True, "curve": curve}))
+    curve = [
+        {"threshold": 0.25, "deferred": 0.1, "quality": 0.97},
+        {"threshold": 0.75, "deferred": 0.4, "quality": 0.99},
+    ]
+    page.route(
+        "**/api/run",
+        lambda route: route.fulfill(
+            json={**route.fetch().json(), "calibrated": True, "metric": "bleu", "curve": curve}
+        ),
+    )
     page.route("**/api/answers/student", lambda route: route.fulfill(json={**route.fetch().json(), "probability": 0.7}))
     page.reload()
     page.get_by_role("button", name="Random test input").click()
@@ -203,7 +215,7 @@ def main() -> None:
                 assert wide == 0, f"{size}, {name}: the page is {wide} px wider than the window"
 
             click_through(page, shot)
-            assert {request for request in requests if not request.startswith(url)} == set()
+            assert {request for request in requests if not request.startswith((url, "data:"))} == set()
             assert faults == [], faults
             print(f"{size}: as expected, {len(requests)} requests, all to {url}")
         process.terminate()
@@ -218,11 +230,20 @@ def watched(page: Page) -> tuple[list[str], list[str]]:
     """Lists that a page fills: what went wrong, and the URLs of its requests."""
     faults: list[str] = []
     requests: list[str] = []
+
+    def alert(dialog: Dialog) -> None:
+        faults.append(dialog.message)
+        dialog.dismiss()
+
+    def logged(line: ConsoleMessage) -> None:
+        # A refused input is a response of status 400, which the browser logs as an error.
+        if line.type == "error" and "400" not in line.text:
+            faults.append(line.text)
+
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    # A refused input is a response of status 400, which the browser logs as an error.
-    page.on("console", lambda line: faults.append(line.text) if line.type == "error" and "400" not in line.text else None)
-    page.on("request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None)
+    page.on("dialog", alert)
+    page.on("console", logged)
+    page.on("request", lambda request: requests.append(request.url))
     return faults, requests
 
 

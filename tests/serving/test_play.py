@@ -1,9 +1,10 @@
-"""The page of `understudy play`, over HTTP: what its script requests. `scripts/click_through_play.py` uses a browser."""
+"""The page of `understudy play`, over HTTP; `scripts/click_through_play.py` uses a browser."""
 
 import json
 import math
 import re
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,16 +13,20 @@ from threading import Event, Thread
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from understudy.cli.app import app
+from understudy.errors import ConfigError
 from understudy.evaluation.predictions import read_predictions
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.inspect.play import play_settings
 from understudy.pipeline.run import Run
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Prediction
-from understudy.serving import play
+from understudy.serving.confidence import Calibration, DeferralPoint, SystemConfidence
 from understudy.serving.deployment import Answer, Answering, TextSettings, TokenLogprob
-from understudy.serving.play import PAGE, PlaySettings, input_facts, pieces_of, play_server
+from understudy.serving.play import PAGE, play_server
+from understudy.serving.play_facts import OpenSystem, PlaySettings, input_facts, open_system, pieces_of, run_facts
 
 
 @contextmanager
@@ -162,13 +167,12 @@ class HeldAnswering(Answering):
 
 def test_an_abandoned_request_is_not_generated(settings: PlaySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a slow system works, the page may give up an input; the next one does not wait for its text."""
-    opened = play.open_system
 
-    def held(answering: Answering, example: str) -> play.OpenSystem:
+    def held(answering: Answering, example: str) -> OpenSystem:
         answering.__class__ = HeldAnswering
-        return opened(answering, example)
+        return open_system(answering, example)
 
-    monkeypatch.setattr(play, "open_system", held)
+    monkeypatch.setattr("understudy.serving.play.open_system", held)
     student = replace(settings, deployments={"student": settings.deployments["student"]})
     with running(student) as client:
         replies: list[int] = []
@@ -190,6 +194,23 @@ def test_an_abandoned_request_is_not_generated(settings: PlaySettings, monkeypat
     assert HeldAnswering.called == 2
 
 
+def test_with_a_calibration_the_students_probability_and_the_curve_are_shown(settings: PlaySettings) -> None:
+    """The teacher's text has a confidence alone; without a calibration there is no curve."""
+    point = DeferralPoint(0.3, 0.25, 40.0, 38.0, 42.0, 0.98, 39.0, 1.0, 0.5, 1.5)
+    known = SystemConfidence(Calibration(temperature=2.0, offset=1.0), "bleu", (point,))
+    with running(replace(settings, confidence=known)) as client:
+        facts = client.get("api/run").json()
+        answers = [client.post(f"api/answers/{name}", json={"source": "a b"}).json() for name in ("student", "teacher")]
+    assert (facts["calibrated"], facts["metric"]) == (True, "bleu")
+    assert facts["curve"] == [{"threshold": 0.3, "deferred": 0.25, "quality": 0.98}]
+    sure = answers[0]["confidence"]
+    by_hand = 1 / (1 + math.exp(-(math.log(sure / (1 - sure)) / 2.0 + 1.0)))
+    assert answers[0]["probability"] == pytest.approx(by_hand)
+    assert answers[1]["probability"] is None
+    facts = run_facts(replace(settings, confidence=None))
+    assert (facts["calibrated"], facts["curve"]) == (False, [])
+
+
 def test_pieces_are_whole_characters() -> None:
     """Tokens within a character are one piece; bytes that are no text are shown as such; the end is empty."""
     tokens = [(b"a ", 0.5), (b"\xe2\x82", 0.5), (b"\xac!", 0.25), (b"\xff", 1.0), (b"", 0.75), (b"\xe2", 0.5)]
@@ -200,12 +221,7 @@ def test_pieces_are_whole_characters() -> None:
 
 def test_without_the_extra_the_command_names_it(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence with what to install."""
-    from typer.testing import CliRunner
-
-    from understudy.cli.app import app
-    from understudy.errors import ConfigError
-
-    monkeypatch.setitem(__import__("sys").modules, "understudy.serving.play", None)
+    monkeypatch.setitem(sys.modules, "understudy.serving.play", None)
     done = CliRunner().invoke(app, ["play", str(Path(finished.folder))])
     assert isinstance(done.exception, ConfigError)
     assert "install understudy[play]" in str(done.exception)

@@ -9,7 +9,7 @@ from understudy.pipeline.inspect.deploy import deployment_of
 from understudy.pipeline.inspect.open import open_run
 from understudy.records import Example
 from understudy.report.facts import TEACHER
-from understudy.serving.play import PlaySettings
+from understudy.serving.play_facts import PlaySettings
 
 
 def play_settings(folder: str | Path) -> PlaySettings:

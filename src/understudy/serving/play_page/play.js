@@ -107,7 +107,7 @@ function decide() {
   const point = nearest(state.run.curve, threshold);
   $("#curve").hidden = !point;
   if (point) {
-    $("#curve").textContent = `On dev, at a threshold of ${point.threshold.toFixed(2)}: ${percent(point.deferred)} of the inputs are deferred, and student and teacher together reach ${percent(point.quality)} of the teacher's score.`;
+    $("#curve").textContent = `On dev, at a threshold of ${point.threshold.toFixed(2)}: ${percent(point.deferred)} of the inputs are deferred, and student and teacher together reach ${percent(point.quality)} of the teacher's score (${state.run.metric}).`;
   }
   if (!state.student) {
     $("#decision").textContent = "No text yet.";
