@@ -169,3 +169,15 @@ def test_references_of_dev_can_come_from_the_teacher(tmp_path: Path) -> None:
     assert "gold" not in dev
     assert INPUTS[6].upper() in dev
     assert f"gold of {INPUTS[12]}" in test
+
+
+def test_the_student_of_an_api_is_compared_with_a_second_text_of_the_teacher(finished: ApiRun) -> None:
+    """The references are its first texts. This teacher repeats itself, and no text of the student is as good."""
+    own = finished.run.facts["confidence"]
+    page = (finished.run.folder / "report.html").read_text()
+
+    assert own["not_worse"] == 0
+    assert own["ranking"] is None
+    assert own["test"][0]["score"] == pytest.approx(finished.run.facts["systems"][1]["scores"]["bleu"]["value"])
+    assert (own["test"][-1]["score"], own["test"][-1]["quality"]) == pytest.approx((100, 1))
+    assert "its score is that of a second text" in page

@@ -1,5 +1,6 @@
 """A system of a finished run as a deployment, which answers new inputs as it was evaluated."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from understudy.config.task import FilesTask
@@ -10,6 +11,7 @@ from understudy.pipeline.delivery import STUDENT
 from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.prepare import text_limits
 from understudy.report.facts import TEACHER
+from understudy.serving.confidence import Calibration, DeferralPoint, SystemConfidence
 from understudy.serving.deployment import Deployment
 from understudy.serving.requests import RequestForm
 from understudy.store.manifest import parse, read_manifest
@@ -49,6 +51,35 @@ def deployment_of(run: OpenedRun, system: str) -> Deployment:
         decoding=run.recipe.evaluation.decoding,
         limits=limits,
         limits_sources=not own_prompt,
+    )
+
+
+def confidence_of(folder: str | Path, system: str = STUDENT) -> SystemConfidence | None:
+    """How sure a system of a finished run is: its calibration, and the curve on dev from which thresholds are chosen.
+
+    None for systems other than the distilled student, and for runs that recorded nothing; `no_confidence` says why.
+
+    Raises:
+        StoreError: as `deployment`.
+        ConfigError: as `deployment`.
+    """
+    run = open_run(folder)
+    facts = run.facts.get("confidence")
+    if facts is None or facts["system"] != _system_name(run, system):
+        return None
+    curve = (DeferralPoint(**{own.name: point[own.name] for own in fields(DeferralPoint)}) for point in facts["dev"])  # type: ignore[literal-required]
+    return SystemConfidence(Calibration(facts["temperature"], facts["offset"]), facts["metric"], tuple(curve))
+
+
+def no_confidence(folder: str | Path) -> str:
+    """Why `confidence_of` is None, as a sentence."""
+    run = open_run(folder)
+    method = run.facts["method"]
+    if "confidence" in run.facts:
+        return f"a calibrated probability is known only of the distilled student ({method}) of the run in {run.folder}"
+    return (
+        f"the run in {run.folder} has no calibrated probability: an earlier version made it, or no metric of its task "
+        "scores texts; run its recipe again, which adds it and trains nothing again"
     )
 
 
