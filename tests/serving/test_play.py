@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from understudy.cli.app import app
 from understudy.errors import ConfigError
 from understudy.evaluation.predictions import read_predictions
+from understudy.pipeline.inspect.deploy import confidence_of
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.inspect.play import play_settings
 from understudy.pipeline.run import Run
@@ -25,7 +26,7 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Prediction
 from understudy.serving.confidence import Calibration, DeferralPoint, SystemConfidence
 from understudy.serving.deployment import Answer, Answering, TextSettings, TokenLogprob
-from understudy.serving.play import PAGE, play_server
+from understudy.serving.play import PAGE_FOLDER, play_server
 from understudy.serving.play_facts import OpenSystem, PlaySettings, input_facts, open_system, pieces_of, run_facts
 
 
@@ -64,6 +65,9 @@ def test_both_systems_answer_as_they_were_evaluated(
         "student": predictions,
         "teacher": read_predictions(open_run(finished.folder).predictions("teacher") / "test.jsonl"),
     }
+    known = confidence_of(finished.folder)
+    assert known is not None
+    assert page.get("api/run").json()["curve"][-1]["deferred"] == known.dev[-1].deferred == 1.0
     assert page.get("api/run").json()["systems"] == {"student": "joint_teaching", "teacher": "teacher"}
     for name, rows in evaluated.items():
         for one in rows[:3]:
@@ -74,6 +78,8 @@ def test_both_systems_answer_as_they_were_evaluated(
             assert math.exp(together / answer["tokens"]) == pytest.approx(answer["confidence"], rel=1e-3)
             assert answer["milliseconds"] > 0
             assert answer["no_tokens"] is None
+            sure = known.calibration.probability(answer["confidence"])
+            assert answer["probability"] == (sure if name == "student" else None)
 
 
 def test_test_inputs_are_found_and_shown_with_their_references(page: httpx2.Client, settings: PlaySettings) -> None:
@@ -131,7 +137,7 @@ def test_markup_is_an_ordinary_input(page: httpx2.Client) -> None:
 
 def test_the_page_needs_no_other_server(page: httpx2.Client) -> None:
     """Its files name no other address, the policy of the page forbids others, and HTML is never made of texts."""
-    names = sorted(path.name for path in PAGE.iterdir())
+    names = sorted(path.name for path in PAGE_FOLDER.iterdir())
     assert names == ["index.html", "play.css", "play.js"]
     for name in (*names, "page.css", ""):
         text = page.get(name).raise_for_status().text

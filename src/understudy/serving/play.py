@@ -34,7 +34,7 @@ from understudy.serving.play_facts import (
 )
 from understudy.serving.server import bound
 
-PAGE = Path(__file__).parent / "play_page"
+PAGE_FOLDER = Path(__file__).parent / "play_page"
 LOOPBACK = ("127.0.0.1", "localhost")
 """Hosts of requests to a server that other machines cannot reach; of a page elsewhere the browser sends another one."""
 
@@ -53,18 +53,11 @@ def play_app(settings: PlaySettings, systems: Mapping[str, OpenSystem], *, hosts
         systems: name -> the system, which generates one text at a time.
         hosts: to which requests may be addressed.
     """
-    app = FastAPI(title="understudy play", openapi_url=None)
+    handlers = {UnderstudyError: _refused, Exception: _failed}
+    app = FastAPI(title="understudy play", openapi_url=None, exception_handlers=handlers)
     # Without it, a page of another origin whose name resolves to this machine could read texts of the run.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     locks = {name: asyncio.Lock() for name in systems}
-
-    @app.exception_handler(UnderstudyError)
-    async def refused(_request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, 400)
-
-    @app.exception_handler(Exception)
-    async def failed(_request: Request, _error: Exception) -> Response:
-        return JSONResponse({"error": "the server failed to answer; its terminal shows why"}, 500)
 
     @app.get("/api/run")
     async def run() -> dict[str, Any]:
@@ -92,7 +85,7 @@ def play_app(settings: PlaySettings, systems: Mapping[str, OpenSystem], *, hosts
     async def style() -> Response:
         return Response(trusted_file("page.css"), media_type="text/css")
 
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.mount("/", StaticFiles(directory=PAGE_FOLDER, html=True))
     return app
 
 
@@ -122,6 +115,14 @@ def play_server(settings: PlaySettings, *, host: str, port: int) -> Iterator[tup
         app = play_app(settings, systems, hosts=LOOPBACK if host in LOOPBACK else ("*",))
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
         yield server, listener, f"{address}/"
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed to answer; its terminal shows why"}, 500)
 
 
 def _source(body: bytes) -> str:

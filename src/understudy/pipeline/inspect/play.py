@@ -5,7 +5,7 @@ from pathlib import Path
 from understudy.evaluation.predictions import read_predictions
 from understudy.pipeline.context import default_device
 from understudy.pipeline.delivery import STUDENT
-from understudy.pipeline.inspect.deploy import deployment_of
+from understudy.pipeline.inspect.deploy import confidence_of, deployment_of
 from understudy.pipeline.inspect.open import open_run
 from understudy.records import Example
 from understudy.report.facts import TEACHER
@@ -36,5 +36,6 @@ def play_settings(folder: str | Path) -> PlaySettings:
         inputs=[Example(one.id, one.source, one.references) for one in tests],
         recorded=recorded,
         prompt=run.recipe.task.prompt,
+        confidence=confidence_of(folder),
         device=default_device(),
     )
