@@ -153,8 +153,8 @@ def api_teacher(page: Page, shot: Callable[[str], None]) -> None:
 def calibrated(page: Page, shot: Callable[[str], None]) -> None:
     """With a calibration the threshold is one of the probability, and the curve on dev is shown."""
     curve = [
-        {"threshold": 0.25, "deferred": 0.1, "quality": 0.97},
-        {"threshold": 0.75, "deferred": 0.4, "quality": 0.99},
+        {"threshold": 0.25, "deferred": 0.1, "score": 41.0, "quality": 0.97},
+        {"threshold": 0.75, "deferred": 0.4, "score": 42.5, "quality": 0.99},
     ]
     page.route(
         "**/api/run",

@@ -208,7 +208,7 @@ def test_with_a_calibration_the_students_probability_and_the_curve_are_shown(set
         facts = client.get("api/run").json()
         answers = [client.post(f"api/answers/{name}", json={"source": "a b"}).json() for name in ("student", "teacher")]
     assert (facts["calibrated"], facts["metric"]) == (True, "bleu")
-    assert facts["curve"] == [{"threshold": 0.3, "deferred": 0.25, "quality": 0.98}]
+    assert facts["curve"] == [{"threshold": 0.3, "deferred": 0.25, "score": 40.0, "quality": 0.98}]
     sure = answers[0]["confidence"]
     by_hand = 1 / (1 + math.exp(-(math.log(sure / (1 - sure)) / 2.0 + 1.0)))
     assert answers[0]["probability"] == pytest.approx(by_hand)

@@ -53,8 +53,11 @@ def play_app(settings: PlaySettings, systems: Mapping[str, OpenSystem], *, hosts
         systems: name -> the system, which generates one text at a time.
         hosts: to which requests may be addressed.
     """
-    handlers = {UnderstudyError: _refused, Exception: _failed}
-    app = FastAPI(title="understudy play", openapi_url=None, exception_handlers=handlers)
+    app = FastAPI(
+        title="understudy play",
+        openapi_url=None,
+        exception_handlers={UnderstudyError: _refused, Exception: _failed},
+    )
     # Without it, a page of another origin whose name resolves to this machine could read texts of the run.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     locks = {name: asyncio.Lock() for name in systems}

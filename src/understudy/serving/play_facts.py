@@ -110,8 +110,8 @@ def answer_facts(system: OpenSystem, source: str, *, prompt: str) -> dict[str, A
 def pieces_of(logprobs: Sequence[TokenLogprob]) -> list[tuple[str, float]]:
     """Tokens as texts of whole characters with their probabilities.
 
-    The tokens that share a character are one piece with the product of their probabilities; the token that ends a text
-    is an empty piece.
+    The tokens that share a character are one piece with the product of their probabilities; a special token, such as
+    the one that ends a text, is an empty piece.
     """
     pieces = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -130,10 +130,8 @@ def pieces_of(logprobs: Sequence[TokenLogprob]) -> list[tuple[str, float]]:
 def run_facts(settings: PlaySettings) -> dict[str, Any]:
     """What the page shows before an input is given."""
     known = settings.confidence
-    curve = [
-        {"threshold": point.threshold, "deferred": point.deferred, "quality": point.quality}
-        for point in (known.dev if known else ())
-    ]
+    shown = ("threshold", "deferred", "score", "quality")
+    curve = [{name: getattr(point, name) for name in shown} for point in (known.dev if known else ())]
     return {
         "run": settings.run,
         "systems": {name: own.system for name, own in settings.deployments.items()},

@@ -69,7 +69,7 @@ function showTokens(card, pieces) {
     const span = text ? element("span", text) : element("span", "■", "end");
     span.style.setProperty("--doubt", `${(75 * (1 - probability)).toFixed(0)}%`);
     span.title = probability.toFixed(3);
-    span.dataset.shown = `${text ? JSON.stringify(text) : "the end of the text"}: probability ${probability.toFixed(3)}`;
+    span.dataset.shown = `${text ? JSON.stringify(text) : "a special token without text"}: probability ${probability.toFixed(3)}`;
     $(".text", card.article).append(span);
   }
 }
@@ -107,7 +107,7 @@ function decide() {
   const point = nearest(state.run.curve, threshold);
   $("#curve").hidden = !point;
   if (point) {
-    $("#curve").textContent = `On dev, at a threshold of ${point.threshold.toFixed(2)}: ${percent(point.deferred)} of the inputs are deferred, and student and teacher together reach ${percent(point.quality)} of the teacher's score (${state.run.metric}).`;
+    $("#curve").textContent = `On dev, at a threshold of ${point.threshold.toFixed(2)}: ${percent(point.deferred)} of the inputs are deferred, and student and teacher together score ${point.score.toFixed(2)} (${state.run.metric}), ${percent(point.quality)} of the teacher's score.`;
   }
   if (!state.student) {
     $("#decision").textContent = "No text yet.";
