@@ -30,6 +30,9 @@ DATA = (
     "report/content_section.html.jinja",
     "report/page.css",
     "report/page.js",
+    "serving/play_page/index.html",
+    "serving/play_page/play.css",
+    "serving/play_page/play.js",
 )
 PINS = dict(
     line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line

@@ -14,6 +14,7 @@ from understudy.characters import visible
 from understudy.cli.compare_command import compare
 from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
+from understudy.cli.play_command import play
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
 from understudy.cli.run_commands import collect, demo, run, study
 from understudy.cli.serve_command import serve
@@ -45,6 +46,7 @@ for _command in (
     generate,
     export,
     serve,
+    play,
     collect,
     report,
     diagnose,

@@ -43,9 +43,7 @@ def serve_until_signal(
         ModelError: if the network cannot be loaded.
         GenerationError: if its engine cannot open it.
     """
-    with _bound(host, port) as listener:
-        taken = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+    with bound(host, port) as (listener, address):
         if settings.threads is None and workers * settings.engines > 1:
             settings = replace(settings, threads=max(1, allowed_threads() // (workers * settings.engines)))
         config = uvicorn.Config(
@@ -56,7 +54,7 @@ def serve_until_signal(
             log_level="warning",
             timeout_worker_healthcheck=START_S,
         )
-        started(f"http://{shown}:{taken}/v1")
+        started(f"{address}/v1")
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
             return
@@ -80,7 +78,12 @@ def logged_app(settings: ServerSettings) -> FastAPI:
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
+    """A socket that accepts connections within the context, and its URL.
+
+    Raises:
+        ConfigError: if the address cannot be used.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=2048)
@@ -88,5 +91,6 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         raise ConfigError(
             f"cannot serve at {host} port {port}: {error}; give other values of --host and --port"
         ) from None
+    shown = f"[{host}]" if ":" in host else host
     with listener:
-        yield listener
+        yield listener, f"http://{shown}:{listener.getsockname()[1]}"
