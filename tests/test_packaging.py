@@ -25,6 +25,7 @@ DATA = (
     "report/macros.html.jinja",
     "report/table_page.html.jinja",
     "report/page.html.jinja",
+    "report/confidence_section.html.jinja",
     "report/content_section.html.jinja",
     "report/page.css",
     "report/page.js",

@@ -54,8 +54,8 @@ def test_the_ends_are_student_and_teacher() -> None:
 
     first, *_, last = deferral_curve(student, teacher, SURE, thresholds(SURE), WEIGHTS)
 
-    assert (first.deferred, first.score, first.random) == (0, student.value(), pytest.approx(student.value()))
-    assert (last.deferred, last.score, last.quality) == (1, teacher.value(), pytest.approx(1))
+    assert (first.deferred, first.score, first.random) == pytest.approx((0, student.value(), student.value()))
+    assert (last.deferred, last.score, last.quality) == pytest.approx((1, teacher.value(), 1))
     assert (first.gain, first.gain_low, first.gain_high) == pytest.approx((0, 0, 0), abs=1e-9)
 
 

@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.api_teacher.server import RequestLog
-from tests.pipeline.api_teacher_recipe import HELD_OUT, INPUTS, labeled_files, recipe_of, run_plain, serving
+from tests.pipeline.api_teacher_recipe import (
+    HELD_OUT,
+    INPUTS,
+    UNREACHABLE,
+    labeled_files,
+    recipe_of,
+    run_plain,
+    serving,
+)
 
 from understudy.cli.printing import print_scores
 from understudy.errors import ModelError
 from understudy.pipeline.inspect.compare import score_split
+from understudy.pipeline.inspect.deploy import teacher_endpoint
 from understudy.pipeline.inspect.diagnose import diagnose
 from understudy.pipeline.inspect.export import export_run
 from understudy.pipeline.run import Run
@@ -100,6 +109,17 @@ def test_the_price_of_the_api_gives_the_cost_of_its_requests(finished: ApiRun) -
     assert "evaluation.price_per_hour" in (finished.run.folder / "report.html").read_text()
 
 
+def test_its_endpoint_can_answer_for_the_student(finished: ApiRun) -> None:
+    """Its model, prompt, key and price are the default, and its address where none is given."""
+    folder = finished.run.folder
+    own = teacher_endpoint(folder, "teacher", {})
+    assert (own.model, own.base_url, own.key, own.max_tokens) == ("m", finished.address, "SOME_KEY", 16)
+    other = teacher_endpoint(folder, UNREACHABLE, {"model": "n"}, ["price.output=3"])
+    assert (other.model, other.base_url, other.prompt) == ("n", UNREACHABLE, own.prompt)
+    assert other.price is not None
+    assert (other.price.input, other.price.output) == (1.0, 3.0)
+
+
 def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(
     finished: ApiRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,3 +189,15 @@ def test_references_of_dev_can_come_from_the_teacher(tmp_path: Path) -> None:
     assert "gold" not in dev
     assert INPUTS[6].upper() in dev
     assert f"gold of {INPUTS[12]}" in test
+
+
+def test_the_student_of_an_api_is_compared_with_a_second_text_of_the_teacher(finished: ApiRun) -> None:
+    """The references are its first texts. This teacher repeats itself, and no text of the student is as good."""
+    own = finished.run.facts["confidence"]
+    page = (finished.run.folder / "report.html").read_text()
+
+    assert own["not_worse"] == 0
+    assert own["ranking"] is None
+    assert own["test"][0]["score"] == pytest.approx(finished.run.facts["systems"][1]["scores"]["bleu"]["value"])
+    assert (own["test"][-1]["score"], own["test"][-1]["quality"]) == pytest.approx((100, 1))
+    assert "its score is that of a second text" in page

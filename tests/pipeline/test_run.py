@@ -144,11 +144,11 @@ def test_the_delivered_recipe_describes_the_same_run(finished: Run, tiny: dict[s
 
 
 def test_another_run_reuses_what_it_shares(finished: Run, tiny: dict[str, Any], out: Path) -> None:
-    """Two recipes that differ in the name and in the resamples share everything but the scores."""
+    """Two recipes that differ in the name and in the resamples share everything but what is scored."""
     other = {**tiny, "name": "other", "evaluation": {**tiny["evaluation"], "resamples": 60}}
     done = run(check_recipe(other), out=out)
 
-    assert made(done) == ["scores"]
+    assert made(done) == ["scores", "deferral"]
 
 
 def test_a_finished_run_opens_again(finished: Run) -> None:

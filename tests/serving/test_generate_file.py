@@ -9,7 +9,7 @@ import pytest
 
 from understudy.errors import DataError, GenerationError
 from understudy.evaluation.predictions import read_predictions
-from understudy.pipeline.inspect.deploy import deployment, record_settings
+from understudy.pipeline.inspect.deploy import confidence_of, deployment, record_settings
 from understudy.pipeline.inspect.open import open_run
 from understudy.pipeline.run import Run
 from understudy.progress import NO_PROGRESS, ProgressCallback
@@ -81,6 +81,22 @@ def test_ids_columns_and_order_are_kept_and_bad_rows_are_listed(
     assert "no 'source'" in missing["reason"]
     with pytest.raises(GenerationError, match="3 of 5 rows have no output"):
         refuse_failed(files)
+
+
+def test_a_calibrated_confidence_is_a_column_of_its_own(finished: Run, sources: list[str], tmp_path: Path) -> None:
+    """The probability is that of the row's confidence."""
+    known = confidence_of(finished.folder)
+    assert known
+    inputs = write(tmp_path / "in.jsonl", [{"source": source} for source in sources[:3]])
+    with open_deployment(deployment(finished.folder), device="cpu", threads=1) as answering:
+        settings = record_settings(finished.folder)
+        files = generate_file(
+            answering, inputs, tmp_path / "out.jsonl", settings=settings, calibration=known.calibration
+        )
+
+    for row in lines(files.outputs):
+        assert list(row) == ["source", "output", "confidence", "finished", "probability"]
+        assert row["probability"] == pytest.approx(known.calibration.probability(row["confidence"]), abs=1e-5)
 
 
 class Interrupted(Exception):

@@ -25,16 +25,19 @@ def generate(
     check_file(inputs, missing="name the file of the inputs")
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.context import default_device
-    from understudy.pipeline.inspect.deploy import deployment, record_settings
+    from understudy.pipeline.inspect.deploy import confidence_of, deployment, no_confidence, record_settings
     from understudy.serving.deployment import open_deployment
     from understudy.serving.generate_file import generate_file, refuse_failed
 
-    found, settings = deployment(folder, system), record_settings(folder)
+    found, settings, confidence = deployment(folder, system), record_settings(folder), confidence_of(folder, system)
+    calibration = confidence.calibration if confidence else None
     with (
         progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress,
         open_deployment(found, device=default_device()) as answering,
     ):
-        files = generate_file(answering, inputs, out, settings=settings, progress=progress)
+        if calibration is None:
+            progress.log(f"no column probability: {no_confidence(folder)}")
+        files = generate_file(answering, inputs, out, settings=settings, calibration=calibration, progress=progress)
     typer.echo(f"{files.answered} of {files.rows} rows have an output by {found.system}: {files.outputs}")
     refuse_failed(files)
 

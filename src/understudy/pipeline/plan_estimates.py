@@ -235,7 +235,7 @@ def predictions(stage: PredictionsStage, planner: Planner) -> Estimate:
     )
 
 
-def confidences(stage: ConfidencesStage, planner: Planner) -> Estimate:
+def texts_again(stage: ConfidencesStage, planner: Planner) -> Estimate:
     """The predictions of a system, generated again."""
     own = stage.system.predictions
     assert isinstance(own, PredictionsStage)  # noqa: S101 - the system has a network
@@ -273,7 +273,7 @@ ESTIMATES: dict[type[Stage[Any]], Callable[[Any, Planner], Estimate]] = {
     PseudoTargetsStage: pseudo_targets,
     TeacherLogprobsStage: logprobs,
     PredictionsStage: predictions,
-    ConfidencesStage: confidences,
+    ConfidencesStage: texts_again,
     BenchmarkStage: benchmark,
     ScoresStage: scores,
 }

@@ -12,6 +12,8 @@ from understudy.report import tables
 from understudy.report.checks import teacher_checks
 from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
 from understudy.report.costs import cost_numbers, cost_sentences
+from understudy.report.deferral import confidence_sentences, deferral_table
+from understudy.report.deferral_figures import deferral_figures
 from understudy.report.facts import Facts, higher_is_better, metric_label, metrics_of, write_facts
 from understudy.report.figures import pool_figures, result_figures
 from understudy.report.templates import render_template, trusted_figures, trusted_file
@@ -46,6 +48,11 @@ def render(facts: Facts) -> str:
         example_tags=_example_tags(facts),
         item_errors=ITEM_ERRORS,
         content={"consistency": consistency_table(facts), "health": health_table(facts)},
+        confidence={
+            "sentences": confidence_sentences(facts),
+            "table": deferral_table(facts),
+            "figures": trusted_figures(deferral_figures(facts)),
+        },
         example_label=_example_label(facts),
         result_figures=trusted_figures(result_figures(facts)),
         pool_figures=trusted_figures(pool_figures(facts)),

@@ -1,6 +1,7 @@
 """Generates an output for each row of a file: streaming, in the order of the file, resumable.
 
-    OUT                 a line for each answered row: its columns, then output, confidence, finished
+    OUT                 a line for each answered row: its columns, then output, confidence, finished, and probability
+                        where the confidence is calibrated
     OUT.failed.jsonl    a line for each other row: its columns, then reason
 
 Rows are answered in blocks. Until the file is finished, its lines are in `OUT.partial` and `OUT.failed.jsonl.partial`,
@@ -19,6 +20,7 @@ from typing import BinaryIO
 
 from understudy.errors import DataError, GenerationError, StoreError
 from understudy.progress import SILENT, Progress
+from understudy.serving.confidence import Calibration
 from understudy.serving.deployment import Answer, Answering
 from understudy.store.disk import checksum, disk_errors, make_folder, read_json, write_json
 from understudy.store.manifest import CLOSED, parse
@@ -30,7 +32,7 @@ from understudy.tasks.record_checks import text_of
 from understudy.tasks.task_records import COLUMNS, RecordSettings, converted, recognised
 
 ROWS_TOGETHER = 512
-OUTPUT_COLUMNS = ("output", "confidence", "finished")
+OUTPUT_COLUMNS = ("output", "confidence", "finished", "probability")
 REASON = "reason"
 
 
@@ -67,7 +69,13 @@ class InputLine:
 
 
 def generate_file(
-    answering: Answering, inputs: Path, out: Path, *, settings: RecordSettings, progress: Progress = SILENT
+    answering: Answering,
+    inputs: Path,
+    out: Path,
+    *,
+    settings: RecordSettings,
+    calibration: Calibration | None = None,
+    progress: Progress = SILENT,
 ) -> OutputFiles:
     """Answers every row of a file; called again after an interruption, goes on where it stopped.
 
@@ -76,6 +84,7 @@ def generate_file(
         inputs: JSONL, JSON, CSV, TSV or Parquet.
         out: the file to write, JSON lines.
         settings: the names of the columns and the format.
+        calibration: of the system's confidence; without it there is no column `probability`.
         progress: shows how far it is.
 
     Raises:
@@ -85,7 +94,8 @@ def generate_file(
     total, taken = _counted(inputs, replace(settings, log=progress.log))
     failed = out.with_name(f"{out.name}.failed.jsonl")
     deployment = answering.deployment
-    key = content_key([checksum(inputs), deployment.key, deployment.decoding.model_dump(), asdict(deployment.limits)])
+    made_from = [checksum(inputs), deployment.key, deployment.decoding.model_dump(), asdict(deployment.limits)]
+    key = content_key([*made_from, *((asdict(calibration),) if calibration else ())])
     make_folder(out.parent)
     state = _begun(out, failed, key)
     names = {name: f"understudy_{name}" if name in taken else name for name in (*OUTPUT_COLUMNS, REASON)}
@@ -101,7 +111,7 @@ def generate_file(
             answers = _answered(answering, block)
             for row, answer in zip(block, answers, strict=True):
                 file = failures if isinstance(answer, str) else outputs
-                file.write(_line(row, answer, names))
+                file.write(_line(row, answer, names, calibration))
             for file in (outputs, failures):
                 file.flush()
                 os.fsync(file.fileno())
@@ -168,11 +178,12 @@ def _answered(answering: Answering, block: list[InputLine]) -> list[Answer | str
     return found
 
 
-def _line(row: InputLine, answer: Answer | str, names: Mapping[str, str]) -> bytes:
+def _line(row: InputLine, answer: Answer | str, names: Mapping[str, str], calibration: Calibration | None) -> bytes:
     own: dict[str, object] = {REASON: answer}
     if isinstance(answer, Answer):
-        values = answer.text, round(answer.confidence, 6), answer.finished
-        own = dict(zip(OUTPUT_COLUMNS, values, strict=True))
+        probability = (round(calibration.probability(answer.confidence), 6),) if calibration else ()
+        values = answer.text, round(answer.confidence, 6), answer.finished, *probability
+        own = dict(zip(OUTPUT_COLUMNS, values, strict=False))
     line = {**row.columns, **{names[name]: value for name, value in own.items()}}
     return (json.dumps(line, ensure_ascii=False, default=str) + "\n").encode()
 

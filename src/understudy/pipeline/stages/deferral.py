@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from understudy.evaluation.bootstrap import resample_weights
 from understudy.evaluation.calibration import (
@@ -121,7 +121,21 @@ class DeferralStage(Stage[DeferralStageFacts]):
         weights_RN = resample_weights(len(split.confidences), resamples=self.scoring.resamples, seed=self.scoring.seed)
         probabilities = _probabilities(calibration, split)
         curve = deferral_curve(split.student, split.teacher, probabilities, at, weights_RN)
-        return [cast(DeferralFacts, asdict(point)) for point in curve]
+        return [
+            {
+                "threshold": point.threshold,
+                "deferred": point.deferred,
+                "score": point.score,
+                "low": point.low,
+                "high": point.high,
+                "quality": point.quality,
+                "random": point.random,
+                "gain": point.gain,
+                "gain_low": point.gain_low,
+                "gain_high": point.gain_high,
+            }
+            for point in curve
+        ]
 
     def _notes(self, dev: _Split, context: WorkerContext) -> list[str]:
         notes = []
@@ -137,4 +151,4 @@ def _probabilities(calibration: Calibration, split: _Split) -> list[float]:
 
 
 def _bins(bins: Sequence[ReliabilityBin]) -> list[ReliabilityFacts]:
-    return [cast(ReliabilityFacts, asdict(one)) for one in bins]
+    return [{"probability": one.probability, "share": one.share, "count": one.count} for one in bins]
