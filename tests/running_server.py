@@ -11,11 +11,12 @@ import httpx2
 import openai
 import uvicorn
 
-from understudy.pipeline.inspect.deploy import deployment, request_form
+from understudy.pipeline.inspect.deploy import deployment, dev_texts, request_form
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.serving.app import ServerSettings, app_of
 from understudy.serving.deployment import Answer, Answering, TextSettings, open_deployment
 from understudy.serving.limits import ServerLimits
+from understudy.serving.routing import UpstreamSettings
 
 
 class Held(Answering):
@@ -67,6 +68,7 @@ def serving(
     token_variable: str | None = None,
     released: bool = True,
     log_texts: bool = False,
+    upstream: UpstreamSettings | None = None,
 ) -> Iterator[Served]:
     """Serves the student of a run within the context."""
     found = deployment(folder)
@@ -77,6 +79,8 @@ def serving(
         limits or ServerLimits(),
         token_variable=token_variable,
         log_texts=log_texts,
+        upstream=upstream,
+        dev=dev_texts(folder),
     )
     opened = ExitStack()
     engine = opened.enter_context(open_deployment(found, device="cpu", threads=1))

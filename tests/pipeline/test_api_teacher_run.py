@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.api_teacher.server import RequestLog
-from tests.pipeline.api_teacher_recipe import HELD_OUT, INPUTS, labeled_files, recipe_of, run_plain, serving
+from tests.pipeline.api_teacher_recipe import (
+    HELD_OUT,
+    INPUTS,
+    UNREACHABLE,
+    labeled_files,
+    recipe_of,
+    run_plain,
+    serving,
+)
 
 from understudy.cli.printing import print_scores
 from understudy.errors import EvaluationError, ModelError
 from understudy.pipeline.inspect.compare import score_split
 from understudy.pipeline.inspect.comparison import compare
+from understudy.pipeline.inspect.deploy import teacher_endpoint
 from understudy.pipeline.inspect.diagnose import diagnose
 from understudy.pipeline.inspect.export import export_run
 from understudy.pipeline.run import Run
@@ -99,6 +108,17 @@ def test_the_price_of_the_api_gives_the_cost_of_its_requests(finished: ApiRun) -
     assert costs["per_1000"] == {"teacher": pytest.approx(1000 * (api["spent"] or 0) / len(INPUTS), rel=0.05)}
     assert (costs["api"], costs["distillation"], costs["break_even"]) == (api["spent"], None, None)
     assert "evaluation.price_per_hour" in (finished.run.folder / "report.html").read_text()
+
+
+def test_its_endpoint_can_answer_for_the_student(finished: ApiRun) -> None:
+    """Its model, prompt, key and price are the default, and its address where none is given."""
+    folder = finished.run.folder
+    own = teacher_endpoint(folder, "teacher", {})
+    assert (own.model, own.base_url, own.key, own.max_tokens) == ("m", finished.address, "SOME_KEY", 16)
+    other = teacher_endpoint(folder, UNREACHABLE, {"model": "n"}, ["price.output=3"])
+    assert (other.model, other.base_url, other.prompt) == ("n", UNREACHABLE, own.prompt)
+    assert other.price is not None
+    assert (other.price.input, other.price.output) == (1.0, 3.0)
 
 
 def test_such_a_run_is_scored_again_and_refuses_a_diagnosis(

@@ -73,17 +73,20 @@ class ApiClient:
     """The key, which is removed from messages."""
 
     async def send(self, source: str, texts: int) -> Response:
-        """Sends one request.
+        """Sends one request, as `send_body`."""
+        return await self.send_body(request_body(self.endpoint, self.dialect, source, texts), self.endpoint.timeout_s)
+
+    async def send_body(self, body: Mapping[str, Any], deadline_s: float) -> Response:
+        """Sends a request with this body.
 
         Raises:
             RequestFailed: if it brings no text.
             GenerationError: if no request can succeed.
         """
-        body = request_body(self.endpoint, self.dialect, source, texts)
         extra = {name: value for name, value in body.items() if name not in {"model", "messages"}}
         create = self.openai.chat.completions.with_raw_response.create
         reply = await self.call(
-            lambda: create(model=body["model"], messages=body["messages"], extra_body=extra), self.endpoint.timeout_s
+            lambda: create(model=body["model"], messages=body["messages"], extra_body=extra), deadline_s
         )
         try:
             return parse_response_body(reply.body, self.endpoint, body.get("n", 1))
@@ -136,7 +139,7 @@ class ApiClient:
             return RequestFailed(reason, retryable=True, billed=False, unreachable="Timeout" not in name)
         if isinstance(cause, ReplyTooLong):
             return RequestFailed("response too long", retryable=True, billed=True)
-        late = isinstance(cause, TimeoutError) or "Timeout" in name
+        late = isinstance(error, TimeoutError) or isinstance(cause, TimeoutError) or "Timeout" in name
         return RequestFailed("timeout" if late else "connection lost", retryable=True, billed=True)
 
     def status_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:

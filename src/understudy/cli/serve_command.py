@@ -2,11 +2,13 @@
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from understudy.cli.options import RunFolder
+from understudy.cli.serve_upstream import DeferOptions, ShadowOptions, TeacherOptions, shown, upstream_settings
 from understudy.errors import ConfigError
 
 
@@ -37,20 +39,67 @@ def serve(  # noqa: PLR0913 - the options of a command
         bool, typer.Option("--ignore-system", help="Leave out system messages that the run does not know.")
     ] = False,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Write sources and outputs into the log.")] = False,
+    defer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Endpoint that answers where the student is not sure; teacher: that of the run."
+        ),
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help="Probability below which the student is not sure; auto: from dev, by --quality.")
+    ] = "auto",
+    quality: Annotated[float, typer.Option(min=0.0, help="Share of the teacher's score to reach together.")] = 0.98,
+    shadow: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Endpoint that answers while the student is compared with it; as --defer."),
+    ] = None,
+    shadow_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of requests that both answer.")] = 0.1,
+    shadow_answers: Annotated[
+        str, typer.Option(help="Whose answers clients get: teacher before the switch, student after it.")
+    ] = "teacher",
+    shadow_out: Annotated[
+        Path | None, typer.Option(help="File for the agreement of both, written at the end.", show_default=False)
+    ] = None,
+    teacher_model: Annotated[
+        str | None, typer.Option(help="Model of the endpoint; default: the run's.", show_default=False)
+    ] = None,
+    teacher_key: Annotated[
+        str | None,
+        typer.Option(help="Environment variable with the endpoint's key; default: the run's, or OPENAI_API_KEY."),
+    ] = None,
+    teacher_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Another setting of the endpoint, such as price.input=0.15."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Most that the endpoint may cost, in the price's currency.", show_default=False)
+    ] = None,
+    budget_requests: Annotated[
+        int | None, typer.Option(min=0, help="Most requests to the endpoint.", show_default=False)
+    ] = None,
+    keep_deferred: Annotated[
+        Path | None, typer.Option(help="Folder for the teacher's answers, to learn from later.", show_default=False)
+    ] = None,
+    alarm: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Distance of recent requests from dev that is a warning.")
+    ] = 0.2,
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
-    if token_variable is not None and not os.environ.get(token_variable):
-        raise ConfigError(f"--token-variable is {token_variable}, which is not set; export it with the token")
-    try:
-        from understudy.serving.app import ServerSettings
-        from understudy.serving.server import serve_until_signal
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"serve needs {error.name}, which is not installed; install understudy[serve]") from None
+    _refuse_missing(token_variable)
     from understudy.pipeline.context import default_device
-    from understudy.pipeline.inspect.deploy import deployment, request_form
+    from understudy.pipeline.inspect.deploy import deployment, dev_texts, request_form
+    from understudy.serving.app import ServerSettings
     from understudy.serving.limits import server_limits
+    from understudy.serving.server import serve_until_signal
 
     found = deployment(folder, system)
+    upstream = upstream_settings(
+        folder,
+        system,
+        DeferOptions(defer, threshold, quality),
+        ShadowOptions(shadow, shadow_share, shadow_answers, shadow_out),
+        TeacherOptions(teacher_model, teacher_key, teacher_set or (), budget, budget_requests, keep_deferred),
+    )
     settings = ServerSettings(
         deployment=found,
         form=request_form(folder, ignores_system=ignore_system),
@@ -60,11 +109,30 @@ def serve(  # noqa: PLR0913 - the options of a command
         engines=engines,
         token_variable=token_variable,
         log_texts=log_texts,
+        upstream=upstream,
+        dev=dev_texts(folder, system),
+        alarm=alarm,
     )
 
     def started(url: str) -> None:
         typer.echo(f"{found.system} of {folder} at {url}, as model {', '.join(settings.names)}", err=True)
+        if upstream is not None:
+            typer.echo(shown(upstream), err=True)
 
     with suppress(KeyboardInterrupt):  # the library raises the signal that ended it once more
         serve_until_signal(settings, host=host, port=port, workers=workers, started=started)
     typer.echo("stopped: every accepted request was answered", err=True)
+
+
+def _refuse_missing(token_variable: str | None) -> None:
+    """Checks the token and the libraries of a server.
+
+    Raises:
+        ConfigError: if one is missing.
+    """
+    if token_variable is not None and not os.environ.get(token_variable):
+        raise ConfigError(f"--token-variable is {token_variable}, which is not set; export it with the token")
+    try:
+        import understudy.serving.server  # noqa: F401 - it imports them all
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"serve needs {error.name}, which is not installed; install understudy[serve]") from None

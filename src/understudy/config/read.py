@@ -51,12 +51,22 @@ def read_endpoint(path: str | Path, overrides: Sequence[str] = ()) -> Endpoint:
     requested = read_mapping(path, "endpoint")
     if isinstance(requested.get("recorded"), str):
         requested["recorded"] = str(Path(path).parent / requested["recorded"])
+    return check_endpoint(requested, overrides, where=str(path))
+
+
+def check_endpoint(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "endpoint") -> Endpoint:
+    """Endpoint settings from plain data, with overrides.
+
+    Raises:
+        ConfigError: for any unknown, missing or invalid setting; one error reports all findings.
+    """
+    requested = copy.deepcopy(dict(raw))
     for override in overrides:
         _apply_override(requested, override)
     try:
         return Endpoint.model_validate(requested)
     except ValidationError as error:
-        raise invalid(str(path), findings_of(error.errors(), Endpoint, prefix="teacher.endpoint.")) from None
+        raise invalid(where, findings_of(error.errors(), Endpoint, prefix="teacher.endpoint.")) from None
 
 
 def check_format(raw: Mapping[str, Any] | str) -> Format:

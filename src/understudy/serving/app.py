@@ -10,9 +10,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,12 +22,23 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from understudy.errors import ModelError, shortened
-from understudy.serving.batching import Batcher, QueueFull
+from understudy.serving.batching import QueueFull
 from understudy.serving.deployment import Answering, Deployment, TextSettings, open_deployment
+from understudy.serving.drift import DevTexts, Drift, dev_values
+from understudy.serving.http_messages import error_response, json_response, received_body
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
 from understudy.serving.requests import RefusedRequest, RequestForm, TextRequest, chat_request, completion_request
-from understudy.serving.responses import AnsweredRequest, ApiKind, error_body, event_stream, up_to_stop, whole_response
+from understudy.serving.responses import (
+    AnsweredRequest,
+    ApiKind,
+    answered_facts,
+    event_stream,
+    whole_response,
+)
+from understudy.serving.routing import Router, UpstreamSettings, open_router
+from understudy.serving.student import StudentQueue
+from understudy.serving.upstream import Asked
 
 ACCESS = logging.getLogger("understudy.access")
 FAILURES = logging.getLogger("understudy.server")
@@ -55,25 +65,40 @@ class ServerSettings:
     token_variable: str | None = None
     """Environment variable of the bearer token that requests need; None: they need none."""
     log_texts: bool = False
+    upstream: UpstreamSettings | None = None
+    """A teacher's endpoint behind the student; None: there is none."""
+    dev: DevTexts = field(default_factory=DevTexts)
+    alarm: float = 0.2
+    """Distance of recent requests from `dev`, from 0 to 1, above which the log warns."""
 
 
 class TextServer:
-    """Answers requests: reads them, has their sources generated, writes the responses and the access log."""
+    """Answers requests: reads them, has their sources answered, writes the responses and the access log."""
 
     def __init__(self, settings: ServerSettings, answerings: list[Answering]) -> None:
         self.settings = settings
         self.metrics = ServerMetrics()
-        self.batcher = Batcher([one.texts for one in answerings], settings.limits, called=self._called)
-        self._answering = answerings[0]
-        # Long texts take longer to encode than the event loop may be blocked.
-        self._encoder = ThreadPoolExecutor(1, "encoder")
+        deferral = settings.upstream.deferral if settings.upstream else None
+        dev = dev_values(settings.dev, answerings[0], deferral.defers if deferral else None)
+        self._drift = Drift(dev, settings.alarm, self.metrics)
+        self.student = StudentQueue(answerings, settings.limits, self.metrics, self._drift)
+        self.router: Router | None = None
         self._token = os.environ[settings.token_variable].encode() if settings.token_variable else None
         self._started = int(time.time())
 
-    def close(self) -> None:
-        """Ends the threads after what was accepted is answered."""
-        self.batcher.close()
-        self._encoder.shutdown()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The event loop's part; at the end of the context what was accepted is answered."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.student.close)
+            own = self.settings
+            if own.upstream is not None:
+                self.router = await stack.enter_async_context(
+                    open_router(
+                        self.student, own.upstream, self._drift, own.limits, self.metrics, log_texts=own.log_texts
+                    )
+                )
+            yield
 
     async def respond(self, request: Request) -> Response:
         """The response to a request for texts, whatever becomes of it."""
@@ -84,7 +109,8 @@ class TextServer:
         with self.metrics.in_progress.track_inprogress():
             try:
                 async with asyncio.timeout(self.settings.limits.timeout_s):
-                    response = await self._response(request, kind, name, facts)
+                    until = begun + self.settings.limits.timeout_s
+                    response = await self._response(request, kind, name, until, facts)
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it; the log does
             except Exception as error:  # noqa: BLE001 - a fault of one request must not look like one of the network
@@ -93,23 +119,44 @@ class TextServer:
         self._record(request.url.path, response.status_code, time.monotonic() - begun, {"id": name, **facts})
         return response
 
-    def models(self, request: Request) -> Response:
+    def models(self) -> dict[str, object]:
         """The model, under each of its names."""
-        try:
-            self._authorise(request)
-        except RefusedRequest as refused:
-            return error_response(refused)
         data = [
             {"id": name, "object": "model", "created": self._started, "owned_by": "understudy"}
             for name in self.settings.names
         ]
-        return json_response(json.dumps({"object": "list", "data": data}).encode())
+        return {"object": "list", "data": data}
 
-    async def _response(self, request: Request, kind: ApiKind, name: str, facts: dict[str, Any]) -> Response:
+    def shadow(self) -> dict[str, Any]:
+        """How student and teacher agree where both answer.
+
+        Raises:
+            RefusedRequest: if no request is answered by both.
+        """
+        if self.router is None or self.router.shadow is None:
+            raise RefusedRequest(404, "no request is answered by both systems; start the server with --shadow")
+        return self.router.shadow.report()
+
+    def listed(self, content: Callable[[], object]) -> Callable[[Request], Awaitable[Response]]:
+        """What responds with something about the server, to those who may send requests."""
+
+        async def respond(request: Request) -> Response:
+            try:
+                self._authorise(request)
+                return json_response(json.dumps(content(), ensure_ascii=False).encode())
+            except RefusedRequest as refused:
+                return error_response(refused)
+
+        return respond
+
+    async def _response(
+        self, request: Request, kind: ApiKind, name: str, until: float, facts: dict[str, Any]
+    ) -> Response:
         self._authorise(request)
-        body = await _body(request, self.settings.limits.body_bytes)
-        self.batcher.refuse_full()  # before the work of reading
-        wanted = READ[kind](body, self.settings.form, self._answering.evaluated)
+        body = await received_body(request, self.settings.limits.body_bytes)
+        if self.router is None or self.router.student_first:
+            self.student.batcher.refuse_full()  # before the work of reading
+        wanted = READ[kind](body, self.settings.form, self.student.evaluated)
         if wanted.model not in self.settings.names:
             known = ", ".join(self.settings.names)
             raise RefusedRequest(
@@ -118,35 +165,23 @@ class TextServer:
                 param="model",
                 code="model_not_found",
             )
-        answered = await self._answered(wanted, kind, name)
-        facts |= {
-            "source_tokens": answered.source_tokens,
-            "text_tokens": answered.text_tokens,
-            "texts": len(answered.answers),
-            "confidence": round(min(answer.confidence for answer in answered.answers), 4),
-        }
+        asked = Asked(name, kind, body, wanted, until)
+        sources = await (self.router.answers(asked) if self.router else self.student.answers(wanted))
+        answered = AnsweredRequest(kind, name, int(time.time()), wanted, sources)
+        facts |= answered_facts(answered)
+        for source in sources:
+            self.metrics.upstream.answers.labels(source.answered_by).inc()
         if self.settings.log_texts:
             facts |= {"sources": wanted.sources, "outputs": [answer.text for answer in answered.answers]}
         if wanted.stream:
-            return Response(
-                event_stream(answered), media_type="text/event-stream", headers={"cache-control": "no-cache"}
-            )
-        return json_response(whole_response(answered))
-
-    async def _answered(self, wanted: TextRequest, kind: ApiKind, name: str) -> AnsweredRequest:
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._encoder, self._answering.encode, wanted.sources)
-        for row in rows:
-            if (reason := self._answering.refusal(row)) is not None:
-                raise RefusedRequest(400, reason, code="context_length_exceeded")
-        futures = self.batcher.submit(rows, wanted.settings, seeded=wanted.seeded)
-        self.metrics.waiting.set(self.batcher.waiting)
-        several = await asyncio.gather(*map(asyncio.wrap_future, futures))
-        answers = [up_to_stop(answer, wanted.stop) for texts in several for answer in texts]
-        for answer in answers:
-            self.metrics.text_tokens.inc(answer.tokens)
-            self.metrics.confidence.observe(answer.confidence)
-        return AnsweredRequest(kind, name, int(time.time()), wanted, sum(map(len, rows)), answers)
+            headers = {"cache-control": "no-cache"}
+            response = Response(event_stream(answered), media_type="text/event-stream", headers=headers)
+        else:
+            response = json_response(whole_response(answered))
+        response.headers["x-understudy-answered-by"] = ", ".join(source.answered_by for source in sources)
+        if failures := [source.failure for source in sources if source.failure]:
+            response.headers["x-understudy-teacher-failure"] = ", ".join(failures)
+        return response
 
     def _authorise(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1")
@@ -171,10 +206,6 @@ class TextServer:
                 return RefusedRequest(400, f"logprobs: {error}", param="logprobs")
         FAILURES.error("a request failed", exc_info=error)
         return RefusedRequest(500, "the server failed to answer this request; its log says why")
-
-    def _called(self, sources: int, tokens: int) -> None:
-        self.metrics.called(sources, tokens)
-        self.metrics.waiting.set(self.batcher.waiting)
 
     def _record(self, path: str, status: int, seconds: float, facts: dict[str, Any]) -> None:
         self.metrics.requests.labels(path, status).inc()
@@ -214,16 +245,14 @@ def app_of(settings: ServerSettings, answerings: list[Answering], opened: ExitSt
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with opened:
-            yield
-            server.close()
+            async with server.opened():
+                yield
 
     app = FastAPI(title="understudy", lifespan=lifespan, openapi_url=None)
     for path in API_PATHS:
         app.add_api_route(path, server.respond, methods=["POST"], response_model=None)
-
-    @app.get("/v1/models")
-    async def models(request: Request) -> Response:
-        return server.models(request)
+    app.add_api_route("/v1/models", server.listed(server.models), response_model=None)
+    app.add_api_route("/shadow", server.listed(server.shadow), response_model=None)
 
     @app.get("/health")
     async def health() -> Response:
@@ -233,7 +262,7 @@ def app_of(settings: ServerSettings, answerings: list[Answering], opened: ExitSt
     @app.get("/ready")
     async def ready() -> Response:
         """Whether requests are accepted."""
-        accepts = server.batcher.ready
+        accepts = server.student.batcher.ready
         return json_response(json.dumps({"ready": accepts}).encode(), status=200 if accepts else 503)
 
     @app.get("/metrics")
@@ -247,32 +276,3 @@ def app_of(settings: ServerSettings, answerings: list[Answering], opened: ExitSt
         return error_response(RefusedRequest(error.status_code, sentence))
 
     return app
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """The body of a request; of one that is too large the rest is read too, for clients read no response before.
-
-    Raises:
-        RefusedRequest: with status 413.
-    """
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-    if size > limit:
-        raise RefusedRequest(413, f"the body has {size} bytes and the limit is {limit}; send less")
-    return b"".join(chunks)
-
-
-def error_response(refused: RefusedRequest) -> Response:
-    """An error as a response."""
-    response = json_response(error_body(refused), status=refused.status)
-    if refused.retry_after_s:
-        response.headers["retry-after"] = str(refused.retry_after_s)
-    return response
-
-
-def json_response(body: bytes, status: int = 200) -> Response:
-    """A response whose body is JSON already."""
-    return Response(body, status, media_type="application/json")

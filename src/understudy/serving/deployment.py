@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from understudy.config.decoding import Decoding, EngineName
+from understudy.errors import ModelError
 from understudy.generation import Engine, open_engine
 from understudy.generation.confidence import confidences
 from understudy.models.generated_text import counted_text, stop_ids
@@ -121,6 +122,22 @@ class Answering:
     def encode(self, sources: Sequence[str]) -> list[list[int]]:
         """Token ids of each source with its prompt, of any length."""
         return self._tokenizer.encode_sources([Example("", source) for source in sources])
+
+    def byte_share(self, row: Sequence[int]) -> float:
+        """The share of a source's tokens that are unknown, or one byte of a character of several."""
+        return sum(token in self._byte_tokens for token in row) / len(row) if row else 0.0
+
+    @cached_property
+    def _byte_tokens(self) -> frozenset[int]:
+        unknown = {self._tokenizer.tokenizer.unk_token_id} - {None}
+        try:
+            table = self._token_bytes
+        except ModelError:  # of a kind that has no bytes
+            return frozenset(unknown)
+        contents = enumerate(map(table.of, range(len(table))))
+        return frozenset(unknown) | {
+            token for token, part in contents if part and len(part) == 1 and not part.isascii()
+        }
 
     def texts(
         self, rows: Sequence[Sequence[int]], settings: TextSettings, progress: ProgressCallback = NO_PROGRESS

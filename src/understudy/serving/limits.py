@@ -17,6 +17,10 @@ class ServerLimits:
     """Sources that wait for an engine (429 beyond it)."""
     timeout_s: float = 60.0
     """Time from the headers of a request to its answer (504 beyond it)."""
+    teacher_s: float = 20.0
+    """Time that the teacher's endpoint has for an answer, if one is configured; then the student's is returned."""
+    teacher_requests: int = 64
+    """Requests to that endpoint at a time; beyond it the student's answer is returned at once."""
     batch_tokens: int = 8_192
     """Source tokens, times texts per source, of one batch."""
     batch_wait_ms: float = 3.0

@@ -9,8 +9,24 @@ from understudy.serving.deployment import Answer, TokenLogprob
 from understudy.serving.requests import RefusedRequest, TextRequest
 
 ApiKind = Literal["chat", "completion"]
+AnsweredBy = Literal["student", "teacher"]
 ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 """Status -> type of the error; others are `invalid_request_error` below 500 and `server_error` from there on."""
+
+
+@dataclass(frozen=True)
+class AnsweredSource:
+    """The texts for one source."""
+
+    answers: tuple[Answer, ...]
+    source_tokens: int
+    text_tokens: int
+    """These two count in the tokens of the system that answered."""
+    answered_by: AnsweredBy = "student"
+    confidence: float | None = None
+    """The student's lowest, also where the teacher answers; None if the student generated nothing."""
+    failure: str = ""
+    """Why the teacher's endpoint, which was to answer, did not."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +38,38 @@ class AnsweredRequest:
     created: int
     """Seconds since 1970."""
     request: TextRequest
-    source_tokens: int
-    answers: Sequence[Answer]
-    """Those of the first source, then those of the next one."""
+    sources: Sequence[AnsweredSource]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Those of the first source, then those of the next one."""
+        return [answer for source in self.sources for answer in source.answers]
+
+    @property
+    def source_tokens(self) -> int:
+        """Tokens of the sources."""
+        return sum(source.source_tokens for source in self.sources)
 
     @property
     def text_tokens(self) -> int:
         """Generated tokens."""
-        return sum(answer.tokens for answer in self.answers)
+        return sum(source.text_tokens for source in self.sources)
+
+
+def answered_facts(answered: AnsweredRequest) -> dict[str, Any]:
+    """What the access log has of an answer."""
+    sources = answered.sources
+    known = [source.confidence for source in sources if source.confidence is not None]
+    failures = [source.failure for source in sources if source.failure]
+    by = [source.answered_by for source in sources]
+    return {
+        "source_tokens": answered.source_tokens,
+        "text_tokens": answered.text_tokens,
+        "texts": len(answered.answers),
+        "answered_by": by[0] if len(set(by)) == 1 else by,
+        **({"confidence": round(min(known), 4)} if known else {}),
+        **({"teacher_failures": failures} if failures else {}),
+    }
 
 
 def whole_response(answered: AnsweredRequest) -> bytes:

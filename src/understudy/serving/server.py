@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -58,11 +59,13 @@ def serve_until_signal(
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
             return
-        own = settings.deployment
+        own, upstream = settings.deployment, settings.upstream
         # Workers that fail to start are started again, so what can fail is tried before.
         converted_engine(own.engine, own.checkpoint, own.conversions, own.decoding)
         with tempfile.TemporaryDirectory(prefix="understudy-metrics-") as folder:
             os.environ[FOLDER_VARIABLE] = folder
+            if upstream is not None:
+                config.app = partial(logged_app, replace(settings, upstream=upstream.shared(Path(folder))))
             Multiprocess(config, sockets=[listener]).run()
 
 

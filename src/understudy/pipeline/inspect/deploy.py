@@ -1,21 +1,31 @@
 """A system of a finished run as a deployment, which answers new inputs as it was evaluated."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from understudy.config.endpoint import Endpoint
+from understudy.config.read import check_endpoint
 from understudy.config.task import FilesTask
-from understudy.errors import StoreError, unknown_name
+from understudy.errors import ConfigError, StoreError, unknown_name
+from understudy.evaluation.predictions import read_predictions
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.context import NETWORK
 from understudy.pipeline.delivery import STUDENT
 from understudy.pipeline.inspect.open import OpenedRun, open_run
 from understudy.pipeline.prepare import text_limits
+from understudy.pipeline.stages.confidences import ConfidencesStage, read_confidences
+from understudy.pipeline.teacher_outputs import endpoint_of
 from understudy.report.facts import TEACHER
 from understudy.serving.confidence import Calibration, DeferralPoint, SystemConfidence
 from understudy.serving.deployment import Deployment
-from understudy.serving.requests import RequestForm
+from understudy.serving.drift import DevTexts
+from understudy.serving.requests import MOST_TEXTS, RequestForm
 from understudy.store.manifest import parse, read_manifest
 from understudy.tasks.task_records import RecordSettings
+
+RECORDED = "teacher"
+"""In place of an address: the one of the run's own teacher."""
 
 
 def deployment(folder: str | Path, system: str = STUDENT) -> Deployment:
@@ -83,6 +93,22 @@ def no_confidence(folder: str | Path) -> str:
     )
 
 
+def dev_texts(folder: str | Path, system: str = STUDENT) -> DevTexts:
+    """What a system of a finished run generated for dev; confidences are known of the distilled student alone.
+
+    Raises:
+        StoreError: as `deployment`.
+        ConfigError: as `deployment`.
+    """
+    run = open_run(folder)
+    name = _system_name(run, system)
+    sources = [one.source for one in read_predictions(run.predictions(name) / "dev.jsonl")]
+    recorded = []
+    if name == run.facts["method"] and ConfidencesStage.name in run.stages:
+        recorded = read_confidences(run.stage(ConfidencesStage.name), "dev")
+    return DevTexts(tuple(sources), tuple(one.confidence for one in recorded), tuple(one.tokens for one in recorded))
+
+
 def record_settings(folder: str | Path) -> RecordSettings:
     """How the files of a run's task are read: the names of the columns, the format of conversations."""
     task = open_run(folder).recipe.task
@@ -102,6 +128,37 @@ def request_form(folder: str | Path, *, ignores_system: bool = False) -> Request
     systems = (recipe.task.system, getattr(asked, "system", None))
     return RequestForm(
         tuple(dict.fromkeys(filter(None, prompts))), tuple(dict.fromkeys(filter(None, systems))), ignores_system
+    )
+
+
+def teacher_endpoint(
+    folder: str | Path, url: str, changes: Mapping[str, object], overrides: Sequence[str] = ()
+) -> Endpoint:
+    """The endpoint that answers for a run's student: that of the run's teacher where it has one.
+
+    Args:
+        folder: of the run.
+        url: its address; `teacher` is the one that the run recorded.
+        changes: settings that replace those of the run.
+        overrides: the same, of the form `price.input=0.15`.
+
+    Raises:
+        ConfigError: if the run's teacher has no endpoint and something is missing, or a setting is invalid.
+    """
+    recipe = open_run(folder).recipe
+    recorded = endpoint_of(recipe)
+    if recorded is None:
+        if url == RECORDED:
+            raise ConfigError(f"the teacher of {folder} was no endpoint; give the address of one in place of {url!r}")
+        form = {"prompt": getattr(recipe.teacher, "prompt", None) or recipe.task.prompt, "system": recipe.task.system}
+        # What is not sent is the server's default. A token of a large model has at least as many letters as one here.
+        known = {**form, "max_tokens": recipe.task.max_target_tokens, "temperature": None, "top_p": None}
+    else:
+        known = recorded.model_dump(mode="json", exclude={"recorded", "require_logprobs", "top_logprobs"})
+    address = {} if url == RECORDED else {"base_url": url}
+    # Clients decide how many texts they want; this bounds the bytes of a response.
+    return check_endpoint(
+        {**known, **address, **changes, "per_request": MOST_TEXTS**2}, overrides, where="the endpoint"
     )
 
 
