@@ -42,7 +42,7 @@ def test_a_template_has_a_place_for_data(understudy: Command, tmp_path: Path) ->
     assert (code, recipe.name) == (0, "my-task")
     assert files.labeled == tmp_path / "my task" / "data" / "labeled.jsonl"
     assert files.labeled.parent.is_dir()
-    assert "understudy show" in out
+    assert "understudy check" in out
     assert "# understudy methods lists all" in (tmp_path / "my task" / "recipe.yaml").read_text()
     assert "# Put your data" in (tmp_path / "my task" / "recipe.yaml").read_text()
 
@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a missing file": (["task", "--from", "none.csv"], "none.csv: no such file; give --from"),
     "an unknown format": (["task", "--from", "in.csv", "--format", "mesages"], "did you mean 'messages'"),
     "an unknown policy": (["task", "--from", "in.csv", "--turns", "lst"], "'refuse', 'last' or 'all'"),
-    "options without a file": (["task", "--source", "a"], "--source describes a data file"),
+    "options without a file": (["task", "--source", "a"], "--source needs a data file"),
     "dev of inputs alone": (["task", "--from", "in.csv", "--dev", "1"], "task.held_out takes dev and test"),
     "too many": (["task", "--from", "pairs.csv", "--dev", "1", "--test", "1"], "has 2 different ones"),
     "dev alone": (["task", "--from", "pairs.csv", "--dev", "1"], "--dev 1 --test 0 must both be at least 1"),

@@ -2,13 +2,15 @@
 
 import random
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.recipe_text import RecipeValues, recipe_text
+from understudy.cli.init_teacher import TeacherOptions, api_teacher
+from understudy.cli.recipe_text import ApiTeacher, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,11 +20,12 @@ RECIPE_FILE, DATA_FOLDER = "recipe.yaml", "data"
 DRAW_SEED = 13
 """Draws dev and test where the user asks for them."""
 TOKENS_PER_WORD = 2
-"""Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached."""
+"""Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached. Numbers,
+signs and addresses have more, at most one for two characters or so."""
 DRAWN_SPLITS = ("labeled", "dev", "test")
 
 
-def init(
+def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     folder: Annotated[Path, typer.Argument(help="Folder of the recipe; created.", show_default=False)],
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet.")
@@ -36,27 +39,63 @@ def init(
     ] = None,
     dev: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as dev, into files.")] = 0,
     test: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as test, into files.")] = 0,
+    teacher_url: Annotated[str | None, typer.Option(metavar="URL", help="API teacher: its base URL.")] = None,
+    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="API teacher: its model.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="API teacher: the environment variable with the key.")
+    ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="API teacher: the text it reads, with {source} for the input.")
+    ] = None,
+    max_target_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest target or response in tokens. Default: from the targets, or 128.")
+    ] = None,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="INPUT OUTPUT", help="API teacher: price per million input and output tokens."),
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="API teacher: the most that requests may cost.")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A checkpoint, or scratch: a network with random weights.")
+    ] = None,
 ) -> None:
     """Write a commented recipe for your data, or a template with a place for data."""
     recipe = folder / RECIPE_FILE
     if recipe.exists() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{recipe if recipe.exists() else folder} exists already and is kept; name another folder")
+    options = TeacherOptions(teacher_url, teacher_model, key_variable, prompt, price, budget)
     if from_ is None:
-        of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test}
-        if unused := [name for name, value in of_a_file.items() if value]:
-            raise ConfigError(f"{', '.join(unused)} describes a data file, and --from names none; add --from FILE")
+        of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test, "--student": student}
+        of_a_file |= {"--max-target-tokens": max_target_tokens}
+        if unused := [*(name for name, value in of_a_file.items() if value), *options.given]:
+            raise ConfigError(f"{', '.join(unused)} needs a data file, and --from names none; add --from FILE")
         values = template_values(folder)
     else:
         settings = {"turns": turns, "batch_requests": str(batch_requests.resolve()) if batch_requests else None}
-        values = values_of_file(from_.resolve(), folder, settings, format_, source, target, (dev, test))
+        teacher = api_teacher(options) if options.given else None
+        columns = (source, target)
+        values = values_of_file(from_.resolve(), folder, settings, format_, columns, (dev, test), teacher)
+        limit = max_target_tokens or values.target_tokens
+        values = replace(values, student=student, target_tokens=limit)
+    write_recipe(folder, values, with_data=from_ is None)
+    typer.echo(f"wrote {recipe}; next: understudy check {shlex.quote(str(recipe))}")
+
+
+def write_recipe(folder: Path, values: RecipeValues, *, with_data: bool) -> None:
+    """Writes a recipe after it was checked, and the folder of its data where there is a place for them."""
+    from understudy.config.read import check_recipe
+    from understudy.config.yaml_values import load_yaml
     from understudy.store.disk import write_text
 
+    recipe, text = folder / RECIPE_FILE, recipe_text(values)
+    check_recipe(load_yaml(text, str(recipe)), where="these options")  # type: ignore[arg-type]
     try:
-        (folder / DATA_FOLDER if from_ is None else folder).mkdir(parents=True, exist_ok=True)
-        write_text(recipe, recipe_text(values))
+        folder.mkdir(parents=True, exist_ok=True)
+        if with_data:
+            (folder / DATA_FOLDER).mkdir(exist_ok=True)
+        write_text(recipe, text)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
-    typer.echo(f"wrote {recipe}; next: understudy show {recipe}")
 
 
 def template_values(folder: Path) -> RecipeValues:
@@ -74,9 +113,9 @@ def values_of_file(
     folder: Path,
     settings: dict[str, str | None],
     format_: str,
-    source: str | None,
-    target: str | None,
+    columns: tuple[str | None, str | None],
     held_out: tuple[int, int],
+    teacher: ApiTeacher | None,
 ) -> RecipeValues:
     """The values of a recipe for a file; prints what was recognised in it."""
     from understudy.config.read import check_format
@@ -86,6 +125,7 @@ def values_of_file(
     check_file(path, missing="give --from the path of a data file")
     check_format(format_)  # its message about an unknown name is shorter than that of each split
     form = check_format({"labeled": format_, "unlabeled": format_, **settings})
+    source, target = columns
     described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
     comment, note = summary(described), metrics_note(described)
     typer.echo(comment)
@@ -103,6 +143,7 @@ def values_of_file(
         described.script,
         token_limit(list(described.targets), described.script),
         token_limit(described.texts, described.script) if described.labeled else 128,
+        api_teacher=teacher if described.labeled else teacher or ApiTeacher(),
     )
     return with_held_out(values, described, folder, *held_out)
 
@@ -120,7 +161,7 @@ def with_held_out(
             )
         sizes = max(1, min(200, inputs // 10)), max(1, min(400, inputs // 5))
         typer.echo(f"task.held_out proposes {sizes[0]} inputs as dev and {sizes[1]} as test: set the sizes you want")
-        return replace(values, held_out=sizes)
+        return replace(values, held_out=sizes, train_inputs=inputs - sum(sizes))
     files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in DRAWN_SPLITS}
     if not dev and not test:
         typer.echo(
@@ -128,9 +169,10 @@ def with_held_out(
             f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
             "them from the file"
         )
-        return replace(values, files={**values.files, "dev": files["dev"], "test": files["test"]})
+        both = {**values.files, "dev": files["dev"], "test": files["test"]}
+        return replace(values, files=both, train_inputs=inputs)
     write_drawn(described, folder / DATA_FOLDER, {"dev": dev, "test": test})
-    return replace(values, files=files, format={}, fields={})
+    return replace(values, files=files, format={}, fields={}, train_inputs=inputs - dev - test)
 
 
 def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int]) -> None:
@@ -188,7 +230,10 @@ def metrics_note(described: "FileDescription") -> str:
 
 def token_limit(texts: list[str], script: str) -> int:
     """A limit of tokens that the longest text does not reach: a power of two."""
-    longest = max(len(text) if script == "spaceless" else len(text.split()) * TOKENS_PER_WORD for text in texts)
+    longest = max(
+        len(text) if script == "spaceless" else max(len(text.split()) * TOKENS_PER_WORD, len(text) // 2)
+        for text in texts
+    )
     return max(32, 1 << longest.bit_length())
 
 

@@ -1,0 +1,79 @@
+"""The options of `init` that describe a teacher behind an API."""
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from understudy.cli.recipe_text import ApiTeacher
+from understudy.errors import ConfigError
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """The options as they were given; None: not given."""
+
+    teacher_url: str | None = None
+    teacher_model: str | None = None
+    key_variable: str | None = None
+    prompt: Path | None = None
+    price: tuple[float, float] | None = None
+    budget: float | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the options that were given."""
+        return [f"--{one.name.replace('_', '-')}" for one in fields(self) if getattr(self, one.name) is not None]
+
+
+def api_teacher(options: TeacherOptions) -> ApiTeacher:
+    """The teacher that the options describe; the price is known only for the default model at OpenAI.
+
+    Raises:
+        ConfigError: if an option is missing or is not what it should be.
+    """
+    default, url, model = ApiTeacher(), options.teacher_url, options.teacher_model
+    if url is not None and model is None:
+        raise ConfigError(f"--teacher-url is {url}, but which of its models? name it with --teacher-model")
+    if options.key_variable is not None and not VARIABLE.fullmatch(options.key_variable):
+        # What was given may be the key, so it is not repeated.
+        raise ConfigError(
+            f"--key-variable takes the name of an environment variable, such as {default.key}; the key itself is never "
+            "written into a recipe: export it in that variable"
+        )
+    price = options.price or (default.price if model is None else None)
+    if options.budget is not None and price is None:
+        raise ConfigError(
+            f"--budget is {options.budget}, but the price of {model} is not known; give --price INPUT OUTPUT, per "
+            "million tokens"
+        )
+    return ApiTeacher(
+        model or default.model,
+        url,
+        options.key_variable or default.key,
+        default.prompt if options.prompt is None else prompt_text(options.prompt),
+        price,
+        (default.budget if options.budget is None else options.budget) if price else None,
+    )
+
+
+def prompt_text(path: Path) -> str:
+    """The prompt in a text file, without the line breaks at its end.
+
+    Raises:
+        UnderstudyError: if the file cannot be read, or has no place for the input.
+    """
+    from understudy.tasks.text_lines import check_file
+
+    check_file(path, missing="give --prompt the path of a text file")
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--prompt {path} cannot be read ({error}); save it as UTF-8 text") from None
+    if "{source}" not in text:
+        raise ConfigError(
+            f"--prompt {path} has no {{source}}, so the teacher would never see the input; write {{source}} where the "
+            "input belongs"
+        )
+    return text
