@@ -47,6 +47,7 @@ def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     prompt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="API teacher: the text it reads, with {source} for the input.")
     ] = None,
+    system: Annotated[Path | None, typer.Option(metavar="FILE", help="API teacher: its system message.")] = None,
     max_target_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest target or response in tokens. Default: from the targets, or 128.")
     ] = None,
@@ -63,7 +64,7 @@ def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe = folder / RECIPE_FILE
     if recipe.exists() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{recipe if recipe.exists() else folder} exists already and is kept; name another folder")
-    options = TeacherOptions(teacher_url, teacher_model, key_variable, prompt, price, budget)
+    options = TeacherOptions(teacher_url, teacher_model, key_variable, prompt, system, price, budget)
     if from_ is None:
         of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test, "--student": student}
         of_a_file |= {"--max-target-tokens": max_target_tokens}

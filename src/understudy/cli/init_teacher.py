@@ -18,6 +18,7 @@ class TeacherOptions:
     teacher_model: str | None = None
     key_variable: str | None = None
     prompt: Path | None = None
+    system: Path | None = None
     price: tuple[float, float] | None = None
     budget: float | None = None
 
@@ -53,27 +54,40 @@ def api_teacher(options: TeacherOptions) -> ApiTeacher:
         url,
         options.key_variable or default.key,
         default.prompt if options.prompt is None else prompt_text(options.prompt),
+        None if options.system is None else file_text(options.system, "--system"),
         price,
         (default.budget if options.budget is None else options.budget) if price else None,
     )
 
 
 def prompt_text(path: Path) -> str:
-    """The prompt in a text file, without the line breaks at its end.
+    """The prompt in a text file.
 
     Raises:
         UnderstudyError: if the file cannot be read, or has no place for the input.
     """
-    from understudy.tasks.text_lines import check_file
-
-    check_file(path, missing="give --prompt the path of a text file")
-    try:
-        text = path.read_text(encoding="utf-8-sig").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--prompt {path} cannot be read ({error}); save it as UTF-8 text") from None
+    text = file_text(path, "--prompt")
     if "{source}" not in text:
         raise ConfigError(
             f"--prompt {path} has no {{source}}, so the teacher would never see the input; write {{source}} where the "
             "input belongs"
         )
     return text
+
+
+def file_text(path: Path, option: str) -> str:
+    """The text of a file, without the line breaks at its end.
+
+    Raises:
+        UnderstudyError: if the file cannot be read.
+    """
+    from understudy.tasks.text_lines import check_file
+
+    check_file(path, missing=f"give {option} the path of a text file")
+    try:
+        return path.read_text(encoding="utf-8-sig").rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{option} {path} is not UTF-8 text (byte {error.object[error.start]:#04x} at position {error.start}); "
+            "save the file as UTF-8"
+        ) from None

@@ -40,7 +40,7 @@ teacher:
     key: {key}        # the name of an environment variable
     {url}
     # What the teacher reads; {{source}} is replaced by the input. The student reads the input alone.
-    prompt: {prompt}
+{system}    prompt: {prompt}
     max_tokens: {target_tokens}            # longer responses are cut by the server, and rejected
     {price}
 {student}
@@ -73,6 +73,7 @@ class ApiTeacher:
     url: str | None = None
     key: str = "OPENAI_API_KEY"
     prompt: str = "{source}"
+    system: str | None = None
     price: tuple[float, float] | None = (0.15, 0.60)
     """Per million input and output tokens; None: not known."""
     budget: float | None = 5.0
@@ -144,6 +145,7 @@ def endpoint_parts(values: RecipeValues, teacher: ApiTeacher, student: str) -> d
         "teacher": _scalar(teacher.model),
         "key": teacher.key,
         "url": f"base_url: {_scalar(teacher.url)}" if teacher.url else "# base_url: http://127.0.0.1:8080/v1",
+        "system": "" if teacher.system is None else f"    system: {_block(teacher.system)}\n",
         "prompt": _block(teacher.prompt),
         "price": price_text(teacher),
         # A student that is fine-tuned on the labels is what the distilled one is compared with.
