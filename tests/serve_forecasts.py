@@ -80,13 +80,14 @@ def server(port: int) -> ThreadingHTTPServer:
 
 
 def main() -> None:
-    """Writes the inputs and serves until it is interrupted."""
+    """Writes the inputs, once requests are accepted, and serves until it is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--inputs", type=Path, required=True, help="the CSV that is written")
     parser.add_argument("--port", type=int, default=8017)
     arguments = parser.parse_args()
-    write_inputs(arguments.inputs, 300)
-    server(arguments.port).serve_forever()
+    with server(arguments.port) as bound:
+        write_inputs(arguments.inputs, 300)
+        bound.serve_forever()
 
 
 if __name__ == "__main__":

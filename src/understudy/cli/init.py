@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.init_teacher import TeacherOptions, api_teacher
-from understudy.cli.recipe_text import ApiTeacher, RecipeValues, recipe_text
+from understudy.cli.init_teacher import TeacherOptions, endpoint_values
+from understudy.cli.recipe_text import EndpointValues, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         values = template_values(folder)
     else:
         settings = {"turns": turns, "batch_requests": str(batch_requests.resolve()) if batch_requests else None}
-        teacher = api_teacher(options) if options.given else None
+        teacher = endpoint_values(options) if options.given else None
         columns = (source, target)
         values = values_of_file(from_.resolve(), folder, settings, format_, columns, (dev, test), teacher)
         limit = max_target_tokens or values.target_tokens
@@ -116,7 +116,7 @@ def values_of_file(
     format_: str,
     columns: tuple[str | None, str | None],
     held_out: tuple[int, int],
-    teacher: ApiTeacher | None,
+    teacher: EndpointValues | None,
 ) -> RecipeValues:
     """The values of a recipe for a file; prints what was recognised in it."""
     from understudy.config.read import check_format
@@ -144,7 +144,7 @@ def values_of_file(
         described.script,
         token_limit(list(described.targets), described.script),
         token_limit(described.texts, described.script) if described.labeled else 128,
-        api_teacher=teacher if described.labeled else teacher or ApiTeacher(),
+        api_teacher=teacher if described.labeled else teacher or EndpointValues(),
     )
     return with_held_out(values, described, folder, *held_out)
 

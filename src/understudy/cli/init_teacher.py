@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from understudy.cli.recipe_text import ApiTeacher
+from understudy.cli.recipe_text import EndpointValues
 from understudy.errors import ConfigError
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,13 +28,13 @@ class TeacherOptions:
         return [f"--{one.name.replace('_', '-')}" for one in fields(self) if getattr(self, one.name) is not None]
 
 
-def api_teacher(options: TeacherOptions) -> ApiTeacher:
+def endpoint_values(options: TeacherOptions) -> EndpointValues:
     """The teacher that the options describe; the price is known only for the default model at OpenAI.
 
     Raises:
         ConfigError: if an option is missing or is not what it should be.
     """
-    default, url, model = ApiTeacher(), options.teacher_url, options.teacher_model
+    default, url, model = EndpointValues(), options.teacher_url, options.teacher_model
     if url is not None and model is None:
         raise ConfigError(f"--teacher-url is {url}, but which of its models? name it with --teacher-model")
     if options.key_variable is not None and not VARIABLE.fullmatch(options.key_variable):
@@ -49,7 +49,7 @@ def api_teacher(options: TeacherOptions) -> ApiTeacher:
             f"--budget is {options.budget}, but the price of {model} is not known; give --price INPUT OUTPUT, per "
             "million tokens"
         )
-    return ApiTeacher(
+    return EndpointValues(
         model or default.model,
         url,
         options.key_variable or default.key,

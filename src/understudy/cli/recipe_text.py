@@ -66,7 +66,7 @@ LEAST_EPOCHS, EVALUATIONS = 20, 10
 
 
 @dataclass(frozen=True)
-class ApiTeacher:
+class EndpointValues:
     """What a recipe's text says of a teacher behind an endpoint."""
 
     model: str = "gpt-4o-mini"
@@ -99,7 +99,7 @@ class RecipeValues:
     target_tokens: int = 64
     held_out: tuple[int, int] | None = None
     """Inputs that become dev and test; None where files hold these."""
-    api_teacher: ApiTeacher | None = None
+    api_teacher: EndpointValues | None = None
     """None: a local teacher."""
     student: str | None = None
     """A checkpoint, or `scratch`; None: the checkpoint that suits the script."""
@@ -128,7 +128,7 @@ def recipe_text(values: RecipeValues) -> str:
     return ENDPOINT.format(**shared | endpoint_parts(values, values.api_teacher, str(shared["student"])))
 
 
-def endpoint_parts(values: RecipeValues, teacher: ApiTeacher, student: str) -> dict[str, object]:
+def endpoint_parts(values: RecipeValues, teacher: EndpointValues, student: str) -> dict[str, object]:
     """The parts of a recipe's text that only an API teacher has."""
     training = training_text(values)
     labeled = "labeled" in values.files
@@ -165,7 +165,7 @@ def training_text(values: RecipeValues) -> str:
     )
 
 
-def price_text(teacher: ApiTeacher) -> str:
+def price_text(teacher: EndpointValues) -> str:
     """The price and the budget as lines; as a comment where the price is not known."""
     if teacher.price is None:
         return (
