@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -162,16 +162,6 @@ def stored_lines(path: Path) -> Iterator[StoredLine]:
                 yield StoredLine(where, raw, _values(raw, where) if whole else None)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
-
-
-def distinct_records(paths: Sequence[Path]) -> Iterator[StoredLine]:
-    """The records of some files, of equal texts the first; truncated lines and repetitions are left out."""
-    seen: set[object] = set()
-    for path in paths:
-        for line in stored_lines(path):
-            if line.is_record and line.digest not in seen:
-                seen.add(line.digest)
-                yield line
 
 
 def delete_records(folder: Path, ids: Collection[str]) -> Deleted:
