@@ -110,7 +110,10 @@ def streamed_response(stream: bytes) -> Mapping[str, Any]:
             return event["response"] if isinstance(event.get("response"), Mapping) else {}
         head |= {key: event[key] for key in ("id", "model", "usage") if event.get(key)}
         for piece in _objects(event.get("choices")):
-            _add(choices.setdefault(int(piece.get("index") or 0), _Choice()), piece)
+            index = piece.get("index", 0)
+            if type(index) is not int:
+                raise NotRecordable("incomplete")
+            _add(choices.setdefault(index, _Choice()), piece)
     if not choices or any(choice.finish_reason is None for choice in choices.values()):
         raise NotRecordable("incomplete")
     if not all(choice.is_text for choice in choices.values()):
