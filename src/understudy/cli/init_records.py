@@ -16,7 +16,7 @@ from understudy.tasks.task_records import RecordSettings, converted, say_what_wa
 if TYPE_CHECKING:
     from understudy.tasks.file_description import FileDescription
 
-FORMAT = "request_log"
+RECORDS_FORMAT = "request_log"
 
 
 def is_recorded(path: Path) -> bool:
@@ -90,7 +90,7 @@ def _described(records: list[Record], path: Path, form: Format, log: Log, *, lab
 
     settings = RecordSettings(form=form)
     reading = Reading(labeled, form.turns)
-    given = converted(iter(records), FORMAT, reading, settings.fields, path)
-    described = description_of(given, path, settings, FORMAT, labeled=labeled)
+    given = converted(iter(records), RECORDS_FORMAT, reading, settings.fields, path)
+    described = description_of(given, path, settings, RECORDS_FORMAT, labeled=labeled)
     say_what_was_left_out(reading, path, log)
     return described

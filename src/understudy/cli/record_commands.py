@@ -117,7 +117,7 @@ def list_records(folder: Records) -> None:
 
 
 @records_app.command("delete")
-def delete(
+def delete_requests(
     folder: Records, ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.")]
 ) -> None:
     """Delete the texts of requests by their ids, and all records of equal texts."""

@@ -21,7 +21,7 @@ from uuid import uuid4
 from understudy.errors import DataError, StoreError, shortened
 from understudy.tasks.json_values import json_value
 
-NAME = re.compile(r"\.?records-(\d{4}-\d\d-\d\d)-[0-9a-f]{8}\.jsonl(\.partial)?")
+RECORD_FILE = re.compile(r"\.?records-(\d{4}-\d\d-\d\d)-[0-9a-f]{8}\.jsonl(\.partial)?")
 """Files of records, and those that an interrupted deletion leaves."""
 OWNER_FILE, OWNER_FOLDER, OTHERS = 0o600, 0o700, 0o077
 MOST_NAMED = 5
@@ -130,7 +130,7 @@ def make_record_folder(folder: Path) -> None:
 
 def is_record_file(path: Path) -> bool:
     """Whether a path has the name of a file of records."""
-    return NAME.fullmatch(path.name) is not None and path.name.endswith(".jsonl") and path.name[0] != "."
+    return RECORD_FILE.fullmatch(path.name) is not None and path.name.endswith(".jsonl") and path.name[0] != "."
 
 
 def record_files(path: Path) -> list[Path]:
@@ -199,7 +199,7 @@ def delete_records(folder: Path, ids: Collection[str]) -> Deleted:
 def delete_older(folder: Path, first: date) -> None:
     """Deletes the files of the days before `first`."""
     for path in folder.iterdir():
-        match = NAME.fullmatch(path.name)
+        match = RECORD_FILE.fullmatch(path.name)
         if match and match[1] < first.isoformat():
             path.unlink(missing_ok=True)  # another process deletes them too
 
@@ -260,7 +260,7 @@ def _values(raw: bytes, where: str) -> Mapping[str, object]:
     return values
 
 
-def json_line(values: Mapping[str, object]) -> bytes:
+def line_of(values: Mapping[str, object]) -> bytes:
     """Values as a line.
 
     Raises:

@@ -39,7 +39,7 @@ from understudy.serving.proxy_messages import (
 from understudy.serving.recorded_traffic import RECORDED_PATHS, Exchange, exchange_records
 from understudy.serving.records import KeepTexts, RecordWriter
 
-ACCESS = logging.getLogger("understudy.access")
+PROXY_ACCESS = logging.getLogger("understudy.access")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CONNECT_S = 10.0
 OK = 200
@@ -83,7 +83,7 @@ class Proxy:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             ms = round(1000 * (time.monotonic() - begun), 1)
             line = {"time": now, "method": request.method, "path": request.scope["path"], "status": status, "ms": ms}
-            ACCESS.info("%s", json.dumps(line, ensure_ascii=False))
+            PROXY_ACCESS.info("%s", json.dumps(line, ensure_ascii=False))
 
         try:
             return await self._passed_on(request, ended)

@@ -30,8 +30,8 @@ PARAMETERS = (
     "reasoning_effort",
     "verbosity",
 )
-"""What is written of a request besides its messages. Names of users, metadata and all headers are not."""
-PARTIAL = ("echo", "suffix", "previous_response_id", "conversation")
+"""What is written of a request in addition to its messages. Names of users, metadata and all headers are not."""
+NOT_WHOLE = ("echo", "suffix", "previous_response_id", "conversation")
 """Parameters with which the request or the response is not the whole text."""
 ENDS = ("response.completed", "response.incomplete")
 """Events of a streamed response that hold all of it."""
@@ -66,7 +66,7 @@ def exchange_records(exchange: Exchange) -> list[TextRecord]:
     """
     request = _object(exchange.request)
     response = streamed_response(exchange.response) if exchange.streamed else _object(exchange.response)
-    if any(request.get(name) for name in PARTIAL):
+    if any(request.get(name) for name in NOT_WHOLE):
         raise NotRecordable("not_text")
     try:
         several = _requests(request)

@@ -17,10 +17,10 @@ from typing import Literal
 
 from understudy.custom_code import load_object
 from understudy.errors import ConfigError
-from understudy.serving.record_files import DayFile, append, delete_older, json_line, make_record_folder
+from understudy.serving.record_files import DayFile, append, delete_older, line_of, make_record_folder
 from understudy.tasks.chat_turns import Turn
 
-FAILURES = logging.getLogger("understudy.records")
+RECORD_FAILURES = logging.getLogger("understudy.records")
 WAITING = 10_000
 """Records that wait for the thread; more are dropped and counted, so that memory is bounded."""
 REMEMBERED = 100_000
@@ -29,16 +29,16 @@ CLEANING_S = 600.0
 """Seconds without a record after which the thread looks for a new day."""
 Redact = Callable[[str], object]
 AnsweredBy = Literal["student", "teacher"]
-Outcome = Literal["written", "repeated", "not_text", "not_redacted", "incomplete", "queue_full", "failed"]
+RecordOutcome = Literal["written", "repeated", "not_text", "not_redacted", "incomplete", "queue_full", "failed"]
 """What becomes of a record; all but the first two are dropped."""
 
 
 class NotRecordable(Exception):
     """Traffic that is no record of texts. It never leaves the server."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: RecordOutcome) -> None:
         super().__init__(outcome)
-        self.outcome: Outcome = outcome
+        self.outcome: RecordOutcome = outcome
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TextRecord:
 class RecordWriter:
     """Writes records to the files of one process. `write` and `submit` return at once, from any thread."""
 
-    def __init__(self, keep: KeepTexts, counted: Callable[[Outcome], None]) -> None:
+    def __init__(self, keep: KeepTexts, counted: Callable[[RecordOutcome], None]) -> None:
         """Starts the thread.
 
         Args:
@@ -144,7 +144,7 @@ class RecordWriter:
             except NotRecordable as found:
                 self._counted(found.outcome)
             except Exception as error:  # noqa: BLE001 - the thread goes on; messages may hold texts
-                FAILURES.error("a record was not written: %s", _without_texts(error))
+                RECORD_FAILURES.error("a record was not written: %s", _without_texts(error))
                 self._counted("failed")
 
     def _delete_old(self, today: date) -> None:
@@ -154,19 +154,19 @@ class RecordWriter:
         try:
             delete_older(self._keep.folder, today - timedelta(days=self._keep.days - 1))
         except OSError as error:
-            FAILURES.error("old records were not deleted: %s", _without_texts(error))
+            RECORD_FAILURES.error("old records were not deleted: %s", _without_texts(error))
 
-    def _written(self, record: TextRecord) -> Outcome:
+    def _written(self, record: TextRecord) -> RecordOutcome:
         if not record.usable:
             return "not_text"
         try:
             record = redacted(record, self._redact)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-            FAILURES.error("%s raised %s; the record is dropped", self._keep.redact, type(error).__name__)
+            RECORD_FAILURES.error("%s raised %s; the record is dropped", self._keep.redact, type(error).__name__)
             return "not_redacted"
         content = content_of(record)
         try:
-            digest = hashlib.sha256(json_line(content)).digest()[:16]
+            digest = hashlib.sha256(line_of(content)).digest()[:16]
         except UnicodeEncodeError:  # half of a character
             return "not_text"
         head = {"id": record.id, "time": record.time.isoformat(timespec="milliseconds"), "digest": digest.hex()}
@@ -175,7 +175,7 @@ class RecordWriter:
                 self._digests.clear()
             repeated = digest in self._digests
             facts = {"usage": dict(record.usage), "confidence": list(record.confidence or ())}
-            append(fd, json_line(head if repeated else head | content | {k: v for k, v in facts.items() if v}))
+            append(fd, line_of(head if repeated else head | content | {k: v for k, v in facts.items() if v}))
             self._digests.pop(digest, None)
             self._digests[digest] = None  # the most recent is the last
         if len(self._digests) > REMEMBERED:
