@@ -16,6 +16,7 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.serving.app import ServerSettings, app_of
 from understudy.serving.deployment import Answer, Answering, TextSettings, open_deployment
 from understudy.serving.limits import ServerLimits
+from understudy.serving.records import KeepTexts
 
 
 class Held(Answering):
@@ -67,6 +68,7 @@ def serving(
     token_variable: str | None = None,
     released: bool = True,
     log_texts: bool = False,
+    keep: KeepTexts | None = None,
 ) -> Iterator[Served]:
     """Serves the student of a run within the context."""
     found = deployment(folder)
@@ -77,6 +79,7 @@ def serving(
         limits or ServerLimits(),
         token_variable=token_variable,
         log_texts=log_texts,
+        keep=keep,
     )
     opened = ExitStack()
     engine = opened.enter_context(open_deployment(found, device="cpu", threads=1))

@@ -4,6 +4,7 @@ import random
 import re
 import shlex
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from understudy.cli.recipe_text import EndpointValues, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
+    from understudy.records import Example
     from understudy.tasks.file_description import FileDescription
 
 RECIPE_FILE, DATA_FOLDER = "recipe.yaml", "data"
@@ -22,13 +24,15 @@ DRAW_SEED = 13
 TOKENS_PER_WORD = 2
 """Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached. Numbers,
 signs and addresses have more, at most one for two characters or so."""
-DRAWN_SPLITS = ("labeled", "dev", "test")
 
 
 def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     folder: Annotated[Path, typer.Argument(help="Folder of the recipe; created.", show_default=False)],
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet.")
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet; or a folder of --keep-texts."
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the source.")] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the target.")] = None,
@@ -119,15 +123,24 @@ def values_of_file(
     teacher: EndpointValues | None,
 ) -> RecipeValues:
     """The values of a recipe for a file; prints what was recognised in it."""
+    from understudy.cli.init_records import describe_records, is_recorded
     from understudy.config.read import check_format
     from understudy.tasks.file_description import describe_file
     from understudy.tasks.text_lines import check_file
 
-    check_file(path, missing="give --from the path of a data file")
+    recorded = is_recorded(path)
+    if not recorded:
+        check_file(path, missing="give --from the path of a data file")
     check_format(format_)  # its message about an unknown name is shorter than that of each split
     form = check_format({"labeled": format_, "unlabeled": format_, **settings})
     source, target = columns
-    described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
+    unlabeled: list[Example] | None = None
+    if recorded:
+        if source or target:
+            raise ConfigError(f"{path} holds records, which have no columns; leave --source and --target out")
+        described, unlabeled = describe_records(path, form, typer.echo)
+    else:
+        described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
     comment, note = summary(described), metrics_note(described)
     typer.echo(comment)
     typer.echo(f"metrics: {', '.join(described.metrics)}" + (f" ({note})" if note else ""))
@@ -145,14 +158,23 @@ def values_of_file(
         token_limit(list(described.targets), described.script),
         token_limit(described.texts, described.script) if described.labeled else 128,
         api_teacher=teacher if described.labeled else teacher or EndpointValues(),
+        inputs=len(described.targets) + (len(unlabeled or ()) if described.labeled else 0) - sum(held_out),
     )
-    return with_held_out(values, described, folder, *held_out)
+    return with_held_out(values, described, folder, *held_out, unlabeled)
 
 
 def with_held_out(
-    values: RecipeValues, described: "FileDescription", folder: Path, dev: int, test: int
+    values: RecipeValues,
+    described: "FileDescription",
+    folder: Path,
+    dev: int,
+    test: int,
+    unlabeled: "list[Example] | None" = None,
 ) -> RecipeValues:
-    """The values with dev and test: files drawn on request, files to be written, or inputs that are held out."""
+    """The values with dev and test: files drawn on request, files to be written, or inputs that are held out.
+
+    Records come with their `unlabeled` inputs, and are written as files: their folder grows.
+    """
     inputs = len(described.targets)
     if not described.labeled:
         if dev or test:
@@ -162,51 +184,69 @@ def with_held_out(
             )
         sizes = max(1, min(200, inputs // 10)), max(1, min(400, inputs // 5))
         typer.echo(f"task.held_out proposes {sizes[0]} inputs as dev and {sizes[1]} as test: set the sizes you want")
-        return replace(values, held_out=sizes, train_inputs=inputs - sum(sizes))
-    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in DRAWN_SPLITS}
-    if not dev and not test:
-        typer.echo(
-            f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
-            f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
-            "them from the file"
-        )
-        both = {**values.files, "dev": files["dev"], "test": files["test"]}
-        return replace(values, files=both, train_inputs=inputs)
-    write_drawn(described, folder / DATA_FOLDER, {"dev": dev, "test": test})
-    return replace(values, files=files, format={}, fields={}, train_inputs=inputs - dev - test)
+        values = replace(values, held_out=sizes)
+        return values if unlabeled is None else written(values, described, folder, {}, unlabeled)
+    if dev or test:
+        return written(values, described, folder, {"dev": dev, "test": test}, unlabeled or [])
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in ("dev", "test")}
+    typer.echo(
+        f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
+        f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
+        "them from the file"
+    )
+    if unlabeled is not None:
+        values = written(values, described, folder, {}, unlabeled)
+    return replace(values, files={**values.files, **files})
 
 
-def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int]) -> None:
-    """Draws dev and test from a labeled file, and writes them and the rest as files.
+def written(
+    values: RecipeValues,
+    described: "FileDescription",
+    folder: Path,
+    sizes: dict[str, int],
+    unlabeled: "list[Example]",
+) -> RecipeValues:
+    """Writes the inputs as files that the values name, with dev and test of these sizes drawn from the labeled ones."""
+    from understudy.tasks.in_memory import save_examples
+
+    data = folder / DATA_FOLDER
+    splits = drawn(described, sizes) if described.labeled else {}
+    splits["unlabeled"] = unlabeled
+    if present := [str(path) for split in splits if (path := data / f"{split}.jsonl").exists()]:
+        raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
+    save_examples(data, **splits)
+    counts = ", ".join(f"{len(examples)} {split}" for split, examples in splits.items() if examples)
+    how = f"drew dev and test from the file (seed {DRAW_SEED}) and wrote" if sizes else "wrote"
+    typer.echo(f"{how} {data}: {counts}")
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split, examples in splits.items() if examples}
+    return replace(values, files=files, format={}, fields={})
+
+
+def drawn(described: "FileDescription", sizes: dict[str, int]) -> "dict[str, list[Example]]":
+    """The labeled inputs of a file, and splits of these sizes that are drawn from them.
 
     Inputs that are equal but for case and white space stay together, so that none is learned from and scored.
     """
     from understudy.records import Example
     from understudy.tasks.guards import normalized
-    from understudy.tasks.in_memory import save_examples
 
     groups: dict[str, list[str]] = {}
     for source in described.targets:
         groups.setdefault(normalized(source), []).append(source)
-    if not all(sizes.values()) or sum(sizes.values()) >= len(groups):
+    if sizes and (not all(sizes.values()) or sum(sizes.values()) >= len(groups)):
         raise ConfigError(
             f"--dev {sizes['dev']} --test {sizes['test']} must both be at least 1 and leave inputs for training; "
             f"{described.path} has {len(groups)} different ones"
         )
-    if present := [str(folder / f"{split}.jsonl") for split in DRAWN_SPLITS if (folder / f"{split}.jsonl").exists()]:
-        raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
-    drawn = random.Random(DRAW_SEED).sample(sorted(groups), len(groups))
-    ends = {"dev": drawn[: sizes["dev"]], "test": drawn[sizes["dev"] : sum(sizes.values())]}
-    chosen = {form: split for split, forms in ends.items() for form in forms}
-    splits: dict[str, list[Example]] = {split: [] for split in DRAWN_SPLITS}
+    forms = iter(random.Random(DRAW_SEED).sample(sorted(groups), len(groups)))
+    chosen = {form: split for split, size in sizes.items() for form in islice(forms, size)}
+    splits: dict[str, list[Example]] = {split: [] for split in ("labeled", *sizes)}
     for form, sources in groups.items():
         split = chosen.get(form, "labeled")
         for source in sources:
             generated = f"{split}-{len(splits[split])}"
             splits[split].append(Example(described.ids.get(source, generated), source, described.targets[source]))
-    save_examples(folder, labeled=splits["labeled"], dev=splits["dev"], test=splits["test"])
-    counts = ", ".join(f"{len(examples)} {split}" for split, examples in splits.items())
-    typer.echo(f"drew dev and test from the file (seed {DRAW_SEED}) and wrote {folder}: {counts}")
+    return splits
 
 
 def summary(described: "FileDescription") -> str:

@@ -103,8 +103,8 @@ class RecipeValues:
     """None: a local teacher."""
     student: str | None = None
     """A checkpoint, or `scratch`; None: the checkpoint that suits the script."""
-    train_inputs: int = 0
-    """Inputs that are neither dev nor test."""
+    inputs: int = 0
+    """Inputs that are in no file of dev or test."""
 
 
 def recipe_text(values: RecipeValues) -> str:
@@ -158,7 +158,8 @@ def endpoint_parts(values: RecipeValues, teacher: EndpointValues, student: str) 
 def training_text(values: RecipeValues) -> str:
     """The section `training` for the number of inputs: enough steps for few, and ten evaluations on dev."""
     rate, presentations = SCRATCH_TRAINING if values.student == "scratch" else PRETRAINED_TRAINING
-    epochs = max(LEAST_EPOCHS, math.ceil(presentations / max(1, values.train_inputs)))
+    train_inputs = values.inputs - sum(values.held_out or ())
+    epochs = max(LEAST_EPOCHS, math.ceil(presentations / max(1, train_inputs)))
     return (
         f"{{learning_rate: {rate}, epochs: {epochs}, batch_tokens: 2000, warmup_steps: 20, "
         f"evaluate_every: {epochs // EVALUATIONS}}}"

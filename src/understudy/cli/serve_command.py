@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli.options import RunFolder
+from understudy.cli.record_commands import AllowRedaction, KeepDays, KeepTextsFolder, Redaction, kept_texts
 from understudy.errors import ConfigError
 
 
@@ -37,6 +38,10 @@ def serve(  # noqa: PLR0913 - the options of a command
         bool, typer.Option("--ignore-system", help="Leave out system messages that the run does not know.")
     ] = False,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Write sources and outputs into the log.")] = False,
+    keep_texts: KeepTextsFolder = None,
+    redact: Redaction = None,
+    keep_days: KeepDays = None,
+    allow_code: AllowRedaction = False,
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
     if token_variable is not None and not os.environ.get(token_variable):
@@ -60,6 +65,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         engines=engines,
         token_variable=token_variable,
         log_texts=log_texts,
+        keep=kept_texts(keep_texts, redact, keep_days, allow_code=allow_code),
     )
 
     def started(url: str) -> None:

@@ -23,10 +23,12 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from understudy.errors import ModelError, shortened
+from understudy.serving.answer_records import answer_records
 from understudy.serving.batching import Batcher, QueueFull
 from understudy.serving.deployment import Answering, Deployment, TextSettings, open_deployment
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
+from understudy.serving.records import KeepTexts, RecordWriter
 from understudy.serving.requests import RefusedRequest, RequestForm, TextRequest, chat_request, completion_request
 from understudy.serving.responses import AnsweredRequest, ApiKind, error_body, event_stream, up_to_stop, whole_response
 
@@ -55,6 +57,8 @@ class ServerSettings:
     token_variable: str | None = None
     """Environment variable of the bearer token that requests need; None: they need none."""
     log_texts: bool = False
+    keep: KeepTexts | None = None
+    """Where requests and answers are recorded; None: nowhere."""
 
 
 class TextServer:
@@ -65,6 +69,8 @@ class TextServer:
         self.metrics = ServerMetrics()
         self.batcher = Batcher([one.texts for one in answerings], settings.limits, called=self._called)
         self._answering = answerings[0]
+        keep = settings.keep
+        self.writer = RecordWriter(keep, lambda outcome: self.metrics.records.labels(outcome).inc()) if keep else None
         # Long texts take longer to encode than the event loop may be blocked.
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._token = os.environ[settings.token_variable].encode() if settings.token_variable else None
@@ -74,6 +80,8 @@ class TextServer:
         """Ends the threads after what was accepted is answered."""
         self.batcher.close()
         self._encoder.shutdown()
+        if self.writer is not None:
+            self.writer.close()
 
     async def respond(self, request: Request) -> Response:
         """The response to a request for texts, whatever becomes of it."""
@@ -127,6 +135,8 @@ class TextServer:
         }
         if self.settings.log_texts:
             facts |= {"sources": wanted.sources, "outputs": [answer.text for answer in answered.answers]}
+        if self.writer is not None:
+            self.writer.submit(lambda: answer_records(answered))
         if wanted.stream:
             return Response(
                 event_stream(answered), media_type="text/event-stream", headers={"cache-control": "no-cache"}
