@@ -16,6 +16,7 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.serving.app import ServerSettings, app_of
 from understudy.serving.deployment import Answer, Answering, TextSettings, open_deployment
 from understudy.serving.limits import ServerLimits
+from understudy.serving.records import KeepTexts
 from understudy.serving.routing import UpstreamSettings
 
 
@@ -69,6 +70,7 @@ def serving(
     released: bool = True,
     log_texts: bool = False,
     upstream: UpstreamSettings | None = None,
+    keep: KeepTexts | None = None,
 ) -> Iterator[Served]:
     """Serves the student of a run within the context."""
     found = deployment(folder)
@@ -81,6 +83,7 @@ def serving(
         log_texts=log_texts,
         upstream=upstream,
         dev=dev_texts(folder),
+        keep=keep,
     )
     opened = ExitStack()
     engine = opened.enter_context(open_deployment(found, device="cpu", threads=1))

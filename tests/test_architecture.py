@@ -37,6 +37,7 @@ HOMES = {
     "fastapi": {"serving"},
     "filelock": {"store"},
     "gguf": {"serving"},
+    "httpx2": {"serving"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "matplotlib": {"report"},

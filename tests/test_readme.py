@@ -121,7 +121,7 @@ def test_every_command_is_shown() -> None:
     """The README shows the commands there are, and no other."""
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
-    shown = re.findall(r"^    understudy ((?:pool |store )?\w+)", README, re.MULTILINE)
+    shown = re.findall(r"^    understudy ((?:pool |store |records )?\w+)", README, re.MULTILINE)
     assert set(shown) == commands(group)
 
 

@@ -42,7 +42,7 @@ def test_a_template_has_a_place_for_data(understudy: Command, tmp_path: Path) ->
     assert (code, recipe.name) == (0, "my-task")
     assert files.labeled == tmp_path / "my task" / "data" / "labeled.jsonl"
     assert files.labeled.parent.is_dir()
-    assert "understudy show" in out
+    assert "understudy check" in out
     assert "# understudy methods lists all" in (tmp_path / "my task" / "recipe.yaml").read_text()
     assert "# Put your data" in (tmp_path / "my task" / "recipe.yaml").read_text()
 
@@ -133,6 +133,66 @@ def test_inputs_alone_become_a_recipe_with_an_api_teacher(understudy: Command, t
     assert len(load(task, files).data.unlabeled) == 50
 
 
+PROMPT = 'Rewrite: "it\'s" {braces} # no comment\n\n  an indented line\nInput: {source}\nAnswer:\n'
+
+
+def test_the_options_of_an_api_teacher_are_written(understudy: Command, tmp_path: Path) -> None:
+    """Whatever characters the prompt has; its last line break is that of the file."""
+    (tmp_path / "in.csv").write_text("source\n" + "".join(f"input number {i}\n" for i in range(50)))
+    (tmp_path / "prompt.txt").write_text(PROMPT)
+    (tmp_path / "system.txt").write_text("\tBe brief.\n")
+    files = ("--prompt", tmp_path / "prompt.txt", "--system", tmp_path / "system.txt", "--max-target-tokens", "99")
+    server = ("--teacher-url", "http://127.0.0.1:9/v1", "--teacher-model", "a: #b", "--key-variable", "MY_KEY")
+    cost = ("--price", "1", "2.5", "--budget", "7", "--student", "scratch")
+    code, _, err = understudy("init", tmp_path / "task", "--from", tmp_path / "in.csv", *files, *server, *cost)
+
+    assert (code, err) == (0, "")
+    recipe, task, _ = read(tmp_path / "task")
+    endpoint = recipe.teacher.model_dump()["endpoint"]
+    assert (endpoint["prompt"], endpoint["system"]) == (PROMPT.rstrip("\n"), "\tBe brief.")
+    assert (endpoint["base_url"], endpoint["model"], endpoint["key"]) == ("http://127.0.0.1:9/v1", "a: #b", "MY_KEY")
+    assert (endpoint["price"], endpoint["budget"]) == ({"input": 1.0, "output": 2.5}, 7.0)
+    assert (endpoint["max_tokens"], task.max_target_tokens) == (99, 99)
+    assert recipe.student.model_dump()["scratch"]["width"] == 96
+
+
+@pytest.mark.parametrize(
+    ("inputs", "student", "epochs"), [(50, None, 286), (50, "scratch", 1143), (3000, None, 20), (3000, "scratch", 20)]
+)
+def test_few_inputs_are_read_more_often(
+    understudy: Command, tmp_path: Path, inputs: int, student: str | None, epochs: int
+) -> None:
+    """10,000 inputs, or 40,000 for random weights, in at least 20 epochs: the training is longer than its warm-up."""
+    (tmp_path / "in.csv").write_text("source\n" + "".join(f"input number {i}\n" for i in range(inputs)))
+    understudy("init", tmp_path / "task", "--from", tmp_path / "in.csv", *(("--student", student) if student else ()))
+
+    assert read(tmp_path / "task")[0].training.epochs == epochs
+
+
+def test_the_price_of_another_model_is_not_guessed(understudy: Command, tmp_path: Path) -> None:
+    """Neither is a budget, which needs it; both are shown as comments."""
+    (tmp_path / "in.csv").write_text("source\na\nb\nc\n")
+    understudy("init", tmp_path / "task", "--from", tmp_path / "in.csv", "--teacher-model", "gpt-9")
+
+    endpoint = read(tmp_path / "task")[0].teacher.model_dump()["endpoint"]
+    assert (endpoint["model"], endpoint["price"], endpoint["budget"]) == ("gpt-9", None, None)
+    assert "# budget: " in (tmp_path / "task" / "recipe.yaml").read_text()
+
+
+def test_a_log_with_an_api_teacher_is_used_as_labels(understudy: Command, tmp_path: Path, log: Path) -> None:
+    """Dev and test are drawn from it, and its responses are one training text in five."""
+    options = ("--dev", "4", "--test", "6", "--teacher-model", "m")
+    code, _, err = understudy("init", tmp_path / "task", "--from", log, *options)
+
+    assert (code, err) == (0, "")
+    recipe, task, files = read(tmp_path / "task")
+    check_files(recipe)
+    assert (files.labeled, task.referenced_by_teacher) == (tmp_path / "task" / "data" / "labeled.jsonl", ())
+    assert recipe.pseudo_targets.inputs == ("labeled",)
+    assert (recipe.distil.targets.gold, recipe.distil.targets.teacher) == (0.2, 0.8)
+    assert recipe.student.finetune == recipe.training
+
+
 def test_a_language_without_spaces_gets_metrics_of_characters(understudy: Command, tmp_path: Path) -> None:
     """And models that can write it; the limits of tokens count its characters."""
     path = tmp_path / "zh.jsonl"
@@ -182,11 +242,24 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a missing file": (["task", "--from", "none.csv"], "none.csv: no such file; give --from"),
     "an unknown format": (["task", "--from", "in.csv", "--format", "mesages"], "did you mean 'messages'"),
     "an unknown policy": (["task", "--from", "in.csv", "--turns", "lst"], "'refuse', 'last' or 'all'"),
-    "options without a file": (["task", "--source", "a"], "--source describes a data file"),
+    "options without a file": (["task", "--source", "a"], "--source needs a data file"),
     "dev of inputs alone": (["task", "--from", "in.csv", "--dev", "1"], "task.held_out takes dev and test"),
     "too many": (["task", "--from", "pairs.csv", "--dev", "1", "--test", "1"], "has 2 different ones"),
     "dev alone": (["task", "--from", "pairs.csv", "--dev", "1"], "--dev 1 --test 0 must both be at least 1"),
     "data that exist": (["data", "--from", "many.csv", "--dev", "1", "--test", "1"], "dev.jsonl exists already"),
+    "a server without a scheme": (
+        ["task", "--from", "in.csv", "--teacher-url", "a:1", "--teacher-model", "m"],
+        "base_url",
+    ),
+    "a server without a model": (["task", "--from", "in.csv", "--teacher-url", "http://a"], "with --teacher-model"),
+    "a key": (["task", "--from", "in.csv", "--key-variable", "sk-1"], "the name of an environment variable"),
+    "a budget without a price": (
+        ["task", "--from", "in.csv", "--teacher-model", "m", "--budget", "1"],
+        "--price INPUT",
+    ),
+    "a prompt without the input": (["task", "--from", "in.csv", "--prompt", "notes.txt"], "has no {source}"),
+    "a missing prompt": (["task", "--from", "in.csv", "--prompt", "none.txt"], "give --prompt the path"),
+    "a teacher without data": (["task", "--teacher-model", "m"], "--teacher-model needs a data file"),
     "another kind of file": (["task", "--from", "notes.txt"], "no reader for this suffix"),
 }
 

@@ -7,6 +7,7 @@ from tests.pipeline.api_teacher_recipe import UNREACHABLE, recipe_of, run_plain
 
 from understudy.config.read import check_recipe
 from understudy.errors import ConfigError, DataError
+from understudy.pipeline.preflight import check
 
 
 def test_not_all_inputs_can_be_held_out(tmp_path: Path) -> None:
@@ -25,3 +26,16 @@ def test_a_split_comes_from_one_place(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"test comes from a file.*neither is given"):
         check_recipe(plain)
+
+
+def test_check_finds_a_missing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of its variable and what to do, before a run would stop at it; nothing is sent."""
+    recipe = check_recipe(recipe_of(tmp_path, UNREACHABLE))
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    missing, *_ = check(recipe, out=tmp_path / "runs")
+    monkeypatch.setenv("SOME_KEY", "any")
+    found, *_ = check(recipe, out=tmp_path / "runs")
+
+    assert (missing.check, missing.severity, found.severity) == ("API key", "error", "ok")
+    assert "SOME_KEY, which is not set" in missing.finding
+    assert "export it" in missing.remedy

@@ -40,6 +40,32 @@ def test_the_recorded_prompt_is_stripped() -> None:
     assert completion.sources == ("x", "y")
 
 
+LONG = RequestForm(("Write the forecast as a bulletin.\n\n{source}\nBulletin:",), ("Be brief.\n",))
+
+
+@pytest.mark.parametrize("ends", [("", ""), ("\n", "\n"), ("", "\n"), ("  ", "")])
+def test_white_space_at_the_ends_of_a_prompt_does_not_count(ends: tuple[str, str]) -> None:
+    """A prompt read from a file ends with a line break; the source keeps its own white space."""
+    content = f"{ends[0]}Write the forecast as a bulletin.\n\n x \nBulletin:{ends[1]}"
+    assert chat({"role": "user", "content": content}, form=LONG).sources == (" x ",)
+    assert chat({"role": "user", "content": " x "}, form=LONG).sources == (" x ",)
+    assert chat({"role": "user", "content": "A: x "}, form=RequestForm(("A: {source}\n",))).sources == ("x ",)
+    assert chat({"role": "system", "content": "Be brief."}, USER, form=LONG).sources == ("a source",)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("Write the forecast as a short bulletin.\n\nx\nBulletin:", "has 'short bulletin.*' after 24 characters"),
+        ("Write the forecast as a bulletin.\n\nx\nText:", "ends otherwise"),
+    ],
+)
+def test_a_prompt_other_than_the_recorded_one_is_refused(content: str, found: str) -> None:
+    """As a source it would get an answer that nobody evaluated."""
+    with pytest.raises(RefusedRequest, match=f"begins like the recorded prompt, but {found}; send that prompt"):
+        chat({"role": "user", "content": content}, form=LONG)
+
+
 def test_the_recorded_system_message_is_accepted() -> None:
     """Any other is refused, unless the server leaves them out."""
     other = {"role": "developer", "content": "Rhyme."}

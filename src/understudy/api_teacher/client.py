@@ -232,8 +232,8 @@ def read_key(endpoint: Endpoint) -> str:
     key = os.environ.get(endpoint.key, "")
     if not key:
         raise GenerationError(
-            f"the endpoint's key is read from the environment variable {endpoint.key}, which is not set; set it (a "
-            "local server accepts any value), or name another variable with `key`"
+            f"the endpoint's key is read from the environment variable {endpoint.key}, which is not set; export it (a "
+            "local server accepts any value), or name another variable with teacher.endpoint.key"
         )
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise GenerationError(

@@ -16,6 +16,7 @@ from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.play_command import play
 from understudy.cli.read_commands import diagnose, evaluate, methods, pool_show, report, show
+from understudy.cli.record_commands import record, records_app
 from understudy.cli.run_commands import collect, demo, run, study
 from understudy.cli.serve_command import serve
 from understudy.cli.serving_commands import export, generate
@@ -47,6 +48,7 @@ for _command in (
     export,
     serve,
     play,
+    record,
     collect,
     report,
     diagnose,
@@ -66,6 +68,7 @@ pool_app = typer.Typer(help="Inspect pseudo-targets.", no_args_is_help=True)
 pool_app.command("show")(pool_show)
 app.add_typer(pool_app, name="pool")
 app.add_typer(store_app, name="store")
+app.add_typer(records_app, name="records")
 
 
 def _version(*, requested: bool) -> None:

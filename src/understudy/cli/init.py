@@ -2,30 +2,37 @@
 
 import random
 import re
+import shlex
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.recipe_text import RecipeValues, recipe_text
+from understudy.cli.init_teacher import TeacherOptions, endpoint_values
+from understudy.cli.recipe_text import EndpointValues, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
+    from understudy.records import Example
     from understudy.tasks.file_description import FileDescription
 
 RECIPE_FILE, DATA_FOLDER = "recipe.yaml", "data"
 DRAW_SEED = 13
 """Draws dev and test where the user asks for them."""
 TOKENS_PER_WORD = 2
-"""Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached."""
-DRAWN_SPLITS = ("labeled", "dev", "test")
+"""Tokens of a word, generously: limits that refuse an input are worse than limits that are never reached. Numbers,
+signs and addresses have more, at most one for two characters or so."""
 
 
-def init(
+def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     folder: Annotated[Path, typer.Argument(help="Folder of the recipe; created.", show_default=False)],
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet.")
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Your data: JSONL, JSON, CSV, TSV or Parquet; or a folder of --keep-texts."
+        ),
     ] = None,
     source: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the source.")] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the target.")] = None,
@@ -36,27 +43,64 @@ def init(
     ] = None,
     dev: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as dev, into files.")] = 0,
     test: Annotated[int, typer.Option(min=0, help="Draw this many labeled inputs as test, into files.")] = 0,
+    teacher_url: Annotated[str | None, typer.Option(metavar="URL", help="API teacher: its base URL.")] = None,
+    teacher_model: Annotated[str | None, typer.Option(metavar="NAME", help="API teacher: its model.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="API teacher: the environment variable with the key.")
+    ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="API teacher: the text it reads, with {source} for the input.")
+    ] = None,
+    system: Annotated[Path | None, typer.Option(metavar="FILE", help="API teacher: its system message.")] = None,
+    max_target_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest target or response in tokens. Default: from the targets, or 128.")
+    ] = None,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="INPUT OUTPUT", help="API teacher: price per million input and output tokens."),
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="API teacher: the most that requests may cost.")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A checkpoint, or scratch: a network with random weights.")
+    ] = None,
 ) -> None:
     """Write a commented recipe for your data, or a template with a place for data."""
     recipe = folder / RECIPE_FILE
     if recipe.exists() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{recipe if recipe.exists() else folder} exists already and is kept; name another folder")
+    options = TeacherOptions(teacher_url, teacher_model, key_variable, prompt, system, price, budget)
     if from_ is None:
-        of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test}
-        if unused := [name for name, value in of_a_file.items() if value]:
-            raise ConfigError(f"{', '.join(unused)} describes a data file, and --from names none; add --from FILE")
+        of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test, "--student": student}
+        of_a_file |= {"--max-target-tokens": max_target_tokens}
+        if unused := [*(name for name, value in of_a_file.items() if value), *options.given]:
+            raise ConfigError(f"{', '.join(unused)} needs a data file, and --from names none; add --from FILE")
         values = template_values(folder)
     else:
         settings = {"turns": turns, "batch_requests": str(batch_requests.resolve()) if batch_requests else None}
-        values = values_of_file(from_.resolve(), folder, settings, format_, source, target, (dev, test))
+        teacher = endpoint_values(options) if options.given else None
+        columns = (source, target)
+        values = values_of_file(from_.resolve(), folder, settings, format_, columns, (dev, test), teacher)
+        limit = max_target_tokens or values.target_tokens
+        values = replace(values, student=student, target_tokens=limit)
+    write_recipe(folder, values, with_data=from_ is None)
+    typer.echo(f"wrote {recipe}; next: understudy check {shlex.quote(str(recipe))}")
+
+
+def write_recipe(folder: Path, values: RecipeValues, *, with_data: bool) -> None:
+    """Writes a recipe after it was checked, and the folder of its data where there is a place for them."""
+    from understudy.config.read import check_recipe
+    from understudy.config.yaml_values import load_yaml
     from understudy.store.disk import write_text
 
+    recipe, text = folder / RECIPE_FILE, recipe_text(values)
+    check_recipe(load_yaml(text, str(recipe)), where="these options")  # type: ignore[arg-type]
     try:
-        (folder / DATA_FOLDER if from_ is None else folder).mkdir(parents=True, exist_ok=True)
-        write_text(recipe, recipe_text(values))
+        folder.mkdir(parents=True, exist_ok=True)
+        if with_data:
+            (folder / DATA_FOLDER).mkdir(exist_ok=True)
+        write_text(recipe, text)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
-    typer.echo(f"wrote {recipe}; next: understudy show {recipe}")
 
 
 def template_values(folder: Path) -> RecipeValues:
@@ -74,19 +118,29 @@ def values_of_file(
     folder: Path,
     settings: dict[str, str | None],
     format_: str,
-    source: str | None,
-    target: str | None,
+    columns: tuple[str | None, str | None],
     held_out: tuple[int, int],
+    teacher: EndpointValues | None,
 ) -> RecipeValues:
     """The values of a recipe for a file; prints what was recognised in it."""
+    from understudy.cli.init_records import describe_records, is_recorded
     from understudy.config.read import check_format
     from understudy.tasks.file_description import describe_file
     from understudy.tasks.text_lines import check_file
 
-    check_file(path, missing="give --from the path of a data file")
+    recorded = is_recorded(path)
+    if not recorded:
+        check_file(path, missing="give --from the path of a data file")
     check_format(format_)  # its message about an unknown name is shorter than that of each split
     form = check_format({"labeled": format_, "unlabeled": format_, **settings})
-    described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
+    source, target = columns
+    unlabeled: list[Example] | None = None
+    if recorded:
+        if source or target:
+            raise ConfigError(f"{path} holds records, which have no columns; leave --source and --target out")
+        described, unlabeled = describe_records(path, form, typer.echo)
+    else:
+        described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
     comment, note = summary(described), metrics_note(described)
     typer.echo(comment)
     typer.echo(f"metrics: {', '.join(described.metrics)}" + (f" ({note})" if note else ""))
@@ -103,14 +157,24 @@ def values_of_file(
         described.script,
         token_limit(list(described.targets), described.script),
         token_limit(described.texts, described.script) if described.labeled else 128,
+        api_teacher=teacher if described.labeled else teacher or EndpointValues(),
+        inputs=len(described.targets) + (len(unlabeled or ()) if described.labeled else 0) - sum(held_out),
     )
-    return with_held_out(values, described, folder, *held_out)
+    return with_held_out(values, described, folder, *held_out, unlabeled)
 
 
 def with_held_out(
-    values: RecipeValues, described: "FileDescription", folder: Path, dev: int, test: int
+    values: RecipeValues,
+    described: "FileDescription",
+    folder: Path,
+    dev: int,
+    test: int,
+    unlabeled: "list[Example] | None" = None,
 ) -> RecipeValues:
-    """The values with dev and test: files drawn on request, files to be written, or inputs that are held out."""
+    """The values with dev and test: files drawn on request, files to be written, or inputs that are held out.
+
+    Records come with their `unlabeled` inputs, and are written as files: their folder grows.
+    """
     inputs = len(described.targets)
     if not described.labeled:
         if dev or test:
@@ -120,50 +184,69 @@ def with_held_out(
             )
         sizes = max(1, min(200, inputs // 10)), max(1, min(400, inputs // 5))
         typer.echo(f"task.held_out proposes {sizes[0]} inputs as dev and {sizes[1]} as test: set the sizes you want")
-        return replace(values, held_out=sizes)
-    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in DRAWN_SPLITS}
-    if not dev and not test:
-        typer.echo(
-            f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
-            f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
-            "them from the file"
-        )
-        return replace(values, files={**values.files, "dev": files["dev"], "test": files["test"]})
-    write_drawn(described, folder / DATA_FOLDER, {"dev": dev, "test": test})
+        values = replace(values, held_out=sizes)
+        return values if unlabeled is None else written(values, described, folder, {}, unlabeled)
+    if dev or test:
+        return written(values, described, folder, {"dev": dev, "test": test}, unlabeled or [])
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split in ("dev", "test")}
+    typer.echo(
+        f"the file has no dev and test: write {folder / files['dev']} and {folder / files['test']}, or repeat the "
+        f"command with --dev {max(1, min(200, inputs // 10))} --test {max(1, min(400, inputs // 5))}, which draws "
+        "them from the file"
+    )
+    if unlabeled is not None:
+        values = written(values, described, folder, {}, unlabeled)
+    return replace(values, files={**values.files, **files})
+
+
+def written(
+    values: RecipeValues,
+    described: "FileDescription",
+    folder: Path,
+    sizes: dict[str, int],
+    unlabeled: "list[Example]",
+) -> RecipeValues:
+    """Writes the inputs as files that the values name, with dev and test of these sizes drawn from the labeled ones."""
+    from understudy.tasks.in_memory import save_examples
+
+    data = folder / DATA_FOLDER
+    splits = drawn(described, sizes) if described.labeled else {}
+    splits["unlabeled"] = unlabeled
+    if present := [str(path) for split in splits if (path := data / f"{split}.jsonl").exists()]:
+        raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
+    save_examples(data, **splits)
+    counts = ", ".join(f"{len(examples)} {split}" for split, examples in splits.items() if examples)
+    how = f"drew dev and test from the file (seed {DRAW_SEED}) and wrote" if sizes else "wrote"
+    typer.echo(f"{how} {data}: {counts}")
+    files = {split: f"{DATA_FOLDER}/{split}.jsonl" for split, examples in splits.items() if examples}
     return replace(values, files=files, format={}, fields={})
 
 
-def write_drawn(described: "FileDescription", folder: Path, sizes: dict[str, int]) -> None:
-    """Draws dev and test from a labeled file, and writes them and the rest as files.
+def drawn(described: "FileDescription", sizes: dict[str, int]) -> "dict[str, list[Example]]":
+    """The labeled inputs of a file, and splits of these sizes that are drawn from them.
 
     Inputs that are equal but for case and white space stay together, so that none is learned from and scored.
     """
     from understudy.records import Example
     from understudy.tasks.guards import normalized
-    from understudy.tasks.in_memory import save_examples
 
     groups: dict[str, list[str]] = {}
     for source in described.targets:
         groups.setdefault(normalized(source), []).append(source)
-    if not all(sizes.values()) or sum(sizes.values()) >= len(groups):
+    if sizes and (not all(sizes.values()) or sum(sizes.values()) >= len(groups)):
         raise ConfigError(
             f"--dev {sizes['dev']} --test {sizes['test']} must both be at least 1 and leave inputs for training; "
             f"{described.path} has {len(groups)} different ones"
         )
-    if present := [str(folder / f"{split}.jsonl") for split in DRAWN_SPLITS if (folder / f"{split}.jsonl").exists()]:
-        raise ConfigError(f"{', '.join(present)} exists already and is kept; name another folder")
-    drawn = random.Random(DRAW_SEED).sample(sorted(groups), len(groups))
-    ends = {"dev": drawn[: sizes["dev"]], "test": drawn[sizes["dev"] : sum(sizes.values())]}
-    chosen = {form: split for split, forms in ends.items() for form in forms}
-    splits: dict[str, list[Example]] = {split: [] for split in DRAWN_SPLITS}
+    forms = iter(random.Random(DRAW_SEED).sample(sorted(groups), len(groups)))
+    chosen = {form: split for split, size in sizes.items() for form in islice(forms, size)}
+    splits: dict[str, list[Example]] = {split: [] for split in ("labeled", *sizes)}
     for form, sources in groups.items():
         split = chosen.get(form, "labeled")
         for source in sources:
             generated = f"{split}-{len(splits[split])}"
             splits[split].append(Example(described.ids.get(source, generated), source, described.targets[source]))
-    save_examples(folder, labeled=splits["labeled"], dev=splits["dev"], test=splits["test"])
-    counts = ", ".join(f"{len(examples)} {split}" for split, examples in splits.items())
-    typer.echo(f"drew dev and test from the file (seed {DRAW_SEED}) and wrote {folder}: {counts}")
+    return splits
 
 
 def summary(described: "FileDescription") -> str:
@@ -188,7 +271,10 @@ def metrics_note(described: "FileDescription") -> str:
 
 def token_limit(texts: list[str], script: str) -> int:
     """A limit of tokens that the longest text does not reach: a power of two."""
-    longest = max(len(text) if script == "spaceless" else len(text.split()) * TOKENS_PER_WORD for text in texts)
+    longest = max(
+        len(text) if script == "spaceless" else max(len(text.split()) * TOKENS_PER_WORD, len(text) // 2)
+        for text in texts
+    )
     return max(32, 1 << longest.bit_length())
 
 

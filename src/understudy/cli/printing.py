@@ -4,6 +4,7 @@ Text is printed as it is: without rich's markup, its emoji or its highlighting, 
 in characters that the stream has.
 """
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,8 @@ def print_result(folder: Path, facts: Facts) -> None:
     student = folder / "student"
     shown = str(student) if student.exists() else "was deleted from the store; run the recipe again to make it"
     _line(console, f"\nreport: {folder / 'report.html'}\nstudent: {shown}")
+    if student.exists():
+        _line(console, f"next: understudy serve {shlex.quote(str(folder))}")
 
 
 def print_collected(done: "CollectResult") -> None:

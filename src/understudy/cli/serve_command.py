@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli.options import RunFolder
+from understudy.cli.record_commands import AllowRedaction, KeepDays, KeepTextsFolder, Redaction, kept_texts
 from understudy.cli.serve_upstream import DeferOptions, ShadowOptions, TeacherOptions, shown, upstream_settings
 from understudy.errors import ConfigError
 
@@ -83,6 +84,10 @@ def serve(  # noqa: PLR0913 - the options of a command
     alarm: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Distance of recent requests from dev that is a warning.")
     ] = 0.2,
+    keep_texts: KeepTextsFolder = None,
+    redact: Redaction = None,
+    keep_days: KeepDays = None,
+    allow_code: AllowRedaction = False,
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
     _refuse_missing(token_variable)
@@ -112,6 +117,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         upstream=upstream,
         dev=dev_texts(folder, system),
         alarm=alarm,
+        keep=kept_texts(keep_texts, redact, keep_days, allow_code=allow_code),
     )
 
     def started(url: str) -> None:

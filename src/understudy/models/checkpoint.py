@@ -230,8 +230,8 @@ def _refuse_adapter(name_or_path: str) -> None:
 
 def _unreadable(name_or_path: str, error: Exception) -> ModelError:
     return ModelError(
-        f"cannot load a model from {name_or_path!r}: {first_line(error)}; give a name on the hub, or a "
-        "folder that holds config.json and model.safetensors"
+        f"cannot load a model from {name_or_path!r}: {first_line(error)}; give a name on the hub, a "
+        "folder that holds config.json and model.safetensors, or the sizes of a network with random weights (scratch)"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import torch
 
+from understudy.api_teacher.client import read_key
 from understudy.config.recipe import Recipe
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.executors.local import Local
@@ -261,5 +262,17 @@ def check(
     if before is None:
         stages = build_run(recipe, context)
         return preflight(Prepared(stages.task, stages.scores, context))
-    unsent = Finding("requests", "the API teacher was not asked: texts, steps and a student from scratch are not known")
-    return [*findings_of_stages(student_checks(recipe, before[0], context), context), unsent]
+    unsent = Finding("requests", "none was sent yet; texts, steps and a student from scratch are checked after them")
+    return [key_finding(recipe), *findings_of_stages(student_checks(recipe, before[0], context), context), unsent]
+
+
+def key_finding(recipe: Recipe) -> Finding:
+    """Whether the key of an API teacher is there."""
+    endpoint = endpoint_of(recipe)
+    assert endpoint is not None  # noqa: S101 - requests are sent to one
+    try:
+        read_key(endpoint)
+    except UnderstudyError as error:
+        found, _, remedy = str(error).partition("; ")
+        return Finding("API key", found, remedy, "error")
+    return Finding("API key", f"the environment variable {endpoint.key} is set")

@@ -22,12 +22,14 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
 
 from understudy.errors import ModelError, shortened
+from understudy.serving.answer_records import answer_records
 from understudy.serving.batching import QueueFull
 from understudy.serving.deployment import Answering, Deployment, TextSettings, open_deployment
 from understudy.serving.drift import DevTexts, Drift, dev_values
 from understudy.serving.http_messages import error_response, json_response, received_body
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
+from understudy.serving.records import KeepTexts, RecordWriter
 from understudy.serving.requests import RefusedRequest, RequestForm, TextRequest, chat_request, completion_request
 from understudy.serving.responses import (
     AnsweredRequest,
@@ -70,6 +72,8 @@ class ServerSettings:
     dev: DevTexts = field(default_factory=DevTexts)
     alarm: float = 0.2
     """Distance of recent requests from `dev`, from 0 to 1, above which the log warns."""
+    keep: KeepTexts | None = None
+    """Where requests and answers are recorded; None: nowhere."""
 
 
 class TextServer:
@@ -83,13 +87,17 @@ class TextServer:
         self._drift = Drift(dev, settings.alarm, self.metrics)
         self.student = StudentQueue(answerings, settings.limits, self.metrics, self._drift)
         self.router: Router | None = None
+        keep = settings.keep
+        self.writer = RecordWriter(keep, lambda outcome: self.metrics.records.labels(outcome).inc()) if keep else None
         self._token = os.environ[settings.token_variable].encode() if settings.token_variable else None
         self._started = int(time.time())
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """The event loop's part; at the end of the context what was accepted is answered."""
+        """The event loop's part; at the end of the context what was accepted is answered and recorded."""
         async with AsyncExitStack() as stack:
+            if self.writer is not None:
+                stack.callback(self.writer.close)
             stack.callback(self.student.close)
             own = self.settings
             if own.upstream is not None:
@@ -173,6 +181,8 @@ class TextServer:
             self.metrics.upstream.answers.labels(source.answered_by).inc()
         if self.settings.log_texts:
             facts |= {"sources": wanted.sources, "outputs": [answer.text for answer in answered.answers]}
+        if self.writer is not None:
+            self.writer.submit(lambda: answer_records(answered))
         if wanted.stream:
             headers = {"cache-control": "no-cache"}
             response = Response(event_stream(answered), media_type="text/event-stream", headers=headers)

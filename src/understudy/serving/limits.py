@@ -1,8 +1,8 @@
 """What a server accepts. Requests beyond it are refused with a sentence, nothing is truncated."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from understudy.errors import ConfigError, unknown_name
 
@@ -27,13 +27,35 @@ class ServerLimits:
     """Time that the first source of a batch waits for others while an engine is idle."""
 
 
+@dataclass(frozen=True)
+class ProxyLimits:
+    """Limits of a recording proxy."""
+
+    body_bytes: int = 10_000_000
+    """Size of a request that is recorded (413 beyond it); others are passed on as they arrive."""
+    response_bytes: int = 10_000_000
+    """Size of a response that is recorded; a larger one is passed on alone."""
+    in_flight: int = 1_000
+    """Requests without a complete response (429 beyond it)."""
+    timeout_s: float = 600.0
+    """Time in which the upstream sends nothing (504 beyond it)."""
+
+
+_Limits = TypeVar("_Limits", ServerLimits, ProxyLimits)
+
+
 def server_limits(overrides: Iterable[str]) -> ServerLimits:
+    """The limits of a server after overrides; see `limits_after`."""
+    return limits_after(ServerLimits(), overrides)
+
+
+def limits_after(limits: _Limits, overrides: Iterable[str]) -> _Limits:
     """The limits after overrides of the form NAME=VALUE.
 
     Raises:
         ConfigError: for an unknown name, or a value that is not a positive number of its kind.
     """
-    kinds: dict[str, type[int | float]] = {name: type(value) for name, value in asdict(ServerLimits()).items()}
+    kinds: dict[str, type[int | float]] = {name: type(value) for name, value in asdict(limits).items()}
     values: dict[str, Any] = {}
     for override in overrides:
         name, _, text = override.partition("=")
@@ -46,4 +68,4 @@ def server_limits(overrides: Iterable[str]) -> ServerLimits:
         if not 0 < values[name] < float("inf"):
             what = "whole number" if kinds[name] is int else "number"
             raise ConfigError(f"the limit {name} is {text!r}; give a positive {what}, such as {name}=100")
-    return ServerLimits(**values)
+    return replace(limits, **values)

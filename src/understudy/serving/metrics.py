@@ -14,6 +14,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which the library finds that folder, when it is imported."""
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 SOURCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RECORDS_MEANING = "Records of texts by what became of them."
 TENTHS = tuple(number / 10 for number in range(1, 11))
 
 OF_SERVER = {
@@ -96,6 +97,7 @@ class ServerMetrics:
         self.confidence = Histogram(
             "understudy_confidence", "Probability per token of generated texts.", registry=own, buckets=TENTHS
         )
+        self.records = Counter("understudy_records", RECORDS_MEANING, ["outcome"], registry=own)
 
         self.upstream = UpstreamMetrics(own)
         self.drift = Gauge(
@@ -135,3 +137,16 @@ class ServerMetrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+class ProxyMetrics:
+    """The metrics of a recording proxy."""
+
+    def __init__(self) -> None:
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter("understudy_proxy_requests", "Requests by status.", ["status"], registry=own)
+        self.seconds = Histogram(
+            "understudy_proxy_request_seconds", "Time to the end of the response.", registry=own, buckets=SECONDS
+        )
+        self.in_flight = Gauge("understudy_proxy_in_flight", "Requests without a complete response.", registry=own)
+        self.records = Counter("understudy_records", RECORDS_MEANING, ["outcome"], registry=own)

@@ -23,6 +23,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from understudy.errors import DataError, UnderstudyError, shortened
 from understudy.report.templates import trusted_file
 from understudy.serving.deployment import open_deployment
+from understudy.serving.http_process import bound_socket
 from understudy.serving.play_facts import (
     OpenSystem,
     PlaySettings,
@@ -32,7 +33,6 @@ from understudy.serving.play_facts import (
     open_system,
     run_facts,
 )
-from understudy.serving.server import bound
 
 PAGE_FOLDER = Path(__file__).parent / "play_page"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -107,7 +107,7 @@ def play_server(settings: PlaySettings, *, host: str, port: int) -> Iterator[tup
         GenerationError: if its engine cannot open it.
     """
     with ExitStack() as opened:
-        listener, address = opened.enter_context(bound(host, port))
+        listener, address = opened.enter_context(bound_socket(host, port))
         example = settings.inputs[0].source
         systems = {
             name: open_system(opened.enter_context(open_deployment(own, device=settings.device)), example)

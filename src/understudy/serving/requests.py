@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from understudy.config.decoding import Beam, Decoding, Greedy, KBeams, Sampling
 from understudy.errors import did_you_mean, shortened
 from understudy.serving.deployment import TextSettings
+from understudy.serving.source_text import without_prompt
 
 MOST_TEXTS = 16
 """Texts per source; each is generated at the same time as the others."""
@@ -252,7 +253,8 @@ def _chat_source(messages: Sequence[_Message], form: RequestForm) -> str:
             param="messages",
         )
     system = "\n".join(_text(message) for message in messages if message.role in {"system", "developer"})
-    if system and system not in form.systems and not form.ignores_system:
+    known = {one.strip() for one in form.systems}
+    if system.strip() and system.strip() not in known and not form.ignores_system:
         recorded = f"the recorded one is {shortened(form.systems[0])}" if form.systems else "the run recorded none"
         raise RefusedRequest(
             400,
@@ -276,15 +278,14 @@ def _text(message: _Message) -> str:
 
 
 def _stripped(text: str, prompts: Sequence[str], param: str) -> str:
-    """The source in a text: without the longest prompt that is around it."""
-    for prompt in sorted(prompts, key=len, reverse=True):
-        before, _, after = prompt.partition("{source}")
-        if len(text) >= len(before) + len(after) and text.startswith(before) and text.endswith(after):
-            text = text[len(before) : len(text) - len(after)]
-            break
-    if not text.strip():
+    """The source in a text."""
+    try:
+        source = without_prompt(text, prompts)
+    except ValueError as error:
+        raise RefusedRequest(400, f"{param}: {error}", param=param) from None
+    if not source.strip():
         raise RefusedRequest(400, f"{param}: the source is empty; send a text", param=param)
-    return text
+    return source
 
 
 def _refused(param: str, value: object, reason: str) -> RefusedRequest:

@@ -3,12 +3,9 @@
 A signal ends them after everything that was accepted is answered.
 """
 
-import logging
 import os
-import socket
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +14,10 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from understudy.errors import ConfigError
 from understudy.generation import converted_engine
 from understudy.generation.engine import allowed_threads
 from understudy.serving.app import ServerSettings, create_app
+from understudy.serving.http_process import bound_socket, log_lines
 from understudy.serving.metrics import FOLDER_VARIABLE
 
 START_S = 120
@@ -44,7 +41,7 @@ def serve_until_signal(
         ModelError: if the network cannot be loaded.
         GenerationError: if its engine cannot open it.
     """
-    with bound(host, port) as (listener, address):
+    with bound_socket(host, port) as (listener, address):
         if settings.threads is None and workers * settings.engines > 1:
             settings = replace(settings, threads=max(1, allowed_threads() // (workers * settings.engines)))
         config = uvicorn.Config(
@@ -71,29 +68,5 @@ def serve_until_signal(
 
 def logged_app(settings: ServerSettings) -> FastAPI:
     """The application of a process, with its logs as lines on standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    own = logging.getLogger("understudy")
-    own.setLevel(logging.INFO)
-    own.handlers = [handler]
-    own.propagate = False
+    log_lines()
     return create_app(settings)
-
-
-@contextmanager
-def bound(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
-    """A socket that accepts connections within the context, and its URL.
-
-    Raises:
-        ConfigError: if the address cannot be used.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"cannot serve at {host} port {port}: {error}; give other values of --host and --port"
-        ) from None
-    shown = f"[{host}]" if ":" in host else host
-    with listener:
-        yield listener, f"http://{shown}:{listener.getsockname()[1]}"

@@ -162,7 +162,9 @@ def read_batch_output(record: Record, reading: Reading) -> Answered:
 
 
 def read_request_log(record: Record, reading: Reading) -> Answered:
-    """A request and its response, as proxies log them."""
+    """A request and its response, as proxies log them; the answers of a student are no targets for the next one."""
+    if reading.labeled and record.values.get("answered_by") == "student":
+        return Answered(logged_request(record), "answered by the student")
     response = next((value for key in RESPONSE_KEYS if (value := record.values.get(key)) is not None), None)
     return Answered(logged_request(record), answers_in(response, record, reading))
 

@@ -140,12 +140,20 @@ def has_answer(name: str, first: Record) -> bool:
 
 def read_description(path: Path, settings: RecordSettings, name: str, *, labeled: bool) -> FileDescription:
     """Reads and checks all records of a file."""
+    records = task_records(path, settings, split="labeled" if labeled else "unlabeled", labeled=labeled)
+    return description_of(records, path, settings, name, labeled=labeled)
+
+
+def description_of(
+    given: Iterable[Record], path: Path, settings: RecordSettings, name: str, *, labeled: bool
+) -> FileDescription:
+    """Checks records under the task's field names, and describes them."""
     fields, owners = settings.fields, dict[str, str]()
     targets: dict[str, dict[str, None]] = {}
     ids: dict[str, str] = {}
     records, unique, has_ids = 0, True, False
     split = "labeled" if labeled else "unlabeled"
-    for record in task_records(path, settings, split=split, labeled=labeled):
+    for record in given:
         records += 1
         source = text_of(record, fields.source)
         name_of_it = id_of(record, fields.id, split)

@@ -21,7 +21,7 @@ from understudy.tasks.record import Log, Record, listed, no_log
 DEFAULT_FIELDS, DEFAULT_FORMAT = Fields(), Format()
 COLUMNS = "columns"
 """The format of records that have the task's fields as they are."""
-OTHER_COLUMNS = ("input", "history", "system", "error")
+OTHER_COLUMNS = ("input", "history", "system", "error", "answered_by")
 """Columns that some formats read in addition to those by which they are recognised."""
 MOST_SYSTEM_TEXTS = 1000
 """Different system texts that are counted; each is kept in memory."""
