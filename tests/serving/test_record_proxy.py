@@ -171,7 +171,7 @@ def test_what_is_no_text_or_failed_is_not_recorded(upstream: StandIn, tmp_path: 
 
 def test_limits_are_sentences(upstream: StandIn, tmp_path: Path) -> None:
     """A body over the limit is 413, a second request in flight 429, a silent upstream 504, a dead one 502."""
-    limits = ProxyLimits(body_bytes=200, response_bytes=10, in_flight=1)
+    limits = ProxyLimits(body_bytes=200, record_bytes=150, in_flight=1)
     with recording(upstream.url, tmp_path / "a", limits) as proxy:
         create: Any = proxy.client.chat.completions.create
         with pytest.raises(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -179,6 +180,31 @@ def test_a_truncated_line_is_skipped_and_deleted(folder: Path) -> None:
     path.write_bytes(whole[:20] + b"\n" + whole)
     with pytest.raises(DataError, match=r"jsonl line 1: .*JSON"):
         list(stored_lines(path))
+
+
+def test_a_full_disk_leaves_whole_lines(folder: Path) -> None:
+    """A record that does not fit is dropped; later ones are written."""
+    outcomes: list[str] = []
+    writer = RecordWriter(KeepTexts(folder), outcomes.append)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write(record: TextRecord) -> None:
+        before = len(outcomes)
+        writer.write(record)
+        while len(outcomes) == before:
+            pass
+
+    write(text("r1", "a"))
+    (path,) = record_files(folder)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, unlimited[1]))
+        write(text("r2", "b"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    write(text("r2", "b"))
+    writer.close()
+    assert outcomes == ["written", "failed", "written"]
+    assert [line["id"] for line in lines(folder)] == ["r1", "r2"]
 
 
 def test_unknown_ids_delete_nothing(folder: Path) -> None:

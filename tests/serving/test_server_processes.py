@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import openai
@@ -17,6 +18,7 @@ import pytest
 from understudy.cli import main
 from understudy.pipeline.run import Run
 from understudy.records import Prediction
+from understudy.serving.record_files import record_files, stored_lines
 
 
 @contextmanager
@@ -36,10 +38,12 @@ def command(run: Run, *options: str) -> Iterator[tuple[subprocess.Popen[str], st
             process.stderr.close()
 
 
-def test_sigterm_under_load_loses_no_accepted_request(finished: Run, predictions: list[Prediction]) -> None:
-    """Eight requests wait for their batch when the signal comes; all are answered, the exit code is 0."""
+def test_sigterm_under_load_loses_no_accepted_request(
+    finished: Run, predictions: list[Prediction], tmp_path: Path
+) -> None:
+    """Eight requests wait for their batch when the signal comes; all are answered and recorded, the exit code is 0."""
     one = predictions[0]
-    limits = ("--alias", "gpt-4o", "--limit", "batch_wait_ms=3000")
+    limits = ("--alias", "gpt-4o", "--limit", "batch_wait_ms=3000", "--keep-texts", str(tmp_path / "texts"))
     with command(finished, *limits) as (process, url), ThreadPoolExecutor(8) as pool:
         client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
         with httpx2.Client() as http:
@@ -57,6 +61,8 @@ def test_sigterm_under_load_loses_no_accepted_request(finished: Run, predictions
     *lines, last = log.splitlines()
     assert [json.loads(line)["status"] for line in lines] == [200] * 8
     assert last == "stopped: every accepted request was answered"
+    (path,) = record_files(tmp_path / "texts")
+    assert [stored.is_record for stored in stored_lines(path)] == [True, *[False] * 7]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,7 @@ def test_sigterm_under_load_loses_no_accepted_request(finished: Run, predictions
         (["--host", "256.0.0.1"], "cannot serve at 256.0.0.1 port 8000"),
         (["--limit", "queu=3"], "unknown limit 'queu'"),
         (["--token-variable", "NOT_SET"], "--token-variable is NOT_SET, which is not set"),
+        (["--keep-days", "3"], "--keep-days is about texts that are kept; add --keep-texts DIR"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.init_teacher import TeacherOptions, endpoint_values
+from understudy.cli.init_teacher import EndpointOptions, endpoint_values
 from understudy.cli.recipe_text import EndpointValues, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
@@ -68,7 +68,7 @@ def init(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe = folder / RECIPE_FILE
     if recipe.exists() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{recipe if recipe.exists() else folder} exists already and is kept; name another folder")
-    options = TeacherOptions(teacher_url, teacher_model, key_variable, prompt, system, price, budget)
+    options = EndpointOptions(teacher_url, teacher_model, key_variable, prompt, system, price, budget)
     if from_ is None:
         of_a_file = {"--source": source, "--target": target, "--dev": dev, "--test": test, "--student": student}
         of_a_file |= {"--max-target-tokens": max_target_tokens}

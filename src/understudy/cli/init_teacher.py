@@ -11,7 +11,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
-class TeacherOptions:
+class EndpointOptions:
     """The options as they were given; None: not given."""
 
     teacher_url: str | None = None
@@ -28,7 +28,7 @@ class TeacherOptions:
         return [f"--{one.name.replace('_', '-')}" for one in fields(self) if getattr(self, one.name) is not None]
 
 
-def endpoint_values(options: TeacherOptions) -> EndpointValues:
+def endpoint_values(options: EndpointOptions) -> EndpointValues:
     """The teacher that the options describe; the price is known only for the default model at OpenAI.
 
     Raises:

@@ -51,7 +51,7 @@ def record(
     allow_code: AllowRedaction = False,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="body_bytes, response_bytes, in_flight or timeout_s; can be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="body_bytes, record_bytes, in_flight or timeout_s; can be repeated."),
     ] = None,
 ) -> None:
     """Pass requests on to an OpenAI-compatible API and keep their texts, to distil a student from them."""
@@ -109,7 +109,7 @@ def list_records(folder: Records) -> None:
             if line.values is None:
                 day["truncated lines"] += 1
             else:
-                day[f"by the {line.values['answered_by']}" if line.is_record else "repetitions"] += 1
+                day[f"by the {line.values.get('answered_by')}" if line.is_record else "repetitions"] += 1
     for name, day in days.items():
         typer.echo(f"{name}: {', '.join(f'{count} {what}' for what, count in sorted(day.items())) or 'nothing'}")
     total = sum(count for day in days.values() for what, count in day.items() if what.startswith("by "))

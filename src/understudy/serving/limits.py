@@ -31,10 +31,10 @@ class ServerLimits:
 class ProxyLimits:
     """Limits of a recording proxy."""
 
-    body_bytes: int = 10_000_000
-    """Size of a request that is recorded (413 beyond it); others are passed on as they arrive."""
-    response_bytes: int = 10_000_000
-    """Size of a response that is recorded; a larger one is passed on alone."""
+    body_bytes: int = 50_000_000
+    """Size of a request to a path that is recorded (413 beyond it); others are passed on as they arrive."""
+    record_bytes: int = 1_000_000
+    """Size of a request and of a response that are recorded; larger ones are passed on alone."""
     in_flight: int = 1_000
     """Requests without a complete response (429 beyond it)."""
     timeout_s: float = 600.0

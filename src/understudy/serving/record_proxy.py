@@ -40,6 +40,7 @@ from understudy.serving.recorded_traffic import RECORDED_PATHS, Exchange, exchan
 from understudy.serving.records import KeepTexts, RecordWriter
 
 PROXY_ACCESS = logging.getLogger("understudy.access")
+PROXY_FAILURES = logging.getLogger("understudy.proxy")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CONNECT_S = 10.0
 OK = 200
@@ -91,6 +92,9 @@ class Proxy:
             response = refusal(refused)
         except ClientDisconnect:
             response = Response(status_code=499)  # nobody reads it; the log does
+        except Exception:  # noqa: BLE001 - an exception would not be counted as the end of the request
+            PROXY_FAILURES.exception("a request failed")
+            response = refusal(Refused(500, "the proxy failed to pass the request on; its log says why"))
         ended(response.status_code)
         return response
 
@@ -101,7 +105,7 @@ class Proxy:
         is_recorded = request.method == "POST" and request.scope["path"].rstrip("/").endswith(RECORDED_PATHS)
         body = await recorded_body(request, limits.body_bytes) if is_recorded else None
         reply = await self._reply(request, body)
-        passing = Passing(limits.response_bytes if is_recorded and reply.status_code == OK else 0)
+        passing = Passing(limits.record_bytes if is_recorded and reply.status_code == OK else 0)
 
         async def chunks() -> AsyncIterator[bytes]:
             async for chunk in reply.aiter_raw():
@@ -152,7 +156,7 @@ class Proxy:
 
     def _record(self, request: bytes, passed: Passing, reply: httpx2.Response) -> None:
         compressed = reply.headers.get("content-encoding", "identity") != "identity"
-        if not passed.is_complete or passed.size > passed.limit or compressed:
+        if not passed.is_complete or max(passed.size, len(request)) > passed.limit or compressed:
             self.metrics.records.labels("incomplete").inc()
             return
         streamed = reply.headers.get("content-type", "").startswith("text/event-stream")

@@ -21,10 +21,10 @@ from understudy.serving.record_files import DayFile, append, delete_older, line_
 from understudy.tasks.chat_turns import Turn
 
 RECORD_FAILURES = logging.getLogger("understudy.records")
-WAITING = 10_000
+WAITING = 2_000
 """Records that wait for the thread; more are dropped and counted, so that memory is bounded."""
 REMEMBERED = 100_000
-"""Digests of the current file that are kept in memory, about 15 MB."""
+"""Digests of the current file that are kept in memory, about 10 MB."""
 CLEANING_S = 600.0
 """Seconds without a record after which the thread looks for a new day."""
 Redact = Callable[[str], object]

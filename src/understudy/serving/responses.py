@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from understudy.serving.deployment import Answer, TokenLogprob
+from understudy.serving.records import AnsweredBy
 from understudy.serving.requests import RefusedRequest, TextRequest
 
 ApiKind = Literal["chat", "completion"]
-AnsweredBy = Literal["student", "teacher"]
 ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 """Status -> type of the error; others are `invalid_request_error` below 500 and `server_error` from there on."""
 
