@@ -41,7 +41,7 @@ class ClockedEngine:
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[tuple[Generated, ...]]:

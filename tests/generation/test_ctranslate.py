@@ -136,7 +136,7 @@ def test_equal_seeds_sample_equal_texts(
     """Only the seed decides, not the threads nor earlier samples."""
     prompts, folder = sources(network(family)), checkpoint(family)
 
-    def samples(*seeds: int, threads: int = 1) -> list[list[tuple[Generated, ...]]]:
+    def samples(*seeds: int | None, threads: int = 1) -> list[list[tuple[Generated, ...]]]:
         with open_engine("ctranslate2", folder, workspace=tmp_path, threads=threads) as engine:
             return [engine.generate(prompts, Sampling(), per_source=3, max_tokens=9, seed=seed) for seed in seeds]
 
@@ -144,6 +144,29 @@ def test_equal_seeds_sample_equal_texts(
 
     assert [first] == [again] == samples(5, threads=2)
     assert first != other
+
+
+def test_without_a_seed_samples_are_new_and_the_network_is_opened_once(
+    network: Network, checkpoint: Checkpoint, sources: Sources, tmp_path: Path
+) -> None:
+    """Also in the second engine of a process, after a seed was set; samples with a seed stay what they are."""
+    prompts = sources(network("bart"))
+    with (
+        open_engine("ctranslate2", checkpoint("bart"), workspace=tmp_path, threads=1) as one,
+        open_engine("ctranslate2", checkpoint("bart"), workspace=tmp_path, threads=1) as two,
+    ):
+        seeds = (5, None, None, 5)
+        found = [
+            engine.generate(prompts, Sampling(), per_source=3, max_tokens=9, seed=seed)
+            for engine in (one, two)
+            for seed in seeds
+        ]
+        assert isinstance(two, CTranslate2Engine)
+        assert len(two._open_runners) == 1
+
+    assert found[0] == found[3] == found[4] == found[7]
+    new = [str(found[i]) for i in (0, 1, 2, 5, 6)]
+    assert len(set(new)) == len(new)
 
 
 def test_a_top_k_above_the_vocabulary_size_does_not_truncate(

@@ -36,11 +36,12 @@ class RecordingEngine:
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[tuple[Generated, ...]]:
         """Records one call."""
+        assert seed is not None  # a pool can be generated again
         if len(self.calls) == self.fails_at:
             raise KeyboardInterrupt
         self.calls.append(([list(source) for source in sources], seed))

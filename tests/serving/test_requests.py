@@ -198,6 +198,7 @@ def test_any_body_is_answered_or_refused(changes: dict[str, Any], completion: bo
         return
     assert all(source.strip() for source in request.sources)
     assert 0 < request.settings.max_tokens <= EVALUATED.max_tokens
+    assert request.settings.seed is not None
     assert 0 <= request.settings.seed < 2**32
 
 

@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
 from understudy.generation.batches import RowMemory, equal_lengths, most_sources, row_memory, split_batches
-from understudy.generation.ctranslate_settings import compute_type, ctranslate2_settings, row_name
+from understudy.generation.ctranslate_settings import compute_type, ctranslate2_settings, random_seed, row_name
 from understudy.generation.engine import Capabilities, Engine, allowed_threads, refuse_decoding, refuse_impossible
 from understudy.generation.hf import open_hf
 from understudy.generation.windowed import WindowedEngine
@@ -138,7 +138,7 @@ class CTranslate2Engine:
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
@@ -234,11 +234,11 @@ class CTranslate2Engine:
         sources: Sequence[Sequence[int]],
         decoding: PoolDecoding,
         settings: Mapping[str, object],
-        seed: int,
+        seed: int | None,
         most: int | None,
     ) -> Iterator[tuple[int, Pending]]:
         """The index of every source with its pending result; asynchronous, so that progress can be reported."""
-        if not isinstance(decoding, Sampling):
+        if seed is None or not isinstance(decoding, Sampling):
             groups = self._groups(sources, decoding, most)
             runner = self._runner(sum(map(len, sources)))
             yield from [pair for group in groups for pair in self._calls(runner, sources, group, settings)]
@@ -263,11 +263,11 @@ class CTranslate2Engine:
         A new seed does not change the threads of an existing runner, only those of a new one at its first sample,
         which is drawn here: the next seed may then be set while this runner works.
         """
-        ctranslate2.set_random_seed(seed)
-        runner = self._open(workers=1, threads=threads)
         limit = "max_decoding_length" if self._encoder_decoder else "max_length"
-        for _, waiting in self._calls(runner, [[0]], [0], {**settings, limit: 1}):
-            waiting.result()
+        with random_seed(seed):
+            runner = self._open(workers=1, threads=threads)
+            for _, waiting in self._calls(runner, [[0]], [0], {**settings, limit: 1}):
+                waiting.result()
         return runner
 
     def _calls(

@@ -1,9 +1,18 @@
 """What a decoding and a type of weights are called in CTranslate2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
 import ctranslate2
 
 from understudy.config.decoding import Beam, KBeams, PoolDecoding, Sampling
 from understudy.errors import GenerationError
+
+_NEW_SEEDS = 2**32 - 1
+"""The library's initial seed: each thread draws its own."""
+_SEEDING = Lock()
+"""The seed is one of the process, which may have several engines."""
 
 
 def compute_type(dtype: str, device: str, index: int) -> str:
@@ -43,3 +52,14 @@ def ctranslate2_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str
 def row_name(row: int) -> str:
     """The name of a row of the embedding without a token."""
     return f"<row {row}>"
+
+
+@contextmanager
+def random_seed(seed: int) -> Iterator[None]:
+    """Threads of the library that sample for the first time within the context have this seed."""
+    with _SEEDING:
+        ctranslate2.set_random_seed(seed)
+        try:
+            yield
+        finally:
+            ctranslate2.set_random_seed(_NEW_SEEDS)

@@ -30,7 +30,7 @@ class Engine(Protocol):
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
@@ -42,7 +42,8 @@ class Engine(Protocol):
             per_source: number of texts for each source; more than 1 only with sampling, k_beams, diverse_beam.
             max_tokens: maximum length of a text in tokens, its end-of-sequence id included.
             seed: of the sampling. Equal seed, sources and settings give equal texts; other sources in
-                the same call, or another order, may change the samples.
+                the same call, or another order, may change the samples. None: a new one, for texts that need not be
+                repeated, which is faster with some engines.
             stop_ids: tokens that end a text too; they stay in it, before its end-of-sequence id.
             progress: called with the number of sources that have been finished since its last call.
 

@@ -93,7 +93,7 @@ class HuggingFaceEngine:
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:
@@ -122,7 +122,7 @@ class HuggingFaceEngine:
             torch.inference_mode(),
             torch.random.fork_rng(devices),
         ):
-            torch.manual_seed(seed)
+            torch.seed() if seed is None else torch.manual_seed(seed)
             for batch in batches_by_length(
                 sources, rows_per_source=rows, batch_tokens=_BATCH_TOKENS, most_sources=most
             ):

@@ -42,7 +42,7 @@ class WindowedEngine:
         *,
         per_source: int = 1,
         max_tokens: int,
-        seed: int = 0,
+        seed: int | None = 0,
         stop_ids: Collection[int] = (),
         progress: ProgressCallback | None = None,
     ) -> list[tuple[Generated, ...]]:

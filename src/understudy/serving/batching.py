@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from itertools import count
 from threading import Condition, Thread
 
 from understudy.serving.deployment import Answer, TextSettings
@@ -56,7 +55,6 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = Condition()
         self._closing = False
-        self._seeds = count(time.time_ns() % 2**31)
         self._threads = [Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
         for thread in self._threads:
             thread.start()
@@ -89,13 +87,13 @@ class Batcher:
             rows: token ids that are within the limits.
             settings: how texts are generated.
             seeded: whether the seed was chosen by the client: a source is then generated alone, because the other
-                sources of a batch change its samples. Other seeds are chosen here.
+                sources of a batch change its samples. Other seeds are chosen by the engine.
 
         Raises:
             QueueFull: if there is no room for all of them.
         """
         if not seeded:
-            settings = replace(settings, seed=0)
+            settings = replace(settings, seed=None)
         entries = [_Waiting(row, settings, seeded) for row in rows]
         with self._changed:
             self.refuse_full(len(entries))
@@ -117,8 +115,6 @@ class Batcher:
             if not running:
                 continue
             settings = running[0].settings
-            if not running[0].alone:
-                settings = replace(settings, seed=next(self._seeds))
             self._called(len(running), sum(len(entry.row) for entry in running))
             try:
                 texts = generate([entry.row for entry in running], settings)

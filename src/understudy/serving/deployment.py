@@ -53,7 +53,8 @@ class TextSettings:
     max_tokens: int
     """Maximum length of a text, its end included."""
     per_source: int = 1
-    seed: int = 0
+    seed: int | None = 0
+    """Of the sampling; None: a new one."""
     logprobs: bool = False
     """Whether the log-probability of each token is wanted."""
 

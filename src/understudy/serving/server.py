@@ -48,6 +48,7 @@ def serve_until_signal(
             partial(logged_app, settings),
             factory=True,
             workers=workers,
+            http="h11",  # httptools, used where installed, is not faster here and sets no limit to headers
             access_log=False,
             log_level="warning",
             timeout_worker_healthcheck=START_S,
