@@ -19,8 +19,8 @@ from understudy.serving.batching import QueueFull
 from understudy.serving.ledger import Ledger
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
+from understudy.serving.records import AnsweredBy
 from understudy.serving.requests import RefusedRequest
-from understudy.serving.responses import AnsweredBy
 from understudy.serving.upstream import TeacherFailed
 
 SHADOW_LOG = logging.getLogger("understudy.shadow")
