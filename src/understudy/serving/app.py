@@ -208,9 +208,7 @@ class TextServer:
             case RefusedRequest():
                 return error
             case QueueFull():
-                return RefusedRequest(
-                    429, f"{limits.queue} sources wait already; try again later", code="queue_full", retry_after_s=1
-                )
+                return RefusedRequest(429, str(error), code="queue_full", retry_after_s=1)
             case TimeoutError():
                 return RefusedRequest(504, f"no answer within {limits.timeout_s:g} s; try again", code="timeout")
             case ModelError():
