@@ -1,13 +1,11 @@
 """The options of `init` that describe a teacher behind an API."""
 
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from understudy.cli.options import check_variable
 from understudy.cli.recipe_text import EndpointValues
 from understudy.errors import ConfigError
-
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,7 @@ def endpoint_values(options: EndpointOptions) -> EndpointValues:
     default, url, model = EndpointValues(), options.teacher_url, options.teacher_model
     if url is not None and model is None:
         raise ConfigError(f"--teacher-url is {url}, but which of its models? name it with --teacher-model")
-    if options.key_variable is not None and not VARIABLE.fullmatch(options.key_variable):
-        # What was given may be the key, so it is not repeated.
-        raise ConfigError(
-            f"--key-variable takes the name of an environment variable, such as {default.key}; the key itself is never "
-            "written into a recipe: export it in that variable"
-        )
+    check_variable("--key-variable", options.key_variable, default.key)
     price = options.price or (default.price if model is None else None)
     if options.budget is not None and price is None:
         raise ConfigError(
