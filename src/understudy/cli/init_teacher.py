@@ -1,5 +1,7 @@
 """The options of `init` that describe a teacher behind an API."""
 
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -66,6 +68,27 @@ def prompt_text(path: Path) -> str:
             "input belongs"
         )
     return text
+
+
+def refuse_prompt_twice(teacher: EndpointValues | None, sources: Collection[str], path: Path) -> None:
+    """Refuses a prompt that recorded inputs hold already.
+
+    Raises:
+        ConfigError: with the number of these inputs.
+    """
+    from understudy.serving.source_text import without_prompt
+
+    if teacher is None or not teacher.prompt.replace("{source}", "").strip():
+        return
+    holding = 0
+    for source in sources:
+        with suppress(ValueError):  # it begins like the prompt and goes on otherwise, as an input may
+            holding += without_prompt(source, [teacher.prompt]) != source
+    if holding:
+        raise ConfigError(
+            f"{path}: {holding} of {len(sources)} inputs hold the prompt of --prompt already, so the teacher would "
+            "read it twice; leave --prompt out: the inputs are sent as they are"
+        )
 
 
 def file_text(path: Path, option: str) -> str:
