@@ -218,6 +218,23 @@ def test_after_five_failures_nothing_is_sent_for_a_while(
     assert line == "WARNING: the student answers for the teacher for 1 s: HTTP status 500"
 
 
+def test_requests_that_fail_together_pause_once(
+    finished: Run, standin: Standin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were sent before it was known that the endpoint is down, so the pause is as short as after five."""
+    standin.released.clear()
+    standin.reply = partial(always, (500, b"{}"))
+    prompts = [f"wind {i}" for i in range(12)]
+    with serving(finished.folder, upstream=upstream(standin)) as served, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.client.completions.create, model="tiny", prompt=prompts)
+        while len(standin.requests) < len(prompts):
+            pass
+        standin.released.set()
+        assert len(waiting.result().choices) == len(prompts)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["WARNING: the student answers for the teacher for 1 s: HTTP status 500"]
+
+
 def test_a_late_teacher_and_a_busy_one(finished: Run, predictions: list[Prediction], standin: Standin) -> None:
     """The endpoint has its own time and its own number of requests; the rest of the request's time is kept free."""
     source, text = predictions[0].source, predictions[0].text
