@@ -121,44 +121,36 @@ def _refuse_unused(defer: DeferOptions, shadow: ShadowOptions, teacher: TeacherO
     Raises:
         ConfigError: naming them, and what they need.
     """
-    is_deferring, is_shadowing = defer.url is not None, shadow.url is not None
-    needs = {
-        "for an endpoint; give its address with --defer or --shadow": (
-            is_deferring or is_shadowing,
-            {
-                "--teacher-model": teacher.model is not None,
-                "--teacher-key": teacher.key is not None,
-                "--teacher-set": bool(teacher.overrides),
-                "--budget": teacher.budget is not None,
-                "--budget-requests": teacher.requests is not None,
-                "--keep-deferred": teacher.kept is not None,
-            },
-        ),
-        "about deferring; give --defer URL": (
-            is_deferring,
-            {
-                "--threshold": defer.threshold != AUTO,
-                "--quality": defer.quality != QUALITY,
-            },
-        ),
-        "about --threshold auto; leave one of the two out": (
-            defer.threshold == AUTO,
-            {
-                "--quality": defer.quality != QUALITY,
-            },
-        ),
-        "about requests that both answer; give --shadow URL": (
-            is_shadowing,
-            {
-                "--shadow-share": shadow.share != SHARE,
-                "--shadow-answers": shadow.answers != "teacher",
-                "--shadow-out": shadow.out is not None,
-            },
-        ),
+    of_quality = {"--quality": defer.quality != QUALITY}
+    of_deferring = {"--threshold": defer.threshold != AUTO, **of_quality}
+    of_shadow = {
+        "--shadow-share": shadow.share != SHARE,
+        "--shadow-answers": shadow.answers != "teacher",
+        "--shadow-out": shadow.out is not None,
     }
-    for need, (met, options) in needs.items():
+    is_deferring, is_shadowing = defer.url is not None, shadow.url is not None
+    endpoint = "for an endpoint; give its address with --defer or --shadow"
+    needs = (
+        (is_deferring or is_shadowing, endpoint, _of_endpoint(teacher)),
+        (is_deferring, "about deferring; give --defer URL", of_deferring),
+        (defer.threshold == AUTO, "about --threshold auto; leave one of the two out", of_quality),
+        (is_shadowing, "about requests that both answer; give --shadow URL", of_shadow),
+    )
+    for met, need, options in needs:
         if not met and (unused := [name for name, given in options.items() if given]):
             raise ConfigError(f"{' and '.join(unused)} {'is' if len(unused) == 1 else 'are'} {need}")
+
+
+def _of_endpoint(teacher: TeacherOptions) -> dict[str, bool]:
+    """The options of an endpoint, and whether they were given."""
+    return {
+        "--teacher-model": teacher.model is not None,
+        "--teacher-key": teacher.key is not None,
+        "--teacher-set": bool(teacher.overrides),
+        "--budget": teacher.budget is not None,
+        "--budget-requests": teacher.requests is not None,
+        "--keep-deferred": teacher.kept is not None,
+    }
 
 
 def _deferral(folder: Path, system: str, options: DeferOptions) -> "Deferral":
