@@ -106,11 +106,7 @@ def serve(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
     _refuse_missing(token_variable)
-    if redact is not None and keep_deferred is not None:
-        raise ConfigError(
-            "--keep-deferred keeps texts that --redact does not change; leave it out: --keep-texts has the teacher's "
-            "answers too"
-        )
+    _refuse_unredacted(redact, keep_deferred)
     from understudy.pipeline.context import default_device
     from understudy.pipeline.inspect.deploy import deployment, dev_texts, request_form
     from understudy.serving.app import ServerSettings
@@ -163,3 +159,16 @@ def _refuse_missing(token_variable: str | None) -> None:
         import understudy.serving.server  # noqa: F401 - it imports them all
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}, which is not installed; install understudy[serve]") from None
+
+
+def _refuse_unredacted(redact: str | None, keep_deferred: Path | None) -> None:
+    """Refuses to keep texts as they are beside texts that are to be redacted.
+
+    Raises:
+        ConfigError: if both are asked for.
+    """
+    if redact is not None and keep_deferred is not None:
+        raise ConfigError(
+            "--keep-deferred keeps texts that --redact does not change; leave it out: --keep-texts has the teacher's "
+            "answers too"
+        )
