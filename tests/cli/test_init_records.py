@@ -141,3 +141,17 @@ def test_multiple_turns_need_a_policy_and_nothing_is_written_before(understudy: 
     assert (code, "(init: --turns) to last" in err, (tmp_path / "task").exists()) == (1, True, False)
     assert understudy("init", tmp_path / "task", "--from", tmp_path / "texts", "--turns", "last")[0] == 0
     assert json.loads((tmp_path / "task" / "data" / "labeled.jsonl").read_text())["source"] == "c"
+
+
+def test_a_prompt_that_the_inputs_hold_already_is_refused(understudy: Command, tmp_path: Path) -> None:
+    """An application sends it with each input, and the teacher would read it twice."""
+    sent = [f"Forecast: wind {i}\nBulletin:" for i in range(10)]
+    kept(tmp_path / "texts", [record(i, text) for i, text in enumerate([*sent, "Forecast: none"])])
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Forecast: {source}\nBulletin:\n")
+    options = ["--from", str(tmp_path / "texts"), "--teacher-url", "http://127.0.0.1:9/v1", "--teacher-model", "m"]
+    code, _, error = understudy("init", str(tmp_path / "new"), *options, "--prompt", str(prompt))
+    assert code == 1
+    assert "10 of 11 inputs hold the prompt of --prompt already" in error
+    assert not (tmp_path / "new").exists()
+    assert understudy("init", str(tmp_path / "new"), *options)[0] == 0

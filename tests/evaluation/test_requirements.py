@@ -55,6 +55,7 @@ def test_requirements_are_read(text: str, operator: str, system: str | None, off
         ("bleu = 3", 6, "expected >=, <=, > or <, found '='"),
         ("bleu ≥ 3", 6, "expected >=, <=, > or <, found '≥'"),
         ("bleu <= 3", 6, "higher values of bleu are better.*use >="),
+        ("bleu >= teacher - 100%", 9, "100% less than a value is nothing or less"),
         ("wer > teacher", 5, "lower values of wer are better.*use <="),
         ("bleu >=", 8, "expected a number or a system, found the end"),
         ("bleu >== 3", 8, "expected a number or a system, found '='"),

@@ -81,7 +81,14 @@ def test_sigterm_loses_no_deferred_request(finished: Run, standin: Standin, tmp_
         ([*DEFER, "--shadow", "http://127.0.0.1:8/v1"], "give one endpoint for both"),
         ([*DEFER, "--shadow-answers", "nobody"], "give teacher or student"),
         ([*DEFER, "--keep-deferred", "/dev/null/x"], "--keep-deferred is /dev/null/x"),
-        (["--keep-deferred", "x"], "give its address with --defer"),
+        (["--keep-deferred", "x"], "--keep-deferred is for an endpoint; give its address with --defer"),
+        ([*DEFER, "--keep-deferred", "x", "--keep-texts", "y", "--redact", "a:b"], "--redact does not change"),
+        ([*DEFER, "--shadow-answers", "student", "--shadow", URL, "--shadow-out", "/nowhere/x"], "cannot be written"),
+        (["--budget", "5", "--budget-requests", "3"], "--budget and --budget-requests are for an endpoint"),
+        (["--teacher-set", "temperature=1"], "--teacher-set is for an endpoint"),
+        (["--threshold", "0.5"], "--threshold is about deferring; give --defer"),
+        ([*DEFER, "--threshold", "0.5", "--quality", "0.9"], "--quality is about --threshold auto"),
+        ([*DEFER, "--shadow-out", "x", "--shadow-share", "1"], "--shadow-share and --shadow-out are about requests"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
@@ -97,6 +104,20 @@ def test_a_wrong_option_is_one_sentence(
         main()
     assert stop.value.code == 1
     assert sentence in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[*DEFER[:4], "--teacher-key"], ["--token-variable"]])
+def test_a_secret_in_place_of_a_variable_is_not_repeated(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """The message says what is needed instead."""
+    monkeypatch.setattr("sys.argv", ["understudy", "serve", str(finished.folder), *options, KEY])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    shown = capfd.readouterr().err
+    assert stop.value.code == 1
+    assert f"{options[-1]} takes the name of an environment variable" in shown
+    assert KEY not in shown
 
 
 @pytest.mark.slow

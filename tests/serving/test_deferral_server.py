@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +18,7 @@ from understudy.records import Prediction
 from understudy.serving.confidence import Calibration
 from understudy.serving.deployment import Answering
 from understudy.serving.limits import ServerLimits
-from understudy.serving.routing import Deferral, UpstreamSettings
+from understudy.serving.routing import Deferral, KeptAnswers, UpstreamSettings
 from understudy.serving.upstream import TeacherSettings
 
 ALL = Deferral(1.0)
@@ -123,6 +124,41 @@ def test_several_texts_streams_and_prompts_are_deferred(
         assert standin.requests[-1]["stop"] == "\n\n"
 
 
+def test_a_cut_text_is_returned_and_not_kept_as_a_target(finished: Run, standin: Standin, tmp_path: Path) -> None:
+    """A client that asks for few tokens gets half a text, which no student is to learn."""
+
+    def cut(request: dict[str, Any]) -> Reply:
+        found = json.loads(saying("half a")(request)[1])
+        found["choices"][0]["finish_reason"] = "length"
+        return 200, json.dumps(found).encode()
+
+    standin.reply = cut
+    with serving(finished.folder, upstream=upstream(standin, kept=tmp_path)) as served:
+        response = served.chat("wind 3", max_tokens=2)
+        assert (response.headers[ANSWERED_BY], text_of(response)) == ("teacher", "half a")
+        standin.reply = capitals
+        served.chat("wind 4")
+    lines = (tmp_path / "deferred.jsonl").read_text().splitlines()
+    assert [json.loads(line)["target"] for line in lines] == ["WIND 4"]
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What does not fit is logged and left out as a whole; the next answer that fits is a line of its own."""
+    kept = KeptAnswers(tmp_path)
+    kept.write("a", "wind 3", "WIND 3", "teacher")
+    size = (tmp_path / "deferred.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+    try:
+        kept.write("b", "wind 4", "WIND 4", "teacher")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept.write("c", "wind 5", "WIND 5", "teacher")
+    lines = (tmp_path / "deferred.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a", "c"]
+    assert "an answer was not kept" in caplog.text
+
+
 def test_what_the_endpoint_refuses_to_be_called_is_renamed(finished: Run, standin: Standin) -> None:
     """As with an API teacher: once, not for each request."""
 
@@ -180,6 +216,23 @@ def test_after_five_failures_nothing_is_sent_for_a_while(
     assert len(standin.requests) == 5
     (line,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert line == "WARNING: the student answers for the teacher for 1 s: HTTP status 500"
+
+
+def test_requests_that_fail_together_pause_once(
+    finished: Run, standin: Standin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were sent before it was known that the endpoint is down, so the pause is as short as after five."""
+    standin.released.clear()
+    standin.reply = partial(always, (500, b"{}"))
+    prompts = [f"wind {i}" for i in range(12)]
+    with serving(finished.folder, upstream=upstream(standin)) as served, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.client.completions.create, model="tiny", prompt=prompts)
+        while len(standin.requests) < len(prompts):
+            pass
+        standin.released.set()
+        assert len(waiting.result().choices) == len(prompts)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["WARNING: the student answers for the teacher for 1 s: HTTP status 500"]
 
 
 def test_a_late_teacher_and_a_busy_one(finished: Run, predictions: list[Prediction], standin: Standin) -> None:

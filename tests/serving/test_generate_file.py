@@ -56,6 +56,14 @@ def test_outputs_are_the_evaluated_predictions(finished: Run, sources: list[str]
     assert not files.failed.exists()
 
 
+def test_no_column_of_the_file_is_overwritten(finished: Run, sources: list[str], tmp_path: Path) -> None:
+    """Neither where the outputs of such a call are the inputs of the next one, and again."""
+    row = {"source": sources[0], "output": "a", "understudy_output": "b"}
+    (line,) = lines(generated(finished, write(tmp_path / "in.jsonl", [row]), tmp_path / "out.jsonl").outputs)
+    assert {**line, **row} == line
+    assert line["understudy_understudy_output"]
+
+
 def test_ids_columns_and_order_are_kept_and_bad_rows_are_listed(
     finished: Run, sources: list[str], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.init_teacher import EndpointOptions, endpoint_values
+from understudy.cli.init_teacher import EndpointOptions, endpoint_values, refuse_prompt_twice
 from understudy.cli.recipe_text import EndpointValues, RecipeValues, recipe_text
 from understudy.errors import ConfigError
 
@@ -141,6 +141,7 @@ def values_of_file(
         described, unlabeled = describe_records(path, form, typer.echo)
     else:
         described = describe_file(path, source=source, target=target, form=form, log=typer.echo)
+    refuse_prompt_twice(teacher, described.targets, path)
     comment, note = summary(described), metrics_note(described)
     typer.echo(comment)
     typer.echo(f"metrics: {', '.join(described.metrics)}" + (f" ({note})" if note else ""))

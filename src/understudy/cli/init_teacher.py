@@ -1,13 +1,13 @@
 """The options of `init` that describe a teacher behind an API."""
 
-import re
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from understudy.cli.options import check_variable
 from understudy.cli.recipe_text import EndpointValues
 from understudy.errors import ConfigError
-
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,7 @@ def endpoint_values(options: EndpointOptions) -> EndpointValues:
     default, url, model = EndpointValues(), options.teacher_url, options.teacher_model
     if url is not None and model is None:
         raise ConfigError(f"--teacher-url is {url}, but which of its models? name it with --teacher-model")
-    if options.key_variable is not None and not VARIABLE.fullmatch(options.key_variable):
-        # What was given may be the key, so it is not repeated.
-        raise ConfigError(
-            f"--key-variable takes the name of an environment variable, such as {default.key}; the key itself is never "
-            "written into a recipe: export it in that variable"
-        )
+    check_variable("--key-variable", options.key_variable, default.key)
     price = options.price or (default.price if model is None else None)
     if options.budget is not None and price is None:
         raise ConfigError(
@@ -73,6 +68,27 @@ def prompt_text(path: Path) -> str:
             "input belongs"
         )
     return text
+
+
+def refuse_prompt_twice(teacher: EndpointValues | None, sources: Collection[str], path: Path) -> None:
+    """Refuses a prompt that recorded inputs hold already.
+
+    Raises:
+        ConfigError: with the number of these inputs.
+    """
+    from understudy.serving.source_text import without_prompt
+
+    if teacher is None or not teacher.prompt.replace("{source}", "").strip():
+        return
+    holding = 0
+    for source in sources:
+        with suppress(ValueError):  # it begins like the prompt and goes on otherwise, as an input may
+            holding += without_prompt(source, [teacher.prompt]) != source
+    if holding:
+        raise ConfigError(
+            f"{path}: {holding} of {len(sources)} inputs hold the prompt of --prompt already, so the teacher would "
+            "read it twice; leave --prompt out: the inputs are sent as they are"
+        )
 
 
 def file_text(path: Path, option: str) -> str:

@@ -1,9 +1,12 @@
 """Arguments and options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
     from understudy.config.recipe import Recipe
@@ -33,6 +36,19 @@ def folder_named(text: str | Path) -> Path:
     if not str(text).strip():
         raise typer.BadParameter("it is empty; give the path of a folder, such as runs")
     return Path(text)
+
+
+def check_variable(option: str, given: str | None, example: str) -> None:
+    """Checks the name of an environment variable that holds a secret.
+
+    Raises:
+        ConfigError: if it can be no name. It may be the secret, so it is not repeated.
+    """
+    if given is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given):
+        raise ConfigError(
+            f"{option} takes the name of an environment variable, such as {example}; what it holds is never written "
+            "into a recipe or a command: export it in that variable"
+        )
 
 
 Out = Annotated[Path, typer.Option(parser=folder_named, metavar="PATH", help="Folder for runs and the stage cache.")]

@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.options import RunFolder
+from understudy.cli.options import RunFolder, check_variable, folder_named
 from understudy.cli.record_commands import AllowRedaction, KeepDays, KeepTextsFolder, Redaction, kept_texts
-from understudy.cli.serve_upstream import DeferOptions, ShadowOptions, TeacherOptions, shown, upstream_settings
+from understudy.cli.serve_upstream import (
+    AUTO,
+    QUALITY,
+    SHARE,
+    DeferOptions,
+    ShadowOptions,
+    TeacherOptions,
+    shown,
+    upstream_settings,
+)
 from understudy.errors import ConfigError
 
 
@@ -48,13 +57,13 @@ def serve(  # noqa: PLR0913 - the options of a command
     ] = None,
     threshold: Annotated[
         str, typer.Option(help="Probability below which the student is not sure; auto: from dev, by --quality.")
-    ] = "auto",
-    quality: Annotated[float, typer.Option(min=0.0, help="Share of the teacher's score to reach together.")] = 0.98,
+    ] = AUTO,
+    quality: Annotated[float, typer.Option(min=0.0, help="Share of the teacher's score to reach together.")] = QUALITY,
     shadow: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Endpoint that answers while the student is compared with it; as --defer."),
     ] = None,
-    shadow_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of requests that both answer.")] = 0.1,
+    shadow_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of requests that both answer.")] = SHARE,
     shadow_answers: Annotated[
         str, typer.Option(help="Whose answers clients get: teacher before the switch, student after it.")
     ] = "teacher",
@@ -79,7 +88,13 @@ def serve(  # noqa: PLR0913 - the options of a command
         int | None, typer.Option(min=0, help="Most requests to the endpoint.", show_default=False)
     ] = None,
     keep_deferred: Annotated[
-        Path | None, typer.Option(help="Folder for the teacher's answers, to learn from later.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=folder_named,
+            metavar="DIR",
+            help="Folder for the teacher's answers, to learn from later, and for what was spent.",
+            show_default=False,
+        ),
     ] = None,
     alarm: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Distance of recent requests from dev that is a warning.")
@@ -91,6 +106,7 @@ def serve(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
     _refuse_missing(token_variable)
+    _refuse_unredacted(redact, keep_deferred)
     from understudy.pipeline.context import default_device
     from understudy.pipeline.inspect.deploy import deployment, dev_texts, request_form
     from understudy.serving.app import ServerSettings
@@ -136,9 +152,23 @@ def _refuse_missing(token_variable: str | None) -> None:
     Raises:
         ConfigError: if one is missing.
     """
+    check_variable("--token-variable", token_variable, "STUDENT_TOKEN")
     if token_variable is not None and not os.environ.get(token_variable):
         raise ConfigError(f"--token-variable is {token_variable}, which is not set; export it with the token")
     try:
         import understudy.serving.server  # noqa: F401 - it imports them all
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}, which is not installed; install understudy[serve]") from None
+
+
+def _refuse_unredacted(redact: str | None, keep_deferred: Path | None) -> None:
+    """Refuses to keep texts as they are beside texts that are to be redacted.
+
+    Raises:
+        ConfigError: if both are asked for.
+    """
+    if redact is not None and keep_deferred is not None:
+        raise ConfigError(
+            "--keep-deferred keeps texts that --redact does not change; leave it out: --keep-texts has the teacher's "
+            "answers too"
+        )

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from understudy.cli.options import check_variable
 from understudy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from understudy.serving.shadow import ShadowSettings
 
 AUTO = "auto"
+QUALITY = 0.98
+SHARE = 0.1
+"""Of the requests that both systems answer."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ def upstream_settings(
     url = _address(defer, shadow, teacher)
     if url is None:
         return None
+    check_variable("--teacher-key", teacher.key, "OPENAI_API_KEY")
     if find_spec("openai") is None:
         raise ConfigError("an endpoint needs the openai client, which is not installed; install understudy[openai]")
     from understudy.api_teacher.client import read_key
@@ -106,9 +111,46 @@ def _address(defer: DeferOptions, shadow: ShadowOptions, teacher: TeacherOptions
             "--shadow has the teacher answer every request, so there is nothing to defer; leave --defer out, or add "
             "--shadow-answers student"
         )
-    if not urls and (teacher.kept is not None or teacher.model is not None):
-        raise ConfigError("--keep-deferred and --teacher-model are for an endpoint; give its address with --defer")
+    _refuse_unused(defer, shadow, teacher)
     return next(iter(urls), None)
+
+
+def _refuse_unused(defer: DeferOptions, shadow: ShadowOptions, teacher: TeacherOptions) -> None:
+    """Refuses options that would change nothing: who gives a budget expects it to hold.
+
+    Raises:
+        ConfigError: naming them, and what they need.
+    """
+    of_quality = {"--quality": defer.quality != QUALITY}
+    of_deferring = {"--threshold": defer.threshold != AUTO, **of_quality}
+    of_shadow = {
+        "--shadow-share": shadow.share != SHARE,
+        "--shadow-answers": shadow.answers != "teacher",
+        "--shadow-out": shadow.out is not None,
+    }
+    is_deferring, is_shadowing = defer.url is not None, shadow.url is not None
+    endpoint = "for an endpoint; give its address with --defer or --shadow"
+    needs = (
+        (is_deferring or is_shadowing, endpoint, _of_endpoint(teacher)),
+        (is_deferring, "about deferring; give --defer URL", of_deferring),
+        (defer.threshold == AUTO, "about --threshold auto; leave one of the two out", of_quality),
+        (is_shadowing, "about requests that both answer; give --shadow URL", of_shadow),
+    )
+    for met, need, options in needs:
+        if not met and (unused := [name for name, given in options.items() if given]):
+            raise ConfigError(f"{' and '.join(unused)} {'is' if len(unused) == 1 else 'are'} {need}")
+
+
+def _of_endpoint(teacher: TeacherOptions) -> dict[str, bool]:
+    """The options of an endpoint, and whether they were given."""
+    return {
+        "--teacher-model": teacher.model is not None,
+        "--teacher-key": teacher.key is not None,
+        "--teacher-set": bool(teacher.overrides),
+        "--budget": teacher.budget is not None,
+        "--budget-requests": teacher.requests is not None,
+        "--keep-deferred": teacher.kept is not None,
+    }
 
 
 def _deferral(folder: Path, system: str, options: DeferOptions) -> "Deferral":
@@ -134,6 +176,8 @@ def _deferral(folder: Path, system: str, options: DeferOptions) -> "Deferral":
 def _shadow(options: ShadowOptions) -> "ShadowSettings":
     from understudy.serving.shadow import ShadowSettings
 
+    if (out := options.out) is not None and (out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK)):
+        raise ConfigError(f"--shadow-out is {out}, which cannot be written; give a file in a folder of your own")
     return ShadowSettings(options.share, "student" if options.answers == "student" else "teacher", options.out)
 
 

@@ -78,7 +78,10 @@ def parse_requirement(text: str, *, metrics: Mapping[str, bool | None], systems:
             place,
             f"{better} values of {metric} are better, so {operator[0]} would hold for any bad one; use {sign}",
         )
-    system, offset, relative = _bound(given, _after_blanks(given, operator.end()), systems)
+    place = _after_blanks(given, operator.end())
+    system, offset, relative = _bound(given, place, systems)
+    if relative and offset <= -1 and operator[0].startswith(">"):
+        raise _refusal(text, place, f"{-offset:.0%} less than a value is nothing or less, which any bad one has")
     return Requirement(given.strip(), metric, operator[0], system, offset, relative)
 
 

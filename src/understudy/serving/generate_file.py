@@ -98,7 +98,7 @@ def generate_file(
     key = content_key([*made_from, *((asdict(calibration),) if calibration else ())])
     make_folder(out.parent)
     state = _begun(out, failed, key)
-    names = {name: f"understudy_{name}" if name in taken else name for name in (*OUTPUT_COLUMNS, REASON)}
+    names = {name: _free(name, taken) for name in (*OUTPUT_COLUMNS, REASON)}
     rows = islice(_rows(inputs, replace(settings, log=no_log)), state.rows, None)
     with (
         disk_errors(out.parent),
@@ -231,6 +231,13 @@ def _opened(path: Path, valid: int) -> Iterator[BinaryIO]:
         file.truncate(valid)
         file.seek(valid)
         yield file
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name of an added column, which no column of the file has."""
+    while name in taken:
+        name = f"understudy_{name}"
+    return name
 
 
 def _partial(path: Path) -> Path:

@@ -5,6 +5,7 @@ cannot answer either.
 """
 
 import asyncio
+import fcntl
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from understudy.serving.drift import DEFERRED, Drift
 from understudy.serving.ledger import Ledger
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
+from understudy.serving.record_files import OWNER_FILE, append
 from understudy.serving.responses import AnsweredSource
 from understudy.serving.shadow import Shadow, ShadowSettings
 from understudy.serving.student import StudentQueue
@@ -77,12 +79,10 @@ class KeptAnswers:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"id": request_id, "time": now, "source": source, "target": output, "answered_by": answered_by}
         try:
-            # One write in append mode, so that lines of several processes do not mix; texts are the owner's alone.
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(file, (json.dumps(line, ensure_ascii=False) + "\n").encode())
-            finally:
-                os.close(file)
+            # Locked, so that lines of several processes do not mix; texts are the owner's alone.
+            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_FILE), "ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                append(file.fileno(), (json.dumps(line, ensure_ascii=False) + "\n").encode())
         except OSError as error:
             TEACHER_LOG.error("ERROR: an answer was not kept: %s", error)
 
@@ -177,7 +177,7 @@ class Router:
                 confidence=before.confidence,
             )
             if self._kept is not None:
-                for answer in reply.answers:
+                for answer in (one for one in reply.answers if one.finished):  # a cut text is no target
                     self._kept.write(asked.id, asked.wanted.sources[index], answer.text, "teacher")
         return merged
 

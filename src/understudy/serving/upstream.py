@@ -108,7 +108,7 @@ class TeacherClient:
         self._metrics = metrics
         self._in_flight = 0
         self._failures = 0
-        self._paused_until = 0.0
+        self._pause_begun = self._paused_until = 0.0
 
     async def reply(self, asked: Asked, index: int) -> TeacherReply:
         """The teacher's texts for one source of a request.
@@ -171,7 +171,7 @@ class TeacherClient:
         reserved = max_cost(counted, words, texts)
         if not self._ledger.reserve(reserved, budget=endpoint.budget, requests=most):
             raise TeacherFailed("budget")
-        cost = reserved
+        cost, begun = reserved, time.monotonic()
         try:
             response = await self._client.send_body(body, max(0.0, deadline - time.monotonic()))
             exact = response_cost(response, counted, words, texts)
@@ -181,12 +181,12 @@ class TeacherClient:
             if failure.retryable:
                 # What follows the colon are the endpoint's words, which may repeat a source.
                 known = failure.reason if _name(failure.reason) == UNREACHABLE else failure.reason.partition(":")[0]
-                self._failed(known, failure.retry_after_s)
+                self._failed(known, begun, failure.retry_after_s)
             raise
         except GenerationError as error:
             cost = 0.0
             self._failures = max(self._failures, FAILURES_BEFORE_PAUSE)
-            self._failed(str(error))
+            self._failed(str(error), begun)
             raise TeacherFailed("refused") from error
         finally:
             self._ledger.settle(reserved, cost)
@@ -195,13 +195,19 @@ class TeacherClient:
             self._metrics.upstream.tokens.labels(kind).inc(tokens or 0)
         return response
 
-    def _failed(self, reason: str, retry_after_s: float = 0.0) -> None:
-        """Counts a failure that others may follow; after some, nothing is sent for a while."""
+    def _failed(self, reason: str, begun: float, retry_after_s: float = 0.0) -> None:
+        """Counts a failure that others may follow; after some, nothing is sent for a while.
+
+        What was sent before a pause began and fails within it or later says nothing new: it does not make it longer.
+        """
+        if begun < self._pause_begun:
+            return
         self._failures += 1
         beyond = self._failures - FAILURES_BEFORE_PAUSE
         pause = min(LONGEST_PAUSE_S, max(2.0**beyond if beyond >= 0 else 0.0, retry_after_s))
         if pause:
-            self._paused_until = time.monotonic() + pause
+            self._pause_begun = time.monotonic()
+            self._paused_until = self._pause_begun + pause
             TEACHER_LOG.warning("WARNING: the student answers for the teacher for %g s: %s", pause, reason)
 
     def _usable(self, response: Response, wanted: TextRequest, *, limited: bool) -> TeacherReply:
