@@ -162,7 +162,7 @@ def _refuse_missing(token_variable: str | None) -> None:
 
 
 def _refuse_unredacted(redact: str | None, keep_deferred: Path | None) -> None:
-    """Refuses to keep texts as they are beside texts that are to be redacted.
+    """Refuses to keep the same texts both redacted and as they are.
 
     Raises:
         ConfigError: if both are asked for.
