@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from tests.running_server import serving
 
 from understudy.pipeline.run import Run
 from understudy.records import Prediction
+from understudy.serving.http_process import bound_socket
 from understudy.serving.limits import ServerLimits
 
 
@@ -125,3 +127,13 @@ def test_the_access_log_has_texts_only_when_asked(finished: Run, caplog: pytest.
         assert 0 < answered["confidence"] <= 1
         assert answered.get("sources") == ([source] if log_texts else None)
         assert (source in caplog.text) == log_texts
+
+
+def test_responses_do_not_wait_for_the_acknowledgement_of_their_head() -> None:
+    """The option is inherited by accepted connections; without it each response takes 40 ms longer."""
+    with (
+        bound_socket("127.0.0.1", 0) as (listener, url),
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
