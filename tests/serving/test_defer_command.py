@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from tests.standin import KEY, KEY_VARIABLE, Standin, standing_in
 
 from understudy.api_teacher.request_body import Dialect
 from understudy.cli import main
+from understudy.cli.init_records import describe_records
 from understudy.config.decoding import Greedy
 from understudy.config.endpoint import Endpoint
+from understudy.config.task import Format
 from understudy.pipeline.inspect.deploy import confidence_of, teacher_endpoint
 from understudy.pipeline.run import Run
 from understudy.serving.deployment import TextSettings
+from understudy.serving.ledger import Ledger
 from understudy.serving.requests import RequestForm, chat_request, completion_request
 from understudy.serving.upstream import Asked, teacher_body
+from understudy.tasks.record import no_log
 
 URL = "http://127.0.0.1:9/v1"
 DEFER = ["--defer", URL, "--teacher-model", "large", "--teacher-key", KEY_VARIABLE]
@@ -42,7 +47,8 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sigterm_loses_no_deferred_request(finished: Run, standin: Standin, tmp_path: Path) -> None:
     """Four wait for the teacher when the signal comes; they get its texts, and all are kept. The log has no key."""
     standin.released.clear()
-    options = [*DEFER, "--threshold", "1", "--keep-deferred", str(tmp_path)]
+    texts, spent = tmp_path / "texts", tmp_path / "ledger"
+    options = [*DEFER, "--threshold", "1", "--keep-texts", str(texts), "--ledger", str(spent)]
     options[1] = standin.url
     with command(finished, *options) as (process, url), ThreadPoolExecutor(4) as pool:
         client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
@@ -61,9 +67,10 @@ def test_sigterm_loses_no_deferred_request(finished: Run, standin: Standin, tmp_
     assert [(json.loads(line)["status"], json.loads(line)["answered_by"]) for line in lines] == [(200, "teacher")] * 4
     assert last == "stopped: every accepted request was answered"
     assert KEY not in log
-    kept = (tmp_path / "deferred.jsonl").read_text().splitlines()
-    assert sorted(json.loads(line)["target"] for line in kept) == [f"WIND {i}" for i in range(4)]
-    assert ((tmp_path / "deferred.jsonl").stat().st_mode & 0o777) == 0o600
+    learned, _ = describe_records(texts, Format(), no_log)
+    assert learned.targets == {f"wind {i}": (f"WIND {i}",) for i in range(4)}
+    with closing(Ledger(spent, "")) as ledger:
+        assert ledger.spent()[0] == 4
 
 
 @pytest.mark.parametrize(
@@ -80,9 +87,8 @@ def test_sigterm_loses_no_deferred_request(finished: Run, standin: Standin, tmp_
         ([*DEFER, "--shadow", URL], "nothing to defer"),
         ([*DEFER, "--shadow", "http://127.0.0.1:8/v1"], "give one endpoint for both"),
         ([*DEFER, "--shadow-answers", "nobody"], "give teacher or student"),
-        ([*DEFER, "--keep-deferred", "/dev/null/x"], "--keep-deferred is /dev/null/x"),
-        (["--keep-deferred", "x"], "--keep-deferred is for an endpoint; give its address with --defer"),
-        ([*DEFER, "--keep-deferred", "x", "--keep-texts", "y", "--redact", "a:b"], "--redact does not change"),
+        ([*DEFER, "--ledger", "/dev/null/x"], "--ledger is /dev/null/x"),
+        (["--ledger", "x"], "--ledger is for an endpoint; give its address with --defer"),
         ([*DEFER, "--shadow-answers", "student", "--shadow", URL, "--shadow-out", "/nowhere/x"], "cannot be written"),
         (["--budget", "5", "--budget-requests", "3"], "--budget and --budget-requests are for an endpoint"),
         (["--teacher-set", "temperature=1"], "--teacher-set is for an endpoint"),

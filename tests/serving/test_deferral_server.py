@@ -2,7 +2,6 @@
 
 import json
 import logging
-import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,13 +12,17 @@ import pytest
 from tests.running_server import serving
 from tests.standin import KEY, KEY_VARIABLE, Reply, Standin, capitals, saying, standing_in
 
+from understudy.cli.init_records import describe_records
+from understudy.config.task import Format
 from understudy.pipeline.run import Run
 from understudy.records import Prediction
 from understudy.serving.confidence import Calibration
 from understudy.serving.deployment import Answering
 from understudy.serving.limits import ServerLimits
-from understudy.serving.routing import Deferral, KeptAnswers, UpstreamSettings
+from understudy.serving.records import KeepTexts
+from understudy.serving.routing import Deferral, UpstreamSettings
 from understudy.serving.upstream import TeacherSettings
+from understudy.tasks.record import no_log
 
 ALL = Deferral(1.0)
 """Everything is deferred."""
@@ -40,9 +43,8 @@ def standin() -> Iterator[Standin]:
 
 def upstream(standin: Standin, deferral: Deferral = ALL, **settings: Any) -> UpstreamSettings:  # noqa: ANN401 - fields
     """The settings of a server in front of the stand-in."""
-    kept = settings.pop("kept", None)
     requests = settings.pop("requests", None)
-    return UpstreamSettings(TeacherSettings(standin.endpoint(**settings), requests), deferral, kept=kept)
+    return UpstreamSettings(TeacherSettings(standin.endpoint(**settings), requests), deferral)
 
 
 def always(reply: Reply, _request: dict[str, Any]) -> Reply:
@@ -65,7 +67,7 @@ def test_the_student_answers_where_it_is_sure_and_the_teacher_elsewhere(
         confidences = [answer.confidence for answer in Answering.answers(alone.engine, [p.source for p in predictions])]
     middle = sorted(confidences)[len(confidences) // 2]
     deferral = Deferral(calibration.probability(middle), calibration)
-    with serving(finished.folder, upstream=upstream(standin, deferral, kept=tmp_path)) as served:
+    with serving(finished.folder, upstream=upstream(standin, deferral), keep=KeepTexts(tmp_path / "texts")) as served:
         for one, confidence in zip(predictions, confidences, strict=True):
             caplog.clear()
             response = served.chat(one.source, temperature=0, user="someone")
@@ -91,9 +93,9 @@ def test_the_student_answers_where_it_is_sure_and_the_teacher_elsewhere(
     assert {request["model"] for request in standin.requests} == {"large"}
     assert all((request["temperature"], request["user"]) == (0, "someone") for request in standin.requests)
     assert standin.authorizations == {f"Bearer {KEY}"}  # the client's own token is not sent on
-    rows = [json.loads(line) for line in (tmp_path / "deferred.jsonl").read_text().splitlines()]
-    assert [(row["source"], row["target"]) for row in rows] == [(one.source, one.source.upper()) for one in unsure]
-    assert {row["answered_by"] for row in rows} == {"teacher"}
+    learned, others = describe_records(tmp_path / "texts", Format(), no_log)
+    assert learned.targets == {one.source: (one.source.upper(),) for one in unsure}
+    assert [example.source for example in others] == [one.source for one in predictions if one not in unsure]
 
 
 def test_several_texts_streams_and_prompts_are_deferred(
@@ -133,30 +135,13 @@ def test_a_cut_text_is_returned_and_not_kept_as_a_target(finished: Run, standin:
         return 200, json.dumps(found).encode()
 
     standin.reply = cut
-    with serving(finished.folder, upstream=upstream(standin, kept=tmp_path)) as served:
+    with serving(finished.folder, upstream=upstream(standin), keep=KeepTexts(tmp_path / "texts")) as served:
         response = served.chat("wind 3", max_tokens=2)
         assert (response.headers[ANSWERED_BY], text_of(response)) == ("teacher", "half a")
         standin.reply = capitals
         served.chat("wind 4")
-    lines = (tmp_path / "deferred.jsonl").read_text().splitlines()
-    assert [json.loads(line)["target"] for line in lines] == ["WIND 4"]
-
-
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What does not fit is logged and left out as a whole; the next answer that fits is a line of its own."""
-    kept = KeptAnswers(tmp_path)
-    kept.write("a", "wind 3", "WIND 3", "teacher")
-    size = (tmp_path / "deferred.jsonl").stat().st_size
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
-    try:
-        kept.write("b", "wind 4", "WIND 4", "teacher")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    kept.write("c", "wind 5", "WIND 5", "teacher")
-    lines = (tmp_path / "deferred.jsonl").read_text().splitlines()
-    assert [json.loads(line)["id"] for line in lines] == ["a", "c"]
-    assert "an answer was not kept" in caplog.text
+    learned, _ = describe_records(tmp_path / "texts", Format(), no_log)
+    assert learned.targets == {"wind 4": ("WIND 4",)}
 
 
 def test_what_the_endpoint_refuses_to_be_called_is_renamed(finished: Run, standin: Standin) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.options import RunFolder, check_variable, folder_named
+from understudy.cli.options import RunFolder, check_variable
 from understudy.cli.record_commands import AllowRedaction, KeepDays, KeepTextsFolder, Redaction, kept_texts
 from understudy.cli.serve_upstream import (
     AUTO,
@@ -87,14 +87,9 @@ def serve(  # noqa: PLR0913 - the options of a command
     budget_requests: Annotated[
         int | None, typer.Option(min=0, help="Most requests to the endpoint.", show_default=False)
     ] = None,
-    keep_deferred: Annotated[
+    ledger: Annotated[
         Path | None,
-        typer.Option(
-            parser=folder_named,
-            metavar="DIR",
-            help="Folder for the teacher's answers, to learn from later, and for what was spent.",
-            show_default=False,
-        ),
+        typer.Option(help="File in which what was spent is kept for the next start.", show_default=False),
     ] = None,
     alarm: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Distance of recent requests from dev that is a warning.")
@@ -106,7 +101,6 @@ def serve(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Serve a run's student as an OpenAI-compatible API, with the decoding that was evaluated."""
     _refuse_missing(token_variable)
-    _refuse_unredacted(redact, keep_deferred)
     from understudy.pipeline.context import default_device
     from understudy.pipeline.inspect.deploy import deployment, dev_texts, request_form
     from understudy.serving.app import ServerSettings
@@ -119,7 +113,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         system,
         DeferOptions(defer, threshold, quality),
         ShadowOptions(shadow, shadow_share, shadow_answers, shadow_out),
-        TeacherOptions(teacher_model, teacher_key, teacher_set or (), budget, budget_requests, keep_deferred),
+        TeacherOptions(teacher_model, teacher_key, teacher_set or (), budget, budget_requests, ledger),
     )
     settings = ServerSettings(
         deployment=found,
@@ -159,16 +153,3 @@ def _refuse_missing(token_variable: str | None) -> None:
         import understudy.serving.server  # noqa: F401 - it imports them all
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}, which is not installed; install understudy[serve]") from None
-
-
-def _refuse_unredacted(redact: str | None, keep_deferred: Path | None) -> None:
-    """Refuses to keep the same texts both redacted and as they are.
-
-    Raises:
-        ConfigError: if both are asked for.
-    """
-    if redact is not None and keep_deferred is not None:
-        raise ConfigError(
-            "--keep-deferred keeps texts that --redact does not change; leave it out: --keep-texts has the teacher's "
-            "answers too"
-        )

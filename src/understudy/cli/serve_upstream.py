@@ -29,7 +29,7 @@ class TeacherOptions:
     overrides: Sequence[str]
     budget: float | None
     requests: int | None
-    kept: Path | None
+    ledger: Path | None
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def upstream_settings(
     from understudy.api_teacher.client import read_key
     from understudy.pipeline.inspect.deploy import teacher_endpoint
     from understudy.serving.ledger import Ledger
-    from understudy.serving.routing import LEDGER_FILE, UpstreamSettings
+    from understudy.serving.routing import UpstreamSettings
     from understudy.serving.upstream import TeacherSettings
 
     given = {"model": teacher.model, "key": teacher.key, "budget": teacher.budget}
     changes = {name: value for name, value in given.items() if value is not None}
     endpoint = teacher_endpoint(folder, url, changes, teacher.overrides)
     read_key(endpoint)
-    ledger = None if teacher.kept is None else _writable(teacher.kept) / LEDGER_FILE
-    Ledger(ledger, system).close()  # refused here, before processes start
+    if teacher.ledger is not None:
+        _refuse_unwritable("--ledger", teacher.ledger)
+    Ledger(teacher.ledger, system).close()  # refused here, before processes start
     return UpstreamSettings(
-        TeacherSettings(endpoint, teacher.requests, ledger),
+        TeacherSettings(endpoint, teacher.requests, teacher.ledger),
         deferral=None if defer.url is None else _deferral(folder, system, defer),
         shadow=None if shadow.url is None else _shadow(shadow),
-        kept=teacher.kept,
     )
 
 
@@ -149,7 +149,7 @@ def _of_endpoint(teacher: TeacherOptions) -> dict[str, bool]:
         "--teacher-set": bool(teacher.overrides),
         "--budget": teacher.budget is not None,
         "--budget-requests": teacher.requests is not None,
-        "--keep-deferred": teacher.kept is not None,
+        "--ledger": teacher.ledger is not None,
     }
 
 
@@ -176,19 +176,11 @@ def _deferral(folder: Path, system: str, options: DeferOptions) -> "Deferral":
 def _shadow(options: ShadowOptions) -> "ShadowSettings":
     from understudy.serving.shadow import ShadowSettings
 
-    if (out := options.out) is not None and (out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK)):
-        raise ConfigError(f"--shadow-out is {out}, which cannot be written; give a file in a folder of your own")
+    if options.out is not None:
+        _refuse_unwritable("--shadow-out", options.out)
     return ShadowSettings(options.share, "student" if options.answers == "student" else "teacher", options.out)
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise ConfigError(
-            f"--keep-deferred is {folder}, which cannot be made: {error.strerror}; give a folder"
-        ) from None
-    if not usable:
-        raise ConfigError(f"--keep-deferred is {folder}, which cannot be written; give a folder of your own")
-    return folder
+def _refuse_unwritable(option: str, file: Path) -> None:
+    if file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{option} is {file}, which cannot be written; give a file in a folder of your own")

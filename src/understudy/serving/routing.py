@@ -5,14 +5,10 @@ cannot answer either.
 """
 
 import asyncio
-import fcntl
-import json
 import math
-import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from understudy.api_teacher.client import open_client
@@ -21,13 +17,11 @@ from understudy.serving.drift import DEFERRED, Drift
 from understudy.serving.ledger import Ledger
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
-from understudy.serving.record_files import OWNER_FILE, append
 from understudy.serving.responses import AnsweredSource
 from understudy.serving.shadow import Shadow, ShadowSettings
 from understudy.serving.student import StudentQueue
-from understudy.serving.upstream import TEACHER_LOG, Asked, TeacherClient, TeacherFailed, TeacherReply, TeacherSettings
+from understudy.serving.upstream import Asked, TeacherClient, TeacherFailed, TeacherReply, TeacherSettings
 
-DEFERRED_FILE = "deferred.jsonl"
 LEDGER_FILE = "ledger.sqlite"
 
 
@@ -58,33 +52,11 @@ class UpstreamSettings:
     teacher: TeacherSettings
     deferral: Deferral | None = None
     shadow: ShadowSettings | None = None
-    kept: Path | None = None
-    """Folder in which the teacher's answers are kept for the next distillation."""
 
     def shared(self, folder: Path) -> "UpstreamSettings":
         """The settings with a ledger that several processes share, if they have none."""
         own = self.teacher
         return replace(self, teacher=replace(own, ledger=own.ledger or folder / LEDGER_FILE))
-
-
-class KeptAnswers:
-    """Appends answers to a file of labeled examples, which all worker processes share."""
-
-    def __init__(self, folder: Path) -> None:
-        """Nothing is written before the first answer."""
-        self._path = folder / DEFERRED_FILE
-
-    def write(self, request_id: str, source: str, output: str, answered_by: str) -> None:
-        """Adds a line. A full disk is logged: the client gets its answer all the same."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"id": request_id, "time": now, "source": source, "target": output, "answered_by": answered_by}
-        try:
-            # Locked, so that lines of several processes do not mix; texts are the owner's alone.
-            with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_FILE), "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                append(file.fileno(), (json.dumps(line, ensure_ascii=False) + "\n").encode())
-        except OSError as error:
-            TEACHER_LOG.error("ERROR: an answer was not kept: %s", error)
 
 
 class Router:
@@ -104,7 +76,6 @@ class Router:
         self._teacher = teacher
         self._deferral = settings.deferral
         self._drift = drift
-        self._kept = None if settings.kept is None else KeptAnswers(settings.kept)
 
     @property
     def student_first(self) -> bool:
@@ -133,9 +104,9 @@ class Router:
         indices = range(len(wanted.sources))
         replies = await self._replies(asked, indices)
         if any(isinstance(reply, TeacherFailed) for reply in replies.values()):
-            return self._merged(asked, await self._student.answers(wanted), replies)
+            return self._merged(await self._student.answers(wanted), replies)
         nothing = [AnsweredSource((), 0, 0) for _ in indices]
-        answered = self._merged(asked, nothing, replies)
+        answered = self._merged(nothing, replies)
         if shadow.chosen():
             shown = [source.answers[0].text for source in answered]
             shadow.start(asked.id, wanted.sources, shown, self._students_texts(asked))
@@ -145,7 +116,7 @@ class Router:
         unsure = [index for index, source in enumerate(own) if deferral.defers(source.confidence or 0.0)]
         for index in range(len(own)):
             self._drift.observe(DEFERRED, float(index in unsure))
-        return self._merged(asked, own, await self._replies(asked, unsure))
+        return self._merged(own, await self._replies(asked, unsure))
 
     async def _replies(self, asked: Asked, indices: Iterable[int]) -> dict[int, TeacherReply | TeacherFailed]:
         """The teacher's reply for some of the sources, or why there is none."""
@@ -160,7 +131,7 @@ class Router:
         return dict(zip(chosen, await asyncio.gather(*map(reply, chosen)), strict=True))
 
     def _merged(
-        self, asked: Asked, own: Sequence[AnsweredSource], replies: Mapping[int, TeacherReply | TeacherFailed]
+        self, own: Sequence[AnsweredSource], replies: Mapping[int, TeacherReply | TeacherFailed]
     ) -> list[AnsweredSource]:
         """The student's answers with the teacher's in place of those that it was asked for."""
         merged = list(own)
@@ -176,9 +147,6 @@ class Router:
                 answered_by="teacher",
                 confidence=before.confidence,
             )
-            if self._kept is not None:
-                for answer in (one for one in reply.answers if one.finished):  # a cut text is no target
-                    self._kept.write(asked.id, asked.wanted.sources[index], answer.text, "teacher")
         return merged
 
     def _compare(self, asked: Asked, answered: Sequence[AnsweredSource], shadow: Shadow) -> None:
