@@ -26,7 +26,8 @@ from understudy.serving.answer_records import answer_records
 from understudy.serving.batching import QueueFull
 from understudy.serving.deployment import Answering, Deployment, TextSettings, open_deployment
 from understudy.serving.drift import DevTexts, Drift, dev_values
-from understudy.serving.http_messages import error_response, json_response, received_body
+from understudy.serving.http_messages import error_response, json_response
+from understudy.serving.http_process import received_body
 from understudy.serving.limits import ServerLimits
 from understudy.serving.metrics import ServerMetrics
 from understudy.serving.records import KeepTexts, RecordWriter
@@ -162,7 +163,7 @@ class TextServer:
         self, request: Request, kind: ApiKind, name: str, until: float, facts: dict[str, Any]
     ) -> Response:
         self._authorise(request)
-        body = await received_body(request, self.settings.limits.body_bytes)
+        body = await received_body(request, self.settings.limits.body_bytes, RefusedRequest)
         if self.router is None or self.router.student_first:
             self.student.batcher.refuse_full()  # before the work of reading
         wanted = READ[kind](body, self.settings.form, self.student.evaluated)

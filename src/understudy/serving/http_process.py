@@ -1,9 +1,11 @@
-"""What each process that serves HTTP needs: a bound socket, and logs as lines on standard error."""
+"""What each process that serves HTTP needs: a bound socket, bodies within a limit, logs as lines on standard error."""
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from starlette.requests import Request
 
 from understudy.errors import ConfigError
 
@@ -32,6 +34,24 @@ def bound_socket(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
     with accepting:
         shown = f"[{host}]" if ":" in host else host
         yield accepting, f"http://{shown}:{accepting.getsockname()[1]}"
+
+
+async def received_body(
+    request: Request, limit: int, refused: Callable[[int, str], Exception], whose: str = "the limit"
+) -> bytes:
+    """The body of a request; of one that is too large the rest is read too, for clients read no response before.
+
+    Raises:
+        Exception: `refused` of status 413 and a sentence.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+    if size > limit:
+        raise refused(413, f"the body has {size} bytes and {whose} is {limit}; send less")
+    return b"".join(chunks)
 
 
 def log_lines() -> None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import httpx2
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -63,22 +62,6 @@ class PassedOn(StreamingResponse):
         finally:
             self._ended()
             await self._reply.aclose()
-
-
-async def recorded_body(request: Request, limit: int) -> bytes:
-    """The body of a request; of one that is too large the rest is read too, for clients read no response before.
-
-    Raises:
-        Refused: with status 413.
-    """
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-    if size > limit:
-        raise Refused(413, f"the body has {size} bytes and the proxy's limit is {limit}; send less")
-    return b"".join(chunks)
 
 
 def passed_headers(headers: Headers) -> Headers:

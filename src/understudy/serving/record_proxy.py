@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from understudy.errors import ConfigError, first_line
-from understudy.serving.http_process import bound_socket, log_lines
+from understudy.serving.http_process import bound_socket, log_lines, received_body
 from understudy.serving.limits import ProxyLimits
 from understudy.serving.metrics import ProxyMetrics
 from understudy.serving.proxy_messages import (
@@ -33,7 +33,6 @@ from understudy.serving.proxy_messages import (
     Passing,
     Refused,
     passed_headers,
-    recorded_body,
     refusal,
 )
 from understudy.serving.recorded_traffic import RECORDED_PATHS, Exchange, exchange_records
@@ -103,7 +102,7 @@ class Proxy:
         if self._in_flight > limits.in_flight:
             raise Refused(429, f"{limits.in_flight} requests are in flight already; try again later")
         is_recorded = request.method == "POST" and request.scope["path"].rstrip("/").endswith(RECORDED_PATHS)
-        body = await recorded_body(request, limits.body_bytes) if is_recorded else None
+        body = await received_body(request, limits.body_bytes, Refused, "the proxy's limit") if is_recorded else None
         reply = await self._reply(request, body)
         passing = Passing(limits.record_bytes if is_recorded and reply.status_code == OK else 0)
 
