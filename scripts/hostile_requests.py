@@ -61,7 +61,8 @@ async def exchange(port: int, sent: Sent, *, aborts: bool = False, ends: bool = 
             else:
                 await asyncio.sleep(part)
         if ends:
-            writer.write_eof()
+            with suppress(OSError):  # it may have refused and closed the connection already
+                writer.write_eof()
         if aborts:
             await writer.drain()
         else:

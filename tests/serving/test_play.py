@@ -110,6 +110,7 @@ def test_a_teacher_behind_an_api_is_shown_by_its_recorded_texts(settings: PlaySe
     ("body", "sentence"),
     [
         ({"source": " \n"}, "the input is empty"),
+        ({"source": "a" * 10**6}, "the body has 1000014 bytes and the limit is 1000000; send less"),
         ({"source": "word " * 500}, r"the source has \d+ tokens and the limit is 160; shorten it"),
         ({"source": 1}, "should be a valid string"),
         ({"source": "a", "n": 1}, "not permitted"),

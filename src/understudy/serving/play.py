@@ -23,7 +23,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from understudy.errors import DataError, UnderstudyError, shortened
 from understudy.report.templates import trusted_file
 from understudy.serving.deployment import open_deployment
-from understudy.serving.http_process import bound_socket
+from understudy.serving.http_process import bound_socket, received_body
 from understudy.serving.play_facts import (
     OpenSystem,
     PlaySettings,
@@ -35,6 +35,7 @@ from understudy.serving.play_facts import (
 )
 
 PAGE_FOLDER = Path(__file__).parent / "play_page"
+BODY_BYTES = 1_000_000
 LOOPBACK = ("127.0.0.1", "localhost")
 """Hosts of requests to a server that other machines cannot reach; of a page elsewhere the browser sends another one."""
 
@@ -78,7 +79,7 @@ def play_app(settings: PlaySettings, systems: Mapping[str, OpenSystem], *, hosts
     async def answer(name: str, request: Request) -> Response:
         if name not in systems:
             raise DataError(f"there is no system {shortened(name)} here, only {', '.join(systems)}")
-        source = _source(await request.body())
+        source = _source(await received_body(request, BODY_BYTES, lambda _, sentence: DataError(sentence)))
         async with locks[name]:
             if await request.is_disconnected():  # the page requests another input by now
                 return Response(status_code=499)
