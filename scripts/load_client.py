@@ -91,7 +91,8 @@ class Connection(asyncio.Protocol):
 
     async def reply(self, request: bytes) -> tuple[int, bytes]:
         """Status and body of the reply."""
-        assert self._transport is not None
+        if self._transport is None or self.closed:
+            return LOST, b""
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._reply
@@ -176,8 +177,12 @@ async def open_loop(port: int, requests: Sequence[bytes], *, rate: float, second
     begun = time.monotonic()
 
     async def one(due: float, request: bytes) -> None:
+        own = None
+        while free and (own is None or own.closed):  # the server closes those that were idle for long
+            own = free.pop()
         try:
-            own = free.pop() if free else await connected(port)
+            if own is None or own.closed:
+                own = await connected(port)
             status, _ = await own.reply(request)
         except OSError:
             status = LOST

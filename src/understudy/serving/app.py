@@ -163,9 +163,9 @@ class TextServer:
         self, request: Request, kind: ApiKind, name: str, until: float, facts: dict[str, Any]
     ) -> Response:
         self._authorise(request)
-        body = await received_body(request, self.settings.limits.body_bytes, RefusedRequest)
         if self.router is None or self.router.student_first:
-            self.student.batcher.refuse_full()  # before the work of reading
+            self.student.refuse_late()  # before the work of reading
+        body = await received_body(request, self.settings.limits.body_bytes, RefusedRequest)
         wanted = READ[kind](body, self.settings.form, self.student.evaluated)
         if wanted.model not in self.settings.names:
             known = ", ".join(self.settings.names)

@@ -18,12 +18,6 @@ Generate = Callable[[Sequence[Sequence[int]], TextSettings], list[tuple[Answer, 
 """What `Answering.texts` does."""
 
 
-LATEST = 0.5
-"""Share of the time limit in which a source should be generated; the rest is for reading, writing and slow batches."""
-RECENT = 0.2
-"""Weight of the last batch in the time that a source takes."""
-
-
 class QueueFull(Exception):
     """So many sources wait that no further one is accepted, as a sentence. It never leaves the server."""
 
@@ -61,7 +55,6 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = Condition()
         self._closing = False
-        self._seconds_per_source = 0.0
         self._threads = [Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
         for thread in self._threads:
             thread.start()
@@ -80,12 +73,10 @@ class Batcher:
         """Checks that the queue has room for so many sources; an empty one accepts any number.
 
         Raises:
-            QueueFull: if it has not, or if they would hardly be answered in time, by the speed of the last batches.
+            QueueFull: if it has not.
         """
         before = len(self._waiting)
-        after = before + sources
-        wait = after * self._seconds_per_source / len(self._threads)
-        if before and (after > self._limits.queue or wait > LATEST * self._limits.timeout_s):
+        if before and before + sources > self._limits.queue:
             raise QueueFull(f"{before} sources wait already; try again later")
 
     def submit(
@@ -126,20 +117,14 @@ class Batcher:
                 continue
             settings = running[0].settings
             self._called(len(running), sum(len(entry.row) for entry in running))
-            begun = time.monotonic()
             try:
                 texts = generate([entry.row for entry in running], settings)
             except Exception as error:  # noqa: BLE001 - each request of the batch gets it, and the thread goes on
                 for entry in running:
                     entry.future.set_exception(error)
             else:
-                self._took((time.monotonic() - begun) / len(running))
                 for entry, own in zip(running, texts, strict=True):
                     entry.future.set_result(own)
-
-    def _took(self, seconds_per_source: float) -> None:
-        before = self._seconds_per_source or seconds_per_source
-        self._seconds_per_source = before + RECENT * (seconds_per_source - before)
 
     def _next_batch(self) -> list[_Waiting]:
         """The sources to generate next; none once the queue is closed and empty."""

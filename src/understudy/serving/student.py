@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from understudy.serving.batching import Batcher
+from understudy.serving.admission import Admission
+from understudy.serving.batching import Batcher, QueueFull
 from understudy.serving.deployment import Answering
 from understudy.serving.drift import BYTE_TOKENS, CONFIDENCE, TEXT_TOKENS, Drift
 from understudy.serving.limits import ServerLimits
@@ -24,6 +25,7 @@ class StudentQueue:
     ) -> None:
         """Starts the threads of the queue, one for each open engine."""
         self.batcher = Batcher([one.texts for one in answerings], limits, called=self._called)
+        self._admission = Admission(limits.timeout_s)
         self.evaluated = answerings[0].evaluated
         self.key = answerings[0].deployment.key
         self._answering = answerings[0]
@@ -37,6 +39,16 @@ class StudentQueue:
         self.batcher.close()
         self._encoder.shutdown()
 
+    def refuse_late(self) -> None:
+        """Checks that a request that comes now can be answered in time.
+
+        Raises:
+            QueueFull: if the queue is full, or if its end is expected too late.
+        """
+        self.batcher.refuse_full()
+        if self._admission.is_late:
+            raise QueueFull(f"{self._admission.open} requests wait already; try again later")
+
     async def answers(self, wanted: TextRequest) -> list[AnsweredSource]:
         """The student's texts for each source.
 
@@ -44,6 +56,10 @@ class StudentQueue:
             RefusedRequest: with status 400 for a source that is too long.
             QueueFull: if there is no room for the sources.
         """
+        with self._admission.answering():
+            return await self._answers(wanted)
+
+    async def _answers(self, wanted: TextRequest) -> list[AnsweredSource]:
         if sum(map(len, wanted.sources)) <= SHORT_SOURCES:
             rows = self._answering.encode(wanted.sources)
         else:
