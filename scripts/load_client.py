@@ -176,13 +176,15 @@ async def open_loop(port: int, requests: Sequence[bytes], *, rate: float, second
     endless = itertools.cycle(requests)
     begun = time.monotonic()
 
+    async def usable() -> Connection:
+        while free:  # the server closes those that are idle for long
+            if not (connection := free.pop()).closed:
+                return connection
+        return await connected(port)
+
     async def one(due: float, request: bytes) -> None:
-        own = None
-        while free and (own is None or own.closed):  # the server closes those that were idle for long
-            own = free.pop()
         try:
-            if own is None or own.closed:
-                own = await connected(port)
+            own = await usable()
             status, _ = await own.reply(request)
         except OSError:
             status = LOST
