@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack, suppress
 
-from understudy.serving.admission import LATEST, TOGETHER, Admission
+from understudy.serving.admission import LATEST, RECENT, TOGETHER, Admission
 
 TIMEOUT_S = 400.0
 MOST_S = LATEST * TIMEOUT_S
@@ -26,19 +26,27 @@ def opened(admission: Admission, requests: int) -> ExitStack:
     return stack
 
 
+def answer(admission: Admission, clock: Clock, requests: int, seconds: float) -> None:
+    """One request after another is answered, each in so many seconds."""
+    for _ in range(requests):
+        with admission.answering():
+            clock.now += seconds
+
+
 def test_a_request_is_late_by_littles_law() -> None:
     """With an answer each second, the hundred-and-first request in the queue waits for 101 s."""
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     requests = [opened(admission, 1) for _ in range(200)]
-    assert not admission.is_late  # nothing was answered yet, so no rate is known
     late = []
     for one in requests:
         clock.now += 1.0
         one.close()
         late.append(admission.is_late)
 
-    assert late == [left > MOST_S for left in reversed(range(200))]
+    expected = [left > MOST_S for left in reversed(range(200))]
+    expected[: TOGETHER - 1] = [False] * (TOGETHER - 1)  # no rate is known yet
+    assert late == expected
     assert admission.open == 0
 
 
@@ -47,27 +55,40 @@ def test_requests_of_one_batch_are_never_late() -> None:
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     with admission.answering():
-        clock.now += 0.9 * TIMEOUT_S
+        answer(admission, clock, TOGETHER, 0.9 * TIMEOUT_S)
     with opened(admission, TOGETHER - 1):
         assert not admission.is_late
         with admission.answering():
             assert admission.is_late
 
 
+def test_the_first_answers_of_a_batch_are_no_rate() -> None:
+    """64 clients whose requests are answered in one batch after 0.4 s send their next ones at once."""
+    clock = Clock()
+    admission = Admission(10.0, clock)
+    requests = [opened(admission, 1) for _ in range(64)]
+    clock.now += 0.4
+    for _ in range(3):
+        for number, one in enumerate(requests):
+            one.close()
+            assert not admission.is_late
+            requests[number] = opened(admission, 1)
+        clock.now += 0.4
+
+
 def test_time_without_requests_is_no_time_of_slow_answers() -> None:
-    """After an idle time the pace is that of the requests before it, until the first answer."""
+    """After an idle time the pace is that of the requests before it, until there are new answers."""
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
-    for _ in range(2):
-        with admission.answering():
-            clock.now += 1.0
-        clock.now += 1000.0
+    with admission.answering():
+        answer(admission, clock, TOGETHER, 1.0)
+    clock.now += 1000.0
     with opened(admission, int(MOST_S)):
-        assert not admission.is_late  # at a second each
-        with admission.answering():
+        assert not admission.is_late  # 100 of them at 32/33 of a second
+        with opened(admission, 4):
             assert admission.is_late
-            clock.now += 0.1
-        assert not admission.is_late  # one answer in 0.1 s
+            answer(admission, clock, TOGETHER, 0.1)
+            assert not admission.is_late
 
 
 def test_the_rate_is_that_of_the_latest_answers() -> None:
@@ -75,12 +96,9 @@ def test_the_rate_is_that_of_the_latest_answers() -> None:
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     with opened(admission, TOGETHER):
-        with admission.answering():
-            clock.now += 1000.0
+        answer(admission, clock, TOGETHER, 1000.0)
         assert admission.is_late
-        for _ in range(256):
-            with admission.answering():
-                clock.now += 0.01
+        answer(admission, clock, RECENT, 0.01)
         assert not admission.is_late
 
 
@@ -89,8 +107,7 @@ def test_what_fails_is_no_answer() -> None:
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     with opened(admission, TOGETHER):
-        with admission.answering():
-            clock.now += 8.0
+        answer(admission, clock, TOGETHER, 8.0)
         for _ in range(50):
             with suppress(TimeoutError), admission.answering():
                 raise TimeoutError

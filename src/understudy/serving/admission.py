@@ -12,7 +12,8 @@ from contextlib import contextmanager
 LATEST = 0.25
 """Share of the time limit in which an answer is to be expected; the rest is for what the estimate does not know."""
 TOGETHER = 32
-"""Open requests that are never too many: they are generated in one batch or two, however long one takes alone."""
+"""Open requests that are never too many, and answers that say nothing of the rate: they may be those of one batch,
+which come together after the time that one takes alone."""
 RECENT = 256
 """Answers over which the rate is measured."""
 
@@ -31,7 +32,7 @@ class Admission:
         self._clock = clock
         self._open = 0
         self._pace_s = 0.0
-        """Seconds per answer of the busy period before, which is what is known until the first answer of this one."""
+        """Seconds per answer of a busy period before, which is what is known at the beginning of this one."""
         self._ends: deque[float] = deque(maxlen=RECENT)
         """When the busy period began, or an answer long ago was given, then when the latest answers were."""
 
@@ -46,14 +47,14 @@ class Admission:
         if self._open < TOGETHER:
             return False
         answers = len(self._ends) - 1
-        pace_s = (self._clock() - self._ends[0]) / answers if answers else self._pace_s
+        pace_s = (self._clock() - self._ends[0]) / answers if answers >= TOGETHER else self._pace_s
         return self._open * pace_s > self._latest_s
 
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Counts a request while it is being answered; one that fails or is cancelled is no answer."""
         if not self._open:
-            if (answers := len(self._ends) - 1) > 0:
+            if (answers := len(self._ends) - 1) >= TOGETHER:
                 self._pace_s = (self._ends[-1] - self._ends[0]) / answers
             self._ends.clear()
             self._ends.append(self._clock())
