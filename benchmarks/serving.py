@@ -40,6 +40,8 @@ SYSTEMS = {
     "two workers": ("--workers", "2"),
 }
 """Name -> options of the server."""
+PATIENT = ("--limit", "timeout_s=600", "--limit", "queue=1024")
+"""Limits with which no request is refused while rates are measured."""
 DEFAULT_SYSTEMS = list(SYSTEMS)[:3]
 PACKAGES = ("understudy", "ctranslate2", "fastapi", "uvicorn", "httptools", "uvloop")
 PATH = "/v1/completions"
@@ -65,7 +67,9 @@ def rates(given: argparse.Namespace, requests: list[bytes]) -> dict[str, object]
     """Throughput and latency of each system, in turn."""
     found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     with ExitStack() as servers:
-        running = {name: servers.enter_context(server_process(given.run, *SYSTEMS[name])) for name in given.systems}
+        running = {
+            name: servers.enter_context(server_process(given.run, *SYSTEMS[name], *PATIENT)) for name in given.systems
+        }
         for server in running.values():
             asyncio.run(closed_loop(server.port, requests, clients=8, count=64))
         for clients in [clients for _ in range(given.rounds) for clients in given.clients]:

@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack, suppress
 
-from understudy.serving.admission import LATEST, RECENT, TOGETHER, Admission
+from understudy.serving.admission import LATEST, RECENT, ONE_BATCH, Admission
 
 TIMEOUT_S = 400.0
 MOST_S = LATEST * TIMEOUT_S
@@ -45,7 +45,7 @@ def test_a_request_is_late_by_littles_law() -> None:
         late.append(admission.is_late)
 
     expected = [left > MOST_S for left in reversed(range(200))]
-    expected[: TOGETHER - 1] = [False] * (TOGETHER - 1)  # no rate is known yet
+    expected[: ONE_BATCH - 1] = [False] * (ONE_BATCH - 1)  # no rate is known yet
     assert late == expected
     assert admission.open == 0
 
@@ -55,8 +55,8 @@ def test_requests_of_one_batch_are_never_late() -> None:
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     with admission.answering():
-        answer(admission, clock, TOGETHER, 0.9 * TIMEOUT_S)
-    with opened(admission, TOGETHER - 1):
+        answer(admission, clock, ONE_BATCH, 0.9 * TIMEOUT_S)
+    with opened(admission, ONE_BATCH - 1):
         assert not admission.is_late
         with admission.answering():
             assert admission.is_late
@@ -81,13 +81,13 @@ def test_time_without_requests_is_no_time_of_slow_answers() -> None:
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
     with admission.answering():
-        answer(admission, clock, TOGETHER, 1.0)
+        answer(admission, clock, ONE_BATCH, 1.0)
     clock.now += 1000.0
     with opened(admission, int(MOST_S)):
         assert not admission.is_late  # 100 of them at 32/33 of a second
         with opened(admission, 4):
             assert admission.is_late
-            answer(admission, clock, TOGETHER, 0.1)
+            answer(admission, clock, ONE_BATCH, 0.1)
             assert not admission.is_late
 
 
@@ -95,8 +95,8 @@ def test_the_rate_is_that_of_the_latest_answers() -> None:
     """A server that became faster accepts again, long before its mean rate would say so."""
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
-    with opened(admission, TOGETHER):
-        answer(admission, clock, TOGETHER, 1000.0)
+    with opened(admission, ONE_BATCH):
+        answer(admission, clock, ONE_BATCH, 1000.0)
         assert admission.is_late
         answer(admission, clock, RECENT, 0.01)
         assert not admission.is_late
@@ -106,8 +106,8 @@ def test_what_fails_is_no_answer() -> None:
     """A server that answers nothing in time is not a fast one."""
     clock = Clock()
     admission = Admission(TIMEOUT_S, clock)
-    with opened(admission, TOGETHER):
-        answer(admission, clock, TOGETHER, 8.0)
+    with opened(admission, ONE_BATCH):
+        answer(admission, clock, ONE_BATCH, 8.0)
         for _ in range(50):
             with suppress(TimeoutError), admission.answering():
                 raise TimeoutError

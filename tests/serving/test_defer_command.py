@@ -84,6 +84,7 @@ def test_sigterm_loses_no_deferred_request(finished: Run, standin: Standin, tmp_
         ([*DEFER, "--threshold", "1.5"], "--threshold is '1.5'; give auto"),
         ([*DEFER, "--budget", "5"], "set price.input and price.output"),
         ([*DEFER, "--teacher-set", "prise.input=1"], "prise"),
+        ([*DEFER, "--teacher-set", "price"], "--teacher-set expects key=value, got 'price'"),
         ([*DEFER, "--shadow", URL], "nothing to defer"),
         ([*DEFER, "--shadow", "http://127.0.0.1:8/v1"], "give one endpoint for both"),
         ([*DEFER, "--shadow-answers", "nobody"], "give teacher or student"),

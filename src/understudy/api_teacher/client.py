@@ -233,7 +233,8 @@ def read_key(endpoint: Endpoint) -> str:
     if not key:
         raise GenerationError(
             f"the endpoint's key is read from the environment variable {endpoint.key}, which is not set; export it (a "
-            "local server accepts any value), or name another variable with teacher.endpoint.key"
+            "local server accepts any value), or name another variable: teacher.endpoint.key in a recipe, "
+            "--teacher-key of the command serve"
         )
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise GenerationError(

@@ -54,15 +54,17 @@ def read_endpoint(path: str | Path, overrides: Sequence[str] = ()) -> Endpoint:
     return check_endpoint(requested, overrides, where=str(path))
 
 
-def check_endpoint(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "endpoint") -> Endpoint:
-    """Endpoint settings from plain data, with overrides.
+def check_endpoint(
+    raw: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "endpoint", option: str = "--set"
+) -> Endpoint:
+    """Endpoint settings from plain data, with overrides that an option of the command line gives.
 
     Raises:
         ConfigError: for any unknown, missing or invalid setting; one error reports all findings.
     """
     requested = copy.deepcopy(dict(raw))
     for override in overrides:
-        _apply_override(requested, override)
+        _apply_override(requested, override, option, "temperature=0.7")
     try:
         return Endpoint.model_validate(requested)
     except ValidationError as error:
@@ -150,15 +152,17 @@ def _same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
     return bool(above.get("kind", below.get("kind")) == below.get("kind"))
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    """Changes one setting in place.
+def _apply_override(
+    raw: dict[str, Any], override: str, option: str = "--set", example: str = "training.epochs=5"
+) -> None:
+    """Changes one setting in place, as an option of the command line says.
 
     Raises:
         ConfigError: if the override is not of the form `key=value`, or its key cannot be set.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set expects key=value, got {override!r}; for example --set training.epochs=5")
+        raise ConfigError(f"{option} expects key=value, got {override!r}; for example {option} {example}")
     *sections, last = key.split(".")
     at = raw
     for section in sections:
@@ -169,9 +173,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
             )
         inner = at.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {section} is {inner!r} in the recipe, which is not a section with keys")
+            raise ConfigError(f"{option} {key}: {section} is {inner!r}, which is not a section with keys")
         at = inner
-    at[last] = load_yaml(text, f"--set {key}: {shortened(text)}")
+    at[last] = load_yaml(text, f"{option} {key}: {shortened(text)}")
 
 
 def to_yaml(recipe: Recipe) -> str:

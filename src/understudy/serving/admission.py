@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 LATEST = 0.25
 """Share of the time limit in which an answer is to be expected; the rest is for what the estimate does not know."""
-TOGETHER = 32
+ONE_BATCH = 32
 """Open requests that are never too many, and answers that say nothing of the rate: they may be those of one batch,
 which come together after the time that one takes alone."""
 RECENT = 256
@@ -44,17 +44,17 @@ class Admission:
     @property
     def is_late(self) -> bool:
         """Whether a request that begins now is expected to be answered too late."""
-        if self._open < TOGETHER:
+        if self._open < ONE_BATCH:
             return False
         answers = len(self._ends) - 1
-        pace_s = (self._clock() - self._ends[0]) / answers if answers >= TOGETHER else self._pace_s
+        pace_s = (self._clock() - self._ends[0]) / answers if answers >= ONE_BATCH else self._pace_s
         return self._open * pace_s > self._latest_s
 
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Counts a request while it is being answered; one that fails or is cancelled is no answer."""
         if not self._open:
-            if (answers := len(self._ends) - 1) >= TOGETHER:
+            if (answers := len(self._ends) - 1) >= ONE_BATCH:
                 self._pace_s = (self._ends[-1] - self._ends[0]) / answers
             self._ends.clear()
             self._ends.append(self._clock())

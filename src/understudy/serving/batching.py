@@ -1,7 +1,8 @@
 """Dynamic batching: sources of concurrent requests with equal settings are generated together.
 
 One thread per engine takes from a common queue. A batch is complete when it has enough tokens, or when its first source
-has waited for the given time; while all engines are busy, batches grow.
+has waited for the given time; while all engines are busy, batches grow. A source that is alone as the one before it was
+does not wait, so that a single client has the latency of the engine.
 """
 
 import time
@@ -55,6 +56,7 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = Condition()
         self._closing = False
+        self._was_alone = False
         self._threads = [Thread(target=self._work, args=(engine,), daemon=True) for engine in engines]
         for thread in self._threads:
             thread.start()
@@ -135,8 +137,10 @@ class Batcher:
                     return []
                 first = self._waiting[0]
                 batch = self._together(first)
-                left = first.since + self._limits.batch_wait_ms / 1000 - time.monotonic()
+                wait_s = 0.0 if self._was_alone and len(batch) == 1 else self._limits.batch_wait_ms / 1000
+                left = first.since + wait_s - time.monotonic()
                 if left <= 0 or self._closing or self._is_full(batch):
+                    self._was_alone = len(batch) == 1
                     chosen = {id(entry) for entry in batch}
                     self._waiting = deque(entry for entry in self._waiting if id(entry) not in chosen)
                     return batch

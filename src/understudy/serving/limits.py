@@ -24,7 +24,7 @@ class ServerLimits:
     batch_tokens: int = 8_192
     """Source tokens, times texts per source, of one batch."""
     batch_wait_ms: float = 3.0
-    """Time that the first source of a batch waits for others while an engine is idle."""
+    """Time that the first source of a batch waits for others while an engine is idle; none if they come one by one."""
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,8 @@ def teacher_endpoint(
         known = recorded.model_dump(mode="json", exclude={"recorded", "require_logprobs", "top_logprobs"})
     address = {} if url == RECORDED else {"base_url": url}
     # Clients decide how many texts they want; this bounds the bytes of a response.
-    return check_endpoint(
-        {**known, **address, **changes, "per_request": MOST_TEXTS**2}, overrides, where="the endpoint"
-    )
+    requested = {**known, **address, **changes, "per_request": MOST_TEXTS**2}
+    return check_endpoint(requested, overrides, where="the endpoint", option="--teacher-set")
 
 
 def _system_name(run: OpenedRun, system: str) -> str:
