@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack, suppress
 
-from understudy.serving.admission import LATEST, RECENT, ONE_BATCH, Admission
+from understudy.serving.admission import LATEST, ONE_BATCH, RECENT, Admission
 
 TIMEOUT_S = 400.0
 MOST_S = LATEST * TIMEOUT_S
