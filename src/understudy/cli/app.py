@@ -12,6 +12,7 @@ import typer
 
 from understudy.characters import visible
 from understudy.cli.compare_command import compare
+from understudy.cli.doctor_command import doctor
 from understudy.cli.init import init
 from understudy.cli.plan_commands import check, plan
 from understudy.cli.play_command import play
@@ -24,7 +25,7 @@ from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
 from understudy.errors import ConfigError, UnderstudyError
 
-NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check", "compare"}
+NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check", "compare", "doctor"}
 """Commands that take seconds and keep nothing that another attempt would use."""
 RENAMED_COMMANDS = {"ask": "collect"}
 
@@ -52,6 +53,7 @@ for _command in (
     collect,
     report,
     diagnose,
+    doctor,
 ):
     app.command()(_command)
 

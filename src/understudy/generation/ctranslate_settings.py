@@ -28,6 +28,12 @@ def compute_type(dtype: str, device: str, index: int) -> str:
     return "int8_float32"
 
 
+def compute_types() -> dict[str, tuple[str, ...]]:
+    """Device -> the types of weights that the library computes with on this machine."""
+    devices = ["cpu", *(["cuda"] if ctranslate2.get_cuda_device_count() else [])]
+    return {device: tuple(sorted(ctranslate2.get_supported_compute_types(device))) for device in devices}
+
+
 def ctranslate2_settings(decoding: PoolDecoding, *, vocabulary: int) -> dict[str, float]:
     """The settings of beam search or sampling for CTranslate2, which implements both.
 
