@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
     BartConfig,
     BartForConditionalGeneration,
     Gemma3ForCausalLM,
@@ -18,6 +19,8 @@ from transformers import (
     OPTForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -29,6 +32,7 @@ V, H = 23, 8
 SOURCES = [[5, 6, 7, 2], [8, 2], [9, 10, 11, 12, 13, 2]]
 TARGETS = [[4, 5, 2], [6, 2], [7, 8, 9, 10, 2], [2], [11, 12, 2]]
 SOURCE_OF = [0, 2, 2, 1, 0]
+DROPOUTS = ("dropout", "dropout_rate", "resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout")
 
 
 def bart() -> PreTrainedModel:
@@ -96,6 +100,16 @@ def windowed(kind: type[PreTrainedModel], config: type[PretrainedConfig], **sett
         config(
             vocab_size=V, hidden_size=H, num_hidden_layers=2, intermediate_size=16, num_attention_heads=4,
             num_key_value_heads=1, head_dim=4, pad_token_id=0, initializer_range=0.5, sliding_window=4, **settings,
+        )
+    )  # fmt: skip
+
+
+def qwen3() -> PreTrainedModel:
+    """Qwen 3, which normalises queries and keys."""
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=V, hidden_size=H, num_hidden_layers=2, intermediate_size=16, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=4, pad_token_id=0, initializer_range=0.5,
         )
     )  # fmt: skip
 
@@ -182,16 +196,41 @@ def test_a_source_that_is_read_once_gives_the_logits_of_separate_rows(family: st
     assert sum(read) == len(sources) * (max(map(len, sources)) - 1) + len(targets) * max(map(len, targets))
 
 
+def gradient(model: PreTrainedModel, logits_NV: Tensor, targets: list[list[int]] = TARGETS) -> Tensor:
+    """Of the summed cross-entropy of the targets, all parameters in one vector."""
+    labels_N = torch.tensor([token for target in targets for token in target])
+    loss = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="sum")
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "llama", "mistral", "gemma3", "qwen3"])
+def test_a_source_that_is_read_once_gives_the_gradient_of_separate_rows(family: str) -> None:
+    """In training mode, with sources of several lengths, down to one token, and with sliding windows."""
+    torch.manual_seed(0)
+    config = {**FAMILIES, **WINDOWED, "qwen3": qwen3}[family]().config
+    config.update(dict.fromkeys(DROPOUTS, 0.0))
+    model = AutoModelForCausalLM.from_config(config).train()
+    sources, targets, of = [*SOURCES, [4]], [*TARGETS, [2, 5]], [*SOURCE_OF, len(SOURCES)]
+    found = gradient(model, batched(model, sources, of, targets, sources_once=True), targets)
+    rows = [batched(model, [sources[s]], [0], [target]) for s, target in zip(of, targets, strict=True)]
+    separate = gradient(model, torch.cat(rows), targets)
+
+    assert (found - separate).norm() < 1e-5 * separate.norm()
+
+
+def test_with_gradient_checkpointing_each_target_has_its_own_row() -> None:
+    """A network that computes its activations again returns no key-value cache."""
+    model = llama()
+    model.activation_checkpointing_enable()
+    once = batched(model.train(), SOURCES, SOURCE_OF, sources_once=True)
+
+    torch.testing.assert_close(once, batched(model, SOURCES, SOURCE_OF), rtol=1e-5, atol=1e-5)
+
+
 def test_shared_sources_give_the_gradient_of_separate_examples(model: PreTrainedModel) -> None:
     """Several targets of one source and as many copies of it have one summed gradient."""
-
-    def gradient(logits_NV: Tensor) -> Tensor:
-        labels_N = torch.tensor([token for target in TARGETS for token in target])
-        loss = torch.nn.functional.cross_entropy(logits_NV, labels_N, reduction="sum")
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
-
-    shared = gradient(batched(model, SOURCES, SOURCE_OF))
-    separate = gradient(batched(model, [SOURCES[s] for s in SOURCE_OF], list(range(len(TARGETS)))))
+    shared = gradient(model, batched(model, SOURCES, SOURCE_OF))
+    separate = gradient(model, batched(model, [SOURCES[s] for s in SOURCE_OF], list(range(len(TARGETS)))))
 
     assert (shared - separate).norm() < 1e-5 * separate.norm()
 
@@ -250,7 +289,7 @@ def test_a_model_is_noisy_if_dropout_changes_its_output(build: Callable[[], PreT
     """Whatever its family calls dropout; its mode and the random state do not change."""
     for share in (0.0, 0.5):
         config = build().config
-        config.update(dict.fromkeys(["dropout", "dropout_rate", "resid_pdrop", "embd_pdrop", "attn_pdrop"], 0.0))
+        config.update(dict.fromkeys(DROPOUTS, 0.0))
         config.update({DROPOUT[build]: share})
         network, before = type(build())(config).eval(), torch.get_rng_state()
 

@@ -20,7 +20,7 @@ from understudy.progress import NO_VALUES, Values
 from understudy.training.batches import collate
 from understudy.training.items import TrainItem
 from understudy.training.loop import train
-from understudy.training.mixture import Mixture
+from understudy.training.mixture import AutoTargets, Mixture
 from understudy.training.spec import BoundObjective, DevScoring
 from understudy.training.state import TrainState
 from understudy.training.student_sampling import StudentSampler
@@ -238,3 +238,27 @@ def test_a_training_with_an_adapter_survives_interruptions(
     assert len(saved) == (3 if keep_weights == "average" else 2)
     assert other_names <= {"final_logits_bias", "n_averaged"}  # buffers
     assert len({row["fit"] for row in state.history}) == len(state.history)
+
+
+@pytest.mark.parametrize("steps", [1, 11])
+def test_resumed_equals_uninterrupted_with_auto_targets(
+    steps: int,
+    build: Build,
+    tokenizer: PreTrainedTokenizerBase,
+    mixture: Mixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two targets per source in three epochs, of which the last uses one."""
+    monkeypatch.setattr("understudy.training.loop.SAVE_EVERY_S", EACH_STEP)
+    whole, resumed = (Distillation(build, tokenizer, mixture, tmp_path / name) for name in ("whole", "resumed"))
+    for distillation in (whole, resumed):
+        distillation.folder.mkdir()
+        distillation.mixture = replace(distillation.mixture, auto=AutoTargets(3, 9.0, 9.0, 2))
+    weights, state = whole.train(CallLimit(None), CallLimit(None))
+    with pytest.raises(Interrupted):
+        resumed.train(CallLimit(steps), CallLimit(None))
+    again, after = resumed.train(CallLimit(None), CallLimit(None))
+
+    assert again == weights
+    assert without_times(after) == without_times(state)

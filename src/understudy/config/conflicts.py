@@ -78,7 +78,7 @@ def name_conflicts(name: str) -> Iterator[str]:
 
 def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[str]:
     decoding, count = distil.student_samples.decoding, training.targets_per_source
-    if distil.targets.student and count > 1 and not isinstance(decoding, Sampling):
+    if distil.targets.student and count not in {1, "auto"} and not isinstance(decoding, Sampling):
         yield (
             f"training.targets_per_source is {count}, so the student generates {count} texts per source, but "
             f"distil.student_samples.decoding {decoding.kind} gives one; use kind sampling, or targets_per_source 1"

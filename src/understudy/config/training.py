@@ -16,6 +16,7 @@ from understudy.config.numbers import (
 )
 from understudy.config.section import Section
 
+TargetsPerSource = TextsPerInput | Literal["auto"]
 Precision = Literal["auto", "float32", "bf16"]
 """Numeric precision of training."""
 
@@ -55,9 +56,12 @@ class Training(Section):
     """Padded tokens of one micro-batch, source and target together."""
     gradient_accumulation_steps: Rounds = 1
     """Micro-batches per optimizer step."""
-    targets_per_source: TextsPerInput = 1
-    """Targets of one source that share one encoder pass. Gold targets are still used one per source, so their share of
-    the targets shrinks when pseudo-targets are used too (docs/methods.md)."""
+    targets_per_source: TargetsPerSource = 1
+    """Targets of one source that share one encoder pass. With a number k an epoch uses k targets of every input; gold
+    targets are still used one per source, so their share of the targets shrinks when pseudo-targets are used too. With
+    auto an epoch has as many targets of each origin as with 1: a k-th of the inputs, each with k targets, gold too. k
+    is 4 where sources are at least twice as long as targets, 2 where they are at least half as long, else 1;
+    decoder-only models then read a prompt once for its targets where that is faster (docs/methods.md)."""
     warmup_steps: CountFromZero = 100
     """Optimizer steps over which the learning rate rises from 0 to its peak."""
     schedule: Literal["linear", "constant"] = "linear"

@@ -153,7 +153,12 @@ def _row_logits(
 
 
 def _continues(model: PreTrainedModel) -> bool:
-    """Whether the model takes a key-value cache and positions, as all do whose state is not recurrent."""
+    """Whether the model takes a key-value cache and positions, as all do whose state is not recurrent.
+
+    While it is trained with gradient checkpointing, it returns no cache.
+    """
+    if model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        return False
     return {"past_key_values", "position_ids"} <= inspect.signature(model.forward).parameters.keys()
 
 

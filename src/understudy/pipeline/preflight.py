@@ -206,7 +206,9 @@ def warm_up(stage: TrainingStepsStage, facts: StepsFacts) -> Finding:
     """Whether a training is longer than its warm-up: otherwise the learning rate never reaches its peak."""
     training, setting = stage.training, f"{TRAINING_SETTINGS[stage.training_name]}.warmup_steps"
     check = f"steps of {stage.training_name}"
-    found = f"{facts.steps} steps, warm-up {training.warmup_steps}"
+    found = ", ".join(
+        filter(None, [f"{facts.steps} steps", f"warm-up {training.warmup_steps}", facts.targets_per_source])
+    )
     remedy = f"set {setting}={facts.steps // 10}, or raise the epochs ({training.epochs})"
     if facts.steps < training.warmup_steps:
         return Finding(check, f"{found}: the learning rate would never reach its peak", remedy, "error")

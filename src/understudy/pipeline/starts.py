@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.config.model_sections import Prune
+from understudy.config.pool_selection import Distinct
 from understudy.models.task_tokenizer import TextLimits
 from understudy.pipeline.delivery import dependencies_first
 from understudy.pipeline.model_sources import (
@@ -14,8 +15,11 @@ from understudy.pipeline.model_sources import (
     ModelSource,
     tokenizer_source,
 )
+from understudy.pipeline.stages.api_pool import ApiPoolStage
 from understudy.pipeline.stages.examples import ExamplesStage
 from understudy.pipeline.stages.fine_tuned import FinalFinetuneStage, FineTunedStage
+from understudy.pipeline.stages.pool_selection import PoolSelectionStage
+from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.stages.student import StudentStage
 from understudy.pipeline.stages.teacher import TeacherStage
 from understudy.pipeline.stages.training_steps import TrainingStepsStage
@@ -94,4 +98,19 @@ def steps_stage(stage: Trains, limits: TextLimits) -> TrainingStepsStage | None:
         limits,
         stage.settings.training,
         mixture,
+        _texts_per_input(stage) if stage.settings.training.targets_per_source == "auto" else None,
     )
+
+
+def _texts_per_input(stage: Trains) -> int | None:
+    """The texts of an input that the teacher generates, or that a selection keeps; None where there are none."""
+    match stage.pool if isinstance(stage, StudentStage) else None:
+        case PoolSelectionStage(pool=pool, select=Distinct()):
+            return pool.per_input
+        case PoolSelectionStage(select=select):
+            return getattr(select, "n", 1)
+        case PseudoTargetsStage(per_input=per_input):
+            return per_input
+        case ApiPoolStage(responses=responses):
+            return responses.requests.per_input
+    return None

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.columns import Examples, places
+from understudy.config.decoding import Sampling
 from understudy.config.distil import Adaptive, Growing, Shares, StudentSampling
 from understudy.config.pseudo_targets import InputKind
+from understudy.config.training import TargetsPerSource, Training
 from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import Targets, TokenArrays, offsets_of
@@ -16,6 +18,7 @@ from understudy.progress import SILENT, Progress, track_many
 from understudy.records import Example, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
 from understudy.training.schedules import StudentShare
+from understudy.training.targets_per_source import with_targets_per_source
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class MixtureSettings:
     skip_inputs_without_text: bool
     """Whether inputs for which the teacher wrote nothing are left out (API teachers) instead of refused."""
 
+    @property
+    def samples_together(self) -> int | None:
+        """Student samples of one input that a step can use; None: any number.
+
+        Samples that are replayed age while the other inputs have their turn, so that more would have to be generated.
+        """
+        return None if isinstance(self.samples.decoding, Sampling) and not self.samples.max_age else 1
+
 
 def source_examples(data: TaskData) -> Examples:
     """The inputs of a distillation: the labeled examples, then the unlabeled."""
@@ -63,12 +74,13 @@ def source_examples(data: TaskData) -> Examples:
 
 
 def gold_mixture(
-    examples: Sequence[Example], tokenizer: TaskTokenizer, *, targets_per_source: int, progress: Progress = SILENT
+    examples: Sequence[Example], tokenizer: TaskTokenizer, training: Training, *, progress: Progress = SILENT
 ) -> Mixture:
     """Labeled examples alone: an epoch is every target once."""
     sources = encoded_sources(examples, tokenizer, progress)
     gold = gold_targets(examples, tokenizer, progress)
-    return Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)), targets_per_source)
+    mixture = Mixture(sources, {"gold": gold}, {"gold": 1.0}, np.arange(len(examples)))
+    return with_targets_per_source(mixture, training.targets_per_source, epochs=training.epochs)
 
 
 def distillation_mixture(
@@ -77,7 +89,7 @@ def distillation_mixture(
     tokenizers: TaskTokenizers,
     pool: PseudoTargetPool | None,
     *,
-    targets_per_source: int,
+    targets_per_source: TargetsPerSource,
     epochs: int,
     progress: Progress = SILENT,
 ) -> Mixture:
@@ -95,16 +107,18 @@ def distillation_mixture(
     inputs = np.concatenate([parts[kind] for kind in parts if kind in settings.inputs])
     if settings.skip_inputs_without_text or (pool is not None and not has_text(pool).all()):
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
-    return Mixture(
+    mixture = Mixture(
         sources=encoded_sources(examples, tokenizers.student, progress),
         targets=targets,
         shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
         inputs=inputs,
-        targets_per_source=targets_per_source,
         rounds_per_epoch=rounds,
         student_from_round=round(samples.start * epochs * rounds),
         student_share=_student_share(samples),
         teacher_sources=teacher_sources(examples, tokenizers, progress),
+    )
+    return with_targets_per_source(
+        mixture, targets_per_source, epochs=epochs, student_samples=settings.samples_together
     )
 
 

@@ -64,11 +64,13 @@ def plan_batches(
     *,
     batch_tokens: int,
     seed: Sequence[int],
+    by_target: bool = False,
 ) -> PlannedBatches:
     """Divides items into micro-batches of at most `batch_tokens` padded tokens, in random order.
 
-    Padded tokens are S·L + B·T. Items of similar length share a batch; an item that exceeds the budget alone gets its
-    own batch. The result is a pure function of the arguments.
+    Padded tokens are S·L + B·T, or B·L + B·T if counted `by_target`: then targets that share a source make no batch
+    larger, and an optimizer step has as many targets as without sharing. Items of similar length share a batch; an item
+    that exceeds the budget alone gets its own batch. The result is a pure function of the arguments.
     """
     items = TrainItems.of(items)
     if not len(items):
@@ -76,27 +78,30 @@ def plan_batches(
     target_lengths = items.per_row({generator: arrays.lengths for generator, arrays in texts.items()})
     longest = np.maximum.reduceat(target_lengths, items.offsets[:-1])
     length, count = sources.lengths[items.sources], items.counts
-    mean_cost = max(1.0, float((length + count * longest).mean()))
+    readings = count if by_target else np.ones_like(count)
+    mean_cost = max(1.0, float((readings * length + count * longest).mean()))
     bucket = max(1, int(BUCKET * batch_tokens / mean_cost))
     batches: list[Ints] = []
     for start in range(0, len(items), bucket):
         rows = np.arange(start, min(start + bucket, len(items)))
         rows = rows[np.lexsort((length[rows], longest[rows]))]
-        slices = _slices(length[rows], longest[rows], count[rows], batch_tokens)
+        slices = _slices(length[rows], longest[rows], readings[rows], count[rows], batch_tokens)
         batches.extend(rows[part] for part in slices)
     order = np.random.default_rng(tuple(seed)).permutation(len(batches))
     batches = [batches[i] for i in order]
     return PlannedBatches(items.take(np.concatenate(batches)), offsets_of(np.array(list(map(len, batches)))))
 
 
-def _slices(length: Ints, longest: Ints, count: Ints, budget: int) -> list[slice]:
+def _slices(length: Ints, longest: Ints, readings: Ints, count: Ints, budget: int) -> list[slice]:
     """Consecutive slices of sorted items, each as long as the budget of padded tokens allows."""
-    slices, start, max_source, max_target, targets = [], 0, 0, 0, 0
-    for i, (source, target, n) in enumerate(zip(length.tolist(), longest.tolist(), count.tolist(), strict=True)):
-        max_source, max_target, targets = max(max_source, source), max(max_target, target), targets + n
-        if i > start and (i - start + 1) * max_source + targets * max_target > budget:
+    slices, start, max_source, max_target, sources, targets = [], 0, 0, 0, 0, 0
+    columns = (column.tolist() for column in (length, longest, readings, count))
+    for i, (source, target, n_sources, n_targets) in enumerate(zip(*columns, strict=True)):
+        max_source, max_target = max(max_source, source), max(max_target, target)
+        sources, targets = sources + n_sources, targets + n_targets
+        if i > start and sources * max_source + targets * max_target > budget:
             slices.append(slice(start, i))
-            start, max_source, max_target, targets = i, source, target, n
+            start, max_source, max_target, sources, targets = i, source, target, n_sources, n_targets
     return [*slices, slice(start, len(length))]
 
 

@@ -60,7 +60,12 @@ def prepare_round(
         texts["student"] = samples.texts
     caches, sample_logprobs = round_logprobs(context, mixture, samples, previous.sample_logprobs if previous else {})
     batches = plan_batches(
-        items, mixture.sources, texts, batch_tokens=context.settings.batch_tokens, seed=(seed, state.round)
+        items,
+        mixture.sources,
+        texts,
+        batch_tokens=context.settings.batch_tokens,
+        seed=(seed, state.round),
+        by_target=mixture.auto is not None,
     )
     return batches, RoundData(mixture, texts, caches, sample_logprobs)
 

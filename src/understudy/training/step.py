@@ -26,6 +26,7 @@ from understudy.training.items import TrainItem
 from understudy.training.mixture import Mixture
 from understudy.training.spec import LossSpec, TrainSpec
 from understudy.training.supervision import Supervision, cached_logprobs
+from understudy.training.targets_per_source import reading_once_pays
 
 AutocastPrecision = Literal["float32", "bf16"]
 """What a network computes in; the recipe's `precision` may also be `auto`."""
@@ -133,7 +134,7 @@ def loss_terms(
         if loss.relation_loss and teacher:
             student_states = hooks.enter_context(capture_attention(context.network))
             teacher_states = hooks.enter_context(capture_attention(teacher.network))
-        student_logits_NV = context.model(inputs)
+        student_logits_NV = context.model(inputs, sources_once=_reads_once(context, data, inputs))
         supervision = _supervision(context, items, data, inputs)
     divergence = _divergence(loss, student_logits_NV, supervision, items, data, t)
     if not (loss.relation_loss and teacher and student_states and teacher_states):
@@ -181,7 +182,17 @@ def _supervision(
     if mixture.teacher_sources is not None:
         inputs = _inputs(context, items, mixture.teacher_sources, data.texts)
     with torch.no_grad():
-        return Supervision(labels_N, context.teacher.train(loss.enable_teacher_dropout)(inputs))
+        teacher = context.teacher.train(loss.enable_teacher_dropout)
+        return Supervision(labels_N, teacher(inputs, sources_once=_reads_once(context, data, inputs)))
+
+
+def _reads_once(context: TrainContext, data: RoundData, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether a decoder-only network reads a prompt once for its targets.
+
+    Not with a number of the recipe's, whose results stay what they were, and not with relations, which compare rows.
+    """
+    auto, relations = data.mixture.auto, context.spec.loss.relation_loss
+    return auto is not None and relations is None and reading_once_pays(inputs)
 
 
 def _inputs(

@@ -76,7 +76,7 @@ def _on_gold(
         mixture=gold_mixture(
             load_split(place, "labeled"),
             tokenizer,
-            targets_per_source=settings.training.targets_per_source,
+            settings.training,
             progress=context.progress,
         ),
         dev=load_split(place, "dev"),

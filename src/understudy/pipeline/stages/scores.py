@@ -211,6 +211,8 @@ class ScoresStage(Stage[ScoresFacts]):
                 notes.append(
                     f"{system_label(name)}: the best dev score was the last one; training may still improve it."
                 )
+            if facts.targets_per_source:
+                notes.append(f"{system_label(name)}: {facts.targets_per_source}.")
             if not facts.dev_moved:
                 notes.append(
                     f"{system_label(name)}: the dev score never moved in {len(facts.history)} evaluations, so it did "

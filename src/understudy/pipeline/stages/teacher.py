@@ -47,12 +47,11 @@ class TeacherStage(Stage[TrainingFacts]):
                 load_split(place, "labeled"), load_split(place, "withheld") if self.with_withheld else ()
             )
             tokenizer = load_task_tokenizer(self.source, self.limits, context)
-            per_source = settings.training.targets_per_source
             return NetworkTraining(
                 title="fine-tune the teacher",
                 network=load_source(self.source, tokenizer, context),
                 tokenizer=tokenizer,
-                mixture=gold_mixture(examples, tokenizer, targets_per_source=per_source, progress=context.progress),
+                mixture=gold_mixture(examples, tokenizer, settings.training, progress=context.progress),
                 dev=load_split(place, "dev"),
                 settings=settings,
                 evaluate_start=isinstance(self.source, FromCheckpoint),

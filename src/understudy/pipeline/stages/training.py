@@ -31,6 +31,7 @@ from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
 from understudy.training.step import AutocastPrecision
+from understudy.training.targets_per_source import described
 
 RESULT = "training.json"
 """Written when a training is done, so that a run that is killed while it deletes checkpoints does not train again."""
@@ -75,6 +76,8 @@ class TrainingFacts:
     rounds_per_epoch: int = 1
     trained_parameters: int | None = None
     """Of the network's, those that training changed; None for a network that is used as it is."""
+    targets_per_source: str | None = None
+    """How `targets_per_source: auto` was resolved; None for a number of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class NetworkTraining:
 def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTraining]) -> TrainingFacts:
     """The facts of a training that is done in `folder`, now or by an interrupted attempt; checkpoints are removed."""
     if not (folder / RESULT).exists():
-        _train(folder, context, load())
+        job = load()
+        trim()
+        _train(folder, context, job)
     for remains in (*folder.glob("checkpoint-*"), *folder.glob("best-*"), *folder.glob(WORKSPACE)):
         shutil.rmtree(remains)
     return parse(TrainingFacts, read_json(folder / RESULT), folder)
@@ -105,7 +110,6 @@ def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTr
 
 def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
     settings, training = job.settings, job.settings.training
-    trim()
     if training.lora:
         add_adapter(job.network, training.lora, seed=settings.seed)
     spec = _spec(folder, context, job)
@@ -142,12 +146,15 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
         "seconds": state.seconds,
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
         "trained_parameters": parameter_count(job.network, trained=True),
+        "targets_per_source": described(job.mixture),
     }
     write_json(folder / RESULT, facts)
 
 
 def _spec(folder: Path, context: WorkerContext, job: NetworkTraining) -> TrainSpec:
-    """The loss, the teacher and the scoring of dev."""
+    """The loss, the teacher and the scoring of dev; the log has what `auto` was resolved to."""
+    if resolved := described(job.mixture):
+        context.progress.log(f"{job.title}: {resolved}")
     dev = job.settings.dev
     metric, resource = load_metrics([dev.metric], dev.settings, allow_code=context.allow_code)[dev.metric]
     scorer = DevScorer(

@@ -31,6 +31,7 @@ from understudy.store import Content, Stage, WorkerContext
 from understudy.training.batches import plan_batches
 from understudy.training.items import GENERATORS, TrainItems
 from understudy.training.mixture import Mixture, plan_round
+from understudy.training.targets_per_source import described, with_targets_per_source
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class StepsFacts:
     """Mean tokens of a source."""
     target_length: float
     """Mean tokens of a target."""
+    targets_per_source: str | None = None
+    """How `auto` is resolved, as far as is known; None for a number of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class TrainingStepsStage(Stage[StepsFacts]):
     training: Training
     mixture: MixtureSettings | None
     """None: gold alone."""
+    texts_per_input: int | None = None
+    """With `targets_per_source: auto`, the texts that the teacher generates for an input; None: it generates none."""
     name: ClassVar[str] = "training_steps"
 
     @property
@@ -89,7 +94,12 @@ class TrainingStepsStage(Stage[StepsFacts]):
             students += int(items.counts[of_student].sum())
             planned.append(with_expected_texts(items, of_student))
             batches = plan_batches(
-                planned[-1], mixture.sources, texts, batch_tokens=self.training.batch_tokens, seed=(0, number)
+                planned[-1],
+                mixture.sources,
+                texts,
+                batch_tokens=self.training.batch_tokens,
+                seed=(0, number),
+                by_target=mixture.auto is not None,
             )
             steps += -(-len(batches) // accumulation)
             sizes += [_padded(batch, sources, lengths) for batch in batches]
@@ -97,7 +107,7 @@ class TrainingStepsStage(Stage[StepsFacts]):
         targets = items.per_row(lengths)
         return StepsFacts(
             steps=steps * self.training.epochs,
-            inputs=len(np.unique(items.sources)),
+            inputs=len(_used(mixture, items)),
             texts=len(targets),
             student_texts=students,
             source_tokens=int(sources[items.sources].sum()),
@@ -106,6 +116,7 @@ class TrainingStepsStage(Stage[StepsFacts]):
             most_targets=max(own for _, own in sizes),
             source_length=float(sources.mean()) if len(sources) else 0.0,
             target_length=float(targets.mean()) if len(targets) else 0.0,
+            targets_per_source=described(mixture),
         )
 
     def _mixture(self, context: WorkerContext) -> Mixture:
@@ -117,7 +128,7 @@ class TrainingStepsStage(Stage[StepsFacts]):
             return gold_mixture(
                 examples,
                 tokenizer,
-                targets_per_source=self.training.targets_per_source,
+                self.training,
                 progress=context.progress,
             )
         data = TaskData(**{**dict.fromkeys(("unlabeled", "withheld", "dev", "test"), ()), **splits})
@@ -126,15 +137,25 @@ class TrainingStepsStage(Stage[StepsFacts]):
         gold = gold_targets(examples, tokenizer, context.progress)
         kinds = {"labeled": range(len(data.labeled)), "unlabeled": range(len(data.labeled), len(examples))}
         inputs = [index for kind in self.mixture.inputs for index in kinds[kind]]
-        samples, each = self.mixture.samples, self.training.targets_per_source
-        return Mixture(
+        samples, requested = self.mixture.samples, self.training.targets_per_source
+        each = (self.texts_per_input or 1) if requested == "auto" else requested
+        mixture = Mixture(
             sources=sources,
             targets={"gold": gold, "teacher": expected_targets(sources, gold, self.limits, each=each)},
             shares={"gold": shares.gold, "teacher": shares.teacher, "student": shares.student},
             inputs=np.array(inputs, np.int64),
-            targets_per_source=each,
             rounds_per_epoch=samples.rounds_per_epoch if shares.student else 1,
         )
+        return with_targets_per_source(
+            mixture, requested, epochs=self.training.epochs, student_samples=self.mixture.samples_together
+        )
+
+
+def _used(mixture: Mixture, items: TrainItems) -> Ints:
+    """The inputs of a training; with `auto` an epoch has a part of those with pseudo-targets."""
+    pseudo_targets = mixture.shares.get("teacher", 0.0) + mixture.shares.get("student", 0.0)
+    own = mixture.inputs if mixture.auto and pseudo_targets else items.sources
+    return np.union1d(items.sources, own)
 
 
 def expected_targets(sources: TokenArrays, gold: Targets, limits: TextLimits, *, each: int) -> Targets:
