@@ -64,6 +64,7 @@ HOMES = {
     "transformers": {"evaluation", "generation", "models", "pipeline", "serving", "training"},
     "typer": {"cli"},
     "uvicorn": {"serving"},
+    "vllm": {"generation"},
     "wandb": {"pipeline"},
     "xllamacpp": {"serving"},
     "yaml": {"cli", "config", "serving"},

@@ -60,6 +60,11 @@ from understudy.errors import ConfigError
             {"engine": "ctranslate2", "pseudo_targets": {"decoding": {"kind": "diverse_beam", "groups": 8}}},
             r"pseudo_targets\.decoding is diverse_beam, .*ctranslate2 .*set engine to auto",
         ),
+        (
+            {"engine": "vllm", "pseudo_targets": {"decoding": {"kind": "k_beams", "beams": 8}}},
+            r"pseudo_targets\.decoding is k_beams, .*vllm .*auto.*greedy or sampling",
+        ),
+        ({"engine": "vllm"}, r"evaluation\.decoding is beam, .*vllm .*auto.*greedy or sampling"),
         ({"task": {"forecast": {}, "prompt": "write it down"}}, r"task: prompt is 'write it down', .*\{source\}"),
         (
             {"task": {"forecast": {}, "primary_metric": "rougeL"}},

@@ -17,7 +17,7 @@ Sources = Callable[[PreTrainedModel], list[list[int]]]
 LogProb = Callable[[PreTrainedModel, Sequence[int], Sequence[int]], float]
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[name for name, entry in ENGINES.items() if "cpu" in entry.capabilities.devices])
 def engine(
     request: pytest.FixtureRequest, trained: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> Iterator[Engine]:

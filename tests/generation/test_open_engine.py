@@ -29,6 +29,10 @@ DECODINGS: dict[str, tuple[PoolDecoding, int]] = {
     "diverse_beam": (DiverseBeam(groups=2), 2),
 }
 EVERY_ENGINE = pytest.mark.parametrize("name", ENGINES)
+EVERY_CPU_ENGINE = pytest.mark.parametrize(
+    "name", [name for name, entry in ENGINES.items() if "cpu" in entry.capabilities.devices]
+)
+"""Those that open a BART here; `test_vllm_engine.py` has the other one."""
 
 
 @pytest.fixture
@@ -91,13 +95,13 @@ def test_what_ctranslate2_gets_wrong_is_refused(
 def test_an_unknown_engine_is_answered_with_the_known(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """The message lists the names."""
     with (
-        pytest.raises(ConfigError, match="unknown engine 'vllm'; known: auto, ctranslate2, hf"),
-        open_engine("vllm", checkpoint("bart"), workspace=tmp_path),
+        pytest.raises(ConfigError, match="unknown engine 'vlm'; known: auto, ctranslate2, hf, vllm"),
+        open_engine("vlm", checkpoint("bart"), workspace=tmp_path),
     ):
         pass
 
 
-@EVERY_ENGINE
+@EVERY_CPU_ENGINE
 @pytest.mark.parametrize("kind", DECODINGS)
 def test_declared_decodings_work_and_others_are_refused(
     name: EngineName, kind: str, *, checkpoint: Checkpoint, tmp_path: Path
@@ -126,7 +130,7 @@ def test_declared_families_are_those_that_are_opened(name: EngineName, *, networ
         assert (entry.unsupported(config) is None) == (declared is None or family in declared)
 
 
-@EVERY_ENGINE
+@EVERY_CPU_ENGINE
 def test_declared_dtypes_work_and_others_are_refused(name: EngineName, checkpoint: Checkpoint, tmp_path: Path) -> None:
     """Texts come with each; the message of a refusal lists them."""
     folder = checkpoint("bart")
@@ -217,7 +221,7 @@ def test_a_conversion_that_fails_leaves_nothing(checkpoint: Checkpoint, tmp_path
     assert contents(tmp_path) == set()
 
 
-@EVERY_ENGINE
+@EVERY_CPU_ENGINE
 def test_a_live_model_leaves_no_files(
     name: EngineName,
     *,
@@ -244,7 +248,7 @@ def test_a_live_model_leaves_no_files(
     assert contents(temporary_folder) == set()
 
 
-@EVERY_ENGINE
+@EVERY_CPU_ENGINE
 def test_the_systems_temporary_folder_is_not_used(
     name: EngineName, checkpoint: Checkpoint, tmp_path: Path, temporary_folder: Path
 ) -> None:

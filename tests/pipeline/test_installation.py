@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.pipeline.installation import installation
+from understudy.pipeline.installation import install_command, installation
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """
@@ -54,6 +54,7 @@ def test_an_extra_names_what_it_lacks_and_the_command(checkout: Path) -> None:
         "old": ("numpy>=999",),
     }
     assert extras["gone"].install == "pip install -c constraints.txt -e '.[gone]'"
+    assert install_command("vllm", checkout) == "pip install -e '.[vllm]'"  # it pins other versions
 
 
 def test_the_tested_version_is_that_of_the_constraints(checkout: Path) -> None:

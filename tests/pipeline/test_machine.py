@@ -7,6 +7,7 @@ from pathlib import Path
 import ctranslate2
 import pytest
 
+from understudy.generation import ENGINES
 from understudy.pipeline.context import default_device, resolve_precision
 from understudy.pipeline.machine import machine_facts
 
@@ -33,6 +34,9 @@ def test_precision_and_engines_are_what_a_run_uses(tmp_path: Path) -> None:
     assert (engines["hf"].library, engines["hf"].version) == ("transformers", version("transformers"))
     assert "float32" in engines["hf"].types[found.device]
     assert engines["endpoint"].library == "openai"
+    for name, entry in ENGINES.items():
+        assert engines[name].unavailable == entry.unavailable()
+        assert bool(engines[name].types) == (engines[name].unavailable is None)
 
 
 def test_unused_cores_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_an_unusable_name_is_refused_before_anything_is_made(
 
 def test_known_names_pass(tiny: dict[str, Any]) -> None:
     """The recipe as it is, with any engine of the table."""
-    for engine in ("auto", "hf", "ctranslate2"):
+    for engine in ("auto", "hf", "ctranslate2", "vllm"):
         check_names(changed(tiny, {"engine": engine}), allow_code=False)
 
 

@@ -44,11 +44,11 @@ def _print_machine(console: Console, machine: "MachineFacts") -> None:
     for name, value in _machine_rows(machine).items():
         table.add_row(name, value)
     console.print(table)
-    engines = Table("Engine", "Library", "Types of weights", box=box.SIMPLE_HEAD)
+    engines = Table("Engine", "Library", Column("Types of weights", max_width=60), box=box.SIMPLE_HEAD)
     for one in machine.engines:
         types = "\n".join(f"{device}: {', '.join(names)}" for device, names in one.types.items())
         library = f"{one.library} {one.version}" if one.version else f"{one.library} is not installed"
-        engines.add_row(one.name, library, types)
+        engines.add_row(one.name, library, types or Text(one.unavailable or "", "yellow"))
     console.print(engines)
     for note in machine.notes:
         console.print(f"note: {note}", soft_wrap=True)

@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from math import lcm
 
-from understudy.config.decoding import DiverseBeam, EngineName, Greedy, Sampling
+from understudy.config.decoding import Greedy, Sampling
 from understudy.config.distil import Distil
+from understudy.config.engine_conflicts import engine_has_the_compute_type, engine_has_the_decodings
 from understudy.config.model_sections import (
     AnyStudent,
     AnyTeacher,
@@ -88,22 +89,6 @@ def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[
 def _scratch_student_is_trained_whole(training: Training, student: AnyStudent) -> Iterator[str]:
     if isinstance(student, ScratchStudent):
         yield from lora_of_random_weights("training", training)
-
-
-def _engine_has_the_decoding(engine: EngineName, pseudo_targets: PseudoTargets) -> Iterator[str]:
-    if engine == "ctranslate2" and isinstance(pseudo_targets.decoding, DiverseBeam):
-        yield (
-            "pseudo_targets.decoding is diverse_beam, which engine ctranslate2 does not support; set engine to auto, "
-            "which uses hf for it"
-        )
-
-
-def _engine_has_the_compute_type(engine: EngineName, pseudo_targets: PseudoTargets) -> Iterator[str]:
-    if engine == "hf" and pseudo_targets.compute_type != "float32":
-        yield (
-            f"pseudo_targets.compute_type is {pseudo_targets.compute_type}, which engine hf does not have; set engine "
-            "to auto or ctranslate2, or leave compute_type out"
-        )
 
 
 def _network_needs_labels(task: AnyTask) -> Iterator[str]:
@@ -275,8 +260,8 @@ GENERAL_RULES: tuple[Rule, ...] = (
     _primary_metric_is_computed,
     _student_samples_per_source,
     _scratch_student_is_trained_whole,
-    _engine_has_the_decoding,
-    _engine_has_the_compute_type,
+    engine_has_the_decodings,
+    engine_has_the_compute_type,
 )
 NETWORK_RULES: tuple[Rule, ...] = (
     _network_needs_labels,

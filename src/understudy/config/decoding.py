@@ -66,13 +66,13 @@ class DiverseBeam(Section):
 
 
 EngineName = str
-ENGINE_NAMES = ("auto", "ctranslate2", "hf")
+ENGINE_NAMES = ("auto", "ctranslate2", "vllm", "hf")
 """The names of a recipe's `engine`; `generation.ENGINES` has the engines, which load torch."""
-"""The library that generates text, a key of `generation.ENGINES`, or `auto`: the first of them that supports the model.
-"""
+"""The library that generates text, a key of `generation.ENGINES`, or `auto`: the first of them that runs here, supports
+the model and has every decoding of a recipe. `vllm` has no beams."""
 
 Decoding = Annotated[Greedy | Beam | KBeams | Sampling, Field(discriminator="kind")]
-"""The decodings that every engine supports."""
+"""The decodings of evaluation and student samples. Engine vllm has no beams, the others have all of these."""
 
 PoolDecoding = Annotated[Greedy | Beam | KBeams | Sampling | DiverseBeam, Field(discriminator="kind")]
 """The decodings that can generate pseudo-targets."""

@@ -18,6 +18,8 @@ from understudy.generation.ctranslate import open_ctranslate2
 from understudy.generation.engine import Capabilities, Engine, EngineEntry, refuse_decoding
 from understudy.generation.hf import CAPABILITIES as HF
 from understudy.generation.hf import live_hf, open_hf
+from understudy.generation.vllm_engine import CAPABILITIES as VLLM
+from understudy.generation.vllm_engine import open_vllm, unsupported_by_vllm, vllm_unavailable
 from understudy.generation.workspace import convert_once, private_folder
 from understudy.models.checkpoint import config_of, save_network
 
@@ -36,20 +38,28 @@ __all__ = [
 ENGINES: dict[str, EngineEntry] = {
     # In the order in which 'auto' tries them.
     "ctranslate2": EngineEntry(CTRANSLATE2, open_ctranslate2, convert=convert, live=None, unsupported=unsupported),
+    # A model in memory would have to be written and opened anew, next to itself on the GPU: it generates with `hf`.
+    "vllm": EngineEntry(
+        VLLM, open_vllm, convert=None, live=live_hf, unsupported=unsupported_by_vllm, unavailable=vllm_unavailable
+    ),
     "hf": EngineEntry(HF, open_hf, convert=None, live=live_hf, unsupported=lambda _config: None),
 }
+
+
+EVERY_DECODING = {"greedy", "beam", "k_beams", "sampling"}
+"""The kinds of `Decoding`. `diverse_beam` is requested by itself."""
 
 
 def resolve_engine(requested: EngineName, checkpoint: str | Path, decoding: PoolDecoding | None = None) -> str:
     """The key in `ENGINES` of the engine that opens a checkpoint; only its config is read.
 
     Args:
-        requested: an engine, or `auto`: the first of `ENGINES` that supports the model and the decoding.
+        requested: an engine, or `auto`: the first of `ENGINES` that runs here and supports the model and the decoding.
         checkpoint: a folder, or a name on the hub.
-        decoding: what the engine will be used with; None: any that it has.
+        decoding: what the engine will be used with; None: any that it has, under `auto` any of `Decoding`.
 
     Raises:
-        GenerationError: if the requested engine does not support the model or the decoding.
+        GenerationError: if the requested engine does not run here or support the model or the decoding.
         ConfigError: for an unknown engine.
         ModelError: if there is no such checkpoint.
     """
@@ -137,6 +147,11 @@ def open_engine(
         raise GenerationError(
             f"engine {name!r} cannot open weights as {dtype!r}; use one of {', '.join(sorted(known))}"
         )
+    kinds = ENGINES[name].capabilities.devices
+    if device.partition(":")[0] not in kinds:
+        raise GenerationError(
+            f"engine {name!r} does not run on {device!r}, only on {', '.join(sorted(kinds))}; use engine 'hf' or 'auto'"
+        )
     with ENGINES[name].open(checkpoint, workspace / name, dtype=dtype, device=device, threads=threads) as opened:
         yield opened
 
@@ -153,8 +168,8 @@ def live_engine(
 ) -> Iterator[Engine]:
     """An engine of a model in memory, such as one that is being trained, open within the context.
 
-    `hf` uses the model itself and follows its weights. Other engines open a copy of the current weights, which is
-    saved in a folder in `workspace` and removed afterwards.
+    `hf` and `vllm` use the model itself in torch and follow its weights. Other engines open a copy of the current
+    weights, which is saved in a folder in `workspace` and removed afterwards.
 
     Args:
         engine: as in `resolve_engine`.
@@ -203,14 +218,16 @@ def _resolve(requested: str, config: PretrainedConfig, decoding: PoolDecoding | 
 def _candidates(requested: str, config: PretrainedConfig, decoding: PoolDecoding | None) -> Iterator[str]:
     """The engines that support a model and a decoding by its config, those to be preferred first."""
     if requested == "auto":
+        needed = EVERY_DECODING if decoding is None else {decoding.kind}
         for name, entry in ENGINES.items():
-            if entry.unsupported(config) is None and (
-                decoding is None or decoding.kind in entry.capabilities.decodings
-            ):
+            able = needed <= entry.capabilities.decodings and entry.unsupported(config) is None
+            if able and entry.unavailable() is None:
                 yield name
         return
     entry = _entry(requested)
     _refuse_model(requested, config)
+    if reason := entry.unavailable():
+        raise GenerationError(f"engine {requested!r} was requested, but {reason}")
     if decoding is not None:
         refuse_decoding(requested, entry.capabilities, decoding)
     yield requested

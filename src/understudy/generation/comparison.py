@@ -42,10 +42,17 @@ def largest_gap(expected: Sequence[Sequence[float]], found: Sequence[Sequence[fl
     return max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
 
 
-def different_texts(original: Engine, converted: Engine, sources: Sequence[Sequence[int]], *, max_tokens: int) -> int:
+def different_texts(
+    original: Engine,
+    converted: Engine,
+    sources: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    tolerance: float = TOLERANCE,
+) -> int:
     """For how many sources two engines generate different greedy texts.
 
-    Texts that first differ in a token which is as probable for the original (a tie within `TOLERANCE`) are equal.
+    Texts that first differ in a token which is as probable for the original (within `tolerance`, in nats) are equal.
     """
     pairs = [
         [texts[0].token_ids for texts in engine.generate(sources, Greedy(), max_tokens=max_tokens)]
@@ -60,5 +67,5 @@ def different_texts(original: Engine, converted: Engine, sources: Sequence[Seque
             different += 1
         else:
             scores = original.score([source, source], [own, other])
-            different += abs(scores[0][at] - scores[1][at]) > TOLERANCE
+            different += abs(scores[0][at] - scores[1][at]) > tolerance
     return different

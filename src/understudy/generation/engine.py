@@ -1,6 +1,7 @@
 """The protocol of all engines, what an engine declares, and the checks that engines share.
 
-The engines themselves are in `hf` and `ctranslate`, their table is in the package, their batches in `batches`.
+The engines themselves are in `hf`, `ctranslate` and `vllm_engine`, their table is in the package, their batches in
+`batches`.
 """
 
 import os
@@ -76,6 +77,10 @@ class Capabilities:
     """Whether texts come with their log-probability; otherwise it is nan."""
     dtypes: frozenset[str]
     """Types of weights that a checkpoint can be opened with."""
+    devices: frozenset[str] = frozenset({"cpu", "cuda"})
+    """Kinds of devices that it runs on."""
+    tolerance: float = 0.01
+    """Largest difference from `hf` in nats per token, in float32, that its rounding explains."""
 
 
 class OpenEngine(Protocol):
@@ -85,6 +90,10 @@ class OpenEngine(Protocol):
         self, checkpoint: Path, converted: Path, /, *, dtype: str, device: str, threads: int | None
     ) -> AbstractContextManager[Engine]:
         """An engine of the checkpoint, whose form for this engine is in `converted` (if the engine has one)."""
+
+
+def runs_everywhere() -> None:
+    """The `EngineEntry.unavailable` of an engine that needs nothing but the required packages."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class EngineEntry:
     """An engine that uses a model in memory, with so many threads; None: it needs a checkpoint."""
     unsupported: Callable[[PretrainedConfig], str | None]
     """Why the engine does not support a model, as the object of "does not support"; None: it does."""
+    unavailable: Callable[[], str | None] = runs_everywhere
+    """Why the engine cannot run on this machine, with the remedy; None: it can."""
 
 
 def cores() -> int:

@@ -17,6 +17,8 @@ CHECKOUT = Path(__file__).parents[3]
 """The project's folder, if the package is used from there."""
 PROJECT_FILE = "pyproject.toml"
 CONSTRAINTS = "constraints.txt"
+UNPINNED = {"vllm"}
+"""Extras that constraints.txt does not allow: vLLM requires exact versions of torch and others of its own."""
 CORE = ""
 """Stands for what every run needs, where others are the names of extras."""
 
@@ -82,7 +84,7 @@ def install_command(extra: str = CORE, checkout: Path = CHECKOUT) -> str:
     """How the project, with an extra, is installed."""
     name = f"[{extra}]" if extra else ""
     if _is_checkout(checkout):
-        return f"pip install -c {CONSTRAINTS} -e '.{name}'"
+        return f"pip install {'' if extra in UNPINNED else f'-c {CONSTRAINTS} '}-e '.{name}'"
     return f"pip install 'understudy{name}'"
 
 

@@ -43,6 +43,8 @@ class EngineFacts:
     """None: the library is not installed."""
     types: dict[str, tuple[str, ...]]
     """Device -> types of weights."""
+    unavailable: str | None = None
+    """Why it cannot be used here, with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,14 @@ def _engine(name: str) -> EngineFacts:
         found = version(library)
     except PackageNotFoundError:
         found = None
+    entry = ENGINES.get(name)
+    reason = entry.unavailable() if entry else None
     types: dict[str, tuple[str, ...]] = {}
     if found and name == "ctranslate2":
         types = compute_types()
-    elif found and name in ENGINES:
-        types = {default_device(): tuple(sorted(ENGINES[name].capabilities.dtypes))}
-    return EngineFacts(name, library, found, types)
+    elif found and entry and reason is None:
+        types = {default_device(): tuple(sorted(entry.capabilities.dtypes))}
+    return EngineFacts(name, library, found, types, reason)
 
 
 def _notes() -> Iterator[str]:

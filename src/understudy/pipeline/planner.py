@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
 from understudy.executors.local import Local
-from understudy.generation import resolve_engine
+from understudy.generation import ENGINES, resolve_engine
 from understudy.generation.engine import allowed_threads
 from understudy.pipeline.calibration import NO_SPEED, Speed
 from understudy.pipeline.context import RunContext, default_device
@@ -64,7 +64,7 @@ class Planner:
 
     def converts(self, network: Stage[Any]) -> bool:
         """Whether the engine has a form of its own for the network."""
-        return self.engine(network) != "hf"
+        return ENGINES[self.engine(network)].convert is not None
 
     def generation(
         self,

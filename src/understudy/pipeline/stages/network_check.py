@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from understudy.config.decoding import EngineName, Greedy
 from understudy.config.model_sections import Prune
 from understudy.errors import GenerationError, ModelError, UnderstudyError, first_line
-from understudy.generation import Engine, converted_engine, open_engine
-from understudy.generation.comparison import TOLERANCE, ProbeTexts, different_texts, largest_gap
+from understudy.generation import ENGINES, Engine, converted_engine, open_engine
+from understudy.generation.comparison import ProbeTexts, different_texts, largest_gap
 from understudy.models.checkpoint import save_network
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.pipeline.context import default_device
@@ -196,8 +196,9 @@ def compare(original: Engine, converted: Engine, probe: ProbeTexts, *, role: str
     if not sources:
         return 0.0
     gap = largest_gap(original.score(sources, targets), converted.score(sources, targets))
-    different = different_texts(original, converted, sources, max_tokens=ASKED_TOKENS)
-    if gap > TOLERANCE or different:
+    tolerance = ENGINES[converted.name].capabilities.tolerance
+    different = different_texts(original, converted, sources, max_tokens=ASKED_TOKENS, tolerance=tolerance)
+    if gap > tolerance or different:
         raise GenerationError(
             f"the {role}'s network generates other texts with engine {converted.name!r} than with transformers: "
             f"log-probabilities of the task's texts differ by up to {gap:.2g} nats per token, and {different} of "
