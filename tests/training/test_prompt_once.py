@@ -10,6 +10,7 @@ from tests.training.contexts import data_of, make_context, make_spec, teacher_it
 from transformers import PreTrainedModel
 
 from understudy.pool.token_arrays import TokenArrays
+from understudy.training import step
 from understudy.training.mixture import AutoTargets, Mixture
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.step import TrainContext, micro_batch_loss
@@ -41,8 +42,12 @@ def loss_of(context: TrainContext, mixture: Mixture) -> Callable[[], torch.Tenso
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("objective", ["cross_entropy", "forward_kl"])
-def test_auto_gives_the_gradient_of_separate_rows(family: str, objective: str, build: Build, auto: Mixture) -> None:
+@pytest.mark.parametrize("whole_logits", [0, step.WHOLE_LOGITS], ids=["in chunks", "as a whole"])
+def test_auto_gives_the_gradient_of_separate_rows(
+    family: str, objective: str, whole_logits: int, build: Build, auto: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With fewer tokens read, by the student and by a teacher that runs at every step."""
+    monkeypatch.setattr(step, "WHOLE_LOGITS", whole_logits)
     student, teacher = build(family), build(family, seed=1)
     context = make_context(student, make_spec(student, teacher, objective))
     parameters = list(student.parameters())

@@ -98,22 +98,24 @@ def is_noisy(model: PreTrainedModel) -> bool:
 
     The model is tested instead of its config, where each family has its own names for dropout.
     """
-    ids_14 = torch.arange(4, device=model.device)[None]
-    all_14, training = torch.ones_like(ids_14, dtype=torch.bool), model.training
+    inputs, training = few_tokens(model), model.training
     with torch.no_grad(), torch.random.fork_rng():
-        first, second = (
-            target_logits(
-                model.train(),
-                source_ids_SL=ids_14,
-                source_mask_SL=all_14,
-                source_of_B=ids_14[:, 0],  # the one source
-                target_ids_BT=ids_14,
-                target_mask_BT=all_14,
-            )
-            for _ in range(2)
-        )
+        first, second = (target_logits(model.train(), **inputs) for _ in range(2))
     model.train(training)
     return not torch.equal(first, second)
+
+
+def few_tokens(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Arguments of `target_logits` with one source and one target of four tokens, to find out what a model does."""
+    ids_14 = torch.arange(4, device=model.device)[None]
+    all_14 = torch.ones_like(ids_14, dtype=torch.bool)
+    return {
+        "source_ids_SL": ids_14,
+        "source_mask_SL": all_14,
+        "source_of_B": ids_14[:, 0],  # the one source
+        "target_ids_BT": ids_14,
+        "target_mask_BT": all_14,
+    }
 
 
 def _decoder_logits(
@@ -207,7 +209,8 @@ def _projecting(model: PreTrainedModel, select: Callable[[Tensor], Tensor]) -> I
     def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         return (select(inputs[0]),)
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(before)
+    # First among the hooks: `projection` gets the selected states.
+    handle = model.get_output_embeddings().register_forward_pre_hook(before, prepend=True)
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ Axes: N target positions of a micro-batch, V vocabulary.
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,11 +17,13 @@ from understudy.config.training import Training
 from understudy.errors import ObjectiveError
 from understudy.models.attention import attention_heads, capture_attention
 from understudy.models.forward import is_noisy, shared_source_logits, target_logits
+from understudy.models.projection import Projection, projection, projects_in_parts
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.batches import collate
 from understudy.training.checkpoints import Checkpointable
+from understudy.training.chunked_loss import WHOLE_LOGITS, LossOfRows, chunked_loss
 from understudy.training.items import TrainItem
 from understudy.training.mixture import Mixture
 from understudy.training.spec import LossSpec, TrainSpec
@@ -58,12 +60,32 @@ class TargetLogits(nn.Module):
         self.vocab_size = vocab_size
         self.precision = precision
         self.swapped = swapped
+        self._in_parts: bool | None = None
 
     def forward(self, inputs: Mapping[str, Tensor], *, sources_once: bool = False) -> Tensor:
         """The logits at the N target positions, (N, V); `sources_once`: by `shared_source_logits`."""
-        with torch.autocast(inputs["source_ids_SL"].device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with self._autocast(inputs):
             read = shared_source_logits if sources_once else target_logits
-            logits_NV = read(self.network, **inputs)[:, : self.vocab_size]
+            logits_NV = read(self.network, **inputs)
+        return self._columns(logits_NV)
+
+    def projection(self, inputs: Mapping[str, Tensor], *, sources_once: bool = False) -> Tensor | Projection:
+        """The way to the logits; they themselves where the network's head can only be applied to all positions."""
+        with self._autocast(inputs):
+            if self._in_parts is None:
+                self._in_parts = projects_in_parts(self.network)
+            if self._in_parts:
+                found = projection(self.network, sources_once=sources_once, **inputs)
+                return replace(found, steps=(*found.steps, self._columns))
+        return self(inputs, sources_once=sources_once)  # type: ignore[no-any-return]  # torch does not annotate calls of modules
+
+    def _autocast(self, inputs: Mapping[str, Tensor]) -> torch.autocast:
+        device = inputs["source_ids_SL"].device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _columns(self, logits_NV: Tensor) -> Tensor:
+        """Without the padding of the vocabulary."""
+        logits_NV = logits_NV[:, : self.vocab_size]
         if self.swapped:
             # A teacher that ends texts with another token of the same vocabulary: its end is the student's end.
             logits_NV[:, list(self.swapped)] = logits_NV[:, list(reversed(self.swapped))]
@@ -74,6 +96,7 @@ class TargetLogits(nn.Module):
 class TrainContext(Checkpointable):
     """What every step of one training uses."""
 
+    model: TargetLogits
     teacher: TargetLogits | None
     spec: TrainSpec
     settings: Training
@@ -134,9 +157,11 @@ def loss_terms(
         if loss.relation_loss and teacher:
             student_states = hooks.enter_context(capture_attention(context.network))
             teacher_states = hooks.enter_context(capture_attention(teacher.network))
-        student_logits_NV = context.model(inputs, sources_once=_reads_once(context, data, inputs))
-        supervision = _supervision(context, items, data, inputs)
-    divergence = _divergence(loss, student_logits_NV, supervision, items, data, t)
+        whole, once = _is_whole(loss, inputs), _reads_once(context, data, inputs)
+        read = context.model if whole else context.model.projection
+        student = read(inputs, sources_once=once)
+        supervision = _supervision(context, items, data, inputs, whole=isinstance(student, Tensor))
+    divergence = _divergence(loss, student, supervision, _student_samples(loss, items, data, supervision), t)
     if not (loss.relation_loss and teacher and student_states and teacher_states):
         return divergence, torch.zeros_like(divergence)
     heads = attention_heads(teacher.network)
@@ -146,29 +171,36 @@ def loss_terms(
 
 
 def _divergence(
-    loss: LossSpec,
-    student_logits_NV: Tensor,
-    supervision: Supervision,
-    items: Sequence[TrainItem],
-    data: RoundData,
-    t: float,
+    loss: LossSpec, student: Tensor | Projection, supervision: Supervision, sample_N: Tensor | None, t: float
 ) -> Tensor:
     """The sum of the objectives, each over the positions of its texts."""
-    if loss.student_samples_objective is None:
-        return loss.objective.loss(student_logits_NV, supervision, t)
-    sample_N = torch.tensor(_is_student_sample(items, data.texts), device=supervision.labels_N.device)
+    if isinstance(student, Projection):
+
+        def of_chunk(chunk: slice) -> LossOfRows:
+            its, its_samples_C = supervision.select(chunk), None if sample_N is None else sample_N[chunk]
+            return lambda logits_RV, rows: _divergence(
+                loss, logits_RV, its.select(rows), None if its_samples_C is None else its_samples_C[rows], t
+            )
+
+        return chunked_loss(student, of_chunk)
+    if loss.student_samples_objective is None or sample_N is None:
+        return loss.objective.loss(student, supervision, t)
     parts = ((loss.objective, ~sample_N), (loss.student_samples_objective, sample_N))
-    return torch.stack(
-        [bound.loss(student_logits_NV[mask_N], supervision.select(mask_N), t) for bound, mask_N in parts]
-    ).sum()
+    return torch.stack([bound.loss(student[mask_N], supervision.select(mask_N), t) for bound, mask_N in parts]).sum()
 
 
 def _supervision(
-    context: TrainContext, items: Sequence[TrainItem], data: RoundData, inputs: Mapping[str, Tensor]
+    context: TrainContext,
+    items: Sequence[TrainItem],
+    data: RoundData,
+    inputs: Mapping[str, Tensor],
+    *,
+    whole: bool,
 ) -> Supervision:
     """The labels of a micro-batch with cached or live teacher distributions.
 
-    Where the teacher encodes sources differently, it gets the same targets after its own source tokens.
+    Live teacher logits are computed now (`whole`), or chunk by chunk as the student's. Where the teacher encodes
+    sources differently, it gets the same targets after its own source tokens.
     """
     loss, mixture = context.spec.loss, data.mixture
     labels_N = inputs["target_ids_BT"][inputs["target_mask_BT"]]
@@ -183,7 +215,13 @@ def _supervision(
         inputs = _inputs(context, items, mixture.teacher_sources, data.texts)
     with torch.no_grad():
         teacher = context.teacher.train(loss.enable_teacher_dropout)
-        return Supervision(labels_N, teacher(inputs, sources_once=_reads_once(context, data, inputs)))
+        read = teacher if whole else teacher.projection
+        return Supervision(labels_N, read(inputs, sources_once=_reads_once(context, data, inputs)))
+
+
+def _is_whole(loss: LossSpec, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether the batch is projected as a whole."""
+    return int(inputs["target_mask_BT"].sum()) * loss.vocab_size <= WHOLE_LOGITS
 
 
 def _reads_once(context: TrainContext, data: RoundData, inputs: Mapping[str, Tensor]) -> bool:
@@ -204,6 +242,11 @@ def _inputs(
     return collate(items, sources, texts, pad=context.pad).inputs(context.device)
 
 
-def _is_student_sample(items: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> list[bool]:
+def _student_samples(
+    loss: LossSpec, items: Sequence[TrainItem], data: RoundData, supervision: Supervision
+) -> Tensor | None:
     """For each target position, in the order of a batch's rows, whether its text is a student sample."""
-    return [item.generator == "student" for item in items for row in item.rows for _ in texts[item.generator][row]]
+    if loss.student_samples_objective is None:
+        return None
+    are = [item.generator == "student" for item in items for row in item.rows for _ in data.texts[item.generator][row]]
+    return torch.tensor(are, device=supervision.labels_N.device)

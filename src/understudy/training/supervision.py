@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from understudy.errors import ObjectiveError
+from understudy.models.projection import Projection
 from understudy.objectives.sparse import bucketed
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
@@ -23,16 +24,19 @@ class Supervision:
     """Labels and, where an objective needs them, teacher distributions at N target positions."""
 
     labels_N: Tensor
-    logits_NV: Tensor | None = None
-    """Live teacher logits."""
+    logits_NV: Tensor | Projection | None = None
+    """Live teacher logits, or the way to them: they are computed by `part`."""
     kept: tuple[Tensor, Tensor] | None = None
     """Cached: ids and log-probabilities, both NK, of the teacher's most probable tokens."""
 
-    def select(self, mask_N: Tensor) -> "Supervision":
-        """The same at the positions where the mask is true."""
-        logits_NV = None if self.logits_NV is None else self.logits_NV[mask_N]
-        kept = None if self.kept is None else (self.kept[0][mask_N], self.kept[1][mask_N])
-        return Supervision(self.labels_N[mask_N], logits_NV, kept)
+    def select(self, at_N: Tensor | slice) -> "Supervision":
+        """The same at the positions where a mask is true, or at those of a slice, for which a teacher is projected."""
+        logits_NV, kept = self.logits_NV, self.kept
+        if isinstance(logits_NV, Projection):
+            logits_NV = logits_NV.logits(at_N)
+        elif logits_NV is not None:
+            logits_NV = logits_NV[at_N]
+        return Supervision(self.labels_N[at_N], logits_NV, None if kept is None else (kept[0][at_N], kept[1][at_N]))
 
     def argmax(self) -> Tensor:
         """The teacher's most probable token at each position, (N,)."""
@@ -45,7 +49,7 @@ class Supervision:
     def _live_logits(self) -> Tensor:
         if self.logits_NV is None:
             raise ObjectiveError("the objective compares with teacher distributions, but there is no teacher; pass one")
-        return self.logits_NV
+        return self.logits_NV.logits(slice(None)) if isinstance(self.logits_NV, Projection) else self.logits_NV
 
 
 def cached_logprobs(
