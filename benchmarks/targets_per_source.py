@@ -1,8 +1,8 @@
 """What several targets of one source in a step save, and whether the student is as good.
 
-    python benchmarks/targets_per_source.py passes             # forward and backward passes, two architectures
-    python benchmarks/targets_per_source.py steps              # whole training steps, 1 target per source against auto
-    python benchmarks/targets_per_source.py quality            # dev loss after equally many targets, embedded task
+    python benchmarks/targets_per_source.py passes     # forward and backward passes, two architectures
+    python benchmarks/targets_per_source.py steps      # whole training steps, 1 target per source against auto
+    python benchmarks/targets_per_source.py quality    # dev loss after equally many targets, embedded task
 
 Networks have random weights and are small; times are processor seconds of one thread, medians of interleaved
 repetitions, so that other work on the machine slows all variants alike.
@@ -224,20 +224,19 @@ def measure_quality(wanted: argparse.Namespace) -> None:
     auto = with_targets_per_source(single, "auto", epochs=wanted.epochs)
     print(f"{wanted.architecture}, {wanted.inputs} inputs, {wanted.epochs} epochs; {described(auto)}")
     variants: dict[str, tuple[Mixture, int]] = {
-        "1": (single, wanted.epochs),
-        **{f"{k}, as auto plans it": (replace(auto, targets_per_source=k), wanted.epochs) for k in (2, 4)},
-        "4 as a number, a quarter of the epochs": (replace(single, targets_per_source=4), wanted.epochs // 4),
+        f"{k} per source": (replace(auto, targets_per_source=k) if k > 1 else single, wanted.epochs)
+        for k in wanted.numbers
     }
     for name, (mixture, epochs) in variants.items():
         for seed in range(wanted.seeds):
             loss, steps, seconds = dev_loss(mixture, reads, dev, wanted, epochs=epochs, seed=seed)
-            print(f"{name:40} seed {seed}: dev loss {loss:.4f}, {steps} steps, {seconds:.0f} s", flush=True)
+            print(f"{name} seed {seed}: dev loss {loss:.4f}, {steps} steps, {seconds:.0f} s", flush=True)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Several targets per source.")
-    parts = parser.add_subparsers(dest="part", required=True)
+    parts = parser.add_subparsers(dest="part")
     passes, steps, quality = (parts.add_parser(name) for name in MEASURES)
     for own in (passes, steps):
         own.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
@@ -252,6 +251,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     steps.add_argument("--inputs", type=int, default=32, help="of an epoch")
     steps.add_argument("--batch_tokens", type=int, default=2500)
     quality.add_argument("--architecture", choices=("bart", "llama"), default="bart")
+    quality.add_argument("--numbers", nargs="+", type=int, default=[1, 2, 4], help="targets per source, by auto's plan")
     quality.add_argument("--width", type=int, default=64)
     quality.add_argument("--layers", type=int, default=1, help="on each side")
     quality.add_argument("--inputs", type=int, default=1000)
@@ -266,11 +266,12 @@ MEASURES = {"passes": measure_passes, "steps": measure_steps, "quality": measure
 
 
 def main() -> None:
-    """Runs the chosen part."""
+    """Runs the chosen part, or all."""
     wanted = arguments()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    MEASURES[wanted.part](wanted)
+    for part in [wanted.part] if wanted.part else MEASURES:
+        MEASURES[part](wanted if wanted.part else arguments([part]))
 
 
 if __name__ == "__main__":
