@@ -52,6 +52,7 @@ HOMES = {
     "pyarrow": {"columns", "pool", "tasks"},
     "pydantic": {"config", "serving", "store"},
     "pydantic_core": {"config"},
+    "ray": {"executors"},
     "regex": {"evaluation"},
     "rich": {"cli"},
     "rouge_score": {"evaluation"},

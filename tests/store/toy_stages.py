@@ -6,6 +6,7 @@ They are defined in a module of their own, so that a worker process can import t
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -254,3 +255,43 @@ class Waiting(Stage[WordFacts]):
         if not readable:
             raise DataError("nothing was written to the pipe")
         return WordFacts(0)
+
+
+@dataclass(frozen=True)
+class KilledOnce(Stage[WordFacts]):
+    """Is killed while it works, and goes on from what it had written."""
+
+    name: ClassVar[str] = "killed_once"
+
+    def run(self, folder: Path, context: WorkerContext) -> WordFacts:
+        """Kills its own process in the first attempt, once half of the file is written."""
+        half = folder / "half.txt"
+        if not half.exists():
+            half.write_text("first half")
+            context.progress.log("half is written")
+            os.kill(os.getpid(), signal.SIGKILL)
+        context.progress.log(f"found the {half.read_text()}")
+        return WordFacts(1)
+
+
+@dataclass(frozen=True)
+class Meeting(Stage[WordFacts]):
+    """Ends only while others run at the same time."""
+
+    number: int
+    place: str
+    """A folder in which each leaves a file with the number of its process."""
+    others: int
+    name: ClassVar[str] = "meeting"
+
+    def run(self, folder: Path, context: WorkerContext) -> WordFacts:
+        """Waits at most five minutes for that many files."""
+        own = Path(self.place, f"{self.number}-{os.getpid()}")
+        own.with_suffix(".partial").write_text("")
+        own.with_suffix(".partial").rename(own)
+        deadline = time.monotonic() + 300
+        while len([path for path in Path(self.place).iterdir() if not path.suffix]) < self.others:
+            if time.monotonic() > deadline:
+                raise DataError("the others did not come")
+            select.select([], [], [], 0.05)
+        return WordFacts(self.number)

@@ -21,8 +21,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: RecipeFile,
     out: Out = Path("runs"),
     override: Overrides = [],  # noqa: B006 - typer copies it
-    executor: Annotated[str, typer.Option(help="Where stages run: local or processes.")] = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Stages that run at the same time, with processes.")] = 2,
+    executor: Annotated[str, typer.Option(help="Where stages run: local, processes or ray.")] = "local",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Stages that run at the same time: with processes, or per machine with ray.")
+    ] = 2,
     max_minutes: MaxMinutes = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the stages into the run's folder, so that it can be moved by itself.")
@@ -55,6 +57,14 @@ def study(
     processes: Annotated[
         int, typer.Option(min=1, help="Number of worker processes; the cores are divided among them.")
     ] = 1,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where stages run: local, processes, or ray with so many processes per machine. "
+            "Default: processes if there are several.",
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[list[str], typer.Option(metavar="TASK", help="Run only this task; can be repeated.")] = [],  # noqa: B006 - typer copies it
     method: Annotated[list[str], typer.Option(metavar="ROW", help="Run only this row; can be repeated.")] = [],  # noqa: B006 - typer copies it
     seed: Annotated[list[int], typer.Option(help="Run only this seed; can be repeated.")] = [],  # noqa: B006 - typer copies it
@@ -72,9 +82,9 @@ def study(
     from understudy.study.run_study import Choice, run_study
 
     choice = Choice(only, method, seed)
-    executor = executor_named("processes" if processes > 1 else "local", processes)
+    chosen = executor_named(executor or ("processes" if processes > 1 else "local"), processes)
     with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
-        done = run_study(settings, out=out, progress=progress, choice=choice, executor=executor, allow_code=allow_code)
+        done = run_study(settings, out=out, progress=progress, choice=choice, executor=chosen, allow_code=allow_code)
     print_results_table(done.page, done.results_table)
     for failure in done.failures:
         typer.echo(f"understudy: {visible(str(failure))}", err=True)

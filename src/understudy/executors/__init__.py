@@ -1,4 +1,6 @@
-"""Where stages run: `local` in this process, `processes` in several on this machine. Executors do not depend on models.
+"""Where stages run: `local` in this process, `processes` in several on this machine, `ray` on a cluster.
+
+Executors do not depend on models.
 
 Each module of this package is an executor by its name, and has a function `executor(workers)`: a new one is one file.
 """
@@ -19,11 +21,11 @@ def executor_named(name: str, workers: int = 1) -> Executor:
     """An executor by its name.
 
     Args:
-        name: `local` or `processes`.
-        workers: how many stages run side by side, where the executor can do that.
+        name: `local`, `processes` or `ray`.
+        workers: how many stages run side by side, where the executor can do that; with `ray` on each machine.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name; for `ray`, if it is not installed or no cluster answers.
     """
     if name not in executor_names():
         raise unknown_name("executor", name, executor_names())

@@ -1,6 +1,7 @@
-"""The loop of a worker process: receives pickled stages, makes them, sends back progress and outcomes.
+"""What a worker process does: receives pickled stages, makes them, sends back progress and outcomes.
 
-It depends on the store only; `executors.processes` starts the processes and reads what they send.
+It depends on the store only. `executors.processes` starts processes that run `work` and reads what they send;
+`executors._ray_worker` makes a stage on a machine of a cluster.
 """
 
 import os
@@ -9,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
@@ -19,7 +20,7 @@ from understudy.errors import UnderstudyError, first_line
 from understudy.executors._memory import return_freed_memory, trim
 from understudy.progress import NO_VALUES, ProgressCallback, Values
 from understudy.store.stage import WorkerContext
-from understudy.store.store import Outcome, Store, attempt
+from understudy.store.store import AnyStage, Outcome, Store, attempt
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def work(pipe: Connection, store: Store, allow_code: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the caller stops its workers
     threading.Thread(target=_end_with_caller, daemon=True).start()
     return_freed_memory()
-    progress = PipeProgress(pipe)
+    progress = MessageProgress(pipe.send)
     context = WorkerContext(store, progress, allow_code)
     try:
         while pickled := pipe.recv_bytes():
-            progress.send(Done(_make(pickled, context)))
+            progress.send(Done(make_pickled(pickled, context)))
     except (EOFError, ConnectionError):
         pass  # the caller ended
     finally:
@@ -64,7 +65,23 @@ def _end_with_caller() -> None:
         os._exit(1)  # whatever the stage does: nothing waits for its result
 
 
-def _make(pickled: bytes, context: WorkerContext) -> Outcome:
+def pickled_stage(stage: AnyStage) -> bytes:
+    """A stage as a worker receives it.
+
+    Raises:
+        UnderstudyError: if it cannot be pickled.
+    """
+    try:
+        return pickle.dumps(stage)
+    except Exception as error:  # pickle raises errors of several classes
+        raise UnderstudyError(
+            f"the stage {stage.folder_name} cannot be sent to a worker process ({first_line(error)}); define its "
+            "class at the top level of a module, or run without worker processes"
+        ) from error
+
+
+def make_pickled(pickled: bytes, context: WorkerContext) -> Outcome:
+    """Makes the stage that was sent; the outcome is one that can be pickled, but for errors of the project."""
     try:
         stage = pickle.loads(pickled)  # noqa: S301 - from the process that started this one
     except Exception as error:  # noqa: BLE001 - unpickling raises errors of many classes
@@ -87,14 +104,15 @@ def as_text(error: Exception) -> RuntimeError:
 
 
 @dataclass
-class PipeProgress:
+class MessageProgress:
     """A `Progress` that sends lines to the caller: at the beginning, each tenth and the end of a piece of work."""
 
-    pipe: Connection
+    deliver: Callable[[Message], None]
+    """Sends a message."""
     every: float = 0.1
     """Share of the work between two lines."""
     measure_every_s: float = 1.0
-    """Time between two measurements within a piece of work, so that the pipe does not fill with those of fast steps."""
+    """Time between two measurements within a piece of work, so that fast steps do not fill the pipe."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -127,4 +145,4 @@ class PipeProgress:
     def send(self, message: Message) -> None:
         """Sends a message; threads of one stage may do so at the same time."""
         with self.lock:
-            self.pipe.send(message)
+            self.deliver(message)

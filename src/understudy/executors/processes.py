@@ -6,7 +6,6 @@ however that ends. What a worker does is `executors._worker`.
 """
 
 import os
-import pickle
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
 
-from understudy.errors import ConfigError, UnderstudyError, first_line
-from understudy.executors._worker import Done, Measurements, Message, as_text, work
+from understudy.errors import ConfigError, UnderstudyError
+from understudy.executors._worker import Done, Measurements, Message, as_text, pickled_stage, work
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome
 
@@ -92,13 +91,9 @@ class ProcessQueue:
     def submit(self, stage: AnyStage) -> None:
         """Sends a stage to an idle worker, or queues it."""
         try:
-            self.waiting.insert(self.newest, (stage, pickle.dumps(stage)))
+            self.waiting.insert(self.newest, (stage, pickled_stage(stage)))
             self.newest += 1
-        except Exception as error:  # noqa: BLE001 - pickle raises errors of several classes
-            refusal = UnderstudyError(
-                f"the stage {stage.folder_name} cannot be sent to a worker process ({first_line(error)}); define its "
-                "class at the top level of a module, or run without worker processes"
-            )
+        except UnderstudyError as refusal:
             self.refused.append((stage, refusal))
         self._send_waiting()
 
