@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -61,8 +63,10 @@ class Case:
 
     def first(self, positions: int) -> "Case":
         """The first positions of it, with the same heads."""
-        parts = (each[:positions] for each in (self.student_NH, self.teacher_NH))
-        return Case(*parts, self.head, self.teacher_head, self.ids_NK[:positions], self.logp_NK[:positions])
+        student_NH, teacher_NH, ids_NK, logp_NK = (
+            each[:positions] for each in (self.student_NH, self.teacher_NH, self.ids_NK, self.logp_NK)
+        )
+        return Case(student_NH, teacher_NH, self.head, self.teacher_head, ids_NK, logp_NK)
 
     def clear(self) -> None:
         """Deletes the gradients."""
@@ -108,28 +112,29 @@ def recomputed(case: Case) -> Tensor:
 
     size = max(MIN_CHUNK, CHUNK_LOGITS // case.head.out_features)
     total = torch.zeros(())
-    for student_CH, teacher_CH in zip(case.student_NH.split(size), case.teacher_NH.split(size), strict=True):
-        total = total + checkpoint(of_chunk, student_CH, teacher_CH, use_reentrant=False)
+    for start in range(0, len(case.student_NH), size):
+        states = case.student_NH[start : start + size], case.teacher_NH[start : start + size]
+        total = total + checkpoint(of_chunk, *states, use_reentrant=False)
     return total
 
 
 def liger(case: Case) -> Tensor:
     """Liger Kernel's fused loss, whose beta of 0 is forward KL, in chunks of 128 positions."""
-    from liger_kernel.chunked_loss.jsd_loss import LigerFusedLinearJSDFunction
+    function = import_module("liger_kernel.chunked_loss.jsd_loss").LigerFusedLinearJSDFunction
 
     labels_N = torch.zeros(len(case.student_NH), dtype=torch.long)
     settings = (None, None, 0.0, 1.0, 0.0, -100, 1.0, False, 128)  # no bias, beta, soft and hard weight, ..., chunk
     states = case.student_NH, case.head.weight, case.teacher_NH, case.teacher_head.weight
-    mean: Tensor = LigerFusedLinearJSDFunction.apply(*states, labels_N, *settings)
+    mean: Tensor = function.apply(*states, labels_N, *settings)
     return mean * len(labels_N)
 
 
 def trl(case: Case) -> Tensor:
     """TRL's chunked divergence, whose beta of 0 is forward KL."""
-    from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+    function = import_module("trl.kernels.chunked_divergence").ChunkedDivergenceFunction
 
     student, teacher = (case.student_NH, case.head.weight, None), (case.teacher_NH, case.teacher_head.weight, None)
-    divergence_N: Tensor = ChunkedDivergenceFunction.apply(*student, *teacher, 0.0)[0]
+    divergence_N: Tensor = function.apply(*student, *teacher, 0.0)[0]
     return divergence_N.sum()
 
 
@@ -158,6 +163,12 @@ VARIANTS: dict[str, Callable[[Case], Tensor]] = {
     "whole_cached": whole_cached,
     "understudy_cached": understudy_cached,
 }
+
+
+def installed() -> list[str]:
+    """The variants whose library is there."""
+    missing = {name for name, library in (("liger", "liger_kernel"), ("trl", "trl")) if find_spec(library) is None}
+    return [variant for variant in VARIANTS if variant not in missing]
 
 
 def backward(loss: Tensor, positions: int) -> None:
@@ -222,7 +233,7 @@ def main() -> None:
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[32_128])
     parser.add_argument("--positions", type=int, nargs="+", default=[1024])
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=installed())
     parser.add_argument("--repeats", type=int, default=3, help="of the times; 0 measures memory only")
     parser.add_argument("--times-only", action="store_true")
     parser.add_argument("--threads", type=int, default=1)

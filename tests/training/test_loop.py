@@ -49,6 +49,33 @@ def test_every_micro_batch_is_part_of_a_step(
 
 
 @pytest.mark.parametrize("family", ["bart", "gpt2"])
+def test_gradient_checkpointing_changes_no_weight(family: str, build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """Bit by bit, with dropout, although each layer is computed twice."""
+    found, calls = [], []
+    for enabled in (None, True):
+        network, count = build(family, dropout=0.2), 0
+
+        def counting(*_call: object) -> None:
+            nonlocal count
+            count += 1
+
+        network.get_submodule("model.decoder.layers.0.fc1" if family == "bart" else "transformer.h.0.mlp.c_fc"
+        ).register_forward_hook(counting)  # fmt: skip
+        settings = SETTINGS.model_copy(update={"epochs": 1, "gradient_checkpointing": enabled})
+        train_on(network, mixture, GivenScores(1), tmp_path / str(enabled), settings=settings)
+        found.append(weights(network))
+        calls.append(count)
+
+    assert torch.equal(*found)
+    assert calls[1] == 2 * calls[0]
+
+
+def test_gradient_checkpointing_that_is_off_is_in_no_key() -> None:
+    """False is the same as leaving it out."""
+    assert Training.model_validate({"gradient_checkpointing": False}) == Training()
+
+
+@pytest.mark.parametrize("family", ["bart", "gpt2"])
 @pytest.mark.parametrize("with_teacher", [False, True])
 def test_the_loss_decreases(family: str, with_teacher: bool, build: Build, mixture: Mixture, tmp_path: Path) -> None:
     """To well below that of an untrained network, on labels and on a teacher's distributions."""

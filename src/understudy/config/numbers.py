@@ -6,7 +6,7 @@ end hours later, out of memory or never; each kind has the largest value that an
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, StrictBool
 
 
 def between(low: float, high: float, what: str) -> AfterValidator:
@@ -31,6 +31,8 @@ def above_zero(high: float, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+Switch = Annotated[StrictBool | None, AfterValidator(lambda on: on or None)]
+"""On, or left out: what is off is in no cache key."""
 Whole = Annotated[int, Strict()]
 Real = Annotated[float, Strict()]
 Rounds = Annotated[Whole, between(1, 10_000, "each repeats work on all data")]

@@ -10,6 +10,7 @@ from understudy.config.numbers import (
     Positive,
     Rounds,
     ShareBelowOne,
+    Switch,
     TextsPerInput,
     TokenCount,
     Weight,
@@ -84,6 +85,10 @@ class Training(Section):
     lora: Lora | None = None
     """Trains a LoRA adapter of a pretrained model, which takes less memory; null: all weights are trained. It needs
     `pip install 'understudy[peft]'`. A larger learning rate suits it: 2e-4, for example."""
+
+    gradient_checkpointing: Switch = None
+    """Whether layers are computed again in the backward pass instead of kept: the same gradients with less memory, in
+    more time (docs/language-models.md#memory)."""
 
     def conflicts(self) -> Iterator[str]:
         """Early stopping needs the best checkpoint."""

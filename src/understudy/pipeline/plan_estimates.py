@@ -28,6 +28,7 @@ from understudy.pipeline.stages.training_steps import StepsFacts
 from understudy.pipeline.starts import Trains, start_of_stage
 from understudy.pipeline.work import training_work
 from understudy.store import Stage
+from understudy.training.chunked_loss import MIN_CHUNK, WHOLE_LOGITS
 from understudy.training.teacher_logprobs import BATCH_TOKENS, MAX_LOGITS
 
 PROCESS_BYTES = 700e6
@@ -91,7 +92,7 @@ def training(stage: Trains, planner: Planner) -> Estimate:
         passes=2.0 if training.lora else 3.0,  # no gradients of frozen weights
     )
     trained = trained_parameters(start_of_stage(stage), training.lora, planner.task.limits, planner.context)
-    memory = PROCESS_BYTES + size.bytes + STATE_BYTES * trained + _activations(facts, size)
+    memory = PROCESS_BYTES + size.bytes + STATE_BYTES * trained + _activations(facts, size, training)
     epoch_s, evaluation_s = planner.speed.seconds("train", work), planner.evaluation(stage, stage.settings)
     if isinstance(stage, StudentStage):
         more, held = _with_teacher(stage, planner, facts, batches)
@@ -123,10 +124,14 @@ def fewest_epochs(training: Training, *, evaluates_start: bool = False) -> int:
     return min(training.epochs, evaluations * training.evaluate_every)
 
 
-def _activations(facts: StepsFacts, size: NetworkSize) -> float:
+def _activations(facts: StepsFacts, size: NetworkSize, training: Training) -> float:
     layers = size.source_layers + size.target_layers
-    logits = 4 * LOGITS_COPIES * facts.most_targets * size.vocabulary
-    return ACTIVATION_BYTES * facts.most_tokens * layers * size.width / 2 + logits
+    at_once = max(WHOLE_LOGITS, MIN_CHUNK * size.vocabulary)
+    logits = 4 * LOGITS_COPIES * min(facts.most_targets * size.vocabulary, at_once)
+    states = facts.most_tokens * size.width / 2
+    if training.gradient_checkpointing:  # the inputs of all layers, and one layer at a time
+        return (4 * layers + ACTIVATION_BYTES) * states + logits
+    return ACTIVATION_BYTES * layers * states + logits
 
 
 def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batches: float) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import TrainingError
+from understudy.models.recomputation import recomputed_layers
 from understudy.progress import ProgressCallback
 from understudy.training.batches import PlannedBatches, count_positions
 from understudy.training.checkpoints import load_best, load_checkpoint, save_best, save_checkpoint
@@ -85,7 +86,8 @@ def train(  # noqa: PLR0913 - each is a plain argument of one training, and all 
     progress(state.round + state.batch / max(1, state.batches))
     if spec.dev.evaluate_start and not state.history:
         _evaluate(context, state, mixture.student_share, folder)
-    _train(context, mixture, state, seed=seed, folder=folder, sample_student=sample_student, progress=progress)
+    with recomputed_layers(network, enabled=bool(settings.gradient_checkpointing)):
+        _train(context, mixture, state, seed=seed, folder=folder, sample_student=sample_student, progress=progress)
     load_best(network, folder, state)
     return state
 
