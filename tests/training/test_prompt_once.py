@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from understudy.pool.token_arrays import TokenArrays
 from understudy.training import step
+from understudy.training.chunked_loss import WHOLE_LOGITS
 from understudy.training.mixture import AutoTargets, Mixture
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.step import TrainContext, micro_batch_loss
@@ -42,7 +43,7 @@ def loss_of(context: TrainContext, mixture: Mixture) -> Callable[[], torch.Tenso
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("objective", ["cross_entropy", "forward_kl"])
-@pytest.mark.parametrize("whole_logits", [0, step.WHOLE_LOGITS], ids=["in chunks", "as a whole"])
+@pytest.mark.parametrize("whole_logits", [0, WHOLE_LOGITS], ids=["in chunks", "as a whole"])
 def test_auto_gives_the_gradient_of_separate_rows(
     family: str, objective: str, whole_logits: int, build: Build, auto: Mixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from understudy.errors import ModelError
-from understudy.models.forward import few_tokens, shared_source_logits, target_logits
+from understudy.models.forward import few_tokens, target_logits
 
 Step = Callable[[Tensor], Tensor]
 """A part of the way from the head's output to the logits: any positions, V -> the same positions, V."""
@@ -51,11 +51,11 @@ class Projection:
         return self.finished(F.linear(self.hidden_NH[at_N].to(self.dtype), *self.weights()))
 
 
-def projection(model: PreTrainedModel, *, sources_once: bool = False, **inputs: Tensor) -> Projection:
+def projection(model: PreTrainedModel, read: Callable[..., Tensor] = target_logits, /, **inputs: Tensor) -> Projection:
     """Hidden states at the target positions, and the way from them to the logits of `target_logits`.
 
-    Arguments as in `target_logits`; `sources_once`: a source is read as by `shared_source_logits`. Gradients flow
-    through the hidden states; `Projection` itself takes none for the head.
+    Arguments as in `target_logits`; `read` may be `shared_source_logits`. Gradients flow through the hidden states;
+    `Projection` itself takes none for the head.
 
     Raises:
         ModelError: if the model's logits are not functions of single positions, as `projects_in_parts` finds out.
@@ -72,7 +72,7 @@ def projection(model: PreTrainedModel, *, sources_once: bool = False, **inputs: 
 
     handles = (head.register_forward_pre_hook(before), head.register_forward_hook(after))
     try:
-        found = (shared_source_logits if sources_once else target_logits)(model, **inputs)
+        found = read(model, **inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -75,7 +75,7 @@ class TargetLogits(nn.Module):
             if self._in_parts is None:
                 self._in_parts = projects_in_parts(self.network)
             if self._in_parts:
-                found = projection(self.network, sources_once=sources_once, **inputs)
+                found = projection(self.network, shared_source_logits if sources_once else target_logits, **inputs)
                 return replace(found, steps=(*found.steps, self._columns))
         return self(inputs, sources_once=sources_once)  # type: ignore[no-any-return]  # torch does not annotate calls of modules
 
