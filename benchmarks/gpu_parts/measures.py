@@ -1,7 +1,7 @@
 """What is measured: agreement with the CPU, speed and MFU of training, memory of the loss, speed of generation.
 
 Each part is a function of a device and sizes that returns plain data; `PARTS` is their table.
-Axes: N target positions, V vocabulary, H hidden width, K kept tokens.
+Axes: N target positions, C those of a chunk, R rows of it, V vocabulary, H hidden width, K kept tokens.
 """
 
 import time
@@ -24,10 +24,12 @@ from benchmarks.gpu_parts.networks import (
     seconds,
     synchronize,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from understudy.models.forward import target_logits
+from understudy.models.projection import Projection, projection
+from understudy.training.chunked_loss import LossOfChunk, LossOfRows, chunked_loss
 
 KEPT = 32
 """Tokens of a teacher's distribution that are cached."""
@@ -38,16 +40,29 @@ SMALLEST = 2
 Facts = dict[str, Any]
 
 
-def joint_teaching_loss(student: PreTrainedModel, teacher: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
-    """The sum of a step on pseudo-targets and student samples: half from cached log-probabilities, half from logits."""
-    forward_kl = objectives_module("divergences").forward_kl
-    logits_NV = target_logits(student, **inputs)
+def joint_teaching_loss(
+    student: PreTrainedModel, teacher: PreTrainedModel, inputs: dict[str, Tensor], *, in_chunks: bool = False
+) -> Tensor:
+    """The mean over positions of the KL from a teacher's logits and from its cached log-probabilities.
+
+    In chunks as training computes it, or from all logits as their definitions say.
+    """
+    forward_kl, bucketed = objectives_module("divergences").forward_kl, objectives_module("sparse").bucketed
     with torch.no_grad():
         teacher_NV = target_logits(teacher, **inputs)
-    half = len(logits_NV) // 2
-    sparse = objectives_module("sparse").bucketed(logits_NV[:half], *kept_logprobs(teacher_NV[:half]))
-    loss: Tensor = forward_kl(*sparse) + forward_kl(logits_NV[half:], teacher_NV[half:])
-    return loss / len(logits_NV)
+    kept = kept_logprobs(teacher_NV)
+
+    def of_rows(logits_RV: Tensor, teacher_RV: Tensor, kept_R: tuple[Tensor, ...]) -> Tensor:
+        loss: Tensor = forward_kl(logits_RV, teacher_RV) + forward_kl(*bucketed(logits_RV, *kept_R))
+        return loss
+
+    def of_chunk(chunk: slice) -> LossOfRows:
+        teacher_CV, kept_C = teacher_NV[chunk], [one[chunk] for one in kept]
+        return lambda logits_RV, rows: of_rows(logits_RV, teacher_CV[rows], tuple(one[rows] for one in kept_C))
+
+    if in_chunks:
+        return chunked_loss(projection(student, sources_once=False, **inputs), of_chunk) / len(teacher_NV)
+    return of_rows(target_logits(student, **inputs), teacher_NV, kept) / len(teacher_NV)
 
 
 def kept_logprobs(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +90,7 @@ def _agreement(name: str, device: str) -> Facts:
             for seed, one in enumerate((teacher_sizes, student_sizes))
         )
         inputs = batch(BRIEF, vocabulary, place, rows=BRIEF.rows)
-        loss = joint_teaching_loss(student, teacher, inputs)
+        loss = joint_teaching_loss(student, teacher, inputs, in_chunks=dtype == torch.float32)
         loss.backward()  # type: ignore[no-untyped-call]
         gradient = torch.cat(
             [one.grad.flatten().double().cpu() for one in student.parameters() if one.grad is not None]
@@ -166,9 +181,8 @@ def _step(
     """One optimizer step on cached log-probabilities."""
     student.train()
     with computing(device):
-        logits_NV = target_logits(student, **inputs)
-    pair = objectives_module("sparse").bucketed(logits_NV, *kept)
-    (objectives_module("divergences").forward_kl(*pair) / len(logits_NV)).backward()
+        states = projection(student, sources_once=False, **inputs)
+    (chunked_loss(states, _cached(kept)) / len(kept[0])).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
     student.eval()
@@ -208,23 +222,43 @@ def computing(device: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _naive(student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-    return F.kl_div(
-        student_NV.float().log_softmax(-1), teacher_NV.float().log_softmax(-1), log_target=True, reduction="sum"
-    )
+def _cached(kept: tuple[Tensor, ...]) -> LossOfChunk:
+    """Forward KL from cached log-probabilities, by chunks."""
+    forward_kl, bucketed = objectives_module("divergences").forward_kl, objectives_module("sparse").bucketed
+
+    def of_chunk(chunk: slice) -> LossOfRows:
+        own = [one[chunk] for one in kept]
+        return lambda logits_RV, rows: forward_kl(*bucketed(logits_RV, *(one[rows] for one in own)))
+
+    return of_chunk
 
 
-def _sparse(student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-    loss: Tensor = objectives_module("divergences").forward_kl(
-        *objectives_module("sparse").bucketed(student_NV, *kept_logprobs(teacher_NV))
-    )
-    return loss
+def _naive(hidden_NH: Tensor, head: nn.Linear, teacher_NV: Tensor) -> Tensor:
+    student_logp_NV = head(hidden_NH).float().log_softmax(-1)
+    return F.kl_div(student_logp_NV, teacher_NV.float().log_softmax(-1), log_target=True, reduction="sum")
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+def _dense(hidden_NH: Tensor, head: nn.Linear, teacher_NV: Tensor) -> Tensor:
+    forward_kl = objectives_module("divergences").forward_kl
+
+    def of_chunk(chunk: slice) -> LossOfRows:
+        teacher_CV = teacher_NV[chunk]
+        return lambda logits_RV, rows: forward_kl(logits_RV, teacher_CV[rows])
+
+    return chunked_loss(Projection(hidden_NH, head, head.weight.dtype), of_chunk)
+
+
+def _sparse(hidden_NH: Tensor, head: nn.Linear, teacher_NV: Tensor) -> Tensor:
+    # Any log-probabilities: finding the best of all logits would need the memory that a cache saves.
+    ids_NK = torch.arange(KEPT, device=teacher_NV.device).expand(len(teacher_NV), KEPT)
+    kept = (ids_NK, teacher_NV[:, :KEPT].log_softmax(-1) - 0.1)
+    return chunked_loss(Projection(hidden_NH, head, head.weight.dtype), _cached(kept))
+
+
+LOSSES: dict[str, Callable[[Tensor, nn.Linear, Tensor], Tensor]] = {
     "torch kl_div": _naive,
-    "forward_kl": lambda student_NV, teacher_NV: objectives_module("divergences").forward_kl(student_NV, teacher_NV),
-    f"forward_kl of {KEPT} kept tokens": _sparse,
+    "understudy": _dense,
+    f"understudy, {KEPT} kept tokens": _sparse,
 }
 
 
@@ -240,27 +274,27 @@ def loss_memory(device: str, sizes: Sizes) -> list[Facts]:
 
 
 def _loss_cost(
-    loss: Callable[[Tensor, Tensor], Tensor], device: str, vocabulary: int, positions: int, width: int
+    loss: Callable[[Tensor, nn.Linear, Tensor], Tensor], device: str, vocabulary: int, positions: int, width: int
 ) -> Facts:
     torch.manual_seed(0)
     hidden_NH = torch.randn(positions, width, device=device, requires_grad=True)
-    head_VH = torch.randn(vocabulary, width, device=device).mul_(width**-0.5).requires_grad_()
+    head = nn.Linear(width, vocabulary, bias=False, device=device)
     teacher_NV = torch.randn(positions, vocabulary, device=device)
 
     def work() -> None:
-        hidden_NH.grad = head_VH.grad = None
-        loss(hidden_NH @ head_VH.T, teacher_NV).backward()  # type: ignore[no-untyped-call]
+        hidden_NH.grad = head.weight.grad = None
+        loss(hidden_NH, head, teacher_NV).backward()  # type: ignore[no-untyped-call]
 
     try:
         work()
         peak_mib = None
         if device == "cuda":
-            hidden_NH.grad = head_VH.grad = None
+            hidden_NH.grad = head.weight.grad = None
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             work()
-            own = head_VH.numel() * head_VH.element_size()
+            own = head.weight.numel() * head.weight.element_size()
             peak_mib = (torch.cuda.max_memory_allocated() - before - own) / 2**20
         return {"peak_mib": peak_mib, "seconds": seconds(work, device, repeats=3)}
     except torch.OutOfMemoryError:

@@ -27,7 +27,7 @@ from understudy.generation.vllm_settings import (
     memory_share,
     refuse_temperature,
     request_seeds,
-    variables,
+    vllm_variables,
 )
 from understudy.models.checkpoint import config_of
 from understudy.models.families import FAMILIES
@@ -91,7 +91,7 @@ def open_vllm(
     config, tokenizer, own = config_of(str(checkpoint)), load_tokenizer(str(checkpoint)), checkpoint_format(checkpoint)
     rows = getattr(config.get_text_config(decoder=True), "vocab_size", len(tokenizer))
     forbidden = forbidden_ids(own, ids_without_token(rows, tokenizer))
-    with variables():
+    with vllm_variables():
         llm, number = _opened(str(checkpoint), dtype=dtype, device=device)
         try:
             yield VllmEngine(llm, end_ids(own, tokenizer.eos_token_id), forbidden, device=number)

@@ -106,7 +106,7 @@ def refuse_temperature(temperature: float) -> None:
 
 
 @contextmanager
-def variables() -> Iterator[None]:
+def vllm_variables() -> Iterator[None]:
     """The environment variables that vLLM reads while it is open; what the user has set stays, but for the first."""
     before = {name: os.environ.get(name) for name in _VARIABLES}
     first = next(iter(_VARIABLES))
