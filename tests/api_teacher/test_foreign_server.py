@@ -24,7 +24,7 @@ from understudy.config.read import check_recipe
 from understudy.demo.forecast import forecast_task
 from understudy.models.token_bytes import TokenBytes
 from understudy.pipeline.run import run
-from understudy.pool.logprob_cache import LOGP
+from understudy.pool.logprob_cache import LogprobCache
 
 URL = os.environ.get("UNDERSTUDY_FOREIGN_URL", "")
 MODEL = os.environ.get("UNDERSTUDY_FOREIGN_MODEL", "tiny")
@@ -133,7 +133,8 @@ def test_a_student_with_another_tokenizer_is_trained_on_its_log_probabilities(in
     }
     finished = run(check_recipe(plain), out=tmp_path / "runs")
     responses, cache = finished.facts["api_responses"], finished.stages["api_logprobs_teacher"]
-    mass = np.exp(np.load(cache / LOGP).astype(np.float64)).sum(axis=1)
+    logprobs = LogprobCache.open(cache)
+    mass = np.exp(logprobs.at(np.arange(len(logprobs.counts_P))).logp_PK.astype(np.float64)).sum(axis=1)
 
     assert responses["with_logprobs"] == responses["texts"] > 0
     assert responses["logprob_alignment"]["exact"] + responses["logprob_alignment"]["merged"] > 0.2

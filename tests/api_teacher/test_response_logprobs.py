@@ -22,7 +22,7 @@ from understudy.api_teacher.response_logprobs import (
 from understudy.api_teacher.responses import pool_rows
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
-from understudy.pool.logprob_cache import LogprobCacheFile
+from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.pool_files import write_pool_file
 from understudy.pool.token_arrays import TokenArrays
@@ -88,6 +88,11 @@ def test_records_are_matched_to_the_training_pool_by_input_and_sample(tmp_path: 
     assert [(row, record.response) for row, record in matched] == [(0, "<maybe>")]
 
 
+def empty(positions: int, top_k: int) -> TeacherLogprobs:
+    """Arrays to fill, in single precision."""
+    return TeacherLogprobs(np.zeros((positions, top_k), np.int32), np.zeros((positions, top_k), np.float32))
+
+
 def decode(token_ids: Sequence[int]) -> str:
     """The text of the student's tokens, without the end."""
     return b"".join(STUDENT.of(token_id) or b"" for token_id in token_ids).decode()
@@ -98,12 +103,11 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
     _, file, _ = written(tmp_path)
     maybe, yes = read_response_logprobs(file)
     texts = TokenArrays.of([[1, 0], [3, 0], [2, 0]])
-    cache = LogprobCacheFile.open(tmp_path, positions=6, top_k=2, fingerprint="c", dtype=np.float32)
+    cache = empty(6, 2)
     shares = align_response_logprobs(
         texts, [(1, replace(maybe, row=1)), (0, yes)], cache, token_bytes=STUDENT, decode=decode
     )
-    ids_PK = np.load(tmp_path / "ids.npy")
-    p_PK = np.exp(np.load(tmp_path / "logp.npy"))
+    ids_PK, p_PK = cache.ids_PK, np.exp(cache.logp_PK)
 
     assert shares == AlignmentShares(exact=2 / 6, merged=0.0, text=4 / 6)
     assert ids_PK[[0, 2, 4], 0].tolist() == [1, 2, 2]
@@ -112,16 +116,16 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
     assert p_PK[[1, 3, 4, 5]].tolist() == [[1.0, 0.0]] * 4
 
 
-def test_texts_of_others_get_their_labels_alone(tmp_path: Path) -> None:
+def test_texts_of_others_get_their_labels_alone() -> None:
     """Gold targets have no record at all."""
-    cache = LogprobCacheFile.open(tmp_path, positions=2, top_k=1, fingerprint="c", dtype=np.float32)
+    cache = empty(2, 1)
     shares = align_response_logprobs(TokenArrays.of([[1, 0]]), (), cache, token_bytes=STUDENT, decode=decode)
 
     assert shares == AlignmentShares(0.0, 0.0, 1.0)
-    assert np.load(tmp_path / "ids.npy").tolist() == [[1], [0]]
+    assert cache.ids_PK.tolist() == [[1], [0]]
 
 
-def test_tokens_without_text_before_the_response_do_not_move_its_start(tmp_path: Path) -> None:
+def test_tokens_without_text_before_the_response_do_not_move_its_start() -> None:
     """Some servers list tokens that the response does not contain."""
     record = ResponseLogprobs(
         0,
@@ -129,11 +133,11 @@ def test_tokens_without_text_before_the_response_do_not_move_its_start(tmp_path:
         0,
         [{"token": "BOS ", "logprob": 0.0, "top": []}, {"token": "yes", "logprob": math.log(0.5), "top": []}],
     )
-    cache = LogprobCacheFile.open(tmp_path, positions=1, top_k=1, fingerprint="c", dtype=np.float32)
+    cache = empty(1, 1)
     shares = align_response_logprobs(TokenArrays.of([[1]]), [(0, record)], cache, token_bytes=STUDENT, decode=decode)
 
     assert shares.exact == 1.0
-    assert np.load(tmp_path / "logp.npy").item() == pytest.approx(math.log(0.5))
+    assert cache.logp_PK.item() == pytest.approx(math.log(0.5))
 
 
 def test_responses_without_any_log_probability_are_refused() -> None:

@@ -165,6 +165,7 @@ class World:
             "distil.student_samples_objective": [{"kind": "reverse_kl"}],
             "distil.objective.kind": objective,
             "distil.student_samples_objective.kind": objective,
+            "distil.objective.temperature": [1.05],  # one further from 1 is refused with the default truncation
             "distil.objective.function": [CODE.replace("first", "second")],
             "distil.objective.settings": [{"beta": 2.0}],
             "distil.teacher_logprobs.kind": [{"kind": "dense"}],

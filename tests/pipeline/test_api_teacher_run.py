@@ -28,7 +28,7 @@ from understudy.pipeline.inspect.deploy import teacher_endpoint
 from understudy.pipeline.inspect.diagnose import diagnose
 from understudy.pipeline.inspect.export import export_run
 from understudy.pipeline.run import Run
-from understudy.pool.logprob_cache import IDS, LOGP
+from understudy.pool.logprob_cache import LogprobCache
 from understudy.pool.pool import PseudoTargetPool
 from understudy.report.verdict import verdict
 from understudy.serving.card import Statements
@@ -173,9 +173,10 @@ def test_log_probabilities_are_aligned_with_the_students_tokens(finished: ApiRun
     )
     assert cache.name in read_manifest(finished.run.stages["extreme_logits"]).inputs.values()
     pool = PseudoTargetPool.open(finished.run.stages["pseudo_targets"])
-    ids, logp = np.load(cache / IDS), np.load(cache / LOGP)
+    kept = LogprobCache.open(cache).at(np.arange(len(pool.token_ids)))
+    ids, logp = kept.ids_PK, kept.logp_PK
 
-    assert len(ids) == len(pool.token_ids)
+    assert len(LogprobCache.open(cache).counts_P) == len(pool.token_ids)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["exact"] + shares["merged"] > 0.1
     mass = np.exp(logp.astype(np.float64)).sum(axis=1)

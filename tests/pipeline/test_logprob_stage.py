@@ -12,6 +12,7 @@ from understudy.errors import StoreError
 from understudy.pipeline.build import build_run
 from understudy.pipeline.context import run_context
 from understudy.pipeline.run import Run, run
+from understudy.pipeline.stages.report_parts import LOW_MASS
 from understudy.progress import NoProgress
 from understudy.store.manifest import read_manifest
 
@@ -43,10 +44,29 @@ def test_the_facts_describe_what_is_kept(finished: Run) -> None:
     """How many texts and positions, at how many bytes, and the mean probability of what is kept."""
     facts = read_manifest(finished.stages[TEXTS]).facts
 
-    assert facts["bytes_per_position"] == 64 * 6  # tokens, and bytes of each
+    assert 1 + 4 < facts["bytes_per_position"] <= 57  # a count, and 2 bytes each of id and log-probability
+    assert facts["bytes_per_position"] == pytest.approx(1 + 4 * facts["mean_kept"])
+    assert facts["generator"] == "teacher"
+    assert facts["lost_divergence"] > 0
     assert facts["texts"] == (24 + 40) * 2
     assert facts["positions"] >= facts["texts"]
     assert 0 < facts["mean_mass"] <= 1
+
+
+def test_the_report_has_what_each_cache_costs_and_loses(finished: Run) -> None:
+    """As the manifests say, and on the page."""
+    found = finished.facts["teacher_logprobs"]
+    page = (finished.folder / "report.html").read_text()
+
+    assert [own["generator"] for own in found] == ["gold", "teacher"]
+    for own, name in zip(found, (GOLD, TEXTS), strict=True):
+        facts = read_manifest(finished.stages[name]).facts
+        assert own.items() <= facts.items()
+        assert f"{own['bytes_per_position']:.1f}" in page
+    assert "Teacher log-probabilities" in page
+    low = [note for note in finished.facts["notes"] if "of the mass" in note]
+    assert len(low) == sum(own["mean_mass"] < LOW_MASS for own in found)
+    assert all("top: 64, top_p: 1" in note for note in low)
 
 
 def test_log_probabilities_of_other_texts_are_refused(

@@ -1,74 +1,142 @@
+"""The log-probability cache on disk: appended in parts, resumed after an interruption, read by position."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from understudy.errors import PoolError
-from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs, read_logprob_cache
+from understudy.pool import logprob_cache
+from understudy.pool.logprob_cache import (
+    COUNTS,
+    ROWS,
+    LogprobCache,
+    LogprobCacheFile,
+    TeacherLogprobs,
+    read_logprob_cache,
+    unordered_logprobs,
+)
+
+NOTHING = -np.inf
 
 
-def write_cache(folder: Path, *, done: int = 3, fingerprint: str = "abc") -> LogprobCacheFile:
-    """A cache of four positions and two kept tokens, three positions finished."""
-    file = LogprobCacheFile.open(folder, positions=4, top_k=2, fingerprint=fingerprint)
-    file.logprobs.ids_PK[:done] = [[7, 3]] * done
-    file.logprobs.logp_PK[:done] = [[-0.25, -2.0]] * done
-    file.commit(done)
+def opened(folder: Path, *, fingerprint: str = "abc", **other: object) -> LogprobCacheFile:
+    """A cache of two tokens at most, of a vocabulary of nine."""
+    return LogprobCacheFile.open(folder, **{"top_k": 2, "vocab_size": 9, "fingerprint": fingerprint, **other})  # type: ignore[arg-type]
+
+
+def rows(count: int, *, lost: float = 0.25) -> TeacherLogprobs:
+    """Positions that keep two tokens and one in turn."""
+    ids, logp = (
+        np.array([[7, 3], [4, 0]] * count, np.int32),
+        np.array([[-0.25, -2.0], [0.0, NOTHING]] * count, np.float16),
+    )
+    return TeacherLogprobs(ids[:count], logp[:count], np.full(count, lost, np.float32))
+
+
+def write_cache(folder: Path, *, positions: int = 4) -> LogprobCacheFile:
+    """A cache that has been written at once."""
+    file = opened(folder)
+    file.append(rows(positions), done=positions)
     return file
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """Ids and log-probabilities, memory-mapped."""
-    write_cache(tmp_path, done=4)
-    logprobs = read_logprob_cache(tmp_path, positions=4, fingerprint="abc")
-
-    assert isinstance(logprobs.ids_PK, np.memmap)
-    assert logprobs.ids_PK.tolist() == [[7, 3]] * 4
-    assert logprobs.logp_PK.tolist() == [[-0.25, -2.0]] * 4
-
-
-def test_an_interrupted_cache_is_resumed(tmp_path: Path) -> None:
-    """Finished positions are there; a folder without metadata gives a new cache."""
+    """In any order; an absent entry has an id that its row lacks."""
     write_cache(tmp_path)
-    reopened = LogprobCacheFile.open(tmp_path, positions=4, top_k=2, fingerprint="abc")
-    (tmp_path / "new").mkdir()
+    cache = read_logprob_cache(tmp_path, positions=4, fingerprint="abc")
+    found = cache.at(np.array([3, 0, 2]))
 
-    assert reopened.done == 3
-    assert reopened.logprobs.ids_PK[:3].tolist() == [[7, 3]] * 3
-    assert LogprobCacheFile.open(tmp_path / "new", positions=4, top_k=2, fingerprint="abc").done == 0
+    assert isinstance(cache.rows_B, np.memmap)
+    assert found.ids_PK.tolist() == [[4, 0], [7, 3], [7, 3]]
+    assert found.logp_PK.tolist() == [[0.0, NOTHING], [-0.25, -2.0], [-0.25, -2.0]]
 
 
-def test_without_posix_fallocate_the_content_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS, where the file is rewritten with its own content."""
+@pytest.mark.parametrize("part", [64, 1 << 16])
+def test_every_position_of_many_is_found(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the last block and where rows are packed and sized in parts."""
+    monkeypatch.setattr(logprob_cache, "PART", part)
+    draw = np.random.default_rng(0)
+    ids = np.argsort(draw.random((333, 40)), axis=1)[:, :9].astype(np.int32) * 4000
+    logp = np.where(np.arange(9) < draw.integers(1, 10, (333, 1)), -draw.random((333, 9)), NOTHING).astype(np.float16)
+    file = opened(tmp_path, top_k=9, vocab_size=160_000)
+    for start in (0, 100, 200):
+        stop = start + 100 if start < 200 else 333
+        file.append(TeacherLogprobs(ids[start:stop], logp[start:stop]), done=stop)
+    found = read_logprob_cache(tmp_path, positions=333, fingerprint="abc").at(order := draw.permutation(333))
+
+    np.testing.assert_array_equal(found.logp_PK, logp[order])
+    np.testing.assert_array_equal(found.ids_PK[logp[order] > NOTHING], ids[order][logp[order] > NOTHING])
+
+
+def test_totals_are_sums_over_what_is_on_disk(tmp_path: Path) -> None:
+    """Bytes, tokens, mass, and the lost divergence of the positions where it was measured."""
+    file, half = opened(tmp_path), np.exp(-0.25) + np.exp(-2.0)
+    lost = np.array([0.5, np.nan, np.nan, 0.25], np.float32)
+    file.append(TeacherLogprobs(rows(4).ids_PK, rows(4).logp_PK, lost), done=1)
+    file.append(rows(1), done=2)
+    totals = opened(tmp_path).totals
+
+    assert (totals.positions, totals.kept, totals.measured) == (5, 8, 3)
+    assert totals.row_bytes == 8 * 4 == (tmp_path / ROWS).stat().st_size
+    assert totals.count_bytes == 5 == (tmp_path / COUNTS).stat().st_size
+    assert totals.mass == pytest.approx(3 * half + 2)
+    assert totals.lost == pytest.approx(1.0)
+
+
+def test_an_interrupted_cache_is_resumed_with_the_same_bytes(tmp_path: Path) -> None:
+    """What follows the last commit is written again; a folder without metadata gives a new cache."""
+    for name in ("whole", "killed", "new"):
+        (tmp_path / name).mkdir()
+    write_cache(tmp_path / "whole").append(rows(3), done=7)
+    write_cache(tmp_path / "killed")
+    for name in (ROWS, COUNTS):
+        with (tmp_path / "killed" / name).open("ab") as file:
+            file.write(b"half a row")
+    reopened = opened(tmp_path / "killed")
+
+    assert (reopened.done, opened(tmp_path / "new").done) == (4, 0)
+    reopened.append(rows(3), done=7)
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "killed" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "other", [{"fingerprint": "other"}, {"top_k": 3}, {"vocab_size": 1 << 17}, {"dtype": np.float32}]
+)
+def test_a_cache_of_something_else_is_overwritten(other: dict[str, object], tmp_path: Path) -> None:
+    """An interrupted cache with another fingerprint or format is not resumed."""
     write_cache(tmp_path)
-    monkeypatch.delattr("os.posix_fallocate", raising=False)
-    monkeypatch.setattr("understudy.pool.logprob_cache.READ_BYTES", 100)
-    reopened = LogprobCacheFile.open(tmp_path, positions=4, top_k=2, fingerprint="abc")
 
-    assert reopened.done == 3
-    assert reopened.logprobs.ids_PK[:3].tolist() == [[7, 3]] * 3
-    assert reopened.logprobs.logp_PK[:3].tolist() == [[-0.25, -2.0]] * 3
-
-
-def test_a_cache_of_other_texts_is_overwritten(tmp_path: Path) -> None:
-    """An interrupted cache with another fingerprint is not resumed."""
-    write_cache(tmp_path)
-
-    assert LogprobCacheFile.open(tmp_path, positions=5, top_k=2, fingerprint="other").done == 0
+    assert opened(tmp_path, **other).done == 0  # type: ignore[arg-type]
+    assert (tmp_path / ROWS).stat().st_size == (tmp_path / COUNTS).stat().st_size == 0
 
 
 def test_single_precision_is_available(tmp_path: Path) -> None:
-    """Seven digits and minus infinity are read as written; half precision is the default."""
-    few = np.array([[-0.1234567, -np.inf]], np.float32)
-    file = LogprobCacheFile.open(tmp_path, positions=1, top_k=2, fingerprint="abc", dtype=np.float32)
-    file.logprobs.logp_PK[:] = few
-    file.commit(1)
+    """Seven digits are read as written."""
+    few = np.array([[-0.1234567, NOTHING]], np.float32)
+    opened(tmp_path, dtype=np.float32).append(TeacherLogprobs(np.array([[1, 2]], np.int32), few), done=1)
+    read = read_logprob_cache(tmp_path, positions=1, fingerprint="abc").at(np.array([0])).logp_PK
 
-    read = read_logprob_cache(tmp_path, positions=1, fingerprint="abc").logp_PK
     assert read.dtype == np.float32
     assert read.tolist() == few.tolist()
-    assert LogprobCacheFile.open(tmp_path, positions=1, top_k=2, fingerprint="abc", dtype=np.float32).done == 1
-    assert LogprobCacheFile.open(tmp_path, positions=1, top_k=2, fingerprint="abc").done == 0
-    assert LogprobCacheFile.open(tmp_path, positions=1, top_k=2, fingerprint="abc").logprobs.logp_PK.dtype == np.float16
+
+
+def test_more_than_255_tokens_have_counts_of_four_bytes(tmp_path: Path) -> None:
+    """One byte would wrap around."""
+    file = opened(tmp_path, top_k=300, vocab_size=400)
+    ids, logp = np.arange(300, dtype=np.int32)[None], np.zeros((1, 300), np.float16)
+    file.append(TeacherLogprobs(ids, logp), done=1)
+
+    assert file.totals.count_bytes == 4
+    assert LogprobCache.open(tmp_path).at(np.array([0])).ids_PK.tolist() == ids.tolist()
+
+
+def test_a_cache_without_positions_can_be_read(tmp_path: Path) -> None:
+    """Empty files cannot be memory-mapped."""
+    write_cache(tmp_path, positions=0)
+
+    assert len(read_logprob_cache(tmp_path, positions=0, fingerprint="abc").counts_P) == 0
 
 
 @pytest.mark.parametrize(("positions", "fingerprint"), [(4, "other"), (5, "abc")])
@@ -78,6 +146,22 @@ def test_reading_a_cache_of_other_texts_is_refused(positions: int, fingerprint: 
 
     with pytest.raises(PoolError, match=rf"4 positions .*abc.* {positions} positions .*{fingerprint}.*delete"):
         read_logprob_cache(tmp_path, positions=positions, fingerprint=fingerprint)
+
+
+@pytest.mark.parametrize("allocates", [True, False])
+def test_unordered_positions_are_deleted_at_the_end(
+    allocates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without posix_fallocate, as on macOS, the files are rewritten with their own content."""
+    if not allocates:
+        monkeypatch.delattr("os.posix_fallocate", raising=False)
+        monkeypatch.setattr(logprob_cache, "READ_BYTES", 100)
+    with unordered_logprobs(tmp_path, positions=40, top_k=2) as logprobs:
+        logprobs.ids_PK[30] = [7, 3]
+        assert logprobs.at(np.array([30, 0])).ids_PK.tolist() == [[7, 3], [0, 0]]
+        assert len(list(tmp_path.iterdir())) == 2
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_are_joined_in_order() -> None:

@@ -3,10 +3,16 @@
 import pytest
 
 from understudy.report.checks import teacher_checks
-from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
-from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
+from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval, TeacherLogprobFacts
+from understudy.report.content_tables import (
+    consistency_table,
+    health_table,
+    layer_order_table,
+    teacher_logprobs_table,
+    vocabulary_table,
+)
 from understudy.report.facts import NOT_MEASURED, Facts
-from understudy.report.formatting import SPACE, THIN
+from understudy.report.formatting import SPACE, THIN, UNKNOWN
 from understudy.report.page import render
 from understudy.report.verdict import five_numbers, verdict, verdict_kind
 
@@ -181,3 +187,23 @@ def test_a_trimmed_vocabulary_has_a_table(facts: Facts) -> None:
     assert [plain(cell.detail) for cell in row[1:3]] == ["of 262 144", "of 268 M"]
     assert row[4].detail == "before 28.9"
     assert 'id="vocabulary"' in render(facts)
+
+
+def test_the_caches_of_teacher_log_probabilities_are_one_row_each(facts: Facts) -> None:
+    """What an API teacher cannot say is a dash; a report without such facts has no table."""
+    assert teacher_logprobs_table(facts).rows == ()
+    own: TeacherLogprobFacts = {
+        "generator": "gold",
+        "texts": 20,
+        "positions": 1234,
+        "bytes_per_position": 46.71,
+        "mean_kept": 11.4,
+        "mean_mass": 0.991,
+        "lost_divergence": 0.0312,
+    }
+    facts["teacher_logprobs"] = [own, {**own, "generator": "teacher", "lost_divergence": None}]
+    rows = [[plain(cell.value) for cell in row] for row in teacher_logprobs_table(facts).rows]
+
+    assert rows[0] == ["Gold targets", "1 234", "46.7", "11.4", "99.1 %", "0.0312"]
+    assert (rows[1][0], rows[1][-1]) == ("Pseudo-targets", UNKNOWN)
+    assert "<h2>Teacher log-probabilities</h2>" in render(facts)

@@ -10,9 +10,9 @@ from tests.training.contexts import CPU, make_context, make_spec, teacher_items,
 from transformers import PreTrainedModel
 
 from understudy.models.forward import target_logits
-from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
+from understudy.pool.logprob_cache import COUNTS, METADATA, ROWS, LogprobCache, LogprobCacheFile, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
-from understudy.progress import NO_VALUES, Values
+from understudy.progress import NO_PROGRESS, NO_VALUES, Values
 from understudy.training import teacher_logprobs
 from understudy.training.batches import collate
 from understudy.training.items import TrainItem, TrainItems
@@ -26,10 +26,10 @@ Build = Callable[..., PreTrainedModel]
 FAMILIES = pytest.mark.parametrize("family", ["bart", "gpt2"])
 
 
-def make_scorer(teacher: PreTrainedModel, mixture: Mixture, *, top_k: int) -> TeacherLogprobScorer:
+def make_scorer(teacher: PreTrainedModel, mixture: Mixture, *, top_k: int, top_p: float = 1.0) -> TeacherLogprobScorer:
     """A scorer in float32."""
     return TeacherLogprobScorer(
-        TargetLogits(teacher, teacher.config.vocab_size, "float32"), mixture.sources, top_k, pad=0
+        TargetLogits(teacher, teacher.config.vocab_size, "float32"), mixture.sources, top_k, pad=0, top_p=top_p
     )
 
 
@@ -91,7 +91,7 @@ def test_an_interrupted_cache_resumes_after_its_finished_chunks(
 ) -> None:
     """Interrupted within the second chunk, it ends with the bytes of an uninterrupted one, and repeats that chunk."""
     monkeypatch.setattr(teacher_logprobs, "CHUNK", 3)
-    texts, scorer = mixture.targets["teacher"].texts, make_scorer(build(seed=1), mixture, top_k=4)
+    texts, scorer = mixture.targets["teacher"].texts, make_scorer(build(seed=1), mixture, top_k=4, top_p=0.08)
     amounts: dict[str, list[float]] = {"whole": [], "interrupted": [], "resumed": []}
 
     def cache(name: str, folder: str, *, interrupt_at: int | None = None) -> None:
@@ -101,7 +101,7 @@ def test_an_interrupted_cache_resumes_after_its_finished_chunks(
                 raise KeyboardInterrupt(note)
 
         (tmp_path / folder).mkdir(exist_ok=True)
-        file = LogprobCacheFile.open(tmp_path / folder, positions=len(texts.flat), top_k=4, fingerprint="x")
+        file = LogprobCacheFile.open(tmp_path / folder, top_k=4, vocab_size=99, fingerprint="x")
         cache_teacher_logprobs(scorer, teacher_items(mixture), texts, file, progress)
 
     cache("whole", "whole")
@@ -110,8 +110,64 @@ def test_an_interrupted_cache_resumes_after_its_finished_chunks(
     cache("resumed", "killed")
 
     assert (amounts["whole"], amounts["resumed"]) == ([0, 3, 3, 2], [3, 3, 2])
-    for name in ("ids.npy", "logp.npy"):
+    for name in (ROWS, COUNTS, METADATA):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@FAMILIES
+def test_top_p_keeps_the_fewest_tokens_that_reach_the_mass(family: str, build: Build, mixture: Mixture) -> None:
+    """Counted one token at a time from dense distributions; the rest are absent, and top_k is a limit."""
+    teacher, texts, items = build(family, seed=1), mixture.targets["teacher"].texts, teacher_items(mixture)
+    dense = make_scorer(teacher, mixture, top_k=teacher.config.vocab_size).logprobs(items, texts)
+    found = make_scorer(teacher, mixture, top_k=9, top_p=0.08).logprobs(items, texts)
+    kept = np.isfinite(found.logp_PK).sum(axis=1)
+
+    assert len(set(kept.tolist())) > 1
+    for position, logp_V in enumerate(dense.logp_PK.astype(np.float64)):
+        mass, fewest = 0.0, 0
+        while mass < 0.08 - 1e-3 and fewest < 9:
+            mass, fewest = mass + np.exp(logp_V[fewest]), fewest + 1
+        assert fewest <= kept[position] <= fewest + 1  # half precision may need one more
+        assert found.logp_PK[position, : kept[position]].tolist() == dense.logp_PK[position, : kept[position]].tolist()
+
+
+@FAMILIES
+def test_a_cache_on_disk_gives_the_loss_of_the_log_probabilities_in_memory(
+    family: str, build: Build, mixture: Mixture, tmp_path: Path
+) -> None:
+    """Bit by bit, where rows keep different numbers of tokens and absent ids are others."""
+    student, teacher, items = build(family), build(family, seed=1), teacher_items(mixture)
+    texts, scorer = mixture.targets["teacher"].texts, make_scorer(teacher, mixture, top_k=9, top_p=0.08)
+    file = LogprobCacheFile.open(tmp_path, top_k=9, vocab_size=teacher.config.vocab_size, fingerprint="x")
+    cache_teacher_logprobs(scorer, items, texts, file, NO_PROGRESS)
+    context = make_context(student, make_spec(student, None, kept_tokens=9))
+    losses = [
+        micro_batch_loss(context, items, RoundData(mixture, texts_of(mixture), {"teacher": cache}))
+        for cache in (scorer.logprobs(items, texts), LogprobCache.open(tmp_path))
+    ]
+
+    assert file.totals.kept < 9 * len(texts.flat)
+    assert losses[0].item() == losses[1].item()
+
+
+def test_the_lost_divergence_is_measured_at_every_eighth_position(
+    build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mean is that of a naive sum over the vocabulary, however the texts are divided into chunks."""
+    teacher, texts, items = build(seed=1), mixture.targets["teacher"].texts, teacher_items(mixture)
+    size = teacher.config.vocab_size
+    shape = (len(texts.flat), size)
+    dense = TeacherLogprobs(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+    p_PV = np.exp(make_scorer(teacher, mixture, top_k=size).logprobs(items, texts, dense).logp_PK.astype(np.float64))
+    lost = [sum(p * np.log(p / (row[4:].sum() / (size - 4))) for p in row[4:]) for row in p_PV[::8]]
+    for chunk in (3, 2048):
+        monkeypatch.setattr(teacher_logprobs, "CHUNK", chunk)
+        (tmp_path / str(chunk)).mkdir()
+        file = LogprobCacheFile.open(tmp_path / str(chunk), top_k=4, vocab_size=size, fingerprint="x")
+        cache_teacher_logprobs(make_scorer(teacher, mixture, top_k=4), items, texts, file, NO_PROGRESS)
+
+        assert file.totals.measured == len(lost) < len(texts.flat)
+        assert file.totals.lost == pytest.approx(sum(lost), rel=1e-4)
 
 
 def test_logprobs_of_reused_student_samples_are_computed_once(build: Build, mixture: Mixture) -> None:
@@ -126,8 +182,10 @@ def test_logprobs_of_reused_student_samples_are_computed_once(build: Build, mixt
         context, mixture, StudentSamples(texts, TrainItems.of([earlier, now[1]]), rounds), {4: known}
     )
 
-    assert caches["student"].ids_PK.shape == (9, 3)
-    assert (caches["student"].ids_PK[:3] == 42).all()
+    found = caches["student"]
+    assert isinstance(found, TeacherLogprobs)
+    assert found.ids_PK.shape == (9, 3)
+    assert (found.ids_PK[:3] == 42).all()
     expected = make_scorer(teacher, mixture, top_k=3).logprobs([TrainItem(3, "student", (2,))], texts)
-    assert caches["student"].ids_PK[5:].tolist() == expected.ids_PK.tolist()
+    assert found.ids_PK[5:].tolist() == expected.ids_PK.tolist()
     assert set(by_round) == {4, 5}

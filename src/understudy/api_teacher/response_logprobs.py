@@ -16,7 +16,7 @@ from understudy.api_teacher.logprob_alignment import Position, StudentTokens, al
 from understudy.api_teacher.response_filter import parse_response
 from understudy.config.endpoint import Endpoint
 from understudy.errors import GenerationError
-from understudy.pool.logprob_cache import LogprobCacheFile
+from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import Example
@@ -105,18 +105,18 @@ def match_response_logprobs(
 def align_response_logprobs(
     texts: TokenArrays,
     matched: Iterable[tuple[int, ResponseLogprobs]],
-    file: LogprobCacheFile,
+    into: TeacherLogprobs,
     *,
     token_bytes: StudentTokens,
     decode: Callable[[Sequence[int]], str],
 ) -> AlignmentShares:
-    """Writes a cache of log-probabilities of the student's tokens, and counts how much of the API's could be used.
+    """Writes log-probabilities of the student's tokens into arrays, and counts how much of the API's could be used.
 
     Args:
         texts: the targets as the student's tokens.
         matched: row of a text -> its record, each row at most once; texts without one get their label alone. Empty for
             texts that the API teacher did not write.
-        file: the cache to fill.
+        into: arrays with the positions of all texts, single precision.
         token_bytes: the bytes of the student's tokens.
         decode: token ids of a target -> its text.
     """
@@ -126,11 +126,11 @@ def align_response_logprobs(
         ids = texts[row].tolist()
         positions = positions_of(record) if record else []
         start = _start_in_tokens(record, positions) if record else 0
-        kept = file.logprobs.ids_PK.shape[1]
+        kept = into.ids_PK.shape[1]
         aligned = align_logprobs(positions, ids, token_bytes, text=decode(ids).encode(), start=start, kept=kept)
         positions_P = texts.positions([row])
-        file.logprobs.ids_PK[positions_P] = aligned.ids_TK
-        file.logprobs.logp_PK[positions_P] = aligned.logp_TK
+        into.ids_PK[positions_P] = aligned.ids_TK
+        into.logp_PK[positions_P] = aligned.logp_TK
         counts.update(aligned.kinds)
 
     remaining = set(range(len(texts)))
@@ -139,7 +139,6 @@ def align_response_logprobs(
         align_row(row, record)
     for row in sorted(remaining):
         align_row(row, None)
-    file.commit(len(texts))
     total = max(1, counts.total())
     return AlignmentShares(counts["exact"] / total, counts["merged"] / total, counts["text"] / total)
 

@@ -26,6 +26,7 @@ from understudy.config.pool_selection import KeepAll
 from understudy.config.pseudo_targets import PseudoTargets
 from understudy.config.task import AnyTask, FilesTask
 from understudy.config.training import Training
+from understudy.config.truncation import truncation_conflicts
 
 STAGE_CACHE = "store"
 """The folder of finished stages, in the folder of the runs; no run can have this name."""
@@ -122,7 +123,6 @@ def _teacher_has_dropout(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
 
 
 def _trimmed_vocabularies(distil: Distil, teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
-    """What a trimmed vocabulary rules out."""
     own = teacher.vocab_size if isinstance(teacher, PretrainedTeacher) else None
     students = student.vocab_size if isinstance(student, PretrainedStudent | PrunedStudent) else None
     if own and isinstance(teacher, PretrainedTeacher) and teacher.finetune is None:
@@ -195,7 +195,6 @@ def _endpoint_cannot_compute_nll(task: AnyTask) -> Iterator[str]:
 
 
 def _endpoint_logprobs(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
-    """An endpoint returns log-probabilities of a few top tokens, if they are requested."""
     if distil.needs_teacher_logits and distil.kept_tokens is None:
         yield (
             "distil.teacher_logprobs is dense, but an endpoint returns log-probabilities of only a few tokens; set "
@@ -262,6 +261,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     _scratch_student_is_trained_whole,
     engine_has_the_decodings,
     engine_has_the_compute_type,
+    truncation_conflicts,
 )
 NETWORK_RULES: tuple[Rule, ...] = (
     _network_needs_labels,

@@ -69,15 +69,18 @@ class StudentSampling(Section):
 
 
 class SparseLogprobs(Section):
-    """Top-k truncation of teacher distributions: each text is scored once.
+    """Top-p truncation of teacher distributions within a number of tokens: each text is scored once.
 
-    The top tokens at every position and the mass of the rest are cached. Dense distributions of a
-    whole pool would be larger than the models. The truncated tail is lost to the KL.
+    The kept tokens at every position and the mass of the rest are cached, by default in at most 57 bytes per position
+    for vocabularies of up to 65,536 tokens. Dense distributions of a whole pool would be larger than the models. The
+    divergence that truncation loses is measured and reported.
     """
 
     kind: Literal["sparse"] = "sparse"
-    top: TokenCount = 64
-    """TokenCount kept at each position (the k of the top-k truncation)."""
+    top: TokenCount = 14
+    """The most tokens kept at a position (the k of the top-k truncation)."""
+    top_p: ShareAboveZero = 0.99
+    """Probability mass after which no further token is kept; 1 keeps `top` tokens at every position."""
 
 
 class DenseLogprobs(Section):
@@ -140,9 +143,17 @@ class Distil(Section):
 
     @property
     def kept_tokens(self) -> int | None:
-        """Number of top tokens cached per position; None where no log-probabilities or dense ones are used."""
+        """The most tokens cached per position; None where no log-probabilities or dense ones are used."""
         logprobs = self.teacher_logprobs
         return logprobs.top if isinstance(logprobs, SparseLogprobs) and self.needs_teacher_logits else None
+
+    @property
+    def kept_mass(self) -> float | None:
+        """The `top_p` of cached log-probabilities; None where nothing is truncated by it."""
+        logprobs = self.teacher_logprobs
+        return (
+            logprobs.top_p if isinstance(logprobs, SparseLogprobs) and self.kept_tokens and logprobs.top_p < 1 else None
+        )
 
     def conflicts(self) -> Iterator[str]:
         """Settings of distillation that cannot be used together."""

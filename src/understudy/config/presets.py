@@ -14,6 +14,8 @@ SAMPLING = {"kind": "sampling", "top_k": 50, "top_p": 0.95, "temperature": 1.0}
 HOT_SAMPLING = SAMPLING | {"temperature": 1.5}
 FORWARD_KL = {"kind": "forward_kl"}
 DENSE = {"kind": "dense"}
+SPARSE_64 = {"kind": "sparse", "top": 64, "top_p": 1.0}
+"""For objectives that truncation changes more than forward KL (config/truncation.py)."""
 CROSS_ENTROPY = {"kind": "cross_entropy"}
 
 K = 8
@@ -150,7 +152,8 @@ PAPER_METHODS = {
         "The student matches, on texts of the teacher, the log-probabilities that the teacher returned with them, "
         "without gold targets.",
         "Calderon et al. 2023, the extreme set-up (Table 7)",
-        _mixture({"teacher": 1.0}, FORWARD_KL),
+        # An API returns at most 20 tokens, and they cost money.
+        _mixture({"teacher": 1.0}, FORWARD_KL, teacher_logprobs=SPARSE_64),
         UNLABELED_SAMPLED,
     ),
 }
@@ -182,7 +185,7 @@ LATER_METHODS = {
         "The student matches the teacher's token distributions by total variation distance, half on texts sampled "
         "from the teacher, half on texts it samples itself.",
         "Wen et al. 2023 (arXiv:2307.15190)",
-        _mixture(TEACHER_AND_STUDENT, {"kind": "tvd"}),
+        _mixture(TEACHER_AND_STUDENT, {"kind": "tvd"}, teacher_logprobs=SPARSE_64),
         ALL_SAMPLED,
     ),
     "distillm": Preset(
@@ -204,6 +207,7 @@ LATER_METHODS = {
             TEACHER_AND_STUDENT,
             {"kind": "skew_kl", "alpha": 0.1},
             student_samples_objective={"kind": "skew_reverse_kl", "alpha": 0.1},
+            teacher_logprobs=SPARSE_64,
         ),
         ALL_SAMPLED,
     ),
@@ -211,7 +215,7 @@ LATER_METHODS = {
         "The student matches, on texts sampled from the teacher, a distribution that moves from its own to the "
         "teacher's.",
         "Shing et al. 2025 (arXiv:2501.16937)",
-        _mixture(MOSTLY_TEACHER, {"kind": "taid"}),
+        _mixture(MOSTLY_TEACHER, {"kind": "taid"}, teacher_logprobs=SPARSE_64),
         ALL_SAMPLED,
     ),
     "pseudo_label_regularisation": Preset(

@@ -77,7 +77,7 @@ class ApiTeacher:
         inputs = self.task.recipe.pseudo_targets.inputs
         return ApiPoolStage(self.responses, self.task.examples, self.task.student, inputs, self.task.limits)
 
-    def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
+    def logprobs(self, generator: TextGenerator, kept_tokens: int, top_p: float | None) -> LogprobsStage:
         """See `TeacherOutputs`; the server gives a few tokens per position, and the one it generated."""
         return ApiLogprobsStage(
             generator,
@@ -93,6 +93,7 @@ class ApiTeacher:
             self.task.student,
             self.task.limits,
             min(kept_tokens, self.top_logprobs + 1),
+            top_p,
         )
 
     def system(self) -> System:

@@ -149,7 +149,9 @@ def teacher_logprobs(task: PreparedTask, teacher: TeacherOutputs) -> dict[TextGe
     if distil.kept_tokens is None:
         return {}
     wanted: dict[TextGenerator, bool] = {"gold": distil.targets.gold > 0, "teacher": teacher.targets() is not None}
-    return {name: teacher.logprobs(name, distil.kept_tokens) for name, wants in wanted.items() if wants}
+    return {
+        name: teacher.logprobs(name, distil.kept_tokens, distil.kept_mass) for name, wants in wanted.items() if wants
+    }
 
 
 def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:

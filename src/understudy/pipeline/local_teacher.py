@@ -104,7 +104,7 @@ class LocalTeacher:
             return recipe.pseudo_targets.min_finished
         return 0.0 if getattr(recipe.teacher, "finetune", None) else MIN_FINISHED
 
-    def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
+    def logprobs(self, generator: TextGenerator, kept_tokens: int, top_p: float | None) -> LogprobsStage:
         """See `TeacherOutputs`."""
         return TeacherLogprobsStage(
             generator,
@@ -117,6 +117,7 @@ class LocalTeacher:
             resolve_precision(self.task.recipe.precision),
             default_device(),
             self.own_limits,
+            top_p,
         )
 
     def system(self) -> System:

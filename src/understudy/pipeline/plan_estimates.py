@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from understudy.config.training import Training
 from understudy.models.layer_order import forward_passes
 from understudy.pipeline.network_size import NetworkSize, trained_parameters
@@ -27,6 +29,7 @@ from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
 from understudy.pipeline.stages.training_steps import StepsFacts
 from understudy.pipeline.starts import Trains, start_of_stage
 from understudy.pipeline.work import training_work
+from understudy.pool.logprob_rows import row_format
 from understudy.store import Stage
 from understudy.training.chunked_loss import MIN_CHUNK, WHOLE_LOGITS
 from understudy.training.teacher_logprobs import BATCH_TOKENS, MAX_LOGITS
@@ -39,7 +42,6 @@ ACTIVATION_BYTES = 70
 """Per token, layer and unit of width, kept for the backward pass in float32 (Korthikanti et al. 2022, section 4.1)."""
 LOGITS_COPIES = 4
 """Tensors of the size of the logits that exist at the same time: logits, log-softmax and their gradients."""
-KEPT_TOKEN_BYTES = 6
 POOL_TOKEN_BYTES = 12
 """Of the token ids and of the text."""
 PADDING = 1.15
@@ -209,7 +211,9 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         texts = float(inputs * stage.pool.per_input)
     positions = texts * target
     work = training_work(size, source_tokens=inputs * source, target_tokens=positions, batches=1, passes=1.0)
-    disk = positions * KEPT_TOKEN_BYTES * min(stage.kept_tokens, size.vocabulary)
+    layout = row_format(size.vocabulary, np.float16)
+    # How many tokens top-p truncation keeps is not known before the teacher is: the bytes are the most there can be.
+    disk = positions * (1 + float(layout.sizes(np.array(min(stage.kept_tokens, size.vocabulary)))))
     return Estimate(
         inputs=inputs,
         texts=texts,

@@ -60,7 +60,7 @@ class TeacherOutputs(Protocol):
     def targets(self) -> Stage[Any] | None:
         """The pseudo-targets that are learned; None where the method learns none."""
 
-    def logprobs(self, generator: TextGenerator, kept_tokens: int) -> LogprobsStage:
+    def logprobs(self, generator: TextGenerator, kept_tokens: int, top_p: float | None) -> LogprobsStage:
         """The log-probabilities of texts that exist before training."""
 
     def system(self) -> System:

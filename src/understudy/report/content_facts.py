@@ -121,3 +121,20 @@ class TrimmedVocabulary(TypedDict):
     whole_tokens_per_text: float
     coverage: float
     """Share of the tokens of dev, as the whole tokenizer reads it, that are kept."""
+
+
+class TeacherLogprobFacts(TypedDict):
+    """Cached teacher log-probabilities of texts that exist before training: what they cost and what they leave out."""
+
+    generator: str
+    """Whose texts: gold or teacher."""
+    texts: int
+    positions: int
+    bytes_per_position: float
+    mean_kept: float
+    """Tokens kept at a position, in the mean."""
+    mean_mass: float
+    """Their probability."""
+    lost_divergence: float | None
+    """KL divergence of the teacher's distributions from what is kept, the rest spread evenly over the other tokens, in
+    nats per position; None for an API teacher."""

@@ -52,6 +52,26 @@ def layer_order_table(facts: Facts) -> TextTable:
     )
 
 
+def teacher_logprobs_table(facts: Facts) -> TextTable:
+    """What the cached teacher log-probabilities cost and leave out, one row per cache; no rows without facts."""
+    head = ("Log-probabilities of", "Positions", "Bytes per position", "Kept tokens", "Kept mass", "Lost, nats")
+    names = {"gold": "Gold targets", "teacher": "Pseudo-targets"}
+    return TextTable(
+        head,
+        tuple(
+            (
+                TextCell(names[own["generator"]]),
+                TextCell(whole(own["positions"])),
+                TextCell(fixed(own["bytes_per_position"], 1)),
+                TextCell(fixed(own["mean_kept"], 1)),
+                TextCell(percent(own["mean_mass"], 1)),
+                TextCell(fixed(own["lost_divergence"], 4)),
+            )
+            for own in facts.get("teacher_logprobs", [])
+        ),
+    )
+
+
 def _health_row(name: str, own: HealthFacts) -> tuple[TextCell, ...]:
     moved = {None: UNKNOWN, True: "yes", False: "never"}[own["dev_moved"]]
     return (

@@ -20,6 +20,7 @@ from understudy.report.content_facts import (
     Interval,
     ItemErrorFacts,
     RemovedLayersFacts,
+    TeacherLogprobFacts,
     TrimmedVocabulary,
 )
 from understudy.report.cost_facts import CostFacts
@@ -169,6 +170,8 @@ class Facts(TypedDict):
     """Only if `student.prune.layers` is by_loss."""
     vocabularies: NotRequired[list[TrimmedVocabulary]]
     """Of the networks whose vocabularies were trimmed."""
+    teacher_logprobs: NotRequired[list[TeacherLogprobFacts]]
+    """One entry per cache; missing where the method keeps none, and in reports of earlier versions."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

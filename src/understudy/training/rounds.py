@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from understudy.errors import ObjectiveError
-from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.logprob_cache import AnyLogprobs, TeacherLogprobs
 from understudy.records import TextGenerator
 from understudy.training.batches import PlannedBatches, plan_batches
 from understudy.training.items import TrainItem, TrainItems
@@ -91,15 +91,17 @@ def add_student_samples(
 
 def round_logprobs(
     context: TrainContext, mixture: Mixture, samples: StudentSamples | None, known: Mapping[int, TeacherLogprobs]
-) -> tuple[dict[TextGenerator, TeacherLogprobs], Mapping[int, TeacherLogprobs]]:
+) -> tuple[dict[TextGenerator, AnyLogprobs], Mapping[int, TeacherLogprobs]]:
     """Cached teacher log-probabilities of all texts of a round, and those of student samples by their round.
 
     Samples of an earlier round that are used again keep their log-probabilities, which do not age.
     """
-    kept_tokens, caches = context.spec.loss.kept_tokens, dict(context.spec.teacher.logprob_caches)
-    if samples is None or not kept_tokens or context.teacher is None:
+    loss, caches = context.spec.loss, dict(context.spec.teacher.logprob_caches)
+    if samples is None or not loss.kept_tokens or context.teacher is None:
         return caches, {}
-    scorer = TeacherLogprobScorer(context.teacher, mixture.sources_for_teacher, kept_tokens, context.pad)
+    scorer = TeacherLogprobScorer(
+        context.teacher, mixture.sources_for_teacher, loss.kept_tokens, context.pad, loss.top_p
+    )
     by_round = {
         number: known[number] if number in known else scorer.logprobs(items, samples.texts)
         for number, items in samples.rounds.items()

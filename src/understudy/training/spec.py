@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from understudy.objectives import Objective
-from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.logprob_cache import AnyLogprobs
 from understudy.records import TextGenerator
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.schedules import TAIDSchedule
@@ -61,6 +61,8 @@ class LossSpec:
     enable_student_dropout: bool = True
     kept_tokens: int | None = None
     """Top-k truncation of cached teacher log-probabilities; None: the teacher is evaluated at every step."""
+    top_p: float = 1.0
+    """Top-p truncation within `kept_tokens`; 1: none."""
 
     @property
     def objectives(self) -> tuple[BoundObjective, ...]:
@@ -80,7 +82,7 @@ class TeacherSpec:
     network: PreTrainedModel | None = None
     swapped_ends: tuple[int, int] | None = None
     """The ids that end a text of the teacher and of the student, where the tokens are the same and these differ."""
-    logprob_caches: Mapping[TextGenerator, TeacherLogprobs] = field(default_factory=dict)
+    logprob_caches: Mapping[TextGenerator, AnyLogprobs] = field(default_factory=dict)
     """Teacher log-probabilities of the texts that exist before training; used with `kept_tokens`."""
 
 

@@ -18,7 +18,7 @@ from understudy.errors import ObjectiveError
 from understudy.models.attention import attention_heads, capture_attention
 from understudy.models.forward import is_noisy, shared_source_logits, target_logits
 from understudy.models.projection import Projection, projection, projects_in_parts
-from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.logprob_cache import AnyLogprobs, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.batches import collate
@@ -40,7 +40,7 @@ class RoundData:
 
     mixture: Mixture
     texts: Mapping[TextGenerator, TokenArrays]
-    logprob_caches: Mapping[TextGenerator, TeacherLogprobs] = field(default_factory=dict)
+    logprob_caches: Mapping[TextGenerator, AnyLogprobs] = field(default_factory=dict)
     sample_logprobs: Mapping[int, TeacherLogprobs] = field(default_factory=dict)
     """Those of the student samples, by the round in which these were generated."""
 

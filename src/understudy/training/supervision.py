@@ -13,7 +13,7 @@ from torch import Tensor
 from understudy.errors import ObjectiveError
 from understudy.models.projection import Projection
 from understudy.objectives.sparse import bucketed
-from understudy.pool.logprob_cache import TeacherLogprobs
+from understudy.pool.logprob_cache import AnyLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
 from understudy.training.items import TrainItem
@@ -55,11 +55,11 @@ class Supervision:
 def cached_logprobs(
     items: Sequence[TrainItem],
     texts: Mapping[TextGenerator, TokenArrays],
-    logprob_caches: Mapping[TextGenerator, TeacherLogprobs],
+    logprob_caches: Mapping[TextGenerator, AnyLogprobs],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Ids and log-probabilities, both NK, of a micro-batch from the caches, in the order of its target rows."""
-    parts = [(logprob_caches[item.generator], texts[item.generator].positions(item.rows)) for item in items]
-    ids_NK = np.concatenate([cache.ids_PK[positions] for cache, positions in parts])
-    logp_NK = np.concatenate([cache.logp_PK[positions] for cache, positions in parts])
+    parts = [logprob_caches[item.generator].at(texts[item.generator].positions(item.rows)) for item in items]
+    ids_NK = np.concatenate([part.ids_PK for part in parts])
+    logp_NK = np.concatenate([part.logp_PK for part in parts])
     return torch.from_numpy(ids_NK).long().to(device), torch.from_numpy(logp_NK).float().to(device)

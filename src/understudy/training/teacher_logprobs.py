@@ -1,17 +1,17 @@
-"""Sparse teacher log-probabilities (teacher logits after top-k truncation) of texts, computed once and cached.
+"""Sparse teacher log-probabilities (teacher logits after top-k and top-p truncation), computed once and cached.
 
 Axes: N target positions of a batch, V vocabulary, K kept tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from understudy.objectives.truncation import lost_divergence, truncated
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
-from understudy.pool.token_arrays import TokenArrays
+from understudy.pool.token_arrays import Ints, TokenArrays
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
@@ -22,7 +22,11 @@ BATCH_TOKENS = 8192
 MAX_LOGITS = 2**25
 """Logits of one forward pass, 128 MB: with a large vocabulary the targets of a batch are split into parts."""
 CHUNK = 2048
-"""Items between two commits to disk: at most these are computed again after an interruption."""
+"""Items between two commits to disk at most: these are computed again after an interruption."""
+CHUNK_POSITIONS = 2**18
+"""Positions between two commits, in the mean: they are in memory, at 6 bytes per kept token."""
+LOST_EVERY = 8
+"""Every so many positions the lost divergence is measured: it needs three passes over the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class TeacherLogprobScorer:
     top_k: int
     """Tokens kept per position."""
     pad: int
+    top_p: float = 1.0
+    """Probability mass after which no further token is kept; 1: always `top_k` tokens."""
 
     def logprobs(
         self,
@@ -43,40 +49,66 @@ class TeacherLogprobScorer:
         into: TeacherLogprobs | None = None,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> TeacherLogprobs:
-        """The teacher's top-k log-probabilities at every position of the items' texts.
+        """The teacher's truncated log-probabilities at every position of the items' texts.
 
         Args:
             items: together they contain each of `texts` once, or each of a contiguous range of them.
             texts: all target texts.
-            into: arrays with all positions of `texts`; None: new arrays with only the positions of these items.
+            into: arrays with the positions of these items, or of all `texts`; None: new arrays of the former kind.
             progress: is called with the number of items that are done.
 
         Returns:
             `into`, or the new arrays. The values do not depend on other calls before or after.
         """
-        first = 0
+        first, positions = self._range(items, texts)
         if into is None:
-            rows = TrainItems.of(items).rows
-            first = int(texts.offsets[rows.min()])
-            into = _empty(int(texts.offsets[rows.max() + 1]) - first, min(self.top_k, self.teacher.vocab_size))
+            into = TeacherLogprobs.empty(positions, min(self.top_k, self.teacher.vocab_size))
+        elif len(into.ids_PK) == len(texts.flat):
+            first = 0
         by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, texts)
         self.teacher.eval()
         for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
             for part in _parts(batch, texts, max_positions=MAX_LOGITS // self.teacher.vocab_size):
-                logp_NK, ids_NK = self._top_k(part, by_generator)
-                positions_N = texts.positions([row for item in part for row in item.rows]) - first
-                into.ids_PK[positions_N] = ids_NK.cpu().numpy()
-                into.logp_PK[positions_N] = logp_NK.cpu().numpy()
+                positions_N = texts.positions([row for item in part for row in item.rows])
+                self._score(part, by_generator, positions_N, into, first)
             progress(len(batch))
         return into
 
+    def measured_logprobs(
+        self, items: Sequence[TrainItem], texts: TokenArrays, progress: ProgressCallback
+    ) -> TeacherLogprobs:
+        """New arrays with the positions of these items, and the lost divergence at every `LOST_EVERY`-th of all."""
+        _, positions = self._range(items, texts)
+        into = TeacherLogprobs.empty(positions, min(self.top_k, self.teacher.vocab_size))
+        return self.logprobs(items, texts, replace(into, lost_P=np.full(positions, np.nan, np.float32)), progress)
+
+    def _range(self, items: Sequence[TrainItem], texts: TokenArrays) -> tuple[int, int]:
+        """The first position of the items' texts, and how many there are."""
+        rows = TrainItems.of(items).rows
+        first = int(texts.offsets[rows.min()])
+        return first, int(texts.offsets[rows.max() + 1]) - first
+
     @torch.inference_mode()
-    def _top_k(self, batch: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> tuple[Tensor, Tensor]:
+    def _score(
+        self,
+        batch: Sequence[TrainItem],
+        texts: Mapping[TextGenerator, TokenArrays],
+        positions_N: Ints,
+        into: TeacherLogprobs,
+        first: int,
+    ) -> None:
         device = next(self.teacher.parameters()).device
         inputs = collate(batch, self.sources, texts, pad=self.pad).inputs(device)
         logits_NV = self.teacher(inputs, sources_once=True).float()
-        top_NK, ids_NK = logits_NV.topk(min(self.top_k, logits_NV.shape[1]), dim=-1)
-        return top_NK - logits_NV.logsumexp(dim=-1, keepdim=True), ids_NK
+        ids_NK, logp_NK = truncated(logits_NV, self.top_k, self.top_p)
+        into.ids_PK[positions_N - first] = ids_NK.cpu().numpy()
+        into.logp_PK[positions_N - first] = logp_NK.cpu().numpy()
+        if into.lost_P is not None:
+            # By the number of the position, so that the sample does not depend on how batches are split.
+            sample_M = np.flatnonzero(positions_N % LOST_EVERY == 0)
+            chosen = torch.from_numpy(sample_M).to(device)
+            lost_M = lost_divergence(logits_NV[chosen], ids_NK[chosen], logp_NK[chosen])
+            into.lost_P[positions_N[sample_M] - first] = lost_M.cpu().numpy()
 
 
 def _parts(batch: Sequence[TrainItem], texts: TokenArrays, *, max_positions: int) -> Iterator[list[TrainItem]]:
@@ -106,11 +138,7 @@ def cache_teacher_logprobs(
 ) -> None:
     """Computes the log-probabilities of all items, chunk by chunk, into a file; finished chunks are skipped."""
     progress(file.done)
-    for start in range(file.done, len(items), CHUNK):
-        chunk = items[start : start + CHUNK]
-        scorer.logprobs(chunk, texts, file.logprobs, progress)
-        file.commit(start + len(chunk))
-
-
-def _empty(positions: int, top_k: int) -> TeacherLogprobs:
-    return TeacherLogprobs(np.zeros((positions, top_k), np.int32), np.zeros((positions, top_k), np.float16))
+    chunk_items = max(1, min(CHUNK, CHUNK_POSITIONS * len(items) // max(1, len(texts.flat))))
+    for start in range(file.done, len(items), chunk_items):
+        chunk = items[start : start + chunk_items]
+        file.append(scorer.measured_logprobs(chunk, texts, progress), done=start + len(chunk))

@@ -22,7 +22,7 @@ from understudy.pipeline.training_data import (
     pool_targets,
     source_examples,
 )
-from understudy.pool.logprob_cache import LogprobCacheFile
+from understudy.pool.logprob_cache import PART, LogprobCacheFile, TeacherLogprobs, unordered_logprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
 from understudy.records import TextGenerator
@@ -40,7 +40,10 @@ class ApiLogprobsStage(LogprobsStage):
     student: TokenizerSource
     limits: TextLimits
     kept_tokens: int
+    top_p: float | None = None
+    """As in `TeacherLogprobsStage`."""
     name: ClassVar[str] = "api_logprobs"
+    version: ClassVar[int] = 2
 
     def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
         """As in the base class."""
@@ -62,14 +65,28 @@ class ApiLogprobsStage(LogprobsStage):
         sources = encoded_sources(examples, tokenizer, progress)
         cache = LogprobCacheFile.open(
             folder,
-            positions=len(targets.texts.flat),
             top_k=min(self.kept_tokens, len(tokenizer.tokenizer)),
+            vocab_size=len(tokenizer.tokenizer),
             fingerprint=self.content(sources, targets.texts),
             dtype=np.float32,
         )
         place = context.folder(self.responses)
         matched = match_response_logprobs(PseudoTargetPool.open(place), pool, place / LOGPROBS) if of_teacher else ()
-        shares = align_response_logprobs(
-            targets.texts, matched, cache, token_bytes=TokenBytes(tokenizer.tokenizer), decode=tokenizer.decode
-        )
-        return logprobs_facts(targets.texts, cache.logprobs, asdict(shares))
+        # Records are in the order of the responses, and rows of the file in that of the targets.
+        with unordered_logprobs(folder, positions=len(targets.texts.flat), top_k=cache.shape["top_k"]) as aligned:
+            shares = align_response_logprobs(
+                targets.texts, matched, aligned, token_bytes=TokenBytes(tokenizer.tokenizer), decode=tokenizer.decode
+            )
+            for start in range(cache.totals.positions, len(targets.texts.flat), PART):
+                part = aligned.at(np.arange(start, min(start + PART, len(targets.texts.flat))))
+                cache.append(_truncated(part, self.top_p or 1.0), done=start)
+        return logprobs_facts(self.generator, targets.texts, cache.totals, asdict(shares))
+
+
+def _truncated(logprobs: TeacherLogprobs, top_p: float) -> TeacherLogprobs:
+    """The same without the tokens after those that have a mass of `top_p`; tokens are sorted by probability."""
+    if top_p == 1:
+        return logprobs
+    p_PK = np.exp(logprobs.logp_PK)
+    beyond_PK = np.cumsum(p_PK, axis=1) - p_PK >= top_p
+    return TeacherLogprobs(logprobs.ids_PK, np.where(beyond_PK, -np.inf, logprobs.logp_PK))

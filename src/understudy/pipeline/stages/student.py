@@ -64,7 +64,9 @@ class DistillationLoss:
     enable_teacher_dropout: bool
     enable_student_dropout: bool
     kept_tokens: int | None
-    """Tokens of each teacher distribution that are kept; None: dense, or not needed."""
+    """The most tokens of each teacher distribution that are kept; None: dense, or not needed."""
+    top_p: float | None = None
+    """Probability mass after which no further token is kept; None: always `kept_tokens`."""
 
 
 def distillation_loss(distil: Distil) -> DistillationLoss:
@@ -77,6 +79,7 @@ def distillation_loss(distil: Distil) -> DistillationLoss:
         distil.enable_teacher_dropout,
         distil.enable_student_dropout,
         distil.kept_tokens,
+        distil.kept_mass,
     )
 
 
@@ -157,6 +160,7 @@ class StudentStage(Stage[TrainingFacts]):
             enable_teacher_dropout=loss.enable_teacher_dropout,
             enable_student_dropout=loss.enable_student_dropout,
             kept_tokens=loss.kept_tokens,
+            top_p=loss.top_p or 1.0,
         )
 
     def _sampler(self, data: TaskData, tokenizer: TaskTokenizer, mixture: Mixture, folder: Path) -> SampleStudent:

@@ -20,7 +20,7 @@ from understudy.pipeline.training_data import (
     source_examples,
     teacher_sources,
 )
-from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs, read_logprob_cache
+from understudy.pool.logprob_cache import CacheTotals, LogprobCache, LogprobCacheFile, read_logprob_cache
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import Targets, TokenArrays
 from understudy.records import Example, TextGenerator
@@ -31,19 +31,24 @@ from understudy.training.mixture import Mixture
 from understudy.training.step import AutocastPrecision, TargetLogits
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
-SUM_POSITIONS = 65_536
-"""Positions whose mass is summed at once."""
-
 
 @dataclass(frozen=True)
 class LogprobsFacts:
     """What the cache costs and what it leaves out."""
 
+    generator: TextGenerator
+    """Whose texts: gold or teacher."""
     texts: int
     positions: int
-    bytes_per_position: int
+    bytes_per_position: float
+    """On disk, with the count of its tokens."""
+    mean_kept: float
+    """Tokens kept at a position, in the mean."""
     mean_mass: float
     """Mean probability of the kept tokens."""
+    lost_divergence: float | None = None
+    """KL divergence of the teacher's distribution from what is kept, its rest spread evenly; in nats per position, the
+    mean over every eighth. None for an API teacher: it returns only a part."""
     exact: float | None = None
     """Share of positions at which an API teacher's tokens are the student's; None for a local teacher."""
     merged: float | None = None
@@ -77,7 +82,10 @@ class TeacherLogprobsStage(LogprobsStage):
     device: str
     teacher_limits: TextLimits | None = None
     """How the teacher reads the task, where it has a prompt of its own."""
+    top_p: float | None = None
+    """Probability mass after which no further token is kept; None: always `kept_tokens`."""
     name: ClassVar[str] = "teacher_logprobs"
+    version: ClassVar[int] = 2
 
     def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
         """As in the base class."""
@@ -100,18 +108,19 @@ class TeacherLogprobsStage(LogprobsStage):
             sources,
             self.kept_tokens,
             tokenizers.teacher.pad_id,
+            self.top_p or 1.0,
         )
         cache = LogprobCacheFile.open(
             folder,
-            positions=len(targets.texts.flat),
             top_k=min(self.kept_tokens, vocab_size),
+            vocab_size=vocab_size,
             fingerprint=self.content(sources, targets.texts),
         )
         items = TrainItems.of_all(self.generator, targets)
         of = "gold" if self.generator == "gold" else "pseudo-targets"
         with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
             cache_teacher_logprobs(scorer, items, targets.texts, cache, progress)
-        return logprobs_facts(targets.texts, cache.logprobs)
+        return logprobs_facts(self.generator, targets.texts, cache.totals)
 
     def _targets(self, examples: Sequence[Example], tokenizers: TaskTokenizers, context: WorkerContext) -> Targets:
         if self.pool is None:
@@ -121,7 +130,7 @@ class TeacherLogprobsStage(LogprobsStage):
 
 def read_logprobs(
     stage: LogprobsStage, generator: TextGenerator, mixture: Mixture, context: WorkerContext
-) -> TeacherLogprobs:
+) -> LogprobCache:
     """The log-probabilities of a finished stage.
 
     Raises:
@@ -144,16 +153,18 @@ def texts_key(teacher: str, sources: TokenArrays, texts: TokenArrays) -> str:
     return content_key({"teacher": teacher, "texts": digest.hexdigest()})
 
 
-def logprobs_facts(texts: TokenArrays, kept: TeacherLogprobs, shares: dict[str, float] | None = None) -> LogprobsFacts:
+def logprobs_facts(
+    generator: TextGenerator, texts: TokenArrays, totals: CacheTotals, shares: dict[str, float] | None = None
+) -> LogprobsFacts:
     """What a cache costs and what it leaves out."""
-    positions, mass = len(kept.ids_PK), 0.0
-    for start in range(0, positions, SUM_POSITIONS):
-        mass_P = np.exp(kept.logp_PK[start : start + SUM_POSITIONS].astype(np.float32)).sum(axis=1)
-        mass += float(np.minimum(mass_P, 1.0).sum())
+    positions = max(1, totals.positions)
     return LogprobsFacts(
+        generator=generator,
         texts=len(texts),
-        positions=positions,
-        bytes_per_position=kept.ids_PK.strides[0] + kept.logp_PK.strides[0],
-        mean_mass=mass / max(1, positions),
+        positions=totals.positions,
+        bytes_per_position=(totals.row_bytes + totals.count_bytes) / positions,
+        mean_kept=totals.kept / positions,
+        mean_mass=totals.mass / positions,
+        lost_divergence=totals.lost / totals.measured if totals.measured else None,
         **(shares or {}),
     )

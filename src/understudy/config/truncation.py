@@ -1,0 +1,162 @@
+"""How much truncating the teacher's distributions changes the gradient of each objective, and which ones are refused.
+
+Measured by benchmarks/logprob_bytes.py on 32,000 tokens, with a student at 0.44 nats from its teacher; docs/methods.md
+has more of it. A truncation that was not measured counts as the next one that keeps less.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from understudy.config.distil import Distil, SparseLogprobs
+from understudy.config.model_sections import AnyTeacher, EndpointTeacher
+from understudy.config.objectives import JSD, TAID, AnyObjective, ForwardKL, ReverseKL, SkewKL, SkewReverseKL
+
+LIMIT = 10.0
+"""The largest error of the gradient that is accepted, in percent of its norm."""
+
+MEASURED = ((8, 1.0), (14, 0.99), (32, 1.0), (64, 1.0), (256, 1.0), (1024, 1.0))
+"""`top` and `top_p`."""
+ErrorRow = tuple[float, float, float, float, float, float]
+FORWARD_KL_ERRORS: ErrorRow = (9.8, 5.6, 3.0, 1.7, 0.5, 0.1)
+REVERSE_KL_ERRORS: ErrorRow = (27.5, 21.3, 13.0, 8.6, 3.6, 1.3)
+ERRORS: Mapping[str, Mapping[float, ErrorRow]] = MappingProxyType(
+    {
+        "forward_kl": {0: FORWARD_KL_ERRORS},
+        "reverse_kl": {0: REVERSE_KL_ERRORS},
+        "tvd": {0: (14.8, 11.4, 6.0, 4.4, 2.0, 0.8)},
+        "jsd": {
+            0: FORWARD_KL_ERRORS,
+            0.1: (10.5, 6.2, 3.4, 2.0, 0.6, 0.1),
+            0.3: (12.2, 7.6, 4.3, 2.6, 0.9, 0.2),
+            0.5: (14.3, 9.2, 5.5, 3.4, 1.3, 0.4),
+            0.7: (17.0, 11.4, 7.0, 4.5, 1.8, 0.6),
+            0.9: (21.8, 15.2, 9.5, 6.3, 2.6, 0.9),
+            1: REVERSE_KL_ERRORS,
+        },
+        "skew_kl": {
+            0: FORWARD_KL_ERRORS,
+            0.1: (11.4, 7.0, 3.9, 2.3, 0.7, 0.2),
+            0.3: (15.3, 10.1, 6.0, 3.9, 1.4, 0.4),
+            0.5: (20.0, 13.8, 8.6, 5.7, 2.3, 0.7),
+            0.7: (26.5, 18.8, 12.1, 8.1, 3.4, 1.2),
+            0.9: (37.5, 28.4, 18.0, 12.0, 5.2, 2.0),
+        },
+        "skew_reverse_kl": {
+            0: REVERSE_KL_ERRORS,
+            0.01: (25.6, 18.6, 11.7, 7.7, 3.2, 1.2),
+            0.1: (18.0, 12.1, 7.5, 4.9, 1.9, 0.6),
+            0.3: (11.9, 7.4, 4.2, 2.6, 0.8, 0.2),
+            0.5: (9.4, 5.5, 2.9, 1.7, 0.5, 0.2),
+            0.9: (9.0, 5.8, 3.4, 2.2, 0.8, 0.3),
+        },
+        "taid": {
+            0.1: (25.1, 18.7, 11.4, 7.4, 3.1, 1.1),
+            0.2: (22.9, 16.3, 9.9, 6.4, 2.6, 0.9),
+            0.4: (18.9, 12.3, 7.4, 4.7, 1.8, 0.6),
+            0.6: (15.2, 9.3, 5.4, 3.4, 1.2, 0.4),
+            0.8: (12.0, 7.0, 3.9, 2.3, 0.8, 0.2),
+            1: FORWARD_KL_ERRORS,
+        },
+    }
+)
+"""Objective -> its setting -> error of the gradient at each of `MEASURED`, in percent; linear in between."""
+TEMPERATURE: Mapping[float, ErrorRow] = MappingProxyType(
+    {
+        0.5: (48.7, 42.4, 34.5, 28.8, 19.4, 9.5),
+        0.8: (23.2, 19.1, 14.9, 11.9, 7.0, 3.2),
+        0.9: (14.7, 10.8, 7.8, 6.1, 3.4, 1.6),
+        1: FORWARD_KL_ERRORS,
+        1.1: (13.2, 10.6, 7.7, 6.0, 3.3, 1.5),
+        1.2: (20.8, 18.6, 14.0, 11.0, 6.2, 2.8),
+        1.5: (45.1, 42.3, 30.8, 24.1, 13.1, 6.0),
+        2: (83.4, 79.6, 55.7, 42.9, 22.9, 10.2),
+        4: (279.4, 255.9, 178.0, 135.0, 72.2, 34.1),
+    }
+)
+"""The same for the temperature of forward KL: it divides the log-probability of the rest, not of each token there."""
+
+
+def truncation_conflicts(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
+    """Objectives whose gradient changes too much where the teacher's distributions are truncated."""
+    logprobs = distil.teacher_logprobs
+    if not isinstance(logprobs, SparseLogprobs):
+        return
+    top = min(logprobs.top, teacher.endpoint.top_logprobs + 1) if isinstance(teacher, EndpointTeacher) else logprobs.top
+    measured = measured_truncation(top, logprobs.top_p)
+    if measured is None:
+        return
+    measured_top, measured_top_p = MEASURED[measured]
+    for field in ("objective", "student_samples_objective"):
+        objective = getattr(distil, field)
+        errors = gradient_errors(objective) if objective else None
+        if errors and errors[measured] > LIMIT:
+            yield (
+                f"distil.{field} is {_described(objective)}, and distil.teacher_logprobs keeps top {top}, top_p "
+                f"{logprobs.top_p:g}: at top {measured_top}, top_p {measured_top_p:g} a gradient error of "
+                f"{errors[measured]:.0f} % was measured (limit {LIMIT:.0f} %); "
+                + _remedy(errors, is_endpoint=isinstance(teacher, EndpointTeacher))
+            )
+
+
+def measured_truncation(top: int, top_p: float) -> int | None:
+    """The place in `MEASURED` of the truncation that keeps most, but no more than this one.
+
+    0 where all keep more, whose error is then a lower bound; None where more is kept than was measured.
+    """
+    if top > MEASURED[-1][0] and top_p == 1:
+        return None
+    return max((n for n, (own, mass) in enumerate(MEASURED) if own <= top and mass <= top_p), default=0)
+
+
+def gradient_errors(objective: AnyObjective) -> ErrorRow | None:
+    """The error of an objective's gradient at each of `MEASURED`, in percent; None where it was not measured.
+
+    The error is ‖g' - g‖ / ‖g‖ of the gradients with respect to the student's logits at all positions, g' on the kept
+    tokens and their rest, g on the whole vocabulary.
+    """
+    rows = ERRORS.get(objective.kind)
+    if rows is None:
+        return None
+    own = _between(rows, _setting(objective))
+    if isinstance(objective, ForwardKL | ReverseKL | JSD) and objective.temperature != 1:
+        hot = _between(TEMPERATURE, objective.temperature)
+        own = _row(max(pair) for pair in zip(own, hot, strict=True))
+    return own
+
+
+def _setting(objective: AnyObjective) -> float:
+    """The setting that `ERRORS` depends on; TAID is furthest from forward KL at its start."""
+    match objective:
+        case JSD(beta=value) | SkewKL(alpha=value) | SkewReverseKL(alpha=value) | TAID(start=value):
+            return value
+    return 0.0
+
+
+def _between(rows: Mapping[float, ErrorRow], setting: float) -> ErrorRow:
+    lower = max((one for one in rows if one <= setting), default=min(rows))
+    upper = min((one for one in rows if one >= setting), default=max(rows))
+    weight = (setting - lower) / (upper - lower) if upper > lower else 0.0
+    return _row((1 - weight) * low + weight * high for low, high in zip(rows[lower], rows[upper], strict=True))
+
+
+def _row(errors: Iterator[float]) -> ErrorRow:
+    first, second, third, fourth, fifth, last = errors
+    return first, second, third, fourth, fifth, last
+
+
+def _described(objective: AnyObjective) -> str:
+    settings = objective.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return objective.kind + "".join(f" with {name} {value:g}" for name, value in settings.items())
+
+
+def _remedy(errors: ErrorRow, *, is_endpoint: bool) -> str:
+    if is_endpoint:
+        return "an endpoint returns no more; use objective forward_kl, or method extreme_fine_tune"
+    dense = "set teacher_logprobs={kind: dense}"
+    enough = next((n for n, error in enumerate(errors) if error <= LIMIT), None)
+    if enough is None:
+        return dense
+    top, top_p = MEASURED[enough]
+    return (
+        f"set teacher_logprobs={{kind: sparse, top: {top}, top_p: {top_p:g}}} ({errors[enough]:.0f} %), or {dense[4:]}"
+    )
