@@ -17,7 +17,7 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rgl
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 LAYERS = (
-    {"errors", "records", "progress", "characters"},
+    {"errors", "records", "progress", "characters", "ranks"},
     {"columns", "custom_code"},
     {"config", "store"},
     {"models", "tasks", "objectives", "executors"},
