@@ -70,7 +70,8 @@ def unused_parameter(ranks: Ranks, student: PreTrainedModel, mixture: Mixture) -
     train_step(
         replace(context, ranks=ranks, optimizer=optimizer), [teacher_items(mixture)[:3]], data_of(mixture), TrainState()
     )
-    return student.get_parameter("unused").tolist()
+    values: list[float] = student.get_parameter("unused").tolist()
+    return values
 
 
 def test_a_parameter_that_no_rank_uses_is_not_updated(build: Build, mixture: Mixture, on_ranks: RankProcesses) -> None:

@@ -25,12 +25,12 @@ def connected(ranks: Ranks) -> Iterator[Messages]:
         ConfigError: if this machine has fewer GPUs than ranks.
     """
     choose_gpu(ranks)
-    store, _, _ = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
-    messages = dist.PrefixStore("understudy", store)
+    store, _, _ = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))  # type: ignore[attr-defined]  # no __all__
+    messages: Messages = dist.PrefixStore("understudy", store)  # type: ignore[attr-defined, assignment]  # it takes bytes
     with ended_together(messages):
         # Gradients are where the weights are; what Python objects become is sent from the CPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        group = dist.PrefixStore("group", store)
+        group = dist.PrefixStore("group", store)  # type: ignore[attr-defined]  # no __all__
         dist.init_process_group(backend, store=group, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE)
         yield messages
         dist.destroy_process_group()

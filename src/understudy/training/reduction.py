@@ -54,8 +54,10 @@ def _sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
         return
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    for gradient, summed in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
-        gradient.copy_(summed.view_as(gradient))
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
 
 
 def send_weights(model: nn.Module, ranks: Ranks) -> None:
