@@ -17,8 +17,8 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rgl
 TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 LAYERS = (
-    {"errors", "records", "progress", "characters", "ranks"},
-    {"columns", "custom_code"},
+    {"errors", "records", "progress", "characters"},
+    {"columns", "custom_code", "ranks"},
     {"config", "store"},
     {"models", "tasks", "objectives", "executors"},
     {"generation"},

@@ -175,7 +175,9 @@ def _over_ranks(ranks: Ranks) -> "Iterator[Executor]":
 def _make_as_rank(ranks: Ranks, out: Path, *, allow_code: bool) -> None:
     """Makes what rank 0 sends; the recipe is read there."""
     from understudy.executors._memory import return_freed_memory
-    from understudy.executors._ranks import make_what_is_sent
+    from understudy.executors._ranks import leave_signals_to_first, make_what_is_sent
+
+    leave_signals_to_first()  # before the libraries are loaded, which takes seconds
     from understudy.pipeline.context import run_context
     from understudy.pipeline.ranks import connected
     from understudy.progress import SILENT

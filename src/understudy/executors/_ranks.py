@@ -156,16 +156,20 @@ class RankQueue:
         return stage, outcome
 
 
+def leave_signals_to_first() -> None:
+    """Ctrl-C, which reaches all ranks, is left to rank 0; other signals end this process without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stopping in (signal.SIGTERM, signal.SIGALRM):
+        if signal.getsignal(stopping) is not signal.SIG_IGN:
+            signal.signal(stopping, signal.SIG_DFL)
+
+
 def make_what_is_sent(ranks: Ranks, messages: Messages, context: WorkerContext) -> None:
     """Makes one stage after another in a rank other than 0, until rank 0 sends that the run is done.
 
     Raises:
         Exception: what stopped this rank's part of a stage that all ranks make together.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all ranks; rank 0 ends the run
-    for stopping in (signal.SIGTERM, signal.SIGALRM):
-        if signal.getsignal(stopping) is not signal.SIG_IGN:
-            signal.signal(stopping, signal.SIG_DFL)  # this rank has nothing to say
     number = 0
     try:
         while (pickled := _received(messages, _key("stage", ranks.rank, number))) != END:

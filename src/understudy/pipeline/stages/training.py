@@ -31,6 +31,7 @@ from understudy.training.mixture import Mixture
 from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
+from understudy.training.state import TrainState
 from understudy.training.step import AutocastPrecision
 from understudy.training.targets_per_source import described
 
@@ -135,8 +136,13 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining, ranks: Ra
             progress=progress,
             ranks=ranks,
         )
-    if not ranks.is_first:
-        return
+    if ranks.is_first:
+        _write(folder, context, job, spec, state)
+
+
+def _write(folder: Path, context: WorkerContext, job: NetworkTraining, spec: TrainSpec, state: TrainState) -> None:
+    """The trained network, then the facts, with which the training is done."""
+    training = job.settings.training
     save_network(job.network, job.tokenizer.tokenizer, folder / NETWORK)
     scores = [row[spec.dev.metric] for row in state.history]
     dev_moved = len(scores) == 1 or len(set(scores)) > 1
