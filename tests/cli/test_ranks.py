@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+DECODINGS = ("evaluation.decoding={kind: greedy}", "pseudo_targets.decoding={kind: sampling}")
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -35,14 +36,25 @@ def test_a_command_that_cannot_share_its_work_is_refused_once(
     assert understudy("study", tmp_path / "study.yaml") == (1, "", "")
 
 
-def test_another_executor_is_refused(rank: Callable[[int], None], project: Path, understudy: Command) -> None:
-    """The ranks are the executor."""
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--executor=processes"], "--executor processes cannot be used with 2 ranks"),
+        (
+            ["--set=engine=vllm", *(f"--set={one}" for one in DECODINGS)],
+            "engine vllm cannot be used with 2 ranks",
+        ),
+    ],
+)
+def test_what_ranks_cannot_do_is_refused(
+    options: list[str], sentence: str, rank: Callable[[int], None], project: Path, understudy: Command
+) -> None:
+    """Another executor, because the ranks are the executor; and an engine that has ranks of its own."""
     rank(0)
-    recipe = next(project.glob("*.yaml"))
-    code, _, err = understudy("run", recipe, "--executor", "processes")
+    code, _, err = understudy("run", project / "recipe.yaml", *options)
 
     assert code == 1
-    assert "--executor processes cannot be used with 2 ranks" in err
+    assert sentence in err
 
 
 def test_a_rank_that_is_none_is_refused(

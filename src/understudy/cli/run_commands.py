@@ -16,6 +16,7 @@ from understudy.errors import ConfigError
 from understudy.ranks import Ranks, ranks_of_environment
 
 if TYPE_CHECKING:
+    from understudy.config.recipe import Recipe
     from understudy.store.store import Executor
 
 
@@ -142,11 +143,8 @@ def _run(
     from understudy.executors import executor_named
 
     settings, chosen = checked_recipe(recipe, override), executor_named(executor, workers)
-    if ranks.size > 1 and executor != "local":
-        raise ConfigError(
-            f"--executor {executor} cannot be used with {ranks.size} ranks, which share the stages; leave --executor "
-            "out, or start the command without torchrun"
-        )
+    if ranks.size > 1:
+        _refuse_on_ranks(settings, executor, ranks)
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.run import run as run_recipe
@@ -158,6 +156,24 @@ def _run(
         progress = opened.enter_context(progress_for(sys.stderr, quiet=quiet, log_format=log_format))
         result = run_recipe(settings, out=out, progress=progress, executor=chosen, **options)
     print_result(result.folder, result.facts)
+
+
+def _refuse_on_ranks(recipe: "Recipe", executor: str, ranks: Ranks) -> None:
+    """Refuses what several ranks cannot do.
+
+    Raises:
+        ConfigError: for another executor, and for an engine that would use the ranks as its own.
+    """
+    if executor != "local":
+        raise ConfigError(
+            f"--executor {executor} cannot be used with {ranks.size} ranks, which share the stages; leave --executor "
+            "out, or start the command without torchrun"
+        )
+    if recipe.engine == "vllm":
+        raise ConfigError(
+            f"engine vllm cannot be used with {ranks.size} ranks: it would take them for parts of its own model; "
+            "leave engine out, or start the command without torchrun"
+        )
 
 
 @contextmanager
