@@ -18,7 +18,7 @@ TREES = {path: ast.parse(source) for path, source in SOURCES.items()}
 
 LAYERS = (
     {"errors", "records", "progress", "characters"},
-    {"columns", "custom_code"},
+    {"columns", "custom_code", "ranks"},
     {"config", "store"},
     {"models", "tasks", "objectives", "executors"},
     {"generation"},

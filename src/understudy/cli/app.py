@@ -24,9 +24,12 @@ from understudy.cli.serving_commands import export, generate
 from understudy.cli.signals import INTERRUPTED, ending, stopping_signals
 from understudy.cli.store import store_app
 from understudy.errors import ConfigError, UnderstudyError
+from understudy.ranks import ranks_of_environment
 
 NOTHING_TO_RESUME = {"init", "show", "methods", "plan", "check", "compare", "doctor"}
 """Commands that take seconds and keep nothing that another attempt would use."""
+ON_RANKS = ("run", "demo")
+"""Commands that `torchrun` may start in several processes."""
 RENAMED_COMMANDS = {"ask": "collect"}
 
 app = typer.Typer(
@@ -83,13 +86,22 @@ def _version(*, requested: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback ends the command
         bool,
         typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version),
     ] = False,
 ) -> None:
     """Turn an expensive text generator into a small, fast model for one task, and prove it."""
+    ranks = ranks_of_environment()
+    if ranks.size > 1 and context.invoked_subcommand not in ON_RANKS:
+        if not ranks.is_first:
+            raise typer.Exit(1)
+        raise ConfigError(
+            f"torchrun started understudy {context.invoked_subcommand} {ranks.size} times, and only "
+            f"{' and '.join(ON_RANKS)} can share their work; start it without torchrun"
+        )
 
 
 def main() -> None:

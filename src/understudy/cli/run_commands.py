@@ -1,8 +1,10 @@
 """The commands that make something: demo, run, study, collect. Heavy libraries are imported when they are needed."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +12,12 @@ from understudy.characters import visible
 from understudy.cli.options import AllowCode, LogFormat, MaxMinutes, Out, Overrides, Quiet, RecipeFile, checked_recipe
 from understudy.cli.signals import stop_after
 from understudy.demo import RECIPE
+from understudy.errors import ConfigError
+from understudy.ranks import Ranks, ranks_of_environment
+
+if TYPE_CHECKING:
+    from understudy.config.recipe import Recipe
+    from understudy.store.store import Executor
 
 
 def demo(out: Out = Path("runs"), override: Overrides = [], quiet: Quiet = False, log_format: LogFormat = None) -> None:  # noqa: B006 - typer copies it
@@ -128,13 +136,68 @@ def _run(
     workers: int = 1,
     **options: bool,
 ) -> None:
+    ranks = ranks_of_environment()
+    if not ranks.is_first:
+        _make_as_rank(ranks, out, allow_code=options.get("allow_code", False))
+        return
     from understudy.executors import executor_named
 
     settings, chosen = checked_recipe(recipe, override), executor_named(executor, workers)
+    if ranks.size > 1:
+        _refuse_on_ranks(settings, executor, ranks)
     from understudy.cli.printing import print_result
     from understudy.cli.progress_bars import progress_for
     from understudy.pipeline.run import run as run_recipe
 
-    with progress_for(sys.stderr, quiet=quiet, log_format=log_format) as progress:
+    with ExitStack() as opened:
+        if ranks.size > 1:
+            log_format = log_format or "text"  # bars would be drawn over the lines of torchrun and of other ranks
+            chosen = opened.enter_context(_over_ranks(ranks))
+        progress = opened.enter_context(progress_for(sys.stderr, quiet=quiet, log_format=log_format))
         result = run_recipe(settings, out=out, progress=progress, executor=chosen, **options)
     print_result(result.folder, result.facts)
+
+
+def _refuse_on_ranks(recipe: "Recipe", executor: str, ranks: Ranks) -> None:
+    """Refuses what several ranks cannot do.
+
+    Raises:
+        ConfigError: for another executor, and for an engine that would use the ranks as its own.
+    """
+    if executor != "local":
+        raise ConfigError(
+            f"--executor {executor} cannot be used with {ranks.size} ranks, which share the stages; leave --executor "
+            "out, or start the command without torchrun"
+        )
+    if recipe.engine == "vllm":
+        raise ConfigError(
+            f"engine vllm cannot be used with {ranks.size} ranks: it would take them for parts of its own model; "
+            "leave engine out, or start the command without torchrun"
+        )
+
+
+@contextmanager
+def _over_ranks(ranks: Ranks) -> "Iterator[Executor]":
+    """The executor of rank 0; the other ranks end with it."""
+    from understudy.executors._ranks import OverRanks
+    from understudy.pipeline.ranks import connected
+
+    with connected(ranks) as messages:
+        executor = OverRanks(ranks, messages)
+        yield executor
+        executor.close()
+
+
+def _make_as_rank(ranks: Ranks, out: Path, *, allow_code: bool) -> None:
+    """Makes what rank 0 sends; the recipe is read there."""
+    from understudy.executors._memory import return_freed_memory
+    from understudy.executors._ranks import leave_signals_to_first, make_what_is_sent
+
+    leave_signals_to_first()  # before the libraries are loaded, which takes seconds
+    from understudy.pipeline.context import run_context
+    from understudy.pipeline.ranks import connected
+    from understudy.progress import SILENT
+
+    return_freed_memory()
+    with connected(ranks) as messages:
+        make_what_is_sent(ranks, messages, run_context(out, SILENT, allow_code=allow_code))

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from understudy.errors import StoreError
 from understudy.progress import Progress
+from understudy.ranks import ALONE, Ranks
 from understudy.store.verify import verified
 
 FORMAT = 2
@@ -58,6 +59,8 @@ class Stage(Generic[F]):
     """Whether it runs in the calling process: requests that share a budget, benchmarks of this machine."""
     alone: ClassVar[bool] = False
     """Whether a stage of the caller waits until no worker is busy: others would distort what a benchmark measures."""
+    on_all_ranks: ClassVar[bool] = False
+    """Whether all ranks make it together, where `torchrun` started several: a training."""
 
     @cached_property
     def key(self) -> str:
@@ -126,6 +129,10 @@ class StageStore(Protocol):
         """The facts of a finished stage."""
 
 
+def _alone(_folder: Path) -> Ranks:
+    return ALONE
+
+
 @dataclass(frozen=True)
 class WorkerContext:
     """What a running stage may use in addition to its fields. Nothing in it may change the result."""
@@ -134,6 +141,8 @@ class WorkerContext:
     progress: Progress
     allow_code: bool = False
     """Whether code that a recipe names (`module:object`) may be imported."""
+    begin_on_all_ranks: Callable[[Path], Ranks] = _alone
+    """Called by a stage of all ranks with its folder, once there is something to make: all ranks then run the stage."""
     _kept: dict[str, tuple[object, ExitStack]] = field(default_factory=dict, repr=False, compare=False)
 
     def folder(self, stage: Stage[Any]) -> Path:

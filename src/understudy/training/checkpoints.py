@@ -63,16 +63,23 @@ def save_checkpoint(objects: Checkpointable, folder: Path, state: TrainState) ->
             shutil.rmtree(weights)
 
 
-def load_checkpoint(objects: Checkpointable, folder: Path) -> TrainState:
+def load_checkpoint(objects: Checkpointable, folder: Path, *, ranks: int = 1) -> TrainState:
     """Resumes from the last complete checkpoint, loaded into the objects; without one, the state is that of a start.
 
     Raises:
-        StoreError: if that checkpoint, or the weights to keep that it names, are damaged.
+        StoreError: if that checkpoint, or the weights to keep that it names, are damaged, or if another number of ranks
+            wrote it.
     """
     complete = sorted(path for path in folder.glob("checkpoint-*") if path.suffix != ".partial")
     if not complete:
-        return TrainState()
+        return TrainState(ranks=ranks)
     state = _verified_state(complete[-1])
+    if state.ranks != ranks:
+        raise StoreError(
+            f"the checkpoint {complete[-1]} is of a training on {_processes(state.ranks)}, and this run has "
+            f"{_processes(ranks)}, which would sum gradients in another order; resume with {_processes(state.ranks)}, "
+            f"or delete the folder {folder} to start this training again"
+        )
     _load(objects.model, complete[-1] / WEIGHTS)
     if objects.averaged:
         _load(objects.averaged, complete[-1] / AVERAGE)
@@ -80,6 +87,10 @@ def load_checkpoint(objects: Checkpointable, folder: Path) -> TrainState:
     optimizer_state = torch.load(complete[-1] / OPTIMIZER, map_location=device, weights_only=True)
     objects.optimizer.load_state_dict(optimizer_state)
     return state
+
+
+def _processes(ranks: int) -> str:
+    return "1 rank" if ranks == 1 else f"{ranks} ranks (torchrun)"
 
 
 def _verified_state(checkpoint: Path) -> TrainState:

@@ -18,10 +18,12 @@ from understudy.config.training import Training
 from understudy.errors import TrainingError
 from understudy.models.recomputation import recomputed_layers
 from understudy.progress import ProgressCallback
+from understudy.ranks import ALONE, Ranks, share_of
 from understudy.training.batches import PlannedBatches, count_positions
 from understudy.training.checkpoints import load_best, load_checkpoint, save_best, save_checkpoint
 from understudy.training.items import TrainItem, TrainItems
 from understudy.training.mixture import Mixture
+from understudy.training.reduction import from_first, send_weights, sum_over_ranks, wait_for_all
 from understudy.training.rounds import SampleStudent, no_student_samples, prepare_round
 from understudy.training.schedules import StudentShare
 from understudy.training.spec import DEV_LOSS, TrainSpec
@@ -39,6 +41,8 @@ from understudy.training.step import (
 SAVE_EVERY_S = 60.0
 STEP_SEED_STRIDE = 1_000_003
 """A prime, so that trainings with neighboring seeds do not share the dropout of their steps."""
+RANK_SEED_STRIDE = 32_452_843_000_003
+"""So that ranks do not share dropout, neither with each other nor with other steps and seeds."""
 AVERAGE_FROM = 0.75
 """Weights are averaged after this share of the training, where `keep_weights` is average."""
 
@@ -56,10 +60,12 @@ def train(  # noqa: PLR0913 - each is a plain argument of one training, and all 
     folder: Path,
     sample_student: SampleStudent = no_student_samples,
     progress: ProgressCallback,
+    ranks: Ranks = ALONE,
 ) -> TrainState:
     """Trains the network in place; on return it holds the weights that `settings.keep_weights` selects.
 
     Interrupted anywhere and called again with the same folder, it ends with the same weights (float32, one device).
+    With several ranks, all of them call it with equal arguments; each computes its share of every micro-batch.
 
     Args:
         network: trained in place; moved to `device`.
@@ -73,22 +79,32 @@ def train(  # noqa: PLR0913 - each is a plain argument of one training, and all 
         folder: of the checkpoints.
         sample_student: required where the mixture has a share of student samples.
         progress: called with the fraction of a round finished since the last call.
+        ranks: the processes of a `torch.distributed` group that train this network together. Rank 0 alone scores dev,
+            generates student samples and writes the folder, which all of them read.
 
     Returns:
         The final state with its history.
+
+    Raises:
+        TrainingError: if the training diverged, or another rank has ended.
+        StoreError: if the checkpoint is damaged, or of another number of ranks.
     """
     model = TargetLogits(network, spec.loss.vocab_size, precision).to(device)
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
     averaged = AveragedModel(network) if settings.keep_weights == "average" else None
     teacher = prepare_teacher(spec, device, precision)
-    context = TrainContext(model, optimizer, teacher, spec, settings, device, pad, averaged=averaged)
-    state = load_checkpoint(context, folder)
+    context = TrainContext(model, optimizer, teacher, spec, settings, device, pad, averaged=averaged, ranks=ranks)
+    send_weights(model, ranks)
+    state = load_checkpoint(context, folder, ranks=ranks.size)
+    wait_for_all(ranks)  # rank 0 deletes this checkpoint when it writes the next one
     progress(state.round + state.batch / max(1, state.batches))
     if spec.dev.evaluate_start and not state.history:
         _evaluate(context, state, mixture.student_share, folder)
     with recomputed_layers(network, enabled=bool(settings.gradient_checkpointing)):
         _train(context, mixture, state, seed=seed, folder=folder, sample_student=sample_student, progress=progress)
+    wait_for_all(ranks)
     load_best(network, folder, state)
+    wait_for_all(ranks)  # the caller may delete these weights
     return state
 
 
@@ -103,7 +119,7 @@ def _train(
     progress: ProgressCallback,
 ) -> None:
     """The loop over rounds and steps, from the given state to the end."""
-    settings, metric, data = context.settings, context.spec.dev.metric, None
+    settings, metric, ranks, data = context.settings, context.spec.dev.metric, context.ranks, None
     rounds = settings.epochs * mixture.rounds_per_epoch
     rounds_per_evaluation = mixture.rounds_per_epoch * settings.evaluate_every
     started, saved = time.monotonic() - state.seconds, state.seconds
@@ -113,9 +129,8 @@ def _train(
         if not state.step:
             _scale_relation_loss(context, batches, data, state, seed)
         for micro_batches in _accumulated(batches, state.batch, settings.gradient_accumulation_steps):
-            torch.manual_seed(
-                seed * STEP_SEED_STRIDE + state.step
-            )  # dropout is a function of the step: nothing to save
+            # Dropout is a function of the step and the rank: nothing to save.
+            torch.manual_seed(seed * STEP_SEED_STRIDE + state.step + ranks.rank * RANK_SEED_STRIDE)
             state.progress_at_step = state.progress(rounds)
             _set_learning_rate(context.optimizer, settings, state.step, state.progress_at_step)
             train_step(context, micro_batches, data, state)
@@ -125,7 +140,7 @@ def _train(
             progress(len(micro_batches) / len(batches), f"loss {state.loss:.3f}", values)
             state.seconds = time.monotonic() - started
             if state.seconds - saved > SAVE_EVERY_S:
-                save_checkpoint(context, folder, state)
+                _save(context, folder, state)
                 saved = state.seconds
         state.round, state.batch = state.round + 1, 0
         if state.round % rounds_per_evaluation == 0 or state.round == rounds:
@@ -133,7 +148,7 @@ def _train(
                 context.network.load_state_dict(context.averaged.module.state_dict())
             _evaluate(context, state, mixture.student_share, folder)
             progress(0, f"dev {metric} {state.history[-1][metric]:.2f}", state.history[-1])
-            save_checkpoint(context, folder, state)
+            _save(context, folder, state)
 
 
 def train_step(
@@ -142,15 +157,20 @@ def train_step(
     """One optimizer step over accumulated micro-batches: loss, backward, gradient clipping, update.
 
     Each micro-batch's loss is divided by the target positions of the whole step, so that one micro-batch of eight
-    items and eight micro-batches of one give the same gradient.
+    items and eight micro-batches of one give the same gradient. So do several ranks, each of which has a share of the
+    items of every micro-batch: gradients are summed over the ranks before they are clipped.
     """
     positions, total = sum(count_positions(items, data.texts) for items in micro_batches), 0.0
     taid = context.spec.loss.taid_schedule
     t = taid.interpolation(state.schedule_state, state.progress_at_step) if taid else 1.0
-    for items in micro_batches:
+    for whole in micro_batches:
+        items = share_of(whole, context.ranks)
+        if not len(items):  # fewer items than ranks
+            continue
         loss = micro_batch_loss(context, items, data, schedule_state=state.schedule_state, t=t)
         (loss / positions).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         total += float(loss.detach())
+    total = sum_over_ranks((p for p in context.model.parameters() if p.requires_grad), total, context.ranks)
     nn.utils.clip_grad_norm_(context.model.parameters(), context.settings.max_grad_norm)
     context.optimizer.step()
     context.optimizer.zero_grad()
@@ -175,7 +195,7 @@ def _scale_relation_loss(
             (*loss_terms(context, items, data), count_positions(items, data.texts))
             for items in batches[: relation_loss.scale_batches]
         ]
-    state.schedule_state.update(relation_loss.scales(sums))
+    state.schedule_state.update(from_first(relation_loss.scales(sums), context.ranks))
 
 
 def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | None, folder: Path) -> None:
@@ -189,7 +209,7 @@ def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | No
             f"the training loss is {state.loss} at step {state.step}, so training has diverged; lower the "
             f"learning rate (now {settings.learning_rate}) or raise warmup_steps (now {settings.warmup_steps})"
         )
-    scores = dev.score_dev(context.network)
+    scores = from_first(dev.score_dev(context.network) if context.ranks.is_first else {}, context.ranks)
     sign = 1 if dev.higher_is_better else -1
     score = sign * scores[dev.metric]
     if math.isnan(score):
@@ -199,14 +219,21 @@ def _evaluate(context: TrainContext, state: TrainState, share: StudentShare | No
         state.schedule_state.update(share.update(state.schedule_state, worse=worse))
     state.history.append(state.history_row() | dict(scores))
     state.loss_sum, state.positions = 0.0, 0
-    rank, best = (score, -scores.get(DEV_LOSS, 0.0)), (state.best_score, -(state.best_loss or 0.0))
-    improved = best[0] is None or rank > best or settings.keep_weights != "best"
+    order, best = (score, -scores.get(DEV_LOSS, 0.0)), (state.best_score, -(state.best_loss or 0.0))
+    improved = best[0] is None or order > best or settings.keep_weights != "best"
     state.evals_without_improvement = 0 if improved else state.evals_without_improvement + 1
     # Of equal scores the later weights are kept: a metric that never moves must not discard the training.
-    if improved or rank == best:
+    if improved or order == best:
         state.best_score, state.best_loss, state.best_step = score, scores.get(DEV_LOSS), state.step
-        save_best(context.network, folder, state)
+        if context.ranks.is_first:
+            save_best(context.network, folder, state)
     state.stopped_early = settings.patience is not None and state.evals_without_improvement >= settings.patience
+
+
+def _save(context: TrainContext, folder: Path, state: TrainState) -> None:
+    """Writes a checkpoint; the weights of all ranks are the same."""
+    if context.ranks.is_first:
+        save_checkpoint(context, folder, state)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ from understudy.records import TextGenerator
 from understudy.training.batches import PlannedBatches, plan_batches
 from understudy.training.items import TrainItem, TrainItems
 from understudy.training.mixture import Mixture, plan_round
+from understudy.training.reduction import wait_for_all
 from understudy.training.state import TrainState
 from understudy.training.step import RoundData, TrainContext
 from understudy.training.student_sampling import StudentSamples
@@ -55,7 +56,7 @@ def prepare_round(
     share = current_student_share(mixture, state, rounds)
     items = plan_round(mixture, number=state.round, seed=seed, student_share=share)
     texts = {generator: targets.texts for generator, targets in mixture.targets.items()}
-    items, samples = add_student_samples(context.network, items, state.round, sample_student)
+    items, samples = _samples_of_first(context, items, state.round, sample_student)
     if samples:
         texts["student"] = samples.texts
     caches, sample_logprobs = round_logprobs(context, mixture, samples, previous.sample_logprobs if previous else {})
@@ -87,6 +88,18 @@ def add_student_samples(
         return items, None
     samples = sample_student(student, items.take(np.flatnonzero(to_sample)), number)
     return items.with_rows(to_sample, samples.items), samples
+
+
+def _samples_of_first(
+    context: TrainContext, items: TrainItems, number: int, sample_student: SampleStudent
+) -> tuple[TrainItems, StudentSamples | None]:
+    """As `add_student_samples`: rank 0 generates the samples, then the other ranks find them in its folder."""
+    if context.ranks.is_first:
+        found = add_student_samples(context.network, items, number, sample_student)
+        wait_for_all(context.ranks)
+        return found
+    wait_for_all(context.ranks)
+    return add_student_samples(context.network, items, number, sample_student)
 
 
 def round_logprobs(

@@ -37,6 +37,8 @@ class TrainState:
     """Share of the training that was done before the current step, 0..1."""
     schedule_state: dict[str, float] = field(default_factory=dict)
     """State of the schedules and of the relation loss."""
+    ranks: int = 1
+    """Processes that make each step together: another number sums gradients in another order."""
 
     @property
     def loss(self) -> float:

@@ -20,6 +20,7 @@ from understudy.models.forward import is_noisy, shared_source_logits, target_log
 from understudy.models.projection import Projection, projection, projects_in_parts
 from understudy.pool.logprob_cache import AnyLogprobs, TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
+from understudy.ranks import ALONE, Ranks
 from understudy.records import TextGenerator
 from understudy.training.batches import collate
 from understudy.training.checkpoints import Checkpointable
@@ -102,6 +103,8 @@ class TrainContext(Checkpointable):
     settings: Training
     device: torch.device
     pad: int
+    ranks: Ranks = field(default=ALONE, kw_only=True)
+    """The processes that make each step together."""
 
     @property
     def network(self) -> PreTrainedModel:

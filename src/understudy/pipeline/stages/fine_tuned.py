@@ -20,6 +20,7 @@ class FineTunedStage(Stage[TrainingFacts]):
     settings: TrainingSettings
     name: ClassVar[str] = "fine_tuned"
     version: ClassVar[int] = 2
+    on_all_ranks: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the baseline."""
@@ -41,6 +42,7 @@ class FinalFinetuneStage(Stage[TrainingFacts]):
     settings: TrainingSettings
     name: ClassVar[str] = "final_finetune"
     version: ClassVar[int] = 2
+    on_all_ranks: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the student on gold."""

@@ -109,6 +109,7 @@ class StudentStage(Stage[TrainingFacts]):
     """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "student"
     version: ClassVar[int] = 2
+    on_all_ranks: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Trains the student."""

@@ -31,6 +31,7 @@ class TeacherStage(Stage[TrainingFacts]):
     settings: TrainingSettings | None = None
     name: ClassVar[str] = "teacher"
     version: ClassVar[int] = 2
+    on_all_ranks: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
         """Fine-tunes the network, or saves it as it is."""

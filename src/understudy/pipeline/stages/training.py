@@ -20,6 +20,7 @@ from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
 from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
 from understudy.pipeline.metric_settings import MetricSettings, load_metrics
+from understudy.ranks import Ranks
 from understudy.records import Example
 from understudy.store import WorkerContext
 from understudy.store.disk import read_json, write_json
@@ -30,6 +31,7 @@ from understudy.training.mixture import Mixture
 from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.spec import BoundObjective, DevScoring, LossSpec, TeacherSpec, TrainSpec
+from understudy.training.state import TrainState
 from understudy.training.step import AutocastPrecision
 from understudy.training.targets_per_source import described
 
@@ -98,17 +100,23 @@ class NetworkTraining:
 
 
 def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTraining]) -> TrainingFacts:
-    """The facts of a training that is done in `folder`, now or by an interrupted attempt; checkpoints are removed."""
+    """The facts of a training that is done in `folder`, now or by an interrupted attempt; checkpoints are removed.
+
+    Ranks other than 0 train with it and write nothing; their facts are empty.
+    """
     if not (folder / RESULT).exists():
+        ranks = context.begin_on_all_ranks(folder)
         job = load()
         trim()
-        _train(folder, context, job)
+        _train(folder, context, job, ranks)
+        if not ranks.is_first:
+            return TrainingFacts()
     for remains in (*folder.glob("checkpoint-*"), *folder.glob("best-*"), *folder.glob(WORKSPACE)):
         shutil.rmtree(remains)
     return parse(TrainingFacts, read_json(folder / RESULT), folder)
 
 
-def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
+def _train(folder: Path, context: WorkerContext, job: NetworkTraining, ranks: Ranks) -> None:
     settings, training = job.settings, job.settings.training
     if training.lora:
         add_adapter(job.network, training.lora, seed=settings.seed)
@@ -126,7 +134,15 @@ def _train(folder: Path, context: WorkerContext, job: NetworkTraining) -> None:
             folder=folder,
             sample_student=job.sample_student,
             progress=progress,
+            ranks=ranks,
         )
+    if ranks.is_first:
+        _write(folder, context, job, spec, state)
+
+
+def _write(folder: Path, context: WorkerContext, job: NetworkTraining, spec: TrainSpec, state: TrainState) -> None:
+    """The trained network, then the facts, with which the training is done."""
+    training = job.settings.training
     save_network(job.network, job.tokenizer.tokenizer, folder / NETWORK)
     scores = [row[spec.dev.metric] for row in state.history]
     dev_moved = len(scores) == 1 or len(set(scores)) > 1
