@@ -99,7 +99,9 @@ def round_logprobs(
     kept_tokens, caches = context.spec.loss.kept_tokens, dict(context.spec.teacher.logprob_caches)
     if samples is None or not kept_tokens or context.teacher is None:
         return caches, {}
-    scorer = TeacherLogprobScorer(context.teacher, mixture.sources_for_teacher, kept_tokens, context.pad)
+    other = context.spec.teacher.other
+    pad = other.teacher.pad_id if other else context.pad
+    scorer = TeacherLogprobScorer(context.teacher, mixture.sources_for_teacher, kept_tokens, pad, other)
     by_round = {
         number: known[number] if number in known else scorer.logprobs(items, samples.texts)
         for number, items in samples.rounds.items()

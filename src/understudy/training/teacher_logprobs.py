@@ -16,6 +16,7 @@ from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.items import GENERATORS, TrainItem, TrainItems
+from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -35,6 +36,9 @@ class TeacherLogprobScorer:
     top_k: int
     """Tokens kept per position."""
     pad: int
+    """The teacher's."""
+    other: OtherTokenizer | None = None
+    """How texts are read where the student's tokens are not the teacher's."""
 
     def logprobs(
         self,
@@ -47,7 +51,7 @@ class TeacherLogprobScorer:
 
         Args:
             items: together they contain each of `texts` once, or each of a contiguous range of them.
-            texts: all target texts.
+            texts: all target texts, in the student's tokens.
             into: arrays with all positions of `texts`; None: new arrays with only the positions of these items.
             progress: is called with the number of items that are done.
 
@@ -58,23 +62,32 @@ class TeacherLogprobScorer:
         if into is None:
             rows = TrainItems.of(items).rows
             first = int(texts.offsets[rows.min()])
-            into = _empty(int(texts.offsets[rows.max() + 1]) - first, min(self.top_k, self.teacher.vocab_size))
-        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, texts)
+            into = _empty(int(texts.offsets[rows.max() + 1]) - first, min(self.top_k, self._student_vocab_size))
+        read = self.other.for_teacher(TrainItems.of(items), texts, self.sources) if self.other else texts
+        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, read)
         self.teacher.eval()
         for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
-            for part in _parts(batch, texts, max_positions=MAX_LOGITS // self.teacher.vocab_size):
-                logp_NK, ids_NK = self._top_k(part, by_generator)
+            for part in _parts(batch, read, max_positions=MAX_LOGITS // self.teacher.vocab_size):
+                logp_NK, ids_NK = self._top_k(part, texts, by_generator)
                 positions_N = texts.positions([row for item in part for row in item.rows]) - first
                 into.ids_PK[positions_N] = ids_NK.cpu().numpy()
                 into.logp_PK[positions_N] = logp_NK.cpu().numpy()
             progress(len(batch))
         return into
 
+    @property
+    def _student_vocab_size(self) -> int:
+        return self.other.tokens.rest if self.other else self.teacher.vocab_size
+
     @torch.inference_mode()
-    def _top_k(self, batch: Sequence[TrainItem], texts: Mapping[TextGenerator, TokenArrays]) -> tuple[Tensor, Tensor]:
+    def _top_k(
+        self, batch: Sequence[TrainItem], texts: TokenArrays, read: Mapping[TextGenerator, TokenArrays]
+    ) -> tuple[Tensor, Tensor]:
         device = next(self.teacher.parameters()).device
-        inputs = collate(batch, self.sources, texts, pad=self.pad).inputs(device)
+        inputs = collate(batch, self.sources, read, pad=self.pad).inputs(device)
         logits_NV = self.teacher(inputs, sources_once=True).float()
+        if self.other:
+            return self.other.top_k(logits_NV, batch, texts, read[batch[0].generator], self.top_k)
         top_NK, ids_NK = logits_NV.topk(min(self.top_k, logits_NV.shape[1]), dim=-1)
         return top_NK - logits_NV.logsumexp(dim=-1, keepdim=True), ids_NK
 
