@@ -4,7 +4,13 @@ import pytest
 
 from understudy.report.checks import teacher_checks
 from understudy.report.content_facts import ConsistencyScore, HealthFacts, Interval
-from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
+from understudy.report.content_tables import (
+    consistency_table,
+    health_table,
+    layer_order_table,
+    token_map_table,
+    vocabulary_table,
+)
 from understudy.report.facts import NOT_MEASURED, Facts
 from understudy.report.formatting import SPACE, THIN
 from understudy.report.page import render
@@ -181,3 +187,25 @@ def test_a_trimmed_vocabulary_has_a_table(facts: Facts) -> None:
     assert [plain(cell.detail) for cell in row[1:3]] == ["of 262 144", "of 268 M"]
     assert row[4].detail == "before 28.9"
     assert 'id="vocabulary"' in render(facts)
+
+
+def test_a_mapped_teacher_has_a_table(facts: Facts) -> None:
+    """The shares of positions by what is known of the teacher there."""
+    assert 'id="tokenizers"' not in render(facts)
+    facts["token_map"] = [
+        {
+            "texts": "teacher",
+            "positions": 12345,
+            "exact": 0.5,
+            "merged": 0.25,
+            "inside": 0.2,
+            "text": 0.05,
+            "mass": 0.987,
+        }
+    ]
+    (row,) = token_map_table(facts).rows
+
+    assert [plain(cell.value) for cell in row] == [
+        "Pseudo-targets", "12 345", "50.0 %", "25.0 %", "20.0 %", "5.0 %", "98.7 %"
+    ]  # fmt: skip
+    assert 'id="tokenizers"' in render(facts)

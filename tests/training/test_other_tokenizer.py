@@ -20,7 +20,7 @@ from understudy.objectives.divergences import forward_kl, reverse_kl
 from understudy.objectives.sparse import bucketed
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
-from understudy.training.byte_alignment import ReadingKind, TokenReading
+from understudy.training.byte_alignment import TokenReading
 from understudy.training.byte_prefix_mass import StudentPosition, student_mass
 from understudy.training.items import TrainItem, TrainItems
 from understudy.training.other_tokenizer import OtherTokenizer
@@ -286,7 +286,7 @@ def test_a_text_longer_than_the_teacher_can_read_is_read_as_far_as_it_can() -> N
 def test_the_shares_of_a_pair_add_up_to_one() -> None:
     """Nearly the same tokens are mostly exact; letters against words are not."""
 
-    def shares(teacher: Make, student: Make) -> dict[ReadingKind, float]:
+    def shares(teacher: Make, student: Make) -> dict[str, float]:
         pair = OtherTokenizer(reads(teacher()), reads(student()))
         rows = TokenArrays.of(pair.student.encode_targets(TEXTS))
         items = TrainItems.of([TrainItem(0, "gold", (row,)) for row in range(len(TEXTS))])

@@ -121,3 +121,21 @@ class TrimmedVocabulary(TypedDict):
     whole_tokens_per_text: float
     coverage: float
     """Share of the tokens of dev, as the whole tokenizer reads it, that are kept."""
+
+
+class TokenMapFacts(TypedDict):
+    """How the student's tokens were compared with those of a teacher with another tokenizer: shares of positions."""
+
+    texts: str
+    """Whose: gold or teacher."""
+    positions: int
+    exact: float
+    """The teacher has the same token there."""
+    merged: float
+    """A token of the teacher begins there and ends elsewhere."""
+    inside: float
+    """It begins within a token of the teacher."""
+    text: float
+    """The teacher's distribution is unknown, and the label alone is learned."""
+    mass: float
+    """Mean probability of the student's tokens that are kept; the rest became no token, or was not kept."""

@@ -20,6 +20,7 @@ from understudy.report.content_facts import (
     Interval,
     ItemErrorFacts,
     RemovedLayersFacts,
+    TokenMapFacts,
     TrimmedVocabulary,
 )
 from understudy.report.cost_facts import CostFacts
@@ -169,6 +170,8 @@ class Facts(TypedDict):
     """Only if `student.prune.layers` is by_loss."""
     vocabularies: NotRequired[list[TrimmedVocabulary]]
     """Of the networks whose vocabularies were trimmed."""
+    token_map: NotRequired[list[TokenMapFacts]]
+    """Only if a local teacher has another tokenizer than the student, which learns its log-probabilities."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

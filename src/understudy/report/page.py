@@ -10,7 +10,13 @@ from pathlib import Path
 
 from understudy.report import tables
 from understudy.report.checks import teacher_checks
-from understudy.report.content_tables import consistency_table, health_table, layer_order_table, vocabulary_table
+from understudy.report.content_tables import (
+    consistency_table,
+    health_table,
+    layer_order_table,
+    token_map_table,
+    vocabulary_table,
+)
 from understudy.report.costs import cost_numbers, cost_sentences
 from understudy.report.deferral import confidence_sentences, deferral_table
 from understudy.report.deferral_figures import deferral_figures
@@ -90,6 +96,7 @@ def _tables(facts: Facts) -> dict[str, tables.TextTable]:
         "training": tables.training_table(facts),
         "stages": tables.stages_table(facts),
         "vocabulary": vocabulary_table(facts),
+        "token_map": token_map_table(facts),
         "data": tables.data_table(facts),
         "pool": tables.pool_table(facts.get("pool", {})),
         "api_responses": tables.api_responses_table(facts),

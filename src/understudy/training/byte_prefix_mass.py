@@ -139,13 +139,12 @@ def _add_following(
     all_N = others_NV.sum(dim=1)
     for written, own in steps.items():
         rows_R = _indices(mass_PS, [one.row for one in own])
-        scale_R = mass_PS.new_tensor([one.scale for one in own])
-        if not written:
-            moved_RV = others_NV[rows_R].mul_(scale_R[:, None])
+        if not written:  # the beginning of a token of both, whose scale is 1
             whole_V = _indices(mass_PS, tokens.whole)
-            moved_RS = mass_PS.new_zeros(len(own), mass_PS.shape[1]).index_add_(1, whole_V, moved_RV)
+            moved_RS = mass_PS.new_zeros(len(own), mass_PS.shape[1]).index_add_(1, whole_V, others_NV[rows_R])
             mass_PS[_indices(mass_PS, [one.position for one in own])] += moved_RS
             continue
+        scale_R = mass_PS.new_tensor([one.scale for one in own])
         moves = tokens.following(written)
         moved_RM = others_NV[rows_R[:, None], _indices(mass_PS, moves.teacher_ids)] * scale_R[:, None]
         _add(mass_PS, own, moves.student_ids, moved_RM)

@@ -63,7 +63,7 @@ class OtherTokenizer:
             ends=(*own[-1:].tolist(), *others[-1:].tolist()) == ends,
         )
 
-    def shares(self, items: TrainItems, texts: TokenArrays, sources: TokenArrays) -> dict[ReadingKind, float]:
+    def shares(self, items: TrainItems, texts: TokenArrays, sources: TokenArrays) -> dict[str, float]:
         """The share of the items' target positions of each kind."""
         others = self.for_teacher(items, texts, sources)
         counts = Counter(
