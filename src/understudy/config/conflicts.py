@@ -28,7 +28,7 @@ from understudy.config.training import Training
 from understudy.config.vocabulary_conflicts import (
     endpoint_has_one_vocabulary,
     live_logits_of_other_tokens,
-    trimmed_vocabularies,
+    trimming_conflicts,
 )
 
 STAGE_CACHE = "store"
@@ -240,7 +240,7 @@ NETWORK_RULES: tuple[Rule, ...] = (
     _relations_divide_the_width,
     _relations_compare_the_same_positions,
     _teacher_has_dropout,
-    trimmed_vocabularies,
+    trimming_conflicts,
     live_logits_of_other_tokens,
 )
 ENDPOINT_RULES: tuple[Rule, ...] = (

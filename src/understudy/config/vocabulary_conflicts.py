@@ -17,7 +17,7 @@ from understudy.config.model_sections import (
 )
 
 
-def trimmed_vocabularies(teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
+def trimming_conflicts(teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
     """What a trimmed vocabulary rules out."""
     own, students = trimmed_sizes(teacher, student)
     if own and isinstance(teacher, PretrainedTeacher) and teacher.finetune is None:
@@ -45,17 +45,17 @@ def live_logits_of_other_tokens(distil: Distil, teacher: AnyTeacher, student: An
     if isinstance(student, ScratchStudent) and student.vocab_size:
         yield (
             f"student.vocab_size is {student.vocab_size}, so the student has a tokenizer of its own, but "
-            f"distil.teacher_logprobs is dense, {DENSE}, or leave student.vocab_size out"
+            f"distil.teacher_logprobs is dense, {LIVE_LOGITS}, or leave student.vocab_size out"
         )
     elif trimmed_apart(teacher, student):
         yield (
             f"teacher.vocab_size is {own or 'null'} and student.vocab_size {students or 'null'}, so the two have "
-            f"different tokens, but distil.teacher_logprobs is dense, {DENSE}, trim both to the same size, or use a "
-            "method that learns from text, such as sequence_level"
+            f"different tokens, but distil.teacher_logprobs is dense, {LIVE_LOGITS}, trim both to the same size, or "
+            "use a method that learns from text, such as sequence_level"
         )
 
 
-DENSE = (
+LIVE_LOGITS = (
     "which compares distributions over one vocabulary; set teacher_logprobs={kind: sparse}, which maps the teacher's "
     "tokens to the student's"
 )
