@@ -61,7 +61,7 @@ def joint_teaching_loss(
         return lambda logits_RV, rows: of_rows(logits_RV, teacher_CV[rows], tuple(one[rows] for one in kept_C))
 
     if in_chunks:
-        return chunked_loss(projection(student, sources_once=False, **inputs), of_chunk) / len(teacher_NV)
+        return chunked_loss(projection(student, **inputs), of_chunk) / len(teacher_NV)
     return of_rows(target_logits(student, **inputs), teacher_NV, kept) / len(teacher_NV)
 
 
@@ -181,7 +181,7 @@ def _step(
     """One optimizer step on cached log-probabilities."""
     student.train()
     with computing(device):
-        states = projection(student, sources_once=False, **inputs)
+        states = projection(student, **inputs)
     (chunked_loss(states, _cached(kept)) / len(kept[0])).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()

@@ -150,6 +150,7 @@ class World:
             "teacher.model": [model],
             "teacher.finetune": [TRAINING],
             "teacher.vocab_size": [200, 100],
+            "student.vocab_size": [280],
             "teacher.endpoint.base_url": [self.address.replace("127.0.0.1", "localhost")],
             "teacher.endpoint.key": ["OTHER_KEY"],
             "teacher.endpoint.prompt": ["say: {source}"],

@@ -62,7 +62,6 @@ RELATIONS = "a teacher whose positions are compared with the student's has no pr
 ONE_VALUE = {
     "distil.final_finetune.keep_weights": "the final fine-tuning keeps the best weights",
     "student.prune.from": "only the teacher can be pruned",
-    "student.vocab_size": "a student trimmed apart from its teacher learns from text; this one compares distributions",
     "teacher.prompt": f"{RELATIONS} (test_teacher_prompt.py has its keys)",
     "teacher.system": RELATIONS,
     "teacher.demonstrations": RELATIONS,

@@ -34,6 +34,8 @@ WHOLE = 600
 """Pieces of the whole tokenizer, beside four special ones."""
 TRIMMED = 290
 TRAINING = {"epochs": 1, "batch_tokens": 300, "warmup_steps": 1}
+LIVE = {"teacher_logprobs": {"kind": "dense"}}
+"""Whole distributions of the teacher at every step, which need one vocabulary."""
 TEXTS = [*SOURCES * 3, *["Sphinx of black quartz, judge my vow", "the quick brown fox jumps over a lazy dog"] * 9]
 
 
@@ -185,13 +187,16 @@ def test_test_texts_have_no_part_in_the_choice(world: Path, tmp_path: Path) -> N
             {"teacher": {"vocab_size": 300}, "student": {"vocab_size": 300}},
             ["shares the tokenizer of the teacher", "leave student.vocab_size out"],
         ),
-        ({"student": {"vocab_size": 300}}, ["student.vocab_size 300", "different tokens", "sequence_level"]),
         (
-            {"teacher": {"vocab_size": 300}, "student": {"model": "other"}},
+            {"student": {"vocab_size": 300}, "distil": LIVE},
+            ["student.vocab_size 300", "different tokens", "{kind: sparse}", "sequence_level"],
+        ),
+        (
+            {"teacher": {"vocab_size": 300}, "student": {"model": "other"}, "distil": LIVE},
             ["teacher.vocab_size is 300 and student.vocab_size null", "trim both to the same size"],
         ),
         (
-            {"teacher": {"vocab_size": 300}, "student": {"model": "other", "vocab_size": 400}},
+            {"teacher": {"vocab_size": 300}, "student": {"model": "other", "vocab_size": 400}, "distil": LIVE},
             ["teacher.vocab_size is 300 and student.vocab_size 400", "trim both to the same size"],
         ),
     ],

@@ -157,14 +157,17 @@ def test_a_truncated_text_has_no_end_token_for_another_tokenizer_either(
     assert truncated == finished[:-1]
 
 
-def test_a_student_with_another_tokenizer_cannot_match_distributions(
+def test_a_student_with_another_tokenizer_cannot_match_live_distributions(
     tiny: dict[str, Any], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
-    """Refused before a network is loaded, with the objective that would work."""
-    recipe = variant(tiny, teacher={"model": checkpoints["big"]}, student={"model": checkpoints["small"]})
+    """Refused before a network is loaded, with what would work; log-probabilities that are kept are mapped."""
+    models = {"teacher": {"model": checkpoints["big"]}, "student": {"model": checkpoints["small"]}, "task": LENGTHS}
+    recipe = variant(tiny, **models, distil={"teacher_logprobs": {"kind": "dense"}})
 
-    with pytest.raises(VocabularyError, match="cross_entropy"):
+    with pytest.raises(VocabularyError, match=r"teacher_logprobs=\{kind: sparse\}.*cross_entropy"):
         derive(recipe, tmp_path / "runs")
+    stages, _ = derive(variant(tiny, **models), tmp_path / "runs")
+    assert [name for name, _ in stages.systems.student.logprobs] == ["gold", "teacher"]  # type: ignore[attr-defined]
 
 
 def keys(stages: RunStages) -> dict[str, str]:

@@ -9,6 +9,7 @@ from understudy.report.content_tables import (
     health_table,
     layer_order_table,
     teacher_logprobs_table,
+    token_map_table,
     vocabulary_table,
 )
 from understudy.report.facts import NOT_MEASURED, Facts
@@ -207,3 +208,25 @@ def test_the_caches_of_teacher_log_probabilities_are_one_row_each(facts: Facts) 
     assert rows[0] == ["Gold targets", "1 234", "46.7", "11.4", "99.1 %", "0.0312"]
     assert (rows[1][0], rows[1][-1]) == ("Pseudo-targets", UNKNOWN)
     assert "<h2>Teacher log-probabilities</h2>" in render(facts)
+
+
+def test_a_mapped_teacher_has_a_table(facts: Facts) -> None:
+    """The shares of positions by what is known of the teacher there."""
+    assert 'id="tokenizers"' not in render(facts)
+    facts["token_map"] = [
+        {
+            "texts": "teacher",
+            "positions": 12345,
+            "exact": 0.5,
+            "merged": 0.25,
+            "inside": 0.2,
+            "text": 0.05,
+            "mass": 0.987,
+        }
+    ]
+    (row,) = token_map_table(facts).rows
+
+    assert [plain(cell.value) for cell in row] == [
+        "Pseudo-targets", "12 345", "50.0 %", "25.0 %", "20.0 %", "5.0 %", "98.7 %"
+    ]  # fmt: skip
+    assert 'id="tokenizers"' in render(facts)

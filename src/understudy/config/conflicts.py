@@ -15,7 +15,6 @@ from understudy.config.model_sections import (
     AnyStudent,
     AnyTeacher,
     EndpointTeacher,
-    PretrainedStudent,
     PretrainedTeacher,
     PrunedStudent,
     ScratchStudent,
@@ -27,6 +26,11 @@ from understudy.config.pseudo_targets import PseudoTargets
 from understudy.config.task import AnyTask, FilesTask
 from understudy.config.training import Training
 from understudy.config.truncation import truncation_conflicts
+from understudy.config.vocabulary_conflicts import (
+    endpoint_has_one_vocabulary,
+    live_logits_of_other_tokens,
+    trimming_conflicts,
+)
 
 STAGE_CACHE = "store"
 """The folder of finished stages, in the folder of the runs; no run can have this name."""
@@ -119,37 +123,6 @@ def _teacher_has_dropout(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
         yield (
             "distil.enable_teacher_dropout activates the teacher's dropout, but teacher.scratch.dropout is 0; set it "
             "to 0.1, for example, or use method logits_kd"
-        )
-
-
-def _trimmed_vocabularies(distil: Distil, teacher: AnyTeacher, student: AnyStudent) -> Iterator[str]:
-    own = teacher.vocab_size if isinstance(teacher, PretrainedTeacher) else None
-    students = student.vocab_size if isinstance(student, PretrainedStudent | PrunedStudent) else None
-    if own and isinstance(teacher, PretrainedTeacher) and teacher.finetune is None:
-        yield (
-            f"teacher.vocab_size is {own}, but the teacher is used as it is (teacher.finetune is null), and so is its "
-            "vocabulary; set teacher.finetune, or set student.vocab_size instead"
-        )
-    if isinstance(student, PrunedStudent) and students and isinstance(teacher, ScratchTeacher):
-        yield (
-            f"student.vocab_size is {students}, but the tokenizer of a teacher from scratch is trained on the task's "
-            "texts and the pruned student shares it; set teacher.vocab_size instead"
-        )
-    elif isinstance(student, PrunedStudent) and students and own:
-        yield (
-            f"student.vocab_size is {students}, but the pruned student shares the tokenizer of the teacher, which is "
-            f"trimmed to {own} tokens; leave student.vocab_size out"
-        )
-    elif (
-        isinstance(teacher, PretrainedTeacher)
-        and distil.needs_teacher_logits
-        and (students or own)
-        and not (own == students or (own and isinstance(student, PrunedStudent | ScratchStudent)))
-    ):
-        yield (
-            f"teacher.vocab_size is {own or 'null'} and student.vocab_size {students or 'null'}, so the two have "
-            "different tokens, but distil.objective compares distributions over one vocabulary; trim both to the same "
-            "size, or use a method that learns from text, such as sequence_level"
         )
 
 
@@ -268,10 +241,12 @@ NETWORK_RULES: tuple[Rule, ...] = (
     _relations_divide_the_width,
     _relations_compare_the_same_positions,
     _teacher_has_dropout,
-    _trimmed_vocabularies,
+    trimming_conflicts,
+    live_logits_of_other_tokens,
 )
 ENDPOINT_RULES: tuple[Rule, ...] = (
     _endpoint_has_no_layers,
+    endpoint_has_one_vocabulary,
     _endpoint_reasoning,
     _endpoint_scores_no_text,
     _endpoint_cannot_compute_nll,

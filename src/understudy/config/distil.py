@@ -138,7 +138,7 @@ class Distil(Section):
 
     @property
     def needs_teacher_logits(self) -> bool:
-        """Whether an objective compares token distributions, which requires a shared vocabulary."""
+        """Whether an objective compares token distributions."""
         return any(not isinstance(objective, CrossEntropy) for objective in self.objectives)
 
     @property

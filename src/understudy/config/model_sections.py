@@ -211,6 +211,8 @@ class ScratchStudent(Student):
 
     scratch: Scratch
     """Sizes of the network."""
+    vocab_size: TokenCount | None = None
+    """Vocabulary size of a tokenizer of its own, trained on the task's texts; null: the teacher's tokenizer."""
 
     def conflicts(self) -> Iterator[str]:
         """An adapter of random weights."""

@@ -129,7 +129,8 @@ def refuse_different_tokens(
             for token in different[:3]
         )
         raise VocabularyError(
-            f"the objective compares distributions over one vocabulary, but {len(different)} of "
-            f"{len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; "
-            "use objective 'cross_entropy', or a student with the teacher's tokenizer"
+            f"distil.teacher_logprobs is dense, which compares distributions over one vocabulary, but {len(different)} "
+            f"of {len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; set "
+            "teacher_logprobs={kind: sparse}, or use objective 'cross_entropy', or a student with the teacher's "
+            "tokenizer"
         )

@@ -26,10 +26,15 @@ def truncated(logits_NV: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tens
     """
     top_NK, ids_NK = logits_NV.topk(min(top_k, logits_NV.shape[1]), dim=-1)
     logp_NK = top_NK - logits_NV.logsumexp(dim=-1, keepdim=True)
-    if top_p < 1:
-        p_NK = logp_NK.exp()
-        logp_NK = logp_NK.masked_fill(p_NK.cumsum(dim=-1) - p_NK >= top_p, -torch.inf)
-    return ids_NK, logp_NK
+    return ids_NK, within_top_p(logp_NK, top_p)
+
+
+def within_top_p(logp_NK: Tensor, top_p: float) -> Tensor:
+    """Log-probabilities, most probable first, with minus infinity after the first whose sum is `top_p`."""
+    if top_p == 1:
+        return logp_NK
+    p_NK = logp_NK.exp()
+    return logp_NK.masked_fill(p_NK.cumsum(dim=-1) - p_NK >= top_p, -torch.inf)
 
 
 def lost_divergence(logits_NV: Tensor, ids_NK: Tensor, logp_NK: Tensor) -> Tensor:

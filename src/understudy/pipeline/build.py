@@ -160,7 +160,7 @@ def student_source(task: PreparedTask, teacher: TeacherOutputs) -> ModelSource:
         case PretrainedStudent():
             return FromCheckpoint(task.student_checkpoint, task.student.format, task.trimmed_student)
         case ScratchStudent(scratch=scratch):
-            return FromScratch(scratch, task.tokens, task.recipe.seed_of_students)
+            return FromScratch(scratch, task.student.tokens, task.recipe.seed_of_students)
         case PrunedStudent(prune=prune):
             assert teacher.network is not None  # noqa: S101 - the recipe refuses to prune an API teacher
             order = layer_order_stage(task, teacher)

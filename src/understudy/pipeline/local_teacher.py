@@ -162,7 +162,7 @@ def open_local_teacher(
     reads = replace(whole, tokens=trimmed or whole.tokens)
     if students := student_vocabulary(recipe, student, context, teacher=whole, teacher_trimmed=trimmed):
         student = replace(student, tokens=students)
-    elif not isinstance(recipe.student, PretrainedStudent):
+    elif student.tokens == whole.tokens and not isinstance(recipe.student, PretrainedStudent):
         student = replace(student, tokens=reads.tokens)
     of_teacher = examples_stage(recipe, data, context, reads, teacher_limits=own)
     of_both = examples_stage(recipe, data, context, reads, student, teacher_limits=own)
@@ -192,8 +192,11 @@ def _whole_tokenizers(
     match recipe.student:
         case PretrainedStudent(model=name, template=template):
             return reads, _pretrained(name, template, context, trained=True)
-        case ScratchStudent(scratch=scratch):
+        case ScratchStudent(scratch=scratch, vocab_size=None):
             return reads, TokenizerSource(reads.tokens, scratch)
+        case ScratchStudent(scratch=scratch, vocab_size=int(size)):
+            own = TokenizerStage(data, recipe.task.prompt, size, with_withheld=False)
+            return reads, TokenizerSource(own, scratch)
         case PrunedStudent():
             return reads, reads
     raise AssertionError(recipe.student)

@@ -1,8 +1,8 @@
 """Checks of teacher and student that need no weights, before either is trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from understudy.config.model_sections import (
     AnyStudent,
@@ -16,6 +16,7 @@ from understudy.config.model_sections import (
 )
 from understudy.config.recipe import Recipe
 from understudy.config.training import Lora
+from understudy.config.vocabulary_conflicts import trimmed_apart
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.adapters import adapted_layers, require_peft
 from understudy.models.checkpoint import config_of, without_weights
@@ -23,6 +24,7 @@ from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
+from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.model_sources import Checkpoint, TokenizerSource, checkpoint_path, pretrained_checkpoint
@@ -34,9 +36,10 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
 
     Raises:
         ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, relations
-            compare networks of different kinds, or an adapter is for layers that a network lacks.
+            compare networks of different kinds, an adapter is for layers that a network lacks, or the bytes of tokens
+            that are mapped are unknown.
         ConfigError: if peft is missing.
-        VocabularyError: if the objective compares distributions and the tokens differ.
+        VocabularyError: if the objective compares with live logits of the teacher and the tokens differ.
     """
     for source in (teacher, student):
         if isinstance(source.tokens, Checkpoint) and source.scratch is None:
@@ -45,8 +48,9 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
             special_ids(load_tokenizer(checkpoint_path(source.tokens, context)))  # a network is built for it
     _check_pruning(recipe, context)
     check_adapters(recipe, context)
-    if recipe.distil.needs_teacher_logits and isinstance(recipe.student, PretrainedStudent):
-        _check_tokens(teacher, student, context)
+    apart = trimmed_apart(recipe.teacher, recipe.student)
+    if recipe.distil.needs_teacher_logits and (apart or teacher.tokens != student.tokens):
+        _check_tokens(recipe, teacher, student, context)
     encoders = {"teacher": has_encoder(teacher, context), "student": has_encoder(student, context)}
     if recipe.distil.relations and encoders["teacher"] != encoders["student"]:
         kinds = {True: "an encoder-decoder", False: "decoder-only"}
@@ -111,12 +115,36 @@ def _check_pruning(recipe: Recipe, context: RunContext) -> None:
             narrower_config(config, requested.feed_forward)
 
 
-def _check_tokens(teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:
-    path = checkpoint_path(student.tokens, context)
-    if not isinstance(teacher.tokens, Checkpoint):
+def _check_tokens(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSource, context: WorkerContext) -> None:
+    """Refuses tokens that cannot be compared; those of a tokenizer that is trained on the task always can."""
+    loaded = [
+        load_tokenizer(checkpoint_path(source.tokens, context)) if isinstance(source.tokens, Checkpoint) else None
+        for source in (teacher, student)
+    ]
+    equal = loaded[0] and loaded[1] and loaded[0].get_vocab() == loaded[1].get_vocab()
+    if equal and not trimmed_apart(recipe.teacher, recipe.student):
+        return
+    if recipe.distil.kept_tokens is not None:
+        _require_bytes(loaded)
+    elif loaded[0] and loaded[1]:
+        refuse_different_tokens(*loaded)
+    else:
         raise VocabularyError(
-            f"the objective compares distributions over one vocabulary, but the teacher's tokenizer is trained on the "
-            f"task and the student {path!r} has its own; build the student from scratch or prune it "
-            "from the teacher, or use objective 'cross_entropy'"
+            f"distil.teacher_logprobs is dense, which compares distributions over one vocabulary, but the teacher's "
+            f"tokenizer is trained on the task and the student {checkpoint_path(student.tokens, context)!r} has its "
+            "own; set teacher_logprobs={kind: sparse}, build the student from scratch or prune it from the teacher, or "
+            "use objective 'cross_entropy'"
         )
-    refuse_different_tokens(load_tokenizer(checkpoint_path(teacher.tokens, context)), load_tokenizer(path))
+
+
+def _require_bytes(tokenizers: Sequence[PreTrainedTokenizerBase | None]) -> None:
+    """Raise ModelError if the tokens of teacher or student have no bytes; None is a tokenizer of the task."""
+    for role, tokenizer in zip(("teacher", "student"), tokenizers, strict=True):
+        try:
+            if tokenizer is not None:
+                TokenBytes(tokenizer)
+        except ModelError as error:
+            raise ModelError(
+                f"teacher and student have different tokens, which are mapped by their bytes, and those of the {role} "
+                f"have none: {error}"
+            ) from None

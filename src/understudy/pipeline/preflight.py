@@ -36,6 +36,7 @@ from understudy.pipeline.stages.text_check import TextCheckStage
 from understudy.pipeline.stages.training_steps import StepsFacts, TrainingStepsStage
 from understudy.pipeline.starts import Trains, network_roles, steps_stage
 from understudy.pipeline.teacher_outputs import endpoint_of, requests_before
+from understudy.pipeline.token_map import token_map_findings
 from understudy.progress import NoProgress, Progress
 from understudy.store import Stage
 from understudy.store.store import failure_of
@@ -114,7 +115,9 @@ def preflight(prepared: Prepared) -> list[Finding]:
     ]
     if any(one.severity == "error" for one in findings):
         return findings
-    return [*findings, *reasoning(prepared), *resources(prepared, Resources.of_machine(prepared.context))]
+    teacher = network_roles(prepared.scores).get("teacher")
+    mapped = token_map_findings(prepared.task, teacher, prepared.context)
+    return [*findings, *mapped, *reasoning(prepared), *resources(prepared, Resources.of_machine(prepared.context))]
 
 
 def reasoning(prepared: Prepared) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ class PreparedTask:
     student: TokenizerSource
     """How the student reads."""
     tokens: Tokens
-    """Those of a student built from sizes."""
+    """Those of the teacher, which a student built from sizes shares if it has none of its own."""
     likelihood: bool
     """Whether a metric needs the likelihood of references."""
 

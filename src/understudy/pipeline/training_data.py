@@ -17,6 +17,7 @@ from understudy.pool.token_arrays import Targets, TokenArrays, offsets_of
 from understudy.progress import SILENT, Progress, track_many
 from understudy.records import Example, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
+from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.schedules import StudentShare
 from understudy.training.targets_per_source import with_targets_per_source
 
@@ -32,6 +33,11 @@ class TaskTokenizers:
     def same_tokens(self) -> bool:
         """Whether the teacher's token ids are the student's."""
         return bool(self.teacher.tokenizer.get_vocab() == self.student.tokenizer.get_vocab())
+
+    @property
+    def other(self) -> OtherTokenizer | None:
+        """How the teacher reads the student's texts; None where its token ids are the student's."""
+        return None if self.same_tokens else OtherTokenizer(self.teacher, self.student)
 
     @property
     def swapped_ends(self) -> tuple[int, int] | None:
@@ -105,7 +111,10 @@ def distillation_mixture(
         targets["teacher"] = pool_targets(examples, tokenizers, pool, progress)
     rounds = samples.rounds_per_epoch if shares.student else 1
     inputs = np.concatenate([parts[kind] for kind in parts if kind in settings.inputs])
-    if settings.skip_inputs_without_text or (pool is not None and not has_text(pool).all()):
+    # Texts of only reasoning are no targets, and with other tokens than the teacher's some may be too long.
+    if settings.skip_inputs_without_text or (
+        pool is not None and not (has_text(pool).all() and tokenizers.same_tokens)
+    ):
         inputs = inputs[targets["teacher"].counts[inputs] > 0]
     mixture = Mixture(
         sources=encoded_sources(examples, tokenizers.student, progress),
@@ -149,7 +158,7 @@ def pool_targets(
     Where the tokens are the same and their roles differ, texts end with the student's token.
 
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
-    the middle of a sentence.
+    the middle of a sentence. A text that needs more positions than the student has, in its tokens, is left out.
     """
     pool.refuse_other_ids(tokenizers.teacher.tokenizer.get_vocab().values())
     texts = TokenArrays(pool.token_ids, pool.offsets)
@@ -160,7 +169,10 @@ def pool_targets(
         texts = _without_end(encoded_targets(pool.texts, tokenizers.student, progress), ~finished)
     # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
     owners = places(pool.table["input_id"], Examples.of(examples).ids)
-    kept = np.flatnonzero((owners >= 0) & has_text(pool))
+    fits = (owners >= 0) & has_text(pool)
+    if not tokenizers.same_tokens:
+        fits &= _has_positions(texts, owners, examples, tokenizers.student, progress)
+    kept = np.flatnonzero(fits)
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
     return Targets(texts.take(order), offsets_of(counts))
@@ -186,6 +198,30 @@ def _without_end(texts: TokenArrays, chosen: NDArray[np.bool_]) -> TokenArrays:
     keep[texts.offsets[1:][shortened] - 1] = False
     lengths = texts.lengths - shortened
     return TokenArrays(texts.flat[keep], offsets_of(lengths))
+
+
+def _has_positions(
+    texts: TokenArrays,
+    owners: NDArray[np.int64],
+    examples: Sequence[Example],
+    student: TaskTokenizer,
+    progress: Progress,
+) -> NDArray[np.bool_]:
+    """Whether the student has the positions for each text after its source; one without an owner counts as fitting."""
+    limit, fits = student.max_positions, np.ones(len(texts), dtype=bool)
+    if limit is None or not len(texts):
+        return fits
+    if student.needed_positions(student.max_source_tokens, int(texts.lengths.max())) <= limit:
+        return fits
+    sources = encoded_sources(examples, student, progress).lengths
+    for row in np.flatnonzero(owners >= 0).tolist():
+        fits[row] = student.needed_positions(int(sources[owners[row]]), int(texts.lengths[row])) <= limit
+    if not fits.all():
+        progress.log(
+            f"{(~fits).sum()} pseudo-targets are left out: in the student's tokens they are longer than its {limit} "
+            "positions"
+        )
+    return fits
 
 
 def _with_roles_of_student(texts: TokenArrays, tokenizers: TaskTokenizers, pool: PseudoTargetPool) -> TokenArrays:

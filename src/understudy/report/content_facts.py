@@ -138,3 +138,21 @@ class TeacherLogprobFacts(TypedDict):
     lost_divergence: float | None
     """KL divergence of the teacher's distributions from what is kept, the rest spread evenly over the other tokens, in
     nats per position; None for an API teacher."""
+
+
+class TokenMapFacts(TypedDict):
+    """How the student's tokens were compared with those of a teacher with another tokenizer: shares of positions."""
+
+    texts: str
+    """Whose: gold or teacher."""
+    positions: int
+    exact: float
+    """The teacher has the same token there."""
+    merged: float
+    """A token of the teacher begins there and ends elsewhere."""
+    inside: float
+    """It begins within a token of the teacher."""
+    text: float
+    """The teacher's distribution is unknown, and the label alone is learned."""
+    mass: float
+    """Mean probability of the student's tokens that are kept; the rest became no token, or was not kept."""

@@ -112,3 +112,22 @@ def vocabulary_table(facts: Facts) -> TextTable:
             for own in facts.get("vocabularies", [])
         ),
     )
+
+
+def token_map_table(facts: Facts) -> TextTable:
+    """At which share of positions the tokens of a student with another tokenizer are the teacher's."""
+    return TextTable(
+        ("Texts", "Positions", "Same token", "Begins together", "Begins within", "Text only", "Mass kept"),
+        tuple(
+            (
+                TextCell({"gold": "Gold", "teacher": "Pseudo-targets"}.get(own["texts"], own["texts"])),
+                TextCell(whole(own["positions"])),
+                TextCell(percent(own["exact"], 1)),
+                TextCell(percent(own["merged"], 1)),
+                TextCell(percent(own["inside"], 1)),
+                TextCell(percent(own["text"], 1)),
+                TextCell(percent(own["mass"], 1)),
+            )
+            for own in facts.get("token_map", [])
+        ),
+    )

@@ -21,6 +21,7 @@ from understudy.report.content_facts import (
     ItemErrorFacts,
     RemovedLayersFacts,
     TeacherLogprobFacts,
+    TokenMapFacts,
     TrimmedVocabulary,
 )
 from understudy.report.cost_facts import CostFacts
@@ -172,6 +173,8 @@ class Facts(TypedDict):
     """Of the networks whose vocabularies were trimmed."""
     teacher_logprobs: NotRequired[list[TeacherLogprobFacts]]
     """One entry per cache; missing where the method keeps none, and in reports of earlier versions."""
+    token_map: NotRequired[list[TokenMapFacts]]
+    """Only if a local teacher has another tokenizer than the student, which learns its log-probabilities."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

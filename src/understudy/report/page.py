@@ -15,6 +15,7 @@ from understudy.report.content_tables import (
     health_table,
     layer_order_table,
     teacher_logprobs_table,
+    token_map_table,
     vocabulary_table,
 )
 from understudy.report.costs import cost_numbers, cost_sentences
@@ -96,6 +97,7 @@ def _tables(facts: Facts) -> dict[str, tables.TextTable]:
         "training": tables.training_table(facts),
         "stages": tables.stages_table(facts),
         "vocabulary": vocabulary_table(facts),
+        "token_map": token_map_table(facts),
         "data": tables.data_table(facts),
         "teacher_logprobs": teacher_logprobs_table(facts),
         "pool": tables.pool_table(facts.get("pool", {})),

@@ -112,9 +112,10 @@ def round_logprobs(
     loss, caches = context.spec.loss, dict(context.spec.teacher.logprob_caches)
     if samples is None or not loss.kept_tokens or context.teacher is None:
         return caches, {}
-    scorer = TeacherLogprobScorer(
-        context.teacher, mixture.sources_for_teacher, loss.kept_tokens, context.pad, loss.top_p
-    )
+    other = context.spec.teacher.other
+    pad = other.teacher.pad_id if other else context.pad
+    sources = mixture.sources_for_teacher
+    scorer = TeacherLogprobScorer(context.teacher, sources, loss.kept_tokens, pad, loss.top_p, other)
     by_round = {
         number: known[number] if number in known else scorer.logprobs(items, samples.texts)
         for number, items in samples.rounds.items()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from understudy.objectives import Objective
 from understudy.pool.logprob_cache import AnyLogprobs
 from understudy.records import TextGenerator
+from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.schedules import TAIDSchedule
 from understudy.training.supervision import Supervision
@@ -84,6 +85,8 @@ class TeacherSpec:
     """The ids that end a text of the teacher and of the student, where the tokens are the same and these differ."""
     logprob_caches: Mapping[TextGenerator, AnyLogprobs] = field(default_factory=dict)
     """Teacher log-probabilities of the texts that exist before training; used with `kept_tokens`."""
+    other: OtherTokenizer | None = None
+    """How the teacher reads the student's texts where its tokens are not the student's; only with `kept_tokens`."""
 
 
 @dataclass(frozen=True)

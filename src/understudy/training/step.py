@@ -117,7 +117,8 @@ def prepare_teacher(spec: TrainSpec, device: torch.device, precision: AutocastPr
     """The live teacher in evaluation mode, without gradients; None where no objective needs one.
 
     Raises:
-        ObjectiveError: if a teacher is needed and there is none, or its dropout is enabled and it has none.
+        ObjectiveError: if a teacher is needed and there is none, its dropout is enabled and it has none, or its live
+            logits are needed and its tokenizer is not the student's.
     """
     loss, network = spec.loss, spec.teacher.network
     if network is None and loss.needs_teacher and not loss.kept_tokens:
@@ -130,7 +131,14 @@ def prepare_teacher(spec: TrainSpec, device: torch.device, precision: AutocastPr
             "distil.enable_teacher_dropout has no effect: the teacher's config has no dropout; use method logits_kd, "
             "or a teacher with dropout in its config"
         )
-    teacher = TargetLogits(network, loss.vocab_size, precision, spec.teacher.swapped_ends).to(device)
+    other = spec.teacher.other
+    if other and not loss.kept_tokens:
+        raise ObjectiveError(
+            "the teacher has another tokenizer than the student, and its live logits are not mapped; set "
+            "distil.teacher_logprobs={kind: sparse}"
+        )
+    vocab_size = len(other.tokens.teacher) if other else loss.vocab_size
+    teacher = TargetLogits(network, vocab_size, precision, spec.teacher.swapped_ends).to(device)
     return teacher.eval().requires_grad_(requires_grad=False)
 
 

@@ -11,11 +11,12 @@ import torch
 
 from understudy.objectives.truncation import lost_divergence, truncated
 from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
-from understudy.pool.token_arrays import Ints, TokenArrays
+from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.items import GENERATORS, TrainItem, TrainItems
+from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -39,8 +40,11 @@ class TeacherLogprobScorer:
     top_k: int
     """Tokens kept per position."""
     pad: int
+    """The teacher's."""
     top_p: float = 1.0
     """Probability mass after which no further token is kept; 1: always `top_k` tokens."""
+    other: OtherTokenizer | None = None
+    """How texts are read where the student's tokens are not the teacher's."""
 
     def logprobs(
         self,
@@ -53,7 +57,7 @@ class TeacherLogprobScorer:
 
         Args:
             items: together they contain each of `texts` once, or each of a contiguous range of them.
-            texts: all target texts.
+            texts: all target texts, in the student's tokens.
             into: arrays with the positions of these items, or of all `texts`; None: new arrays of the former kind.
             progress: is called with the number of items that are done.
 
@@ -62,15 +66,15 @@ class TeacherLogprobScorer:
         """
         first, positions = self._range(items, texts)
         if into is None:
-            into = TeacherLogprobs.empty(positions, min(self.top_k, self.teacher.vocab_size))
+            into = TeacherLogprobs.empty(positions, min(self.top_k, self.student_vocab_size))
         elif len(into.ids_PK) == len(texts.flat):
             first = 0
-        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, texts)
+        read = self.other.for_teacher(TrainItems.of(items), texts, self.sources) if self.other else texts
+        by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, read)
         self.teacher.eval()
         for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
-            for part in _parts(batch, texts, max_positions=MAX_LOGITS // self.teacher.vocab_size):
-                positions_N = texts.positions([row for item in part for row in item.rows])
-                self._score(part, by_generator, positions_N, into, first)
+            for part in _parts(batch, read, max_positions=MAX_LOGITS // self.teacher.vocab_size):
+                self._score(part, texts, by_generator, into, first)
             progress(len(batch))
         return into
 
@@ -79,8 +83,13 @@ class TeacherLogprobScorer:
     ) -> TeacherLogprobs:
         """New arrays with the positions of these items, and the lost divergence at every `LOST_EVERY`-th of all."""
         _, positions = self._range(items, texts)
-        into = TeacherLogprobs.empty(positions, min(self.top_k, self.teacher.vocab_size))
+        into = TeacherLogprobs.empty(positions, min(self.top_k, self.student_vocab_size))
         return self.logprobs(items, texts, replace(into, lost_P=np.full(positions, np.nan, np.float32)), progress)
+
+    @property
+    def student_vocab_size(self) -> int:
+        """Tokens among which log-probabilities are."""
+        return self.other.tokens.rest if self.other else self.teacher.vocab_size
 
     def _range(self, items: Sequence[TrainItem], texts: TokenArrays) -> tuple[int, int]:
         """The first position of the items' texts, and how many there are."""
@@ -92,18 +101,24 @@ class TeacherLogprobScorer:
     def _score(
         self,
         batch: Sequence[TrainItem],
-        texts: Mapping[TextGenerator, TokenArrays],
-        positions_N: Ints,
+        texts: TokenArrays,
+        read: Mapping[TextGenerator, TokenArrays],
         into: TeacherLogprobs,
         first: int,
     ) -> None:
         device = next(self.teacher.parameters()).device
-        inputs = collate(batch, self.sources, texts, pad=self.pad).inputs(device)
+        inputs = collate(batch, self.sources, read, pad=self.pad).inputs(device)
         logits_NV = self.teacher(inputs, sources_once=True).float()
-        ids_NK, logp_NK = truncated(logits_NV, self.top_k, self.top_p)
+        positions_N = texts.positions([row for item in batch for row in item.rows])
+        if self.other:
+            ids_NK, logp_NK = self.other.truncated(
+                logits_NV, batch, texts, read[batch[0].generator], self.top_k, self.top_p
+            )
+        else:
+            ids_NK, logp_NK = truncated(logits_NV, self.top_k, self.top_p)
         into.ids_PK[positions_N - first] = ids_NK.cpu().numpy()
         into.logp_PK[positions_N - first] = logp_NK.cpu().numpy()
-        if into.lost_P is not None:
+        if into.lost_P is not None and self.other is None:
             # By the number of the position, so that the sample does not depend on how batches are split.
             sample_M = np.flatnonzero(positions_N % LOST_EVERY == 0)
             chosen = torch.from_numpy(sample_M).to(device)

@@ -11,14 +11,19 @@ from understudy.pipeline.stages.layer_order import LayerOrderFacts
 from understudy.pipeline.stages.pool_selection import PoolSelectionStage
 from understudy.pipeline.stages.pseudo_targets import PseudoTargetsStage
 from understudy.pipeline.stages.student import STUDENT_SAMPLES
-from understudy.pipeline.stages.teacher_logprobs import LogprobsFacts, TeacherLogprobsStage
+from understudy.pipeline.stages.teacher_logprobs import LogprobsFacts, LogprobsStage, TeacherLogprobsStage
 from understudy.pipeline.stages.training import TrainingFacts
 from understudy.pipeline.stages.vocabulary import VocabularyStage
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.show import show_rows
-from understudy.records import TaskData
+from understudy.records import TaskData, TextGenerator
 from understudy.report.api_facts import ApiResponseFacts
-from understudy.report.content_facts import RemovedLayersFacts, TeacherLogprobFacts, TrimmedVocabulary
+from understudy.report.content_facts import (
+    RemovedLayersFacts,
+    TeacherLogprobFacts,
+    TokenMapFacts,
+    TrimmedVocabulary,
+)
 from understudy.report.facts import CurvePoint, PoolFacts
 from understudy.store import Stage, WorkerContext
 from understudy.store.manifest import Manifest, parse
@@ -75,6 +80,27 @@ def trimmed_vocabularies(
 ) -> list[TrimmedVocabulary]:
     """What trimming saved each system, and what it costs."""
     return [cast(TrimmedVocabulary, {"system": name, **asdict(context.facts(stage))}) for name, stage in stages]
+
+
+def token_map_facts(
+    stages: Sequence[tuple[TextGenerator, LogprobsStage]], context: WorkerContext
+) -> list[TokenMapFacts]:
+    """How the student's tokens were compared with those of a local teacher with another tokenizer; else nothing."""
+    # A student that is found may have outlived the log-probabilities that it learned.
+    found = {name: context.facts(stage) for name, stage in stages if context.store.finished(stage)}
+    return [
+        {
+            "texts": name,
+            "positions": own.positions,
+            "exact": own.exact or 0.0,
+            "merged": own.merged or 0.0,
+            "inside": own.inside,
+            "text": own.text or 0.0,
+            "mass": own.mean_mass,
+        }
+        for name, own in found.items()
+        if own.inside is not None
+    ]
 
 
 def reasoning_facts(pool: Stage[Any] | None, context: WorkerContext) -> PoolFacts:

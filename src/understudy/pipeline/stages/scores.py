@@ -29,6 +29,7 @@ from understudy.pipeline.stages.report_parts import (
     pool_facts,
     reasoning_facts,
     removed_layers,
+    token_map_facts,
     trimmed_vocabularies,
 )
 from understudy.pipeline.stages.vocabulary import VocabularyStage
@@ -190,6 +191,8 @@ class ScoresStage(Stage[ScoresFacts]):
             facts["references_by_teacher"] = True
         if self.vocabularies:
             facts["vocabularies"] = trimmed_vocabularies(self.vocabularies, context)
+        if token_map := token_map_facts(getattr(self.student, "logprobs", ()), context):
+            facts["token_map"] = token_map
         if self.api:
             facts["api_responses"] = self.api.facts(context)
         if self.layer_order:

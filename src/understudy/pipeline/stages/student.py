@@ -144,6 +144,7 @@ class StudentStage(Stage[TrainingFacts]):
                 network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
                 swapped_ends=tokenizers.swapped_ends,
                 logprob_caches={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
+                other=tokenizers.other if self.loss.kept_tokens else None,
             ),
             sample_student=self._sampler(data, tokenizers.student, mixture, folder),
         )

@@ -1,7 +1,7 @@
 """The stage of the teacher logits cache: log-probabilities of texts that exist before training, for all students."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,10 +50,14 @@ class LogprobsFacts:
     """KL divergence of the teacher's distribution from what is kept, its rest spread evenly; in nats per position, the
     mean over every eighth. None for an API teacher: it returns only a part."""
     exact: float | None = None
-    """Share of positions at which an API teacher's tokens are the student's; None for a local teacher."""
+    """Share of positions at which the teacher's tokens are the student's; None for a local teacher whose tokenizer is
+    the student's."""
     merged: float | None = None
+    """Share of those at which a token of the teacher begins and ends elsewhere."""
     text: float | None = None
     """Share of positions for which nothing is known but the text."""
+    inside: float | None = None
+    """Share of those that begin within a token of a local teacher."""
 
 
 class LogprobsStage(Stage[LogprobsFacts]):
@@ -66,7 +70,11 @@ class LogprobsStage(Stage[LogprobsFacts]):
 
 @dataclass(frozen=True)
 class TeacherLogprobsStage(LogprobsStage):
-    """The most probable tokens of a local teacher at every position, and their log-probabilities."""
+    """The most probable tokens of a local teacher at every position, and their log-probabilities.
+
+    If the teacher has another tokenizer, they are the student's tokens, from a map of the two tokenizers that follows
+    from them alone and is built once.
+    """
 
     generator: TextGenerator
     """Whose texts: gold or teacher."""
@@ -101,7 +109,8 @@ class TeacherLogprobsStage(LogprobsStage):
         sources = teacher_sources(examples, tokenizers, context.progress)
         sources = encoded_sources(examples, tokenizers.student, context.progress) if sources is None else sources
         targets = self._targets(examples, tokenizers, context)
-        vocab_size = len(tokenizers.teacher.tokenizer)
+        other = tokenizers.other
+        vocab_size = len(other.tokens.teacher) if other else len(tokenizers.teacher.tokenizer)
         network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False)
         scorer = TeacherLogprobScorer(
             TargetLogits(network.to(self.device), vocab_size, self.precision, tokenizers.swapped_ends),
@@ -109,18 +118,20 @@ class TeacherLogprobsStage(LogprobsStage):
             self.kept_tokens,
             tokenizers.teacher.pad_id,
             self.top_p or 1.0,
+            other,
         )
         cache = LogprobCacheFile.open(
             folder,
-            top_k=min(self.kept_tokens, vocab_size),
-            vocab_size=vocab_size,
+            top_k=min(self.kept_tokens, scorer.student_vocab_size),
+            vocab_size=scorer.student_vocab_size,
             fingerprint=self.content(sources, targets.texts),
         )
         items = TrainItems.of_all(self.generator, targets)
         of = "gold" if self.generator == "gold" else "pseudo-targets"
         with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
             cache_teacher_logprobs(scorer, items, targets.texts, cache, progress)
-        return logprobs_facts(self.generator, targets.texts, cache.totals)
+        shares = other.shares(items, targets.texts, sources) if other else None
+        return logprobs_facts(self.generator, targets.texts, cache.totals, shares)
 
     def _targets(self, examples: Sequence[Example], tokenizers: TaskTokenizers, context: WorkerContext) -> Targets:
         if self.pool is None:
@@ -154,7 +165,7 @@ def texts_key(teacher: str, sources: TokenArrays, texts: TokenArrays) -> str:
 
 
 def logprobs_facts(
-    generator: TextGenerator, texts: TokenArrays, totals: CacheTotals, shares: dict[str, float] | None = None
+    generator: TextGenerator, texts: TokenArrays, totals: CacheTotals, shares: Mapping[str, float] | None = None
 ) -> LogprobsFacts:
     """What a cache costs and what it leaves out."""
     positions = max(1, totals.positions)
