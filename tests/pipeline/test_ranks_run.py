@@ -103,7 +103,7 @@ def test_two_ranks_make_the_run_of_one(recipe: dict[str, Any], alone: Run, out: 
     for stage in ("fine_tuned", "student"):
         difference = (weights(out, stage) - weights(alone.folder.parent, stage)).abs()
         assert difference.quantile(0.99) < 1e-5, stage
-    report = read_json(out / "tiny" / "report.json")
+    report: Any = read_json(out / "tiny" / "report.json")
     assert [one["name"] for one in report["systems"]] == [one["name"] for one in alone.facts["systems"]]
     assert err.count("pseudo target shard: made by rank 1") >= 2
     assert printed.count("report: ") == 1
