@@ -127,13 +127,14 @@ def main() -> None:
     for name, default in (("layers", 8), ("width", 256), ("texts", 32), ("tokens", 128), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--times-only", action="store_true")
     parser.add_argument("--one", action="store_true", help="the memory of one variant, in this process")
     args = parser.parse_args()
     if args.one:
         measure_memory(args.variants[0], args)
         return
     sizes = [part for name in ("layers", "width", "texts", "tokens") for part in (f"--{name}", str(vars(args)[name]))]
-    for variant in args.variants:
+    for variant in () if args.times_only else args.variants:
         command = [sys.executable, __file__, "--one", "--variants", variant, *sizes]
         if subprocess.run(command, check=False).returncode:  # noqa: S603 - this file
             print(f"memory {variant:14} failed", flush=True)

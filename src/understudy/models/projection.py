@@ -97,7 +97,7 @@ def projects_in_parts(model: PreTrainedModel) -> bool:
         torch.manual_seed(0)  # the same dropout
         try:
             found_NV = projection(model, **inputs).logits(slice(None))
-        except ModelError:
+        except (ModelError, RuntimeError, ValueError, IndexError):  # or code that does not work on no rows
             return False
     return torch.equal(found_NV, expected_NV)
 
