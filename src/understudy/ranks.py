@@ -34,7 +34,7 @@ class Ranks:
 ALONE = Ranks(0, 1)
 
 
-def share_of(items: Sequence[T], ranks: Ranks) -> Sequence[T]:
+def items_of_rank(items: Sequence[T], ranks: Ranks) -> Sequence[T]:
     """The items of this rank: every `size`-th, so that items sorted by length are shared evenly."""
     return items[ranks.rank :: ranks.size] if ranks.size > 1 else items
 

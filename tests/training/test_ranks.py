@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from understudy.errors import ConfigError
-from understudy.ranks import ALONE, Ranks, ranks_of_environment, share_of
+from understudy.ranks import ALONE, Ranks, items_of_rank, ranks_of_environment
 from understudy.training.items import TrainItem
 from understudy.training.loop import train_step
 from understudy.training.mixture import Mixture
@@ -81,8 +81,8 @@ def test_a_parameter_that_no_rank_uses_is_not_updated(build: Build, mixture: Mix
 
 def test_the_shares_of_all_ranks_are_all_items() -> None:
     """Every item is on one rank; of items sorted by length each rank has some of every length."""
-    assert [list(share_of(range(7), Ranks(rank, 3))) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
-    assert list(share_of(range(7), ALONE)) == list(range(7))
+    assert [list(items_of_rank(range(7), Ranks(rank, 3))) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert list(items_of_rank(range(7), ALONE)) == list(range(7))
 
 
 def test_a_rank_is_what_torchrun_says() -> None:

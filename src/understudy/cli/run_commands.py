@@ -180,9 +180,9 @@ def _refuse_on_ranks(recipe: "Recipe", executor: str, ranks: Ranks) -> None:
 def _over_ranks(ranks: Ranks) -> "Iterator[Executor]":
     """The executor of rank 0; the other ranks end with it."""
     from understudy.executors._ranks import OverRanks
-    from understudy.pipeline.ranks import connected
+    from understudy.pipeline.ranks import connected_ranks
 
-    with connected(ranks) as messages:
+    with connected_ranks(ranks) as messages:
         executor = OverRanks(ranks, messages)
         yield executor
         executor.close()
@@ -195,9 +195,9 @@ def _make_as_rank(ranks: Ranks, out: Path, *, allow_code: bool) -> None:
 
     leave_signals_to_first()  # before the libraries are loaded, which takes seconds
     from understudy.pipeline.context import run_context
-    from understudy.pipeline.ranks import connected
+    from understudy.pipeline.ranks import connected_ranks
     from understudy.progress import SILENT
 
     return_freed_memory()
-    with connected(ranks) as messages:
+    with connected_ranks(ranks) as messages:
         make_what_is_sent(ranks, messages, run_context(out, SILENT, allow_code=allow_code))

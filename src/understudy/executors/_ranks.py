@@ -24,7 +24,7 @@ from understudy.ranks import Ranks
 from understudy.store.stage import WorkerContext
 from understudy.store.store import AnyStage, Outcome, attempt
 
-POLL_S = 0.05
+MESSAGE_POLL_S = 0.05
 """Between two looks for a message."""
 WATCH_S = 0.5
 """Between two looks for the failure of another rank."""
@@ -124,7 +124,7 @@ class RankQueue:
                     return done
             if self.own:
                 return self._make_own()
-            time.sleep(POLL_S)
+            time.sleep(MESSAGE_POLL_S)
 
     def _make_own(self) -> tuple[AnyStage, Outcome]:
         """Of this rank's stages those first for which the other ranks need not stop their own."""
@@ -188,7 +188,7 @@ def make_what_is_sent(ranks: Ranks, messages: Messages, context: WorkerContext) 
 def _received(messages: Messages, key: str) -> bytes:
     # A blocking `get` would keep the thread that watches for failures from using the store.
     while not messages.check([key]):
-        time.sleep(POLL_S)
+        time.sleep(MESSAGE_POLL_S)
     return messages.get(key)
 
 

@@ -18,7 +18,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
-def connected(ranks: Ranks) -> Iterator[Messages]:
+def connected_ranks(ranks: Ranks) -> Iterator[Messages]:
     """Within, this process is a rank of the group, and the failure of one ends all.
 
     Raises:

@@ -18,7 +18,7 @@ from understudy.config.training import Training
 from understudy.errors import TrainingError
 from understudy.models.recomputation import recomputed_layers
 from understudy.progress import ProgressCallback
-from understudy.ranks import ALONE, Ranks, share_of
+from understudy.ranks import ALONE, Ranks, items_of_rank
 from understudy.training.batches import PlannedBatches, count_positions
 from understudy.training.checkpoints import load_best, load_checkpoint, save_best, save_checkpoint
 from understudy.training.items import TrainItem, TrainItems
@@ -164,7 +164,7 @@ def train_step(
     taid = context.spec.loss.taid_schedule
     t = taid.interpolation(state.schedule_state, state.progress_at_step) if taid else 1.0
     for whole in micro_batches:
-        items = share_of(whole, context.ranks)
+        items = items_of_rank(whole, context.ranks)
         if not len(items):  # fewer items than ranks
             continue
         loss = micro_batch_loss(context, items, data, schedule_state=state.schedule_state, t=t)
