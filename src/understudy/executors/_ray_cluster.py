@@ -104,7 +104,7 @@ def machines() -> list[Mapping[str, float]]:
     return [one["Resources"] for one in ray.nodes() if one["Alive"]]
 
 
-def variables(cores: int) -> dict[str, str]:
+def worker_environment(cores: int) -> dict[str, str]:
     """The environment of a worker, which libraries read when it imports them."""
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return {"OMP_NUM_THREADS": str(cores), **passed}

@@ -16,7 +16,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from understudy.errors import ConfigError, UnderstudyError, first_line
-from understudy.executors._ray_cluster import MachineShare, connect, connected, machines, share_of, variables
+from understudy.executors._ray_cluster import MachineShare, connect, connected, machines, share_of, worker_environment
 from understudy.executors._ray_worker import Work, library_versions, make_here, new_messages
 from understudy.executors._worker import as_text, pickled_stage
 from understudy.store.disk import make_folder
@@ -151,7 +151,7 @@ class RayQueue:
                 num_cpus=self.share.cores,
                 num_gpus=self.share.gpus,
                 max_retries=0,
-                runtime_env={"env_vars": variables(self.share.cores)},
+                runtime_env={"env_vars": worker_environment(self.share.cores)},
             )
             self.under_way[remote.remote(self._work(task))] = task
 
