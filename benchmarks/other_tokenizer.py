@@ -113,11 +113,12 @@ def differences(runs: Mapping[tuple[str, int], Run], rows: list[str], seeds: lis
         for seed in seeds:
             facts = compare([f"a={runs[rows[0], seed].folder}", f"b={runs[row, seed].folder}"]).facts
             own = facts["metrics"][facts["primary_metric"]]
-            lead = own["advantages"]["b"]
+            lead = own["advantages"]["b:student"]
             values.append(float(lead["value"] or 0.0))
             print(
                 f"{rows[0]} - {row}, seed {seed}: {values[-1]:+.2f} {own['label']} [{lead['low']:+.2f}, "
-                f"{lead['high']:+.2f}] ({own['scores']['a']['value']:.2f} and {own['scores']['b']['value']:.2f})"
+                f"{lead['high']:+.2f}] ({own['scores']['a:student']['value']:.2f} and "
+                f"{own['scores']['b:student']['value']:.2f})"
             )
         if len(seeds) in T_975:
             half = T_975[len(seeds)] * stdev(values) / len(seeds) ** 0.5
