@@ -13,7 +13,7 @@ from tests.store.toy_stages import Text
 
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.executors import executor_named
-from understudy.executors._ray_cluster import MachineShare, connect, share_of
+from understudy.executors._ray_cluster import MachineShare, connect, machine_share
 from understudy.executors._ray_worker import Work, library_versions, make_here, new_messages
 from understudy.executors._worker import Measurements, pickled_stage
 from understudy.executors.ray import Ray
@@ -46,13 +46,13 @@ def test_a_stage_takes_its_share_of_the_smallest_machine(
     machines: list[dict[str, float]], workers: int, expected: MachineShare
 ) -> None:
     """Of cores and GPUs; machines without CPUs make no stages."""
-    assert share_of(machines, workers) == expected
+    assert machine_share(machines, workers) == expected
 
 
 def test_machines_with_and_without_gpus_are_refused() -> None:
     """The device would depend on where a stage runs; the message has the numbers and the option of `ray start`."""
     with pytest.raises(ConfigError, match=r"up to 2 GPUs and machines with none.*--num-cpus 0"):
-        share_of([{"CPU": 4, "GPU": 2}, {"CPU": 4}], 1)
+        machine_share([{"CPU": 4, "GPU": 2}, {"CPU": 4}], 1)
 
 
 def test_there_is_room_for_a_stage_per_share_and_for_one_at_least() -> None:

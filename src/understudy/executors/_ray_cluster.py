@@ -24,7 +24,7 @@ PASSED_ON = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY",)
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def cluster_connection() -> Iterator[None]:
     """A connection to the cluster that `RAY_ADDRESS` names, or to the one of this machine; an open one is used.
 
     Raises:
@@ -45,7 +45,7 @@ def connect() -> None:
     """Connects this process to the cluster until it ends.
 
     Raises:
-        ConfigError: as `connected`.
+        ConfigError: as `cluster_connection`.
     """
     ray = library()
     if ray.is_initialized():
@@ -122,7 +122,7 @@ class MachineShare:
         return max(1, sum(int(one.get("CPU", 0)) // self.cores for one in machines))
 
 
-def share_of(machines: Sequence[Mapping[str, float]], workers: int) -> MachineShare:
+def machine_share(machines: Sequence[Mapping[str, float]], workers: int) -> MachineShare:
     """The share of one of `workers` stages on the smallest machine.
 
     Args:

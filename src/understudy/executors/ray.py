@@ -16,7 +16,14 @@ from tempfile import mkdtemp
 from typing import Any
 
 from understudy.errors import ConfigError, UnderstudyError, first_line
-from understudy.executors._ray_cluster import MachineShare, connect, connected, machines, share_of, worker_environment
+from understudy.executors._ray_cluster import (
+    MachineShare,
+    cluster_connection,
+    connect,
+    machine_share,
+    machines,
+    worker_environment,
+)
 from understudy.executors._ray_worker import Work, library_versions, make_here, new_messages
 from understudy.executors._worker import as_text, pickled_stage
 from understudy.store.disk import make_folder
@@ -25,7 +32,7 @@ from understudy.store.store import AnyStage, Outcome, Store
 
 TRIES = 3
 """Attempts at a stage whose worker ends."""
-POLL_S = 0.5
+LOOK_S = 0.5
 """Between two looks at the progress files and at the machines of the cluster."""
 CANCEL_S = 10.0
 """How long tasks that are cancelled may take to end."""
@@ -55,11 +62,13 @@ class Ray:
         Raises:
             ConfigError: if there is no cluster, or its machines are not alike.
         """
-        with connected():
+        with cluster_connection():
             root = context.store.root.absolute()
             make_folder(root)
             messages = Path(mkdtemp(prefix=".progress-", dir=root))
-            queue = RayQueue(context, Store(root, context.store.wait), share_of(machines(), self.workers), messages)
+            queue = RayQueue(
+                context, Store(root, context.store.wait), machine_share(machines(), self.workers), messages
+            )
             try:
                 yield queue
             finally:
@@ -116,7 +125,7 @@ class RayQueue:
         if self.refused:
             return self.refused.popleft()
         while True:
-            done, _ = ray.wait(list(self.under_way), num_returns=1, timeout=POLL_S)
+            done, _ = ray.wait(list(self.under_way), num_returns=1, timeout=LOOK_S)
             for task in self.under_way.values():
                 self._show_progress(task)
             made = self._done(done[0]) if done else None
@@ -211,7 +220,7 @@ def executor(workers: int) -> Ray:
     """As `executor_named` calls it: refused without a cluster before anything is made.
 
     Raises:
-        ConfigError: as `connected`.
+        ConfigError: as `cluster_connection`.
     """
     made = Ray(workers)
     connect()
