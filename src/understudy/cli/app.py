@@ -97,7 +97,7 @@ def options(
     ranks = ranks_of_environment()
     if ranks.size > 1 and context.invoked_subcommand not in ON_RANKS:
         if not ranks.is_first:
-            raise typer.Exit(1)
+            raise typer.Exit  # an exit code of 1 would make torchrun end rank 0 before it has said why
         raise ConfigError(
             f"torchrun started understudy {context.invoked_subcommand} {ranks.size} times, and only "
             f"{' and '.join(ON_RANKS)} can share their work; start it without torchrun"
