@@ -188,6 +188,40 @@ def test_another_number_of_ranks_is_refused(
     assert "of a training on 1 rank, and this run has 2 ranks" in str(errors[0])
 
 
+@dataclass(frozen=True)
+class Unmoved(Job):
+    """Its dev score never moves."""
+
+    def score(self, network: PreTrainedModel) -> Mapping[str, float]:
+        """Zero."""
+        return {"fit": 0.0}
+
+
+def test_early_stopping_stops_both_ranks(job: Callable[..., Job], on_ranks: RankProcesses) -> None:
+    """After the first epoch without a better score, as on one; only rank 0 knows the score by itself."""
+    one = job("unmoved", patience=1)
+    results = on_ranks(trained, Unmoved(one.student, one.teacher, one.mixture, one.folder, one.settings))
+
+    assert [state["stopped_early"] for _, state in results] == [True, True]
+    assert [len(state["history"]) for _, state in results] == [2, 2]
+    assert torch.equal(results[0][0], results[1][0])
+
+
+def test_accumulated_and_recomputed_steps_end_where_those_of_one_do(
+    job: Callable[..., Job], on_ranks: RankProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two micro-batches to a step, some of fewer items than ranks, with the layers computed again for the gradient."""
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", -1.0)
+    settings = {"gradient_accumulation_steps": 2, "gradient_checkpointing": True, "batch_tokens": 25}
+    alone = trained(ALONE, job("one", **settings))
+    first, second = on_ranks(trained, job("two", **settings))
+
+    assert alone is not None
+    assert torch.equal(first[0], second[0])
+    assert (first[0] - alone[0]).abs().quantile(0.99) < 1e-6
+    assert first[1]["step"] == alone[1]["step"]
+
+
 def diverged(ranks: Ranks, job: Job) -> None:
     """A training whose loss is nan."""
     torch.nn.init.constant_(job.student.get_input_embeddings().weight, float("nan"))
