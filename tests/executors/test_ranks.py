@@ -16,8 +16,16 @@ from typing import ClassVar
 import pytest
 from tests.store.toy_stages import Bug, Refused, Text, TextFacts, Words
 
+from understudy.cli.signals import stop_after
 from understudy.errors import DataError
-from understudy.executors._ranks import FAILED, OverRanks, ended_together, make_what_is_sent
+from understudy.executors._ranks import (
+    ALARM_LATER_S,
+    FAILED,
+    OverRanks,
+    ended_together,
+    leave_signals_to_first,
+    make_what_is_sent,
+)
 from understudy.executors.local import Local
 from understudy.progress import NoProgress
 from understudy.ranks import Ranks
@@ -178,3 +186,26 @@ def test_an_error_that_follows_from_another_ranks_is_not_reported(tmp_path: Path
 
     assert end.value.code == 1
     assert messages.get(FAILED) == b"2"
+
+
+@pytest.mark.parametrize("minutes", [None, 5.0])
+def test_the_end_of_the_allowed_time_is_left_to_rank_0(minutes: float | None) -> None:
+    """The timer of another rank ends later, for the case that rank 0 cannot end it; without one there is none."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {one: signal.getsignal(one) for one in signals}
+    if minutes:
+        stop_after(minutes)
+    try:
+        leave_signals_to_first()
+        left_s = signal.getitimer(signal.ITIMER_REAL)[0]
+        found = [signal.getsignal(one) for one in signals]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    assert found == [signal.SIG_IGN, signal.SIG_DFL, signal.SIG_DFL]
+    if minutes is None:
+        assert not left_s
+    else:
+        assert 60 * minutes < left_s <= 60 * minutes + ALARM_LATER_S

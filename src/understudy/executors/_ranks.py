@@ -30,6 +30,8 @@ WATCH_S = 0.5
 """Between two looks for the failure of another rank."""
 GRACE_S = 1.0
 """What the rank that failed has to say why, before `torchrun` sees that the others ended."""
+ALARM_LATER_S = 30.0
+"""How much longer than rank 0 the others have under `--max-minutes`: it says that the time is over, and ends them."""
 FAILED = "failed"
 """Key of the number of ranks that failed by themselves."""
 END = b"end"
@@ -157,11 +159,16 @@ class RankQueue:
 
 
 def leave_signals_to_first() -> None:
-    """Ctrl-C, which reaches all ranks, is left to rank 0; other signals end this process without a word."""
+    """Ctrl-C, which reaches all ranks, is left to rank 0; other signals end this process without a word.
+
+    So is the end of the time of `--max-minutes`: a rank that ended before rank 0 would be an error of its training.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stopping in (signal.SIGTERM, signal.SIGALRM):
         if signal.getsignal(stopping) is not signal.SIG_IGN:
             signal.signal(stopping, signal.SIG_DFL)
+    if left_s := signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.setitimer(signal.ITIMER_REAL, left_s + ALARM_LATER_S)
 
 
 def make_what_is_sent(ranks: Ranks, messages: Messages, context: WorkerContext) -> None:
