@@ -130,7 +130,7 @@ def test_the_loss_of_a_step_is_that_of_the_method(
 ) -> None:
     """In every epoch the targets are those of the table, and the loss is the naive one."""
     expected = METHODS[method]
-    kind = {"kind": "dense"} if expected.dense else {"kind": "sparse", "top": KEPT}
+    kind = {"kind": "dense"} if expected.dense else {"kind": "sparse", "top": KEPT, "top_p": 1.0}
     dropout = 0.1 if expected.dropout else 0.0
     stages = world.stages(method, architecture, dropout=dropout, distil={"teacher_logprobs": kind})
     for number, stage in enumerate(stages):
