@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from tests.models.special_tokenizers import byte_fallback, byte_level_of
 from tests.models.test_vocabulary import trimmed
 from tests.sizes import small
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from understudy.models.byte_prefix import BytePrefixMap
@@ -23,7 +20,6 @@ from understudy.objectives.divergences import forward_kl, reverse_kl
 from understudy.objectives.sparse import bucketed
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
-from understudy.training import other_tokenizer, teacher_logprobs
 from understudy.training.byte_alignment import TokenReading
 from understudy.training.byte_prefix_mass import StudentPosition, student_mass
 from understudy.training.items import TrainItem, TrainItems
@@ -253,27 +249,6 @@ def test_batches_do_not_change_what_is_scored() -> None:
         _, alone = scored(teacher, student, [TEXTS[number]])
         own_P = rows.positions([number])
         np.testing.assert_allclose(np.exp(alone.logp_PK), np.exp(together.logp_PK[own_P]), atol=1e-5)
-
-
-@pytest.mark.parametrize(("teacher", "student"), [(words, letters), (letters, words)])
-def test_the_larger_vocabulary_splits_batches(teacher: Make, student: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither logits nor what they become is larger than the limit, unless that of one text is."""
-    rows, whole = scored(reads(teacher()), reads(student()), TEXTS)
-    monkeypatch.setattr(teacher_logprobs, "MAX_LOGITS", limit := 60 * max(len(teacher()), len(student())))
-    made: list[tuple[int, int]] = []
-
-    def measured(logits_NV: Tensor, ids: NDArray[np.integer], positions: Any, tokens: BytePrefixMap) -> Tensor:  # noqa: ANN401
-        mass_PS = student_mass(logits_NV, ids, positions, tokens)
-        made.append((max(logits_NV.numel(), mass_PS[:, : tokens.rest].numel()), len({one.before for one in positions})))
-        return mass_PS
-
-    monkeypatch.setattr(other_tokenizer, "student_mass", measured)
-    _, parts = scored(reads(teacher()), reads(student()), TEXTS)
-
-    assert len(made) > 1
-    assert max(size for size, texts in made if texts > 1) <= limit
-    np.testing.assert_allclose(np.exp(parts.logp_PK), np.exp(whole.logp_PK), atol=1e-5)
-    assert len(rows) == len(TEXTS)
 
 
 @pytest.mark.parametrize("make", [byte_words, fallback])

@@ -129,7 +129,7 @@ class LogprobCacheFile:
             done: as the writer counts.
         """
         with (self.folder / ROWS).open("ab") as rows, (self.folder / COUNTS).open("ab") as counts:
-            positions = max(1, min(PART, PART_TOKENS // max(1, logprobs.ids_PK.shape[1])))
+            positions = max(1, min(PART, PART_TOKENS // self.shape["top_k"]))
             for start in range(0, len(logprobs.ids_PK), positions):
                 self._append_part(logprobs, slice(start, start + positions), rows, counts)
             for opened in (rows, counts):
