@@ -209,6 +209,17 @@ def test_sizes_that_cannot_be_are_refused(world: Path, changes: dict[str, Any], 
     assert [fact for fact in facts if fact not in str(error.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("method", "setting"), [("noisy_kd", "enable_teacher_dropout"), ("hidden_relations_kd", "relations")]
+)
+def test_the_way_out_is_one_that_the_method_permits(world: Path, method: str, setting: str) -> None:
+    """Sparse log-probabilities are no way out for a method whose teacher runs at every step."""
+    with pytest.raises(ConfigError, match=rf"different tokens.*without {setting}, such as logits_kd") as error:
+        recipe_in(world, student={"vocab_size": 300}, distil={"method": method})
+
+    assert "{kind: sparse}" not in str(error.value)
+
+
 def test_a_pruned_student_of_a_scratch_teacher_has_its_tokenizer(tiny: dict[str, Any]) -> None:
     """The number belongs to the teacher, whose tokenizer is trained to it."""
     student = {"prune": {"decoder_layers": 1}, "vocab_size": 100}

@@ -16,6 +16,7 @@ from understudy.pool.logprob_cache import (
     read_logprob_cache,
     unordered_logprobs,
 )
+from understudy.pool.logprob_rows import Bytes, RowFormat, pack_rows
 
 NOTHING = -np.inf
 
@@ -130,6 +131,23 @@ def test_more_than_255_tokens_have_counts_of_four_bytes(tmp_path: Path) -> None:
 
     assert file.totals.count_bytes == 4
     assert LogprobCache.open(tmp_path).at(np.array([0])).ids_PK.tolist() == ids.tolist()
+
+
+def test_many_tokens_are_packed_a_few_positions_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing needs memory for each token, however many tokens a position keeps; the bytes are the same."""
+    write_cache(tmp_path, positions=9)
+    whole, packed = (tmp_path / ROWS).read_bytes(), list[int]()
+    monkeypatch.setattr(logprob_cache, "PART_TOKENS", 6)
+
+    def pack(ids_PK: np.ndarray, logp_PK: np.ndarray, layout: RowFormat) -> tuple[Bytes, np.ndarray]:
+        packed.append(ids_PK.size)
+        return pack_rows(ids_PK, logp_PK, layout)
+
+    monkeypatch.setattr(logprob_cache, "pack_rows", pack)
+    opened(tmp_path, fingerprint="other").append(rows(9), done=9)
+
+    assert packed == [6, 6, 6]
+    assert (tmp_path / ROWS).read_bytes() == whole
 
 
 def test_a_cache_without_positions_can_be_read(tmp_path: Path) -> None:

@@ -155,6 +155,12 @@ class Distil(Section):
             logprobs.top_p if isinstance(logprobs, SparseLogprobs) and self.kept_tokens and logprobs.top_p < 1 else None
         )
 
+    @property
+    def needed_at_every_step(self) -> tuple[str, ...]:
+        """The settings for which the teacher runs at every training step, as nothing that is cached can replace it."""
+        wanted = {"enable_teacher_dropout": self.enable_teacher_dropout, "relations": self.relations is not None}
+        return tuple(name for name, used in wanted.items() if used)
+
     def conflicts(self) -> Iterator[str]:
         """Settings of distillation that cannot be used together."""
         yield from self._sampling_conflicts()
@@ -194,10 +200,8 @@ class Distil(Section):
                 "relations are mixed with a divergence from the teacher's distributions, but objective cross_entropy "
                 "does not use them; use objective forward_kl, or leave relations out"
             )
-        at_every_step = {"enable_teacher_dropout": self.enable_teacher_dropout, "relations": bool(self.relations)}
-        wanted = [name for name, used in at_every_step.items() if used]
-        if wanted and isinstance(self.teacher_logprobs, SparseLogprobs):
+        if (wanted := self.needed_at_every_step) and isinstance(self.teacher_logprobs, SparseLogprobs):
             yield (
-                f"{' and '.join(wanted)} need a teacher pass at every training step, but teacher_logprobs is sparse, "
-                "which caches one pass; set teacher_logprobs={kind: dense}"
+                f"{' and '.join(wanted)} need{'s' if len(wanted) == 1 else ''} a teacher pass at every training step, "
+                "but teacher_logprobs is sparse, which caches one pass; set teacher_logprobs={kind: dense}"
             )

@@ -45,20 +45,28 @@ def live_logits_of_other_tokens(distil: Distil, teacher: AnyTeacher, student: An
     if isinstance(student, ScratchStudent) and student.vocab_size:
         yield (
             f"student.vocab_size is {student.vocab_size}, so the student has a tokenizer of its own, but "
-            f"distil.teacher_logprobs is dense, {LIVE_LOGITS}, or leave student.vocab_size out"
+            f"distil.teacher_logprobs is dense, {LIVE_LOGITS}; {how_to_map_tokens(distil)}, or leave "
+            "student.vocab_size out"
         )
     elif trimmed_apart(teacher, student):
         yield (
             f"teacher.vocab_size is {own or 'null'} and student.vocab_size {students or 'null'}, so the two have "
-            f"different tokens, but distil.teacher_logprobs is dense, {LIVE_LOGITS}, trim both to the same size, or "
-            "use a method that learns from text, such as sequence_level"
+            f"different tokens, but distil.teacher_logprobs is dense, {LIVE_LOGITS}; {how_to_map_tokens(distil)}, trim "
+            "both to the same size, or use a method that learns from text, such as sequence_level"
         )
 
 
-LIVE_LOGITS = (
-    "which compares distributions over one vocabulary; set teacher_logprobs={kind: sparse}, which maps the teacher's "
-    "tokens to the student's"
-)
+LIVE_LOGITS = "which compares distributions over one vocabulary"
+
+
+def how_to_map_tokens(distil: Distil) -> str:
+    """What to change so that the teacher's tokens are mapped to the student's."""
+    if wanted := distil.needed_at_every_step:
+        return (
+            f"use a method without {' and '.join(wanted)}, such as logits_kd, whose sparse log-probabilities are "
+            "mapped to the student's tokens"
+        )
+    return "set teacher_logprobs={kind: sparse}, which maps the teacher's tokens to the student's"
 
 
 def endpoint_has_one_vocabulary(student: AnyStudent) -> Iterator[str]:

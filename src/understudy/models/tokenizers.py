@@ -112,11 +112,19 @@ def _refuse_missing_package(name_or_path: str, error: Exception) -> None:
 
 
 def refuse_different_tokens(
-    teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
+    teacher_tokenizer: PreTrainedTokenizerBase,
+    student_tokenizer: PreTrainedTokenizerBase,
+    *,
+    remedy: str = "set teacher_logprobs={kind: sparse}",
 ) -> None:
     """Check that two tokenizers have the same ids for the same tokens.
 
     The number of rows of the embeddings may differ.
+
+    Args:
+        teacher_tokenizer: of the teacher.
+        student_tokenizer: of the student.
+        remedy: what the message says to do first.
 
     Raises:
         VocabularyError: with the number of tokens that differ and some of them.
@@ -130,7 +138,6 @@ def refuse_different_tokens(
         )
         raise VocabularyError(
             f"distil.teacher_logprobs is dense, which compares distributions over one vocabulary, but {len(different)} "
-            f"of {len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; set "
-            "teacher_logprobs={kind: sparse}, or use objective 'cross_entropy', or a student with the teacher's "
-            "tokenizer"
+            f"of {len(teacher.keys() | student.keys())} tokens have different ids in teacher and student: {shown}; "
+            f"{remedy}, or use objective 'cross_entropy', or a student with the teacher's tokenizer"
         )

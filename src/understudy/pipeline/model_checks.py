@@ -16,7 +16,7 @@ from understudy.config.model_sections import (
 )
 from understudy.config.recipe import Recipe
 from understudy.config.training import Lora
-from understudy.config.vocabulary_conflicts import trimmed_apart
+from understudy.config.vocabulary_conflicts import how_to_map_tokens, trimmed_apart
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.adapters import adapted_layers, require_peft
 from understudy.models.checkpoint import config_of, without_weights
@@ -127,12 +127,12 @@ def _check_tokens(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSo
     if recipe.distil.kept_tokens is not None:
         _require_bytes(loaded)
     elif loaded[0] and loaded[1]:
-        refuse_different_tokens(*loaded)
+        refuse_different_tokens(*loaded, remedy=how_to_map_tokens(recipe.distil))
     else:
         raise VocabularyError(
             f"distil.teacher_logprobs is dense, which compares distributions over one vocabulary, but the teacher's "
             f"tokenizer is trained on the task and the student {checkpoint_path(student.tokens, context)!r} has its "
-            "own; set teacher_logprobs={kind: sparse}, build the student from scratch or prune it from the teacher, or "
+            f"own; {how_to_map_tokens(recipe.distil)}, build the student from scratch or prune it from the teacher, or "
             "use objective 'cross_entropy'"
         )
 

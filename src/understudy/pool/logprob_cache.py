@@ -24,7 +24,9 @@ ROWS, COUNTS, METADATA = "rows.bin", "counts.bin", "cache.json"
 BLOCK = 64
 """Positions between two known row starts: those between are summed up when a batch is read."""
 PART = 1 << 16
-"""Positions packed at once."""
+"""Positions read or packed at once."""
+PART_TOKENS = 1 << 20
+"""Kept tokens packed at once at most: packing takes about 100 bytes of memory for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +129,9 @@ class LogprobCacheFile:
             done: as the writer counts.
         """
         with (self.folder / ROWS).open("ab") as rows, (self.folder / COUNTS).open("ab") as counts:
-            for start in range(0, len(logprobs.ids_PK), PART):
-                self._append_part(logprobs, slice(start, start + PART), rows, counts)
+            positions = max(1, min(PART, PART_TOKENS // self.shape["top_k"]))
+            for start in range(0, len(logprobs.ids_PK), positions):
+                self._append_part(logprobs, slice(start, start + positions), rows, counts)
             for opened in (rows, counts):
                 opened.flush()
                 os.fsync(opened.fileno())

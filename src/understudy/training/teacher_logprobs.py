@@ -72,8 +72,13 @@ class TeacherLogprobScorer:
         read = self.other.for_teacher(TrainItems.of(items), texts, self.sources) if self.other else texts
         by_generator: Mapping[TextGenerator, TokenArrays] = dict.fromkeys(GENERATORS, read)
         self.teacher.eval()
+        # With two tokenizers there is a row of the vocabulary per token of either: logits, and what they become.
+        widest, readings = (
+            max(self.teacher.vocab_size, self.student_vocab_size),
+            (read, texts) if self.other else (read,),
+        )
         for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
-            for part in _parts(batch, read, max_positions=MAX_LOGITS // self.teacher.vocab_size):
+            for part in _parts(batch, readings, max_positions=MAX_LOGITS // widest):
                 self._score(part, texts, by_generator, into, first)
             progress(len(batch))
         return into
@@ -126,13 +131,15 @@ class TeacherLogprobScorer:
             into.lost_P[positions_N[sample_M] - first] = lost_M.cpu().numpy()
 
 
-def _parts(batch: Sequence[TrainItem], texts: TokenArrays, *, max_positions: int) -> Iterator[list[TrainItem]]:
-    """Splits a batch into parts of at most `max_positions` target positions; a single text may have more."""
+def _parts(
+    batch: Sequence[TrainItem], readings: Sequence[TokenArrays], *, max_positions: int
+) -> Iterator[list[TrainItem]]:
+    """Splits a batch into parts of at most `max_positions` target positions of each reading; one text may have more."""
     part: list[TrainItem] = []
     positions = 0
     for item in batch:
         for row in item.rows:
-            length = len(texts[row])
+            length = max(len(texts[row]) for texts in readings)
             if part and positions + length > max_positions:
                 yield part
                 part, positions = [], 0
