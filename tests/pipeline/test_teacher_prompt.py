@@ -21,6 +21,7 @@ from understudy.pipeline.build import RunStages, build_run
 from understudy.pipeline.context import NETWORK, RunContext, run_context
 from understudy.pipeline.delivery import deliver_student
 from understudy.pipeline.teacher_prompt import drawn_demonstrations
+from understudy.pool.logprob_cache import LogprobCache
 from understudy.pool.pool import PseudoTargetPool
 from understudy.progress import NoProgress
 from understudy.records import Example
@@ -131,8 +132,8 @@ def test_log_probabilities_are_those_after_the_prompt_of_the_teacher(prompted: M
     teacher = prompted.place(systems.teacher.network) / NETWORK
     tokenizer, model = AutoTokenizer.from_pretrained(teacher), AutoModelForCausalLM.from_pretrained(teacher)
     stage = next(stage for name, stage in systems.student.logprobs if name == "gold")  # type: ignore[attr-defined]
-    ids_PK, logp_PK = (np.load(prompted.place(stage) / name) for name in ("ids.npy", "logp.npy"))
-    position = 0
+    cache, position = LogprobCache.open(prompted.place(stage)), 0
+    rows = cache.at(np.arange(len(cache.counts_P)))
     for example in prompted.labeled():
         turns = turns_of_teacher(prompted, example.source)
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -141,8 +142,10 @@ def test_log_probabilities_are_those_after_the_prompt_of_the_teacher(prompted: M
             logits = model(torch.tensor([[*prompt, *target]])).logits[0, len(prompt) - 1 : -1, : len(tokenizer)]
         expected = logits.log_softmax(dim=-1)
         for step in range(len(target)):
-            found = torch.tensor(logp_PK[position].astype(np.float32))
-            torch.testing.assert_close(found, expected[step, ids_PK[position].tolist()], rtol=0, atol=0.02)
+            kept = rows.logp_PK[position] > -np.inf
+            found = torch.tensor(rows.logp_PK[position][kept].astype(np.float32))
+            assert len(found) > 0
+            torch.testing.assert_close(found, expected[step, rows.ids_PK[position][kept].tolist()], rtol=0, atol=0.02)
             position += 1
 
 
