@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +64,28 @@ def out(alone: Run, tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def start(recipe: dict[str, Any], out: Path) -> subprocess.Popen[str]:
+@contextmanager
+def started(recipe: dict[str, Any], out: Path) -> Iterator[subprocess.Popen[str]]:
     """The command on two ranks, as a script starts it in the background: SIGINT is ignored."""
     file = out.parent / "tiny.json"
     file.write_text(json.dumps(recipe))
     options = ["--standalone", "--nproc-per-node", "2", "-m", "understudy", "run", str(file), "--out", str(out)]
     code = "import signal; signal.signal(2, signal.SIG_IGN); from torch.distributed.run import main; main()"
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    one.kill()
+                process.kill()
 
 
 def contents(out: Path, pattern: str) -> list[bytes]:
@@ -91,8 +101,8 @@ def weights(out: Path, stage: str) -> torch.Tensor:
 
 def test_two_ranks_make_the_run_of_one(recipe: dict[str, Any], alone: Run, out: Path) -> None:
     """Equal pseudo-targets and log-probabilities, a student equal up to rounding, one report; both ranks worked."""
-    process = start(recipe, out)
-    printed, err = process.communicate()
+    with started(recipe, out) as process:
+        printed, err = process.communicate()
     assert process.returncode == 0, err
 
     pools = [sorted((root / "store").glob("pseudo_target_shard-*/*.parquet")) for root in (out, alone.folder.parent)]
@@ -113,15 +123,20 @@ def test_two_ranks_make_the_run_of_one(recipe: dict[str, Any], alone: Run, out: 
 
 
 def test_the_death_of_one_rank_ends_the_other(recipe: dict[str, Any], out: Path) -> None:
-    """Rank 1 is killed before the student's training, in which rank 0 waits for it; finished stages are kept."""
-    process = start(recipe, out)
-    assert process.stderr is not None
-    before = next(line for line in process.stderr if "log-probabilities of pseudo-targets: done" in line)
-    ranks = {one.environ().get("RANK"): one for one in psutil.Process(process.pid).children() if one.is_running()}
-    ranks["1"].kill()
-    _, err = process.communicate(timeout=300)
+    """Rank 1 is killed while all ranks train the student; finished stages are kept."""
+    long = recipe["training"] | {"epochs": 1000, "evaluate_every": 1000}
+    with started(recipe | {"training": long}, out) as process:
+        assert process.stderr is not None
+        before = list[str]()
+        for line in process.stderr:
+            before.append(line)
+            if "distil the student" in line:
+                break
+        assert process.poll() is None, before
+        ranks = {one.environ().get("RANK"): one for one in psutil.Process(process.pid).children() if one.is_running()}
+        ranks["1"].kill()
+        _, err = process.communicate(timeout=300)
 
-    assert before
     assert process.returncode == 1
     assert not ranks["0"].is_running()
     assert err.count("understudy: ") <= 1

@@ -44,7 +44,7 @@ def refuses(url: str) -> bool:
     try:
         with socket.create_connection((str(address.hostname), address.port or 0), timeout=5):
             return False
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it was waiting when the server stopped to listen
         return True
 
 
