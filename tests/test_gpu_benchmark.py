@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import gpu
-from benchmarks.gpu_parts.measures import PARTS, correctness, joint_teaching_loss
+from benchmarks.gpu_parts.losses import joint_teaching_loss
+from benchmarks.gpu_parts.measures import PARTS, correctness
 from benchmarks.gpu_parts.networks import BRIEF, FULL, Sizes, batch, build, forward_flops, peak
 from torch.utils.flop_counter import FlopCounterMode
 

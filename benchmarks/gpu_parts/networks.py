@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ from transformers import (
 
 import understudy.models.forward
 
+Facts = dict[str, Any]
+"""What a part has found, as plain data."""
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
