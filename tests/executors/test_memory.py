@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch does not annotate it
 MODES = ("fixed", "default")
 GROW = """
 import psutil, sys
@@ -54,7 +55,7 @@ def printed(code: str, mode: str = "") -> int:
     return int(output(code, mode))
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+@pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
 def test_operations_on_batches_of_many_sizes_are_not_all_kept() -> None:
     """By default the operation of the first of 100 sizes is still there when the size comes again.
 
