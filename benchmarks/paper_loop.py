@@ -8,6 +8,7 @@ stages that generate, convert, score and train, not the teacher and the baseline
 
     python benchmarks/paper_loop.py                                    # the embedded task
     python benchmarks/paper_loop.py --data e2e --vocab-size 1000       # train, dev, test as .jsonl.gz in a folder
+    python benchmarks/paper_loop.py --recipe own.yaml                  # a recipe of joint_teaching, with its teacher
 """
 
 import argparse
@@ -19,11 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import understudy
+from understudy.config.read import merge
+from understudy.config.yaml_files import read_mapping, with_absolute_paths
 
 LOOPS: dict[str, dict[str, Any]] = {
     "understudy": {"engine": "ctranslate2", "distil": {"student_samples": {"max_age": 3}}},
     "paper": {
         "engine": "hf",
+        "pseudo_targets": {"compute_type": "float32"},
         "distil": {"teacher_logprobs": {"kind": "dense"}, "student_samples": {"max_age": 0}},
     },
 }
@@ -88,11 +92,15 @@ def networks(arguments: argparse.Namespace) -> dict[str, Any]:
 def recipe(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The recipe of one run."""
     own = LOOPS[name]
+    if arguments.recipe:
+        return merge(
+            with_absolute_paths(read_mapping(arguments.recipe, "recipe"), arguments.recipe.parent), own | {"name": name}
+        )
     return {
         "name": name,
         "task": task(arguments) | {"metrics": ["bleu"]},
         **networks(arguments),
-        "pseudo_targets": {"per_input": arguments.per_input},
+        "pseudo_targets": {"per_input": arguments.per_input} | own.get("pseudo_targets", {}),
         "distil": {"method": "joint_teaching"} | own["distil"],
         "training": {
             "learning_rate": arguments.learning_rate,
@@ -109,7 +117,7 @@ def recipe(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def run(name: str, arguments: argparse.Namespace, teacher: Path | None) -> tuple[Loop, Path]:
     """Runs one recipe; a teacher that is given is used as it is."""
     settings = recipe(name, arguments)
-    if teacher:
+    if teacher and not arguments.recipe:
         settings["teacher"] = {"model": str(teacher)}
     with understudy.rich_progress() as progress:
         done = understudy.run(understudy.check_recipe(settings), out=arguments.out, progress=progress)
@@ -126,6 +134,7 @@ def read_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of train, dev and test; default: the embedded task")
+    parser.add_argument("--recipe", type=Path, help="instead of the other options; its dev metric is BLEU")
     parser.add_argument("--labeled", type=int, default=300)
     parser.add_argument("--unlabeled", type=int, default=1200)
     parser.add_argument("--per-input", type=int, default=8)
