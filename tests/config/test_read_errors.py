@@ -103,6 +103,29 @@ def test_a_renamed_method_is_refused_with_its_new_name(minimal: dict[str, Any]) 
     assert "joint_teaching_swa" in finding
 
 
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        (
+            "training.targets_per_source=automatic",
+            "targets_per_source: expected a whole number such as 4 or 'auto', got",
+        ),
+        ("training.targets_per_source=0", "targets_per_source: must be 1 to 10,000, .*; got 0; or write 'auto'"),
+        ("training.lora={target_modules: 3}", r"target_modules: expected a list such as .* or 'all-linear', got 3"),
+        ("training.lora={target_modules: [q, 3]}", r"target_modules\.entry 2: expected text .*, got 3"),
+        ("student={model: m, template: x}", "template: .* 'auto', 'separator', 'none' or 'chat', got 'x'"),
+    ],
+)
+def test_a_value_that_is_neither_of_a_type_nor_a_word_has_one_finding(
+    minimal: dict[str, Any], override: str, finding: str
+) -> None:
+    """It says what both would be; the parts of a list are not also compared with the word."""
+    with pytest.raises(ConfigError, match=finding) as error:
+        check_recipe(minimal, [override], where="my.yaml")
+
+    assert len(str(error.value).splitlines()) == 2
+
+
 def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
     """YAML would keep the last one and drop the settings of the first without a warning."""
     path = tmp_path / "r.yaml"
