@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,26 @@ def test_a_value_that_is_neither_of_a_type_nor_a_word_has_one_finding(
         check_recipe(minimal, [override], where="my.yaml")
 
     assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        ("distil.teacher_logprobs.top=8", "for top also set distil.teacher_logprobs.kind=sparse"),
+        ("distil.student_samples.share.step=0.2", "for step also set distil.student_samples.share.kind=adaptive"),
+        ("evaluation.decoding.beams=3", "for beams also set evaluation.decoding.kind=beam or k_beams"),
+    ],
+)
+def test_a_section_without_kind_is_refused_with_the_kinds_that_have_its_keys(
+    minimal: dict[str, Any], override: str, remedy: str
+) -> None:
+    """The remedy works; no kind is named for keys that none has."""
+    with pytest.raises(ConfigError, match=re.escape(remedy)):
+        check_recipe(minimal, [override])
+    with pytest.raises(ConfigError, match=r"kind is one of dense, sparse$"):
+        check_recipe(minimal, ["distil.teacher_logprobs.topp=0.9"])
+
+    check_recipe(minimal, [override, remedy.rpartition(" set ")[2].split()[0]])
 
 
 def test_a_repeated_key_is_refused(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterat
         for message in details["msg"].removeprefix("Value error, ").splitlines():
             yield (f"{path}: {message}" if path else message) + (f"; or write {words}" if words else "")
     elif kind in {"union_tag_not_found", "union_tag_invalid"}:
-        yield f"{path}: got {found}; kind is one of {', '.join(sorted(_tags(place.sections)))}"
+        kinds = ", ".join(sorted(_tags(place.sections)))
+        yield f"{path}: got {found}; kind is one of {kinds}{_missing_kind(details['input'], path, place.sections)}"
     elif kind in {"model_attributes_type", "model_type"}:
         yield f"{path}: expected a section, got {found}; {_keys(place.sections)}"
     elif kind == "too_short":
@@ -179,7 +180,7 @@ def _unknown_key(details: ErrorDetails, root: type[Section], prefix: str) -> str
     path = ".".join([*place.parts, key])
     if new := _new_key(details, root, prefix):
         return f"{path}: was renamed; write {new!r} instead of {key!r}"
-    known = sorted(field.alias or name for s in place.sections for name, field in s.model_fields.items())
+    known = sorted(key for section in place.sections for key in _keys_of(section))
     return f"{path}: unknown key{did_you_mean(key, known)} (known here: {', '.join(known)})"
 
 
@@ -191,10 +192,22 @@ def _keys(sections: Collection[type[Section]]) -> str:
     return f"its keys are {tags}"
 
 
+def _missing_kind(found: object, path: str, sections: Iterable[type[Section]]) -> str:
+    """The kinds that have all keys of a section without `kind`, as a remedy; empty if none has them."""
+    if not isinstance(found, dict) or not found or "kind" in found:
+        return ""
+    having = sorted(kind for one in sections if _keys_of(one) >= found.keys() for kind in _tags({one}))
+    return f"; for {', '.join(map(str, found))} also set {path}.kind={' or '.join(having)}" if having else ""
+
+
+def _keys_of(section: type[Section]) -> set[str]:
+    return {field.alias or name for name, field in section.model_fields.items()}
+
+
 def _tags(sections: Iterable[type[Section]]) -> set[str]:
     """The names of variants: their `kind`, or else all their keys."""
     kinds = {s.model_fields["kind"].default for s in sections if "kind" in s.model_fields}
-    return kinds or {field.alias or name for s in sections for name, field in s.model_fields.items()}
+    return kinds or set().union(*map(_keys_of, sections))
 
 
 def _sections(annotation: object) -> set[type[Section]]:
