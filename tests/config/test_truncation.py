@@ -76,7 +76,7 @@ def test_an_objective_that_the_default_distorts_is_refused(objective: dict[str, 
 
 @pytest.mark.parametrize(("top", "error"), [(1, 28), (2, 28), (3, 28), (4, 17), (7, 17)])
 def test_fewer_than_8_tokens_are_refused_for_every_objective(top: int, error: int) -> None:
-    """Also for forward KL, with the error at 4 or at 2 tokens, and 8 as the remedy; no error at 4 is within the limit."""
+    """Also for forward KL, with the error at 4 or at 2 tokens, and 8 as the remedy; at 4 none is within it."""
     with pytest.raises(ConfigError, match=rf"keeps top {top}, .* {error} % was measured .*top: 8, top_p: 1"):
         check_recipe(distilled(teacher_logprobs={"kind": "sparse", "top": top, "top_p": 1.0}))
     check_recipe(distilled(teacher_logprobs={"kind": "sparse", "top": 8, "top_p": 1.0}))
