@@ -34,7 +34,7 @@ from understudy.records import Example
 from understudy.training.batches import collate
 from understudy.training.items import GENERATORS, TrainItem
 
-TRUNCATIONS = ((8, 1.0), (14, 0.99), (32, 1.0), (64, 1.0), (256, 1.0), (1024, 1.0))
+TRUNCATIONS = ((2, 1.0), (4, 1.0), (8, 1.0), (14, 0.99), (32, 1.0), (64, 1.0), (256, 1.0), (1024, 1.0))
 OBJECTIVES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "forward_kl": d.forward_kl,
     "reverse_kl": d.reverse_kl,

@@ -127,7 +127,7 @@ def recipe_of(files: dict[str, str]) -> dict[str, object]:
         "teacher": {"scratch": SIZES, "vocab_size": 2000, "finetune": training},
         "student": {"scratch": SIZES, "finetune": training},
         "pseudo_targets": {"inputs": ["labeled", "unlabeled"], "per_input": 1, "shard_inputs": 4096},
-        "distil": {"method": "logits_pt", "teacher_logprobs": {"kind": "sparse", "top": 4}},
+        "distil": {"method": "logits_pt", "teacher_logprobs": {"kind": "sparse", "top": 8}},
         "training": training,
         "evaluation": evaluation,
     }

@@ -11,6 +11,22 @@ TextGenerator = Literal["gold", "teacher", "student", "api"]
 """Where a target text comes from: a human (gold), a local model (teacher or student) or an endpoint (api)."""
 
 
+LeftOutReason = Literal["source", "student_positions", "teacher_positions"]
+"""Why a target text is not learned, or not completely: its source is over the student's limits; the text needs more
+positions than the student has, in its tokens; or more than the teacher has, in the teacher's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many of the target texts from one place are not learned, or not completely, because of a length."""
+
+    generator: TextGenerator
+    reason: LeftOutReason
+    count: int
+    of: int
+    """All such texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One source with its targets: none for an unlabeled input, several where there are several references."""

@@ -26,6 +26,7 @@ from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.pool_files import write_pool_file
 from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import NO_VALUES
 from understudy.records import Example
 
 ENDPOINT = Endpoint(model="m", per_input=2, answer="<(.*)>")
@@ -103,9 +104,14 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
     _, file, _ = written(tmp_path)
     maybe, yes = read_response_logprobs(file)
     texts = TokenArrays.of([[1, 0], [3, 0], [2, 0]])
-    cache = empty(6, 2)
+    cache, amounts = empty(6, 2), list[float]()
     shares = align_response_logprobs(
-        texts, [(1, replace(maybe, row=1)), (0, yes)], cache, token_bytes=STUDENT, decode=decode
+        texts,
+        [(1, replace(maybe, row=1)), (0, yes)],
+        cache,
+        token_bytes=STUDENT,
+        decode=decode,
+        progress=lambda amount, _note="", _values=NO_VALUES: amounts.append(amount),
     )
     ids_PK, p_PK = cache.ids_PK, np.exp(cache.logp_PK)
 
@@ -114,6 +120,7 @@ def test_texts_with_records_get_their_distribution_and_others_their_label(tmp_pa
     assert dict(zip(ids_PK[0].tolist(), p_PK[0].tolist(), strict=True)) == pytest.approx({1: 0.5, 2: 0.25})
     assert dict(zip(ids_PK[2].tolist(), p_PK[2].tolist(), strict=True)) == pytest.approx({2: 0.375, 3: 0.25})
     assert p_PK[[1, 3, 4, 5]].tolist() == [[1.0, 0.0]] * 4
+    assert amounts == [1, 1, 1]
 
 
 def test_texts_of_others_get_their_labels_alone() -> None:

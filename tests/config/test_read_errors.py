@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,49 @@ def test_a_renamed_method_is_refused_with_its_new_name(minimal: dict[str, Any]) 
 
     assert finding.startswith("distil.method: ")
     assert "joint_teaching_swa" in finding
+
+
+@pytest.mark.parametrize(
+    ("override", "finding"),
+    [
+        (
+            "training.targets_per_source=automatic",
+            "targets_per_source: expected a whole number such as 4 or 'auto', got",
+        ),
+        ("training.targets_per_source=0", "targets_per_source: must be 1 to 10,000, .*; got 0; or write 'auto'"),
+        ("training.lora={target_modules: 3}", r"target_modules: expected a list such as .* or 'all-linear', got 3"),
+        ("training.lora={target_modules: [q, 3]}", r"target_modules\.entry 2: expected text .*, got 3"),
+        ("student={model: m, template: x}", "template: .* 'auto', 'separator', 'none' or 'chat', got 'x'"),
+    ],
+)
+def test_a_value_that_is_neither_of_a_type_nor_a_word_has_one_finding(
+    minimal: dict[str, Any], override: str, finding: str
+) -> None:
+    """It says what both would be; the parts of a list are not also compared with the word."""
+    with pytest.raises(ConfigError, match=finding) as error:
+        check_recipe(minimal, [override], where="my.yaml")
+
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        ("distil.teacher_logprobs.top=8", "for top also set distil.teacher_logprobs.kind=sparse"),
+        ("distil.student_samples.share.step=0.2", "for step also set distil.student_samples.share.kind=adaptive"),
+        ("evaluation.decoding.beams=3", "for beams also set evaluation.decoding.kind=beam or k_beams"),
+    ],
+)
+def test_a_section_without_kind_is_refused_with_the_kinds_that_have_its_keys(
+    minimal: dict[str, Any], override: str, remedy: str
+) -> None:
+    """The remedy works; no kind is named for keys that none has."""
+    with pytest.raises(ConfigError, match=re.escape(remedy)):
+        check_recipe(minimal, [override])
+    with pytest.raises(ConfigError, match=r"kind is one of dense, sparse$"):
+        check_recipe(minimal, ["distil.teacher_logprobs.topp=0.9"])
+
+    check_recipe(minimal, [override, remedy.rpartition(" set ")[2].split()[0]])
 
 
 def test_a_repeated_key_is_refused(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_an_objective_that_the_default_distorts_is_refused(objective: dict[str, 
         check_recipe(distilled(objective=objective, teacher_logprobs=logprobs))
 
 
+@pytest.mark.parametrize(("top", "error"), [(1, 28), (2, 28), (3, 28), (4, 17), (7, 17)])
+def test_fewer_than_8_tokens_are_refused_for_every_objective(top: int, error: int) -> None:
+    """Also for forward KL, with the error at 4 or at 2 tokens, and 8 as the remedy; at 4 none is within it."""
+    with pytest.raises(ConfigError, match=rf"keeps top {top}, .* {error} % was measured .*top: 8, top_p: 1"):
+        check_recipe(distilled(teacher_logprobs={"kind": "sparse", "top": top, "top_p": 1.0}))
+    check_recipe(distilled(teacher_logprobs={"kind": "sparse", "top": 8, "top_p": 1.0}))
+
+    assert min(row[1] for rows in ERRORS.values() for row in rows.values()) > LIMIT
+
+
 def objective_section(objective: dict[str, Any]) -> AnyObjective:
     """A validated section."""
     section: AnyObjective = TypeAdapter(AnyObjective).validate_python(objective)
@@ -103,6 +113,11 @@ def test_the_objective_of_student_samples_counts_too() -> None:
         check_recipe(distilled(student_samples_objective={"kind": "reverse_kl"}))
 
 
+def test_an_endpoint_that_returns_few_tokens_is_not_refused() -> None:
+    """Its fewer than 8 tokens count as 8: more are not to be had."""
+    check_recipe(distilled(method="extreme_logits") | {"teacher": {"endpoint": {"model": "m", "top_logprobs": 2}}})
+
+
 def test_an_endpoint_returns_no_more_tokens() -> None:
     """Its own tokens are counted, and the remedy is another objective."""
     recipe = distilled(method="extreme_logits", objective={"kind": "reverse_kl"}) | {"teacher": ENDPOINT}
@@ -114,16 +129,22 @@ def test_an_endpoint_returns_no_more_tokens() -> None:
     ("top", "top_p", "place"),
     [
         (1, 1.0, 0),
-        (8, 1.0, 0),
-        (14, 0.99, 1),
-        (20, 1.0, 1),
-        (64, 0.99, 1),
-        (14, 0.9, 0),
-        (63, 1.0, 2),
-        (64, 1.0, 3),
-        (1024, 1.0, 5),
+        (3, 1.0, 0),
+        (4, 1.0, 1),
+        (7, 1.0, 1),
+        (7, 0.99, 0),
+        (8, 1.0, 2),
+        (8, 0.99, 2),
+        (14, 0.99, 3),
+        (20, 1.0, 3),
+        (64, 0.99, 3),
+        (14, 0.9, 2),
+        (14, 0.89, 0),
+        (63, 1.0, 4),
+        (64, 1.0, 5),
+        (1024, 1.0, 7),
         (1025, 1.0, None),
-        (1025, 0.99, 1),
+        (1025, 0.99, 3),
     ],
 )
 def test_a_truncation_counts_as_the_next_one_that_keeps_less(top: int, top_p: float, place: int | None) -> None:

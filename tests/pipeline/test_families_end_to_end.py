@@ -48,7 +48,7 @@ def recipe_of(family: str, folder: Path, files: dict[str, str]) -> Recipe:
         "task": {"files": files, "max_source_tokens": 40, "max_target_tokens": 24},
         "teacher": {"model": str(folder / "model"), "finetune": TRAINING},
         "student": {"prune": {"decoder_layers": 1}, "finetune": TRAINING},
-        "distil": {"method": "logits_pt", "teacher_logprobs": {"kind": "sparse", "top": 5}},
+        "distil": {"method": "logits_pt", "teacher_logprobs": {"kind": "sparse", "top": 8}},
         "pseudo_targets": {"per_input": 1, "decoding": {"kind": "greedy"}, "min_finished": 0},
         "training": TRAINING,
         "evaluation": {"decoding": {"kind": "greedy"}, "resamples": 20},

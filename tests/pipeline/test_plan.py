@@ -24,10 +24,13 @@ from understudy.models.prune import prune
 from understudy.models.scratch import build_network
 from understudy.models.tokenizers import train_tokenizer
 from understudy.pipeline import calibration, calibration_runs
+from understudy.pipeline.build import build_run
 from understudy.pipeline.calibration import BUSY, busiest_thread_seconds, fit, machine_speed
+from understudy.pipeline.context import run_context
 from understudy.pipeline.network_size import NetworkSize, size_of
 from understudy.pipeline.plan import PlannedStage, plan, total
-from understudy.pipeline.plan_estimates import fewest_epochs
+from understudy.pipeline.plan_estimates import estimate_of, fewest_epochs
+from understudy.pipeline.planner import planner_of
 from understudy.pipeline.run import Run
 from understudy.pipeline.work import generation_work, training_work
 from understudy.progress import NoProgress
@@ -96,6 +99,25 @@ def test_a_plan_loads_no_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
 
     assert planned["teacher"].estimate.disk_bytes > 1.5 * planned["fine_tuned"].estimate.disk_bytes > 0
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_the_bytes_of_the_cache_follow_from_the_tokens_of_the_student(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """16 bits per id for a student of few tokens whose teacher has over 65,536 rows; at most all its tokens."""
+    tokenizer = train_tokenizer(["a b c d e 1 2 3"], vocab_size=200)
+    network = build_network(small(), tokenizer, max_positions=900, seed=1)
+    network.resize_token_embeddings(70_000)
+    save_network(network, tokenizer, tmp_path / "teacher")
+    recipe = copy.deepcopy(tiny)
+    recipe["task"] |= {"max_source_tokens": 400, "max_target_tokens": 400, "metrics": ["bleu"]}
+    recipe["teacher"] = {"model": str(tmp_path / "teacher")}
+    tokens = len(tokenizer)
+    for top, expected in ((14, 1 + 14 * 4), (1000, 1 + 4 * tokens)):
+        recipe["distil"]["teacher_logprobs"] = {"kind": "sparse", "top": top}
+        stages = build_run(check_recipe(recipe), run_context(tmp_path / "runs", NoProgress()))
+        planner = planner_of(stages.task, stages.scores, run_context(tmp_path / "runs", NoProgress()))
+        for _, stage in stages.systems.student.logprobs:  # type: ignore[attr-defined]
+            estimate = estimate_of(stage, planner)
+            assert estimate.disk_bytes == pytest.approx(estimate.texts * planner.lengths[1] * expected)
 
 
 def test_requests_are_planned_with_their_money_and_none_is_sent(

@@ -8,6 +8,7 @@ from understudy.report.content_tables import (
     consistency_table,
     health_table,
     layer_order_table,
+    left_out_table,
     teacher_logprobs_table,
     token_map_table,
     vocabulary_table,
@@ -208,6 +209,19 @@ def test_the_caches_of_teacher_log_probabilities_are_one_row_each(facts: Facts) 
     assert rows[0] == ["Gold targets", "1 234", "46.7", "11.4", "99.1 %", "0.0312"]
     assert (rows[1][0], rows[1][-1]) == ("Pseudo-targets", UNKNOWN)
     assert "<h2>Teacher log-probabilities</h2>" in render(facts)
+
+
+def test_what_was_too_long_has_a_table(facts: Facts) -> None:
+    """How much of what, why, and what to set; missing where nothing was."""
+    assert 'id="left-out"' not in render(facts)
+    facts["left_out"] = [
+        {"what": "pseudo-targets", "count": 3, "of": 40, "reason": "are too long", "remedy": "raise the limit"}
+    ]
+    (row,) = left_out_table(facts).rows
+
+    assert [plain(cell.value) for cell in row] == ["pseudo-targets", "3", "7.5 %", "are too long", "raise the limit"]
+    assert row[1].detail == "of 40"
+    assert 'id="left-out"' in render(facts)
 
 
 def test_a_mapped_teacher_has_a_table(facts: Facts) -> None:

@@ -114,6 +114,31 @@ def test_an_interrupted_cache_resumes_after_its_finished_chunks(
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_many_kept_tokens_are_packed_a_few_texts_at_a_time(
+    build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No progress is reported while a chunk is packed, so a chunk with more tokens per position has fewer positions."""
+    teacher, texts, items = build(seed=1), mixture.targets["teacher"].texts, teacher_items(mixture)
+    per_text = len(texts.flat) / len(items)
+    monkeypatch.setattr(teacher_logprobs, "CHUNK_TOKENS", int(12 * per_text))
+    found = {}
+    for top_k in (1, 3, 12):
+        amounts: list[float] = []
+        (tmp_path / str(top_k)).mkdir()
+        file = LogprobCacheFile.open(tmp_path / str(top_k), top_k=top_k, vocab_size=99, fingerprint="x")
+        cache_teacher_logprobs(
+            make_scorer(teacher, mixture, top_k=top_k),
+            items,
+            texts,
+            file,
+            lambda amount, _note="", _values=NO_VALUES, into=amounts: into.append(amount),
+        )
+        assert file.totals.positions == len(texts.flat)
+        found[top_k] = amounts
+
+    assert found == {1: [0, 8], 3: [0, 3, 3, 2], 12: [0, *[1] * 8]}
+
+
 @FAMILIES
 def test_top_p_keeps_the_fewest_tokens_that_reach_the_mass(family: str, build: Build, mixture: Mixture) -> None:
     """Counted one token at a time from dense distributions; the rest are absent, and top_k is a limit."""

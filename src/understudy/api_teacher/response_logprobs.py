@@ -19,6 +19,7 @@ from understudy.errors import GenerationError
 from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import NO_PROGRESS, ProgressCallback
 from understudy.records import Example
 
 LOGPROBS = "logprobs.jsonl"
@@ -109,6 +110,7 @@ def align_response_logprobs(
     *,
     token_bytes: StudentTokens,
     decode: Callable[[Sequence[int]], str],
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> AlignmentShares:
     """Writes log-probabilities of the student's tokens into arrays, and counts how much of the API's could be used.
 
@@ -119,6 +121,7 @@ def align_response_logprobs(
         into: arrays with the positions of all texts, single precision.
         token_bytes: the bytes of the student's tokens.
         decode: token ids of a target -> its text.
+        progress: is called with the number of texts that are done.
     """
     counts: Counter[str] = Counter()
 
@@ -132,6 +135,7 @@ def align_response_logprobs(
         into.ids_PK[positions_P] = aligned.ids_TK
         into.logp_PK[positions_P] = aligned.logp_TK
         counts.update(aligned.kinds)
+        progress(1)
 
     remaining = set(range(len(texts)))
     for row, record in matched:  # one at a time: all of them may not fit the memory

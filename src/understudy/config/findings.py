@@ -2,6 +2,7 @@
 
 import types
 import typing
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -60,7 +61,7 @@ def findings_of(errors: Iterable[ErrorDetails], root: type[Section], *, prefix: 
         root: the model that was validated.
         prefix: the beginning of this model's paths in RENAMED_KEYS.
     """
-    errors = list(errors)
+    errors = _joined_words(list(errors))
     given_by_old_key = {
         (*details["loc"][:-1], new) for details in errors if (new := _new_key(details, root, prefix)) is not None
     }
@@ -74,12 +75,39 @@ def findings_of(errors: Iterable[ErrorDetails], root: type[Section], *, prefix: 
     ]
 
 
+def _joined_words(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors, of which pydantic has one per type and one per set of words where a value may be either.
+
+    An error about the type then has the words in its context; where there are only words, the first error has them all.
+    """
+    words: defaultdict[tuple[int | str, ...], list[str]] = defaultdict(list)
+    for details in errors:
+        if _is_word(details):
+            words[details["loc"][:-1]].append(details["ctx"]["expected"])
+    joined, seen = list[ErrorDetails](), set[tuple[int | str, ...]]()
+    for details in errors:
+        union = details["loc"][:-1]
+        allowed = ", ".join(words.get(union, ()))
+        if not _is_word(details):
+            joined.append({**details, "ctx": {"words": allowed}} if allowed else details)
+        elif union not in seen and all(_is_word(one) for one in errors if _is_inside(one["loc"], union)):
+            joined.append({**details, "msg": f"Input should be {allowed}"})
+        seen.add(union)
+    return joined
+
+
+def _is_word(details: ErrorDetails) -> bool:
+    """Whether an error says which words a value that may be of several types can be."""
+    return details["type"] == "literal_error" and str(details["loc"][-1]).startswith("literal[")
+
+
 def _is_inside(inner: Sequence[int | str], outer: Sequence[int | str]) -> bool:
     return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterator[str]:
     kind, found = details["type"], shortened(details["input"])
+    words = details.get("ctx", {}).get("words")
     if kind == "extra_forbidden":
         yield _unknown_key(details, root, prefix)
         return
@@ -89,9 +117,10 @@ def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterat
         yield f"{path}: is missing; add it"
     elif kind == "value_error":  # one of our own: a line per conflict, each of which shows the values
         for message in details["msg"].removeprefix("Value error, ").splitlines():
-            yield f"{path}: {message}" if path else message
+            yield (f"{path}: {message}" if path else message) + (f"; or write {words}" if words else "")
     elif kind in {"union_tag_not_found", "union_tag_invalid"}:
-        yield f"{path}: got {found}; kind is one of {', '.join(sorted(_tags(place.sections)))}"
+        kinds = ", ".join(sorted(_tags(place.sections)))
+        yield f"{path}: got {found}; kind is one of {kinds}{_missing_kind(details['input'], path, place.sections)}"
     elif kind in {"model_attributes_type", "model_type"}:
         yield f"{path}: expected a section, got {found}; {_keys(place.sections)}"
     elif kind == "too_short":
@@ -99,7 +128,7 @@ def _messages(details: ErrorDetails, root: type[Section], prefix: str) -> Iterat
     elif kind == "string_pattern_mismatch" and path.endswith("name"):
         yield f"{path}: got {found}; a name becomes a folder: begin with a letter or digit of ASCII, then also _ . -"
     elif kind in EXPECTED:
-        yield f"{path}: expected {EXPECTED[kind]}, got {found}"
+        yield f"{path}: expected {EXPECTED[kind]}{f' or {words}' if words else ''}, got {found}"
     else:
         yield f"{path}: {details['msg']}, got {found}"
 
@@ -151,7 +180,7 @@ def _unknown_key(details: ErrorDetails, root: type[Section], prefix: str) -> str
     path = ".".join([*place.parts, key])
     if new := _new_key(details, root, prefix):
         return f"{path}: was renamed; write {new!r} instead of {key!r}"
-    known = sorted(field.alias or name for s in place.sections for name, field in s.model_fields.items())
+    known = sorted(key for section in place.sections for key in _keys_of(section))
     return f"{path}: unknown key{did_you_mean(key, known)} (known here: {', '.join(known)})"
 
 
@@ -163,10 +192,22 @@ def _keys(sections: Collection[type[Section]]) -> str:
     return f"its keys are {tags}"
 
 
+def _missing_kind(found: object, path: str, sections: Iterable[type[Section]]) -> str:
+    """The kinds that have all keys of a section without `kind`, as a remedy; empty if none has them."""
+    if not isinstance(found, dict) or not found or "kind" in found:
+        return ""
+    having = sorted(kind for one in sections if _keys_of(one) >= found.keys() for kind in _tags({one}))
+    return f"; for {', '.join(map(str, found))} also set {path}.kind={' or '.join(having)}" if having else ""
+
+
+def _keys_of(section: type[Section]) -> set[str]:
+    return {field.alias or name for name, field in section.model_fields.items()}
+
+
 def _tags(sections: Iterable[type[Section]]) -> set[str]:
     """The names of variants: their `kind`, or else all their keys."""
     kinds = {s.model_fields["kind"].default for s in sections if "kind" in s.model_fields}
-    return kinds or {field.alias or name for s in sections for name, field in s.model_fields.items()}
+    return kinds or set().union(*map(_keys_of, sections))
 
 
 def _sections(annotation: object) -> set[type[Section]]:

@@ -20,6 +20,7 @@ from understudy.pipeline.prepare import changed_targets
 from understudy.pipeline.run_record import PLANNED, RECIPE_FILE, STAGES, RunRecord, write_planned
 from understudy.pipeline.stages.deferral import DeferralStage
 from understudy.pipeline.stages.examples import ExamplesFacts, ExamplesStage
+from understudy.pipeline.stages.left_out import left_out_facts, left_out_warnings
 from understudy.pipeline.stages.report_parts import low_mass_notes, teacher_logprob_facts
 from understudy.pipeline.stages.scores import FACTS
 from understudy.report.confidence_facts import ConfidenceFacts
@@ -235,6 +236,9 @@ def report_facts(recipe: Recipe, stages: Mapping[str, Path], made: set[str]) -> 
     if logprobs := teacher_logprob_facts(manifests):
         facts["teacher_logprobs"] = logprobs
         facts["notes"] = [*facts.get("notes", []), *low_mass_notes(logprobs)]
+    if left_out := left_out_facts(manifests):
+        facts["left_out"] = left_out
+        facts["warnings"] += left_out_warnings(left_out)
     facts["recipe"] = to_yaml(recipe)
     facts["stages"] = [own for path in stages.values() for own in _stage_facts(path, made)]
     costs = run_costs(

@@ -29,6 +29,7 @@ from understudy.pipeline.stages.teacher_logprobs import TeacherLogprobsStage
 from understudy.pipeline.stages.training_steps import StepsFacts
 from understudy.pipeline.starts import Trains, start_of_stage
 from understudy.pipeline.work import training_work
+from understudy.pool.logprob_cache import count_type
 from understudy.pool.logprob_rows import row_format
 from understudy.store import Stage
 from understudy.training.chunked_loss import MIN_CHUNK, WHOLE_LOGITS
@@ -211,9 +212,13 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
         texts = float(inputs * stage.pool.per_input)
     positions = texts * target
     work = training_work(size, source_tokens=inputs * source, target_tokens=positions, batches=1, passes=1.0)
-    layout = row_format(size.vocabulary, np.float16)
+    # Not the rows of the network's embeddings, which are often padded, and of the tokens that the cache has: a student
+    # with another tokenizer has its own.
+    vocabulary = planner.vocabulary(stage.student)
+    most = min(stage.kept_tokens, vocabulary)
     # How many tokens top-p truncation keeps is not known before the teacher is: the bytes are the most there can be.
-    disk = positions * (1 + float(layout.sizes(np.array(min(stage.kept_tokens, size.vocabulary)))))
+    row = float(row_format(vocabulary, np.float16).sizes(np.array(most)))
+    disk = positions * (count_type(most).itemsize + row)
     return Estimate(
         inputs=inputs,
         texts=texts,

@@ -8,10 +8,11 @@ from understudy.config.decoding import Beam, DiverseBeam, KBeams, PoolDecoding
 from understudy.executors.local import Local
 from understudy.generation import ENGINES, resolve_engine
 from understudy.generation.engine import allowed_threads
+from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.calibration import NO_SPEED, Speed
 from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.delivery import dependencies_first
-from understudy.pipeline.model_sources import FromCheckpoint, checkpoint_path
+from understudy.pipeline.model_sources import FromCheckpoint, TokenizerSource, checkpoint_path
 from understudy.pipeline.network_size import NetworkSize, network_size
 from understudy.pipeline.prepare import PreparedTask
 from understudy.pipeline.stages.data import load_split
@@ -45,6 +46,10 @@ class Planner:
     def size(self, network: Stage[Any]) -> NetworkSize:
         """The size of the network of a stage; no weights are loaded."""
         return network_size(start_of_stage(network), self.task.limits, self.context)
+
+    def vocabulary(self, source: TokenizerSource) -> int:
+        """The number of tokens of a tokenizer."""
+        return len(load_tokenizer(checkpoint_path(source.tokens, self.context)))
 
     def engine(self, network: Stage[Any]) -> str:
         """The engine that the network will generate with."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from understudy.models.task_tokenizer import TaskTokenizer
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import Targets, TokenArrays, offsets_of
 from understudy.progress import SILENT, Progress, track_many
-from understudy.records import Example, TaskData, TextGenerator
+from understudy.records import Example, LeftOut, LeftOutReason, TaskData, TextGenerator
 from understudy.training.mixture import Mixture
 from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.schedules import StudentShare
@@ -158,7 +159,8 @@ def pool_targets(
     Where the tokens are the same and their roles differ, texts end with the student's token.
 
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
-    the middle of a sentence. A text that needs more positions than the student has, in its tokens, is left out.
+    the middle of a sentence. A text that needs more positions than the student has, in its tokens, is left out and
+    counted, as is one whose source the student cannot read completely.
     """
     pool.refuse_other_ids(tokenizers.teacher.tokenizer.get_vocab().values())
     texts = TokenArrays(pool.token_ids, pool.offsets)
@@ -169,13 +171,20 @@ def pool_targets(
         texts = _without_end(encoded_targets(pool.texts, tokenizers.student, progress), ~finished)
     # The pool also has the inputs that only the teacher can read completely: they have no place among the examples.
     owners = places(pool.table["input_id"], Examples.of(examples).ids)
-    fits = (owners >= 0) & has_text(pool)
+    exists, has_source = has_text(pool), owners >= 0
+    fits = np.ones(len(texts), dtype=bool)
     if not tokenizers.same_tokens:
-        fits &= _has_positions(texts, owners, examples, tokenizers.student, progress)
-    kept = np.flatnonzero(fits)
+        fits = _has_positions(texts, owners, examples, tokenizers.student, progress)
+    kept = np.flatnonzero(exists & has_source & fits)
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
-    return Targets(texts.take(order), offsets_of(counts))
+    long = {"source": exists & ~has_source, "student_positions": exists & has_source & ~fits}
+    left_out = tuple(
+        LeftOut("teacher", reason, int(chosen.sum()), int(exists.sum()))
+        for reason, chosen in cast(Mapping[LeftOutReason, NDArray[np.bool_]], long).items()
+        if chosen.any()
+    )
+    return Targets(texts.take(order), offsets_of(counts), left_out)
 
 
 def has_text(pool: PseudoTargetPool) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.columns import BLOCK_ROWS
 from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.records import LeftOut
 
 Ints = NDArray[np.int64]
 T = TypeVar("T")
@@ -99,6 +100,8 @@ class Targets:
 
     texts: TokenArrays
     first: Ints
+    left_out: tuple[LeftOut, ...] = ()
+    """Texts that are not among them."""
 
     @classmethod
     def of(cls, targets: Sequence[Sequence[Sequence[int]]]) -> Self:

@@ -140,6 +140,19 @@ class TeacherLogprobFacts(TypedDict):
     nats per position; None for an API teacher."""
 
 
+class LeftOutFacts(TypedDict):
+    """Texts or examples that were not used, or not completely, because of their length."""
+
+    what: str
+    """A split's examples, or a generator's texts."""
+    count: int
+    of: int
+    reason: str
+    """Why, as a clause that follows `what`."""
+    remedy: str
+    """What to set, as a clause."""
+
+
 class TokenMapFacts(TypedDict):
     """How the student's tokens were compared with those of a teacher with another tokenizer: shares of positions."""
 

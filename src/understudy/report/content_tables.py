@@ -114,6 +114,23 @@ def vocabulary_table(facts: Facts) -> TextTable:
     )
 
 
+def left_out_table(facts: Facts) -> TextTable:
+    """What was too long to be used, how much of it, why, and what to set; no rows where nothing was."""
+    return TextTable(
+        ("Too long", "Number", "Share", "Reason", "Remedy"),
+        tuple(
+            (
+                TextCell(own["what"]),
+                TextCell(whole(own["count"]), f"of {whole(own['of'])}"),
+                TextCell(percent(own["count"] / own["of"], 1)),
+                TextCell(own["reason"]),
+                TextCell(own["remedy"]),
+            )
+            for own in facts.get("left_out", [])
+        ),
+    )
+
+
 def token_map_table(facts: Facts) -> TextTable:
     """At which share of positions the tokens of a student with another tokenizer are the teacher's."""
     return TextTable(

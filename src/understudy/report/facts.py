@@ -19,6 +19,7 @@ from understudy.report.content_facts import (
     HealthFacts,
     Interval,
     ItemErrorFacts,
+    LeftOutFacts,
     RemovedLayersFacts,
     TeacherLogprobFacts,
     TokenMapFacts,
@@ -175,6 +176,8 @@ class Facts(TypedDict):
     """One entry per cache; missing where the method keeps none, and in reports of earlier versions."""
     token_map: NotRequired[list[TokenMapFacts]]
     """Only if a local teacher has another tokenizer than the student, which learns its log-probabilities."""
+    left_out: NotRequired[list[LeftOutFacts]]
+    """What was too long to be used; missing where nothing was, and in reports of earlier versions."""
     pool: NotRequired[PoolFacts]
     api_responses: NotRequired[ApiResponseFacts]
     examples: NotRequired[list[ExampleFacts]]

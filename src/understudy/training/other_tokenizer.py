@@ -8,7 +8,7 @@ column for the rest, K kept tokens.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
@@ -44,16 +44,16 @@ class OtherTokenizer:
 
         A text is tokenized from what the student's tokens decode to, and cut where the teacher has no more positions.
         """
-        lengths, parts = np.zeros(len(texts), np.int64), list[list[int]]()
-        order = np.argsort(items.rows, kind="stable")
-        rows, source_lengths = items.rows[order], np.repeat(sources.lengths[items.sources], items.counts)[order]
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS]
-            encoded = self.teacher.encode_targets([self.student.decode(texts[row].tolist()) for row in block])
-            rooms = map(self._room, source_lengths[start : start + BLOCK_ROWS].tolist())
-            parts += [ids[:room] for ids, room in zip(encoded, rooms, strict=True)]
-        lengths[rows] = list(map(len, parts))
+        lengths = np.zeros(len(texts), np.int64)
+        parts = [ids[:room] for ids, room in self._encoded(items, texts, sources)]
+        lengths[np.sort(items.rows)] = list(map(len, parts))
         return TokenArrays(TokenArrays.of(parts).flat, offsets_of(lengths))
+
+    def cut(self, items: TrainItems, texts: TokenArrays, sources: TokenArrays) -> int:
+        """How many of the items' texts `for_teacher` cuts."""
+        if self.teacher.max_positions is None:
+            return 0
+        return sum(room is not None and len(ids) > room for ids, room in self._encoded(items, texts, sources))
 
     def readings(self, own: NDArray[np.int32], others: NDArray[np.int32]) -> list[TokenReading]:
         """How the teacher's distributions give those of the student's tokens of one text."""
@@ -105,6 +105,18 @@ class OtherTokenizer:
         mass_PS = student_mass(logits_NV, teacher_ids_N, positions, self.tokens)[:, : self.tokens.rest]
         mass_PK, ids_PK = mass_PS.topk(min(top_k, self.tokens.rest), dim=-1)
         return ids_PK, within_top_p(mass_PK.log(), top_p)
+
+    def _encoded(
+        self, items: TrainItems, texts: TokenArrays, sources: TokenArrays
+    ) -> Iterator[tuple[list[int], int | None]]:
+        """The items' texts in the teacher's tokens, in the order of their rows, each with its room."""
+        order = np.argsort(items.rows, kind="stable")
+        rows, source_lengths = items.rows[order], np.repeat(sources.lengths[items.sources], items.counts)[order]
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            encoded = self.teacher.encode_targets([self.student.decode(texts[row].tolist()) for row in block])
+            rooms = map(self._room, source_lengths[start : start + BLOCK_ROWS].tolist())
+            yield from zip(encoded, rooms, strict=True)
 
     def _room(self, source: int) -> int | None:
         """Positions for a target after a source of so many tokens; None: no limit."""

@@ -5,7 +5,7 @@ step this is the paper's method, with longer rounds the samples age by up to a r
 as a pool file, so that a resumed round trains on the same texts and they can be inspected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,12 @@ class StudentSampler:
         if missing:
             files[number] = self._read(number)
         return self._collected(files, items)
+
+    def generated(self) -> Iterator[tuple[TrainItems, TokenArrays]]:
+        """The samples of each round that are in the folder, as items and their texts."""
+        for path in sorted(self.folder.glob("round-*.parquet")):
+            own = self._read(int(path.stem.removeprefix("round-")))
+            yield TrainItems.of_one("student", own.sources, np.arange(len(own.texts)), own.counts), own.texts
 
     def _collected(self, files: Mapping[int, "_File"], items: TrainItems) -> StudentSamples:
         """The texts of all files, one file after the other; an item gets the latest texts of its input."""

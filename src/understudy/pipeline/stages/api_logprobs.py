@@ -25,6 +25,7 @@ from understudy.pipeline.training_data import (
 from understudy.pool.logprob_cache import PART, LogprobCacheFile, TeacherLogprobs, unordered_logprobs
 from understudy.pool.pool import PseudoTargetPool
 from understudy.pool.token_arrays import TokenArrays
+from understudy.progress import Progress, track_many
 from understudy.records import TextGenerator
 from understudy.store import WorkerContext
 
@@ -74,13 +75,28 @@ class ApiLogprobsStage(LogprobsStage):
         matched = match_response_logprobs(PseudoTargetPool.open(place), pool, place / LOGPROBS) if of_teacher else ()
         # Records are in the order of the responses, and rows of the file in that of the targets.
         with unordered_logprobs(folder, positions=len(targets.texts.flat), top_k=cache.shape["top_k"]) as aligned:
-            shares = align_response_logprobs(
-                targets.texts, matched, aligned, token_bytes=TokenBytes(tokenizer.tokenizer), decode=tokenizer.decode
-            )
-            for start in range(cache.totals.positions, len(targets.texts.flat), PART):
-                part = aligned.at(np.arange(start, min(start + PART, len(targets.texts.flat))))
-                cache.append(_truncated(part, self.top_p or 1.0), done=start)
+            with track_many(progress, "align the API's log-probabilities", len(targets.texts), "text") as advance:
+                shares = align_response_logprobs(
+                    targets.texts,
+                    matched,
+                    aligned,
+                    token_bytes=TokenBytes(tokenizer.tokenizer),
+                    decode=tokenizer.decode,
+                    progress=advance,
+                )
+            _write_in_order(aligned, cache, self.top_p or 1.0, progress)
         return logprobs_facts(self.generator, targets.texts, cache.totals, asdict(shares))
+
+
+def _write_in_order(aligned: TeacherLogprobs, cache: LogprobCacheFile, top_p: float, progress: Progress) -> None:
+    """Appends the positions that are not on disk yet, part by part."""
+    positions = len(aligned.ids_PK)
+    with track_many(progress, "write the API's log-probabilities", positions, "position") as advance:
+        advance(cache.totals.positions)
+        for start in range(cache.totals.positions, positions, PART):
+            part = aligned.at(np.arange(start, min(start + PART, positions)))
+            cache.append(_truncated(part, top_p), done=start)
+            advance(len(part.ids_PK))
 
 
 def _truncated(logprobs: TeacherLogprobs, top_p: float) -> TeacherLogprobs:

@@ -1,5 +1,7 @@
 """The stage of the distilled student: gold, the teacher's texts and its own samples, under one objective."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,9 +29,11 @@ from understudy.pipeline.training_data import (
     source_examples,
 )
 from understudy.pool.pool import PseudoTargetPool
-from understudy.records import TaskData, TextGenerator
+from understudy.records import LeftOut, TaskData, TextGenerator
 from understudy.store import Content, Stage, WorkerContext
+from understudy.training.items import TrainItems
 from understudy.training.mixture import Mixture
+from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.relation_loss import RelationLoss
 from understudy.training.rounds import SampleStudent, no_student_samples
 from understudy.training.spec import LossSpec, TeacherSpec
@@ -132,6 +136,7 @@ class StudentStage(Stage[TrainingFacts]):
             epochs=training.epochs,
             progress=context.progress,
         )
+        sampler, other = self._sampler(data, tokenizers.student, mixture, folder), tokenizers.other
         return NetworkTraining(
             title="distil the student",
             network=load_source(self.source, tokenizers.student, context),
@@ -144,10 +149,24 @@ class StudentStage(Stage[TrainingFacts]):
                 network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
                 swapped_ends=tokenizers.swapped_ends,
                 logprob_caches={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
-                other=tokenizers.other if self.loss.kept_tokens else None,
+                other=other if self.loss.kept_tokens else None,
             ),
-            sample_student=self._sampler(data, tokenizers.student, mixture, folder),
+            sample_student=sampler,
+            cut_for_teacher=lambda: tuple(self._cut(other, mixture, sampler)) if other else (),
         )
+
+    def _cut(self, other: OtherTokenizer, mixture: Mixture, sampler: SampleStudent) -> Iterator[LeftOut]:
+        """Texts for the end of which a teacher with another tokenizer has no positions, and so no distributions."""
+        targets = [(name, mixture.targets[name]) for name, _ in self.logprobs]
+        texts = [(TrainItems.of_all(name, own), own.texts) for name, own in targets]
+        if isinstance(sampler, StudentSampler) and self.loss.kept_tokens:
+            texts += sampler.generated()
+        counts, totals = Counter[TextGenerator](), Counter[TextGenerator]()
+        for items, own in texts:
+            if len(items):
+                counts[items[0].generator] += other.cut(items, own, mixture.sources_for_teacher)
+                totals[items[0].generator] += len(own)
+        return (LeftOut(name, "teacher_positions", count, totals[name]) for name, count in counts.items() if count)
 
     def _loss(self, context: WorkerContext, *, vocab_size: int) -> LossSpec:
         loss = self.loss

@@ -2,8 +2,8 @@
 
 import operator
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from understudy.objectives import objective_of
 from understudy.pipeline.context import NETWORK, default_device
 from understudy.pipeline.metric_settings import MetricSettings, load_metrics
 from understudy.ranks import Ranks
-from understudy.records import Example
+from understudy.records import Example, LeftOut
 from understudy.store import WorkerContext
 from understudy.store.disk import read_json, write_json
 from understudy.store.manifest import parse
@@ -80,6 +80,13 @@ class TrainingFacts:
     """Of the network's, those that training changed; None for a network that is used as it is."""
     targets_per_source: str | None = None
     """How `targets_per_source: auto` was resolved; None for a number of the recipe."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Target texts that were not learned, or not completely, because of their length."""
+
+
+def nothing_cut() -> tuple[LeftOut, ...]:
+    """For a training without a teacher that has another tokenizer."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class NetworkTraining:
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
     sample_student: SampleStudent = no_student_samples
     evaluate_start: bool = False
+    cut_for_teacher: Callable[[], tuple[LeftOut, ...]] = nothing_cut
+    """Counts, after the training, the texts that were cut because they are too long in the teacher's tokens."""
 
 
 def resumable(folder: Path, context: WorkerContext, load: Callable[[], NetworkTraining]) -> TrainingFacts:
@@ -163,8 +172,15 @@ def _write(folder: Path, context: WorkerContext, job: NetworkTraining, spec: Tra
         "rounds_per_epoch": job.mixture.rounds_per_epoch,
         "trained_parameters": parameter_count(job.network, trained=True),
         "targets_per_source": described(job.mixture),
+        "left_out": [asdict(one) for one in _left_out(job)],
     }
     write_json(folder / RESULT, facts)
+
+
+def _left_out(job: NetworkTraining) -> Iterator[LeftOut]:
+    for targets in job.mixture.targets.values():
+        yield from targets.left_out
+    yield from job.cut_for_teacher()
 
 
 def _spec(folder: Path, context: WorkerContext, job: NetworkTraining) -> TrainSpec:
