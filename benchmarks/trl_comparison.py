@@ -200,7 +200,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--labeled", type=int, default=400)
     parser.add_argument("--teacher-labels", type=int, default=2400, help="labels that the teacher trains on")
     parser.add_argument("--teacher-epochs", type=int, default=3)
-    parser.add_argument("--start-epochs", type=int, default=12, help="of the fine-tuning that all start from")
+    parser.add_argument("--start-epochs", type=int, default=6, help="of the fine-tuning that all start from")
     parser.add_argument("--epochs", type=int, default=4, help="each of two targets per input")
     parser.add_argument("--batch-tokens", type=int, default=1600)
     parser.add_argument("--warmup-steps", type=int, default=10)
