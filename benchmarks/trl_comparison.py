@@ -9,9 +9,10 @@ on the labels. From these weights on, with the same labeled inputs, one thread e
     understudy, joint_teaching  the teacher's texts, student samples, a tenth of gold
 
 Each system trains at each learning rate, constant after warm-up, in turn; the fastest counts. Dev loss is the negative
-log-likelihood of gold, computed by one function. The seconds of this package are those of the stages that distillation
-needs (conversion, pseudo-targets, teacher log-probabilities) and of the training with its evaluations; those of TRL are
-the training without evaluations. Start-up and loading before the training count for none.
+log-likelihood of gold, computed by one function. Time is that of one processor core, so that other work on the machine
+changes it little. It is the time of all that distillation needs: here the stages before the training (conversion of the
+teacher, pseudo-targets, teacher log-probabilities) and the training. Evaluations, start-up and the loading before a
+training count for none.
 
     python benchmarks/trl_comparison.py --out runs/trl_comparison          # about 15 minutes on one core
     python benchmarks/trl_comparison.py --small --out runs/trl_small       # to try the script
@@ -21,7 +22,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -30,21 +31,14 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.trl_parts import stages
 from benchmarks.trl_parts.curves import Point, common_loss, fastest
 
-from understudy.config.read import check_recipe
-from understudy.executors.local import Local
 from understudy.models.task_tokenizer import TextLimits, checkpoint_task_tokenizer
-from understudy.pipeline.build import build_run
-from understudy.pipeline.context import NETWORK, RunContext, run_context
+from understudy.pipeline.context import NETWORK
 from understudy.pipeline.stages.data import read_data
-from understudy.progress import NoProgress
-from understudy.store import Stage
-from understudy.store.stage import inputs_of
 
 SMALL = {"labeled": 80, "teacher_labels": 160, "teacher_epochs": 2, "start_epochs": 2, "epochs": 2}
-COUNTED = ("conversion", "pseudo_target", "teacher_logprob")
-"""Beginnings of the names of the stages before the student's training that distillation needs."""
 TEXTS = {"kind": "sampling", "top_k": 0, "top_p": 1.0}
 """Samples without truncation, as TRL's."""
 REPLAY = {"decoding": TEXTS, "max_age": 3}
@@ -115,38 +109,17 @@ def recipe(system: str, rate: float, arguments: argparse.Namespace) -> dict[str,
     }
 
 
-def run_of(system: str, rate: float, arguments: argparse.Namespace) -> tuple[Stage[Any], RunContext]:
-    """The student's stage, and the context in which it and its inputs are made."""
-    context = run_context(arguments.out, NoProgress())
-    return build_run(check_recipe(recipe(system, rate, arguments)), context).systems.student, context
-
-
-def with_inputs(stage: Stage[Any], context: RunContext) -> Iterator[Stage[Any]]:
-    """A stage, and all stages and shards it needs; some more than once."""
-    yield stage
-    for _, earlier in inputs_of(stage):
-        yield from with_inputs(earlier, context)
-    yield from stage.shards(context)
-
-
-def train_ours(system: str, rate: float, arguments: argparse.Namespace) -> Training:
-    """Runs the stages up to the student's training."""
-    student, context = run_of(system, rate, arguments)
-    history = context.store.get(student, Local(), context).history
-    needed = {one.folder_name: one for one in with_inputs(student, context) if one.name.startswith(COUNTED)}
-    stages = {name: context.store.manifest(one).seconds for name, one in needed.items()}
-    before = sum(stages.values())
+def train_ours(system: str, rate: float, arguments: argparse.Namespace, seconds: dict[str, float]) -> Training:
+    """Trains with a recipe; `seconds` are those of the stages that exist already."""
+    curve, before = stages.train(recipe(system, rate, arguments), arguments.out, seconds)
     texts = round(TARGETS_PER_INPUT[system] * arguments.labeled) * epochs_of(system, arguments)
-    return Training([Point(int(row["step"]), before + row["seconds"], row["nll"]) for row in history], texts, stages)
+    return Training(curve, texts, before)
 
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Path]:
     """Trains the teacher and the first weights; stage -> its folder."""
-    student, context = run_of(SYSTEMS[0], 1e-3, arguments)
-    wanted = {one.name: one for one in with_inputs(student, context) if one.name in {"data", "teacher", "fine_tuned"}}
-    for stage in wanted.values():
-        context.store.get(stage, Local(), context)
-    return {name: context.store.folder(stage) for name, stage in wanted.items()}
+    own = recipe(SYSTEMS[0], arguments.learning_rates[0], arguments)
+    return stages.make(own, arguments.out, {"data", "teacher", "fine_tuned"})
 
 
 def train_trl(system: str, rate: float, arguments: argparse.Namespace, folders: Mapping[str, Path]) -> Training:
@@ -213,8 +186,8 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         vars(arguments).update(SMALL, learning_rates=[2e-3])
     if missing := [name for name in ("trl", "datasets", "accelerate") if find_spec(name) is None]:
         parser.error(f"{', '.join(missing)} not installed; pip install 'trl==1.16.*' datasets accelerate")
-    if arguments.out.exists():
-        parser.error(f"{arguments.out} exists, and seconds of an earlier run would be mixed in; choose another --out")
+    if any(arguments.out.glob("store/student-*")):
+        parser.error(f"{arguments.out} has students of an earlier run, which would not be timed; choose another --out")
     return arguments
 
 
@@ -225,12 +198,14 @@ def main() -> None:
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore", "TRL_EXPERIMENTAL_SILENCE": "1"}
     os.environ |= own | quiet | {"HF_HUB_OFFLINE": "1"}
     systems: dict[str, dict[float, Training]] = {name: {} for name in arguments.systems}
+    seconds: dict[str, float] = {}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
         folders = processes.submit(prepare, arguments).result()
         for rate in arguments.learning_rates:
             for name, trainings in systems.items():
                 if name in METHODS:
-                    trainings[rate] = processes.submit(train_ours, name, rate, arguments).result()
+                    trainings[rate] = processes.submit(train_ours, name, rate, arguments, seconds).result()
+                    seconds |= trainings[rate].stages
                 else:
                     trainings[rate] = processes.submit(train_trl, name, rate, arguments, folders).result()
                 print(f"{name}, {rate:g}: {trainings[rate].curve[-1]}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ class Point(NamedTuple):
 
     step: int
     seconds: float
-    """Of all that distillation needed so far; evaluations are not counted."""
+    """Of a processor, for all that distillation needed so far; evaluations are not counted."""
     loss: float
     """Of the dev set, in nats per token."""
 

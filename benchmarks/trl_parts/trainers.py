@@ -51,7 +51,7 @@ class Job(NamedTuple):
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Times a training without its evaluations, and collects these."""
+    """Processor seconds of a training without its evaluations, and what these found."""
 
     def __init__(self, every: int, dev_loss: Callable[[PreTrainedModel], float]) -> None:
         self.curve: list[Point] = []
@@ -69,12 +69,12 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     ) -> None:
         """Evaluates after so many steps, and after the last one."""
         if state.global_step % self._every == 0 or state.global_step == state.max_steps:
-            self._seconds += time.perf_counter() - self._started
+            self._seconds += time.process_time() - self._started
             self._evaluate(state.global_step, model)
 
     def _evaluate(self, step: int, network: PreTrainedModel) -> None:
         self.curve.append(Point(step, self._seconds, self._dev_loss(network)))
-        self._started = time.perf_counter()
+        self._started = time.process_time()
 
 
 class TokenizedPrompts(DistillationTrainer):  # type: ignore[misc]  # its base is Any where TRL is missing
