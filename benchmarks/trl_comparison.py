@@ -3,10 +3,11 @@ r"""How long TRL's trainers and this package take to the same dev loss, with one
 A Llama-type teacher, trained on the embedded task, and a Llama-type student with the same tokenizer that was fine-tuned
 on the labels. From these weights on, with the same labeled inputs, one thread each, a process for each training:
 
-    understudy, gkd             gold and student samples in equal parts, forward KL: the method of the next row
+    understudy, gkd             gold and student samples in equal parts, forward KL; samples are used for four epochs
+    understudy, gkd, no replay  the same with new samples in each epoch: the method of the next row
     TRL, GKDTrainer             lambda 0.5, beta 0, gold where the student does not generate
     TRL, DistillationTrainer    beta 0, student samples alone
-    understudy, joint_teaching  the teacher's texts, student samples, a tenth of gold
+    understudy, joint_teaching  the teacher's texts, student samples, a tenth of gold; samples are used for four epochs
 
 Each system trains at each learning rate, constant after warm-up, in turn; the fastest counts. Dev loss is the negative
 log-likelihood of gold, computed by one function. Time is that of one processor core, so that other work on the machine
@@ -42,15 +43,17 @@ SMALL = {"labeled": 80, "teacher_labels": 160, "teacher_epochs": 2, "start_epoch
 TEXTS = {"kind": "sampling", "top_k": 0, "top_p": 1.0}
 """Samples without truncation, as TRL's."""
 REPLAY = {"decoding": TEXTS, "max_age": 3}
+GKD = {"method": "gkd", "objective": {"kind": "forward_kl"}}
 METHODS: dict[str, dict[str, Any]] = {
-    "understudy, gkd": {"method": "gkd", "objective": {"kind": "forward_kl"}, "student_samples": REPLAY},
+    "understudy, gkd": GKD | {"student_samples": REPLAY},
+    "understudy, gkd, no replay": GKD | {"student_samples": {"decoding": TEXTS}},
     "understudy, joint_teaching": {"method": "joint_teaching", "student_samples": REPLAY},
 }
 """System -> its section `distil`."""
-TARGETS_PER_INPUT: dict[str, float] = {"understudy, gkd": 2.0, "understudy, joint_teaching": 1 / 0.9}
-"""Targets of an epoch, by the method's share of gold."""
+TARGETS_PER_INPUT: dict[str, float] = {"gkd": 2.0, "joint_teaching": 1 / 0.9}
+"""Method -> targets of an epoch, which depend on its share of gold."""
 TRAINERS = {"TRL, GKDTrainer": "train_gkd", "TRL, DistillationTrainer": "train_distillation"}
-SYSTEMS = ("understudy, gkd", *TRAINERS, "understudy, joint_teaching")
+SYSTEMS = ("understudy, gkd", "understudy, gkd, no replay", *TRAINERS, "understudy, joint_teaching")
 
 
 class Training(NamedTuple):
@@ -66,7 +69,7 @@ class Training(NamedTuple):
 def epochs_of(system: str, arguments: argparse.Namespace) -> int:
     """As many as give about equally many texts."""
     epochs: int = arguments.epochs  # of gkd
-    return round(epochs * TARGETS_PER_INPUT[SYSTEMS[0]] / TARGETS_PER_INPUT[system])
+    return round(epochs * TARGETS_PER_INPUT["gkd"] / TARGETS_PER_INPUT[METHODS[system]["method"]])
 
 
 def recipe(system: str, rate: float, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def recipe(system: str, rate: float, arguments: argparse.Namespace) -> dict[str,
 def train_ours(system: str, rate: float, arguments: argparse.Namespace, seconds: dict[str, float]) -> Training:
     """Trains with a recipe; `seconds` are those of the stages that exist already."""
     curve, before = stages.train(recipe(system, rate, arguments), arguments.out, seconds)
-    texts = round(TARGETS_PER_INPUT[system] * arguments.labeled) * epochs_of(system, arguments)
+    texts = round(TARGETS_PER_INPUT[METHODS[system]["method"]] * arguments.labeled) * epochs_of(system, arguments)
     return Training(curve, texts, before)
 
 
@@ -174,10 +177,10 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher-labels", type=int, default=2400, help="labels that the teacher trains on")
     parser.add_argument("--teacher-epochs", type=int, default=3)
     parser.add_argument("--start-epochs", type=int, default=6, help="of the fine-tuning that all start from")
-    parser.add_argument("--epochs", type=int, default=4, help="each of two targets per input")
+    parser.add_argument("--epochs", type=int, default=3, help="each of two targets per input")
     parser.add_argument("--batch-tokens", type=int, default=1600)
     parser.add_argument("--warmup-steps", type=int, default=10)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[2e-3, 1e-3, 4e-3])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--small", action="store_true", help="small sizes and one learning rate")
     parser.add_argument("--out", type=Path, default=Path("runs/trl_comparison"))
@@ -208,7 +211,7 @@ def main() -> None:
                     seconds |= trainings[rate].stages
                 else:
                     trainings[rate] = processes.submit(train_trl, name, rate, arguments, folders).result()
-                print(f"{name}, {rate:g}: {trainings[rate].curve[-1]}", file=sys.stderr, flush=True)
+                print(json.dumps([name, rate, trainings[rate]]), file=sys.stderr, flush=True)
     print_figures(systems)
     json.dump({name: {rate: one._asdict() for rate, one in own.items()} for name, own in systems.items()}, sys.stdout)
     print()
