@@ -15,8 +15,8 @@ changes it little. It is the time of all that distillation needs: here the stage
 teacher, pseudo-targets, teacher log-probabilities) and the training. Evaluations, start-up and the loading before a
 training count for none.
 
-    python benchmarks/trl_comparison.py --out runs/trl_comparison          # about 15 minutes on one core
-    python benchmarks/trl_comparison.py --small --out runs/trl_small       # to try the script
+    python benchmarks/trl_comparison.py            # about 15 minutes of one core
+    python benchmarks/trl_comparison.py --small    # to try the script
 """
 
 import argparse
@@ -28,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -183,12 +184,13 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[2e-3, 1e-3, 4e-3])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--small", action="store_true", help="small sizes and one learning rate")
-    parser.add_argument("--out", type=Path, default=Path("runs/trl_comparison"))
+    parser.add_argument("--out", type=Path, help="folder of the stages; default: a new temporary one")
     arguments = parser.parse_args(words)
     if arguments.small:
         vars(arguments).update(SMALL, learning_rates=[2e-3])
     if missing := [name for name in ("trl", "datasets", "accelerate") if find_spec(name) is None]:
         parser.error(f"{', '.join(missing)} not installed; pip install 'trl==1.16.*' datasets accelerate")
+    arguments.out = arguments.out or Path(mkdtemp(prefix="trl_comparison-"))
     if any(arguments.out.glob("store/student-*")):
         parser.error(f"{arguments.out} has students of an earlier run, which would not be timed; choose another --out")
     return arguments
