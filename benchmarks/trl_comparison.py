@@ -181,7 +181,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3, help="each of two targets per input")
     parser.add_argument("--batch-tokens", type=int, default=1600)
     parser.add_argument("--warmup-steps", type=int, default=10)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[2e-3, 1e-3, 4e-3])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[2e-3, 4e-3])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--small", action="store_true", help="small sizes and one learning rate")
     parser.add_argument("--out", type=Path, help="folder of the stages; default: a new temporary one")
