@@ -1,7 +1,7 @@
 """Whether a student with another tokenizer learns more from a local teacher's log-probabilities than from its texts.
 
 A Llama-type teacher and a GPT-2-type student, each with a tokenizer of its own trained on the embedded task, in several
-ways that train on equally many targets:
+ways that go on from the same fine-tuned student and train on equally many targets:
 
     joint_teaching             log-probabilities mapped by bytes, on texts of the teacher and of the student
     sampling                   the same on texts of the teacher and gold
@@ -100,6 +100,7 @@ def _base(arguments: argparse.Namespace) -> dict[str, Any]:
             "vocab_size": arguments.student_tokens,
             "finetune": tuned | {"epochs": 24, "evaluate_every": 4, "patience": 3},
         },
+        "distil": {"initial_weights": "fine_tuned"},
         "pseudo_targets": {"per_input": 4},
         "training": {"learning_rate": 3e-3, "epochs": arguments.epochs, "batch_tokens": 2500},
         "evaluation": {"repeats": 1, "latency_inputs": 4, "batch_inputs": 8},  # speed is not the question
