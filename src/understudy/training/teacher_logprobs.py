@@ -3,20 +3,23 @@
 Axes: N target positions of a batch, V vocabulary, K kept tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from understudy.objectives.truncation import lost_divergence, truncated
-from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
+from understudy.pool.logprob_cache import LogprobCacheFile, PackedRows, TeacherLogprobs, packed
+from understudy.pool.logprob_rows import row_format
 from understudy.pool.token_arrays import TokenArrays
 from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.ranks import ALONE, Ranks
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.items import GENERATORS, TrainItem, TrainItems
 from understudy.training.other_tokenizer import OtherTokenizer
+from understudy.training.reduction import from_first, to_first
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -158,13 +161,34 @@ def cache_teacher_logprobs(
     scorer: TeacherLogprobScorer,
     items: Sequence[TrainItem],
     texts: TokenArrays,
-    file: LogprobCacheFile,
+    file: LogprobCacheFile | None,
     progress: ProgressCallback,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Computes the log-probabilities of all items, chunk by chunk, into a file; finished chunks are skipped."""
-    progress(file.done)
-    positions = min(CHUNK_POSITIONS, CHUNK_TOKENS // file.shape["top_k"])
+    """Computes the log-probabilities of all items, chunk by chunk, into a file; finished chunks are skipped.
+
+    Args:
+        scorer: the teacher.
+        items: together they contain each of `texts` once.
+        texts: all target texts, in the student's tokens.
+        file: of the cache; None on ranks other than 0.
+        progress: is called with the number of items that are done.
+        ranks: each of them computes and packs one of so many chunks; rank 0 writes them in order. Chunks, and so the
+            bytes of the file, do not depend on the ranks.
+    """
+    done = from_first(file.done if file else 0, ranks)
+    progress(done)
+    layout = row_format(scorer.student_vocab_size, np.float16)
+    positions = min(CHUNK_POSITIONS, CHUNK_TOKENS // min(scorer.top_k, scorer.student_vocab_size))
     chunk_items = max(1, min(CHUNK, positions * len(items) // max(1, len(texts.flat))))
-    for start in range(file.done, len(items), chunk_items):
-        chunk = items[start : start + chunk_items]
-        file.append(scorer.measured_logprobs(chunk, texts, progress), done=start + len(chunk))
+    for number, start in enumerate(range(done, len(items), chunk_items)):
+        chunk, rank = items[start : start + chunk_items], number % ranks.size
+        parts: Iterable[PackedRows] = ()
+        if rank == ranks.rank:
+            parts = packed(scorer.measured_logprobs(chunk, texts, progress), layout)
+        if rank:
+            parts = to_first(list(parts), rank, ranks)
+        if rank != ranks.rank:
+            progress(len(chunk))
+        if file:
+            file.append_packed(parts, done=start + len(chunk))
