@@ -12,15 +12,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from understudy.errors import ConfigError
-from understudy.pool.logprob_cache import COUNTS, METADATA, ROWS, LogprobCacheFile
+from understudy.pool.logprob_cache import COUNTS, METADATA, ROWS, LogprobCacheFile, TeacherLogprobs
 from understudy.progress import NO_PROGRESS
 from understudy.ranks import ALONE, Ranks, items_of_rank, ranks_of_environment
 from understudy.training import teacher_logprobs
-from understudy.training.items import TrainItem
+from understudy.training.items import TrainItem, TrainItems
 from understudy.training.loop import train_step
 from understudy.training.mixture import Mixture
+from understudy.training.rounds import round_logprobs
 from understudy.training.state import TrainState
 from understudy.training.step import TargetLogits
+from understudy.training.student_sampling import StudentSamples
 from understudy.training.teacher_logprobs import TeacherLogprobScorer, cache_teacher_logprobs
 
 Build = Callable[..., PreTrainedModel]
@@ -122,6 +124,32 @@ def test_two_ranks_write_the_log_probabilities_of_one(
 
     for name in (ROWS, COUNTS, METADATA):
         assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def sampled(ranks: Ranks, teacher: PreTrainedModel, mixture: Mixture, batch_tokens: int) -> TeacherLogprobs:
+    """The log-probabilities of student samples, here the texts of the teacher."""
+    teacher_logprobs.BATCH_TOKENS = batch_tokens
+    samples = TrainItems.of(teacher_items(mixture))
+    context = replace(make_context(teacher, make_spec(teacher, teacher, kept_tokens=3)), ranks=ranks)
+    texts = mixture.targets["teacher"].texts
+    caches, _ = round_logprobs(context, mixture, StudentSamples(texts, samples, {2: samples}), {})
+    found = caches["student"]
+    assert isinstance(found, TeacherLogprobs)
+    return found
+
+
+@pytest.mark.parametrize("batch_tokens", [30, 8192])
+def test_two_ranks_share_the_log_probabilities_of_student_samples(
+    batch_tokens: int, build: Build, mixture: Mixture, on_ranks: RankProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have those of one process, bit by bit, with several batches and with a single one."""
+    monkeypatch.setattr(teacher_logprobs, "BATCH_TOKENS", batch_tokens)
+    teacher = build(seed=1)
+    expected = sampled(ALONE, teacher, mixture, batch_tokens)
+
+    for found in on_ranks(sampled, teacher, mixture, batch_tokens):
+        assert found.ids_PK.tobytes() == expected.ids_PK.tobytes()
+        assert found.logp_PK.tobytes() == expected.logp_PK.tobytes()
 
 
 def test_the_shares_of_all_ranks_are_all_items() -> None:

@@ -86,6 +86,14 @@ def from_first(value: T, ranks: Ranks) -> T:
     return values[0]
 
 
+def from_all(value: T, ranks: Ranks) -> list[T]:
+    """The values of all ranks in their order, on every rank."""
+    values = [value] * ranks.size
+    with _other_ranks():
+        dist.all_gather_object(values, value)
+    return values
+
+
 def to_first(value: T, sender: int, ranks: Ranks) -> T:
     """The value of rank `sender` on that rank and on rank 0, and on every other rank its own.
 

@@ -12,14 +12,14 @@ import torch
 from understudy.objectives.truncation import lost_divergence, truncated
 from understudy.pool.logprob_cache import LogprobCacheFile, PackedRows, TeacherLogprobs, packed
 from understudy.pool.logprob_rows import row_format
-from understudy.pool.token_arrays import TokenArrays
+from understudy.pool.token_arrays import TokenArrays, ranges
 from understudy.progress import NO_PROGRESS, ProgressCallback
-from understudy.ranks import ALONE, Ranks
+from understudy.ranks import ALONE, Ranks, items_of_rank
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.items import GENERATORS, TrainItem, TrainItems
 from understudy.training.other_tokenizer import OtherTokenizer
-from understudy.training.reduction import from_first, to_first
+from understudy.training.reduction import from_all, from_first, to_first
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -58,6 +58,7 @@ class TeacherLogprobScorer:
         texts: TokenArrays,
         into: TeacherLogprobs | None = None,
         progress: ProgressCallback = NO_PROGRESS,
+        ranks: Ranks = ALONE,
     ) -> TeacherLogprobs:
         """The teacher's truncated log-probabilities at every position of the items' texts.
 
@@ -66,6 +67,7 @@ class TeacherLogprobScorer:
             texts: all target texts, in the student's tokens.
             into: arrays with the positions of these items, or of all `texts`; None: new arrays of the former kind.
             progress: is called with the number of items that are done.
+            ranks: each of them computes its share of the batches, and all have all values at the end.
 
         Returns:
             `into`, or the new arrays. The values do not depend on other calls before or after.
@@ -83,10 +85,17 @@ class TeacherLogprobScorer:
             max(self.teacher.vocab_size, self.student_vocab_size),
             (read, texts) if self.other else (read,),
         )
-        for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
+        planned = plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,))
+        own = items_of_rank(planned, ranks)
+        for batch in own:
             for part in _parts(batch, readings, max_positions=MAX_LOGITS // widest):
                 self._score(part, texts, by_generator, into, first)
             progress(len(batch))
+        if ranks.size > 1:
+            rows = TrainItems.joined(*map(TrainItems.of, own)).rows
+            own_N = ranges(texts.offsets[rows], texts.lengths[rows]) - first
+            for positions_N, logprobs in from_all((own_N, into.at(own_N)), ranks):
+                into.ids_PK[positions_N], into.logp_PK[positions_N] = logprobs.ids_PK, logprobs.logp_PK
         return into
 
     def measured_logprobs(
