@@ -119,7 +119,7 @@ def wait_for_all(ranks: Ranks) -> None:
 def _other_ranks() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of gloo or NCCL: a connection that was closed
+    except RuntimeError as error:  # of gloo or NCCL: a connection that was closed; advice for programmers follows
         raise TrainingError(
-            f"another rank has ended ({first_line(error)}); run the same command again to resume"
+            f"another rank has ended ({first_line(error).split('. ')[0]}); run the same command again to resume"
         ) from None
