@@ -95,16 +95,13 @@ def from_all(value: T, ranks: Ranks) -> list[T]:
 
 
 def to_first(value: T, sender: int, ranks: Ranks) -> T:
-    """The value of rank `sender` on that rank and on rank 0, and on every other rank its own.
-
-    Sent through the memory of the CPU; the sender waits until rank 0 has received it.
-    """
-    values, device = [value], torch.device("cpu")
+    """The value of rank `sender` on that rank and on rank 0, and on every other rank its own."""
+    values = [value]
     with _other_ranks():
         if ranks.rank == sender:
-            dist.send_object_list(values, dst=0, device=device)
+            dist.send_object_list(values, dst=0)
         elif ranks.is_first:
-            dist.recv_object_list(values, src=sender, device=device)
+            dist.recv_object_list(values, src=sender)
     return values[0]
 
 
