@@ -37,6 +37,22 @@ def test_a_command_that_cannot_share_its_work_is_refused_once(
 
 
 @pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "recipe.yaml", "--fast"], ["run", "recipe.yaml", "--workers=many"]]
+)
+def test_arguments_that_are_wrong_are_refused_once(
+    arguments: list[str], rank: Callable[[int], None], understudy: Command
+) -> None:
+    """By rank 0; the others end without a word or an error."""
+    rank(0)
+    code, _, err = understudy(*arguments)
+    assert code == 2
+    assert "Usage: " in err
+
+    rank(1)
+    assert understudy(*arguments) == (0, "", "")
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--executor=processes"], "--executor processes cannot be used with 2 ranks"),

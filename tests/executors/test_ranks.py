@@ -21,6 +21,7 @@ from understudy.errors import DataError
 from understudy.executors._ranks import (
     ALARM_LATER_S,
     FAILED,
+    SAID,
     OverRanks,
     ended_together,
     leave_signals_to_first,
@@ -181,6 +182,7 @@ def test_an_error_that_follows_from_another_ranks_is_not_reported(tmp_path: Path
     messages = Files(tmp_path)
     with pytest.raises(DataError), ended_together(messages):
         raise DataError("no data; give it some")
+    messages.set(SAID, b"")  # as when the process of the first ends
     with pytest.raises(SystemExit) as end, ended_together(messages):
         raise DataError("no data; give it some")
 

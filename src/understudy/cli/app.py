@@ -6,6 +6,7 @@ The modules of the commands load no heavy library before a command runs, so that
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -104,6 +105,20 @@ def options(
         )
 
 
+def _run_app() -> None:
+    """Runs the command of the arguments; what is wrong with them is said by rank 0 alone.
+
+    The other ranks end with 0: another exit code would make torchrun end rank 0 before it has said it.
+    """
+    if ranks_of_environment().is_first:
+        app()
+        return
+    code: int | None = 0
+    with suppress(typer.BadParameter.__mro__[1]):  # UsageError, which typer does not export
+        code = app(standalone_mode=False)
+    sys.exit(code)
+
+
 def main() -> None:
     """Runs the command line. An error that the user can fix is printed as a message, with exit code 1."""
     # oneDNN caches compiled kernels for 1,024 shapes, and texts of every length add new ones: the memory of a training
@@ -113,7 +128,7 @@ def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with stopping_signals():
         try:
-            app()
+            _run_app()
         except UnderstudyError as error:
             typer.echo(f"understudy: {visible(str(error))}", err=True)
             sys.exit(1)

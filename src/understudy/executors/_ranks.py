@@ -4,6 +4,8 @@ Messages are values in the key-value store that all ranks can reach (`Messages`)
 a rank exchanges with the others while a stage is under way, such as gradients, is the stage's own matter.
 """
 
+import atexit
+import math
 import os
 import pickle
 import signal
@@ -11,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +30,14 @@ MESSAGE_POLL_S = 0.05
 """Between two looks for a message."""
 WATCH_S = 0.5
 """Between two looks for the failure of another rank."""
-GRACE_S = 1.0
-"""What the rank that failed has to say why, before `torchrun` sees that the others ended."""
+GRACE_S = 30.0
+"""What the rank that failed has to end, before the others do: what it holds is closed, and it says why."""
 ALARM_LATER_S = 30.0
 """How much longer than rank 0 the others have under `--max-minutes`: it says that the time is over, and ends them."""
 FAILED = "failed"
 """Key of the number of ranks that failed by themselves."""
+SAID = "said"
+"""Key that is there when the first of them ends: it has said why."""
 END = b"end"
 """The message that the run is done."""
 
@@ -222,7 +226,10 @@ def ended_together(messages: Messages) -> Iterator[None]:
     except BaseException as error:
         over.set()
         if _failed_first(messages):
+            atexit.register(_say, messages)
             raise
+        # If this rank ended sooner, torchrun would end the one that failed before it has said why.
+        _wait(messages, SAID, threading.Event(), GRACE_S)
         raise SystemExit(1) from error
     over.set()
 
@@ -234,11 +241,27 @@ def _failed_first(messages: Messages) -> bool:
         return True
 
 
+def _say(messages: Messages) -> None:
+    with suppress(RuntimeError):  # the process that holds the messages has ended
+        messages.set(SAID, b"")
+
+
 def _end_with_others(messages: Messages, over: threading.Event) -> None:
-    while not over.wait(WATCH_S):
-        try:
-            failed = messages.check([FAILED])
-        except RuntimeError:
-            failed = True
-        if failed and not over.wait(GRACE_S):
-            os._exit(1)  # whatever this rank waits for: a rank that failed never sends it
+    _wait(messages, FAILED, over)
+    _wait(messages, SAID, over, GRACE_S)
+    if not over.is_set():
+        os._exit(1)  # whatever this rank waits for: a rank that failed never sends it
+
+
+def _wait(messages: Messages, key: str, over: threading.Event, patience_s: float = math.inf) -> None:
+    """Until the key is there, or it is over."""
+    until = time.monotonic() + patience_s
+    while not over.wait(WATCH_S) and not _is_there(messages, key) and time.monotonic() < until:
+        pass
+
+
+def _is_there(messages: Messages, key: str) -> bool:
+    try:
+        return messages.check([key])
+    except RuntimeError:  # as above
+        return True

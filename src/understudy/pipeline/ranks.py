@@ -24,10 +24,10 @@ def connected_ranks(ranks: Ranks) -> Iterator[Messages]:
     Raises:
         ConfigError: if this machine has fewer GPUs than ranks.
     """
-    choose_gpu(ranks)
     store, _, _ = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))  # type: ignore[attr-defined]  # no __all__
     messages: Messages = dist.PrefixStore("understudy", store)  # type: ignore[attr-defined, assignment]  # it takes bytes
     with ended_together(messages):
+        choose_gpu(ranks)
         # Gradients are where the weights are; what Python objects become is sent from the CPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         group = dist.PrefixStore("group", store)  # type: ignore[attr-defined]  # no __all__

@@ -7,7 +7,7 @@ Axes: P positions of all texts, one text after the other; N positions of a batch
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,30 @@ class CacheTotals:
     """Positions of `lost`."""
 
 
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """The bytes of some positions as they are written to disk, and their sums."""
+
+    rows_B: Bytes
+    counts_P: NDArray[np.int64]
+    mass: float
+    lost: float
+    measured: int
+
+
+def packed(logprobs: TeacherLogprobs, layout: RowFormat) -> Iterator[PackedRows]:
+    """Packs positions, a limited number at once."""
+    positions = max(1, min(PART, PART_TOKENS // max(1, logprobs.ids_PK.shape[-1])))
+    for start in range(0, len(logprobs.ids_PK), positions):
+        part = slice(start, start + positions)
+        logp_PK = logprobs.logp_PK[part]
+        mass_P = np.minimum(np.exp(logp_PK.astype(np.float64)).sum(axis=1), 1.0)
+        lost_P = np.zeros(0) if logprobs.lost_P is None else logprobs.lost_P[part].astype(np.float64)
+        lost_P = lost_P[~np.isnan(lost_P)]
+        rows = pack_rows(logprobs.ids_PK[part], logp_PK, layout)
+        yield PackedRows(*rows, float(mass_P.sum()), float(lost_P.sum()), len(lost_P))
+
+
 @dataclass(eq=False)
 class LogprobCacheFile:
     """A log-probability cache that is being written and can be resumed after an interruption."""
@@ -122,39 +146,37 @@ class LogprobCacheFile:
         return file
 
     def append(self, logprobs: TeacherLogprobs, *, done: int) -> None:
+        """As `append_packed`, of positions that are not packed."""
+        self.append_packed(packed(logprobs, self.layout), done=done)
+
+    def append_packed(self, parts: Iterable[PackedRows], *, done: int) -> None:
         """Writes further positions to disk and records that `done` units of work are finished.
 
         Args:
-            logprobs: the positions that follow those on disk.
+            parts: the positions that follow those on disk.
             done: as the writer counts.
         """
         with (self.folder / ROWS).open("ab") as rows, (self.folder / COUNTS).open("ab") as counts:
-            positions = max(1, min(PART, PART_TOKENS // self.shape["top_k"]))
-            for start in range(0, len(logprobs.ids_PK), positions):
-                self._append_part(logprobs, slice(start, start + positions), rows, counts)
+            for part in parts:
+                self._append_part(part, rows, counts)
             for opened in (rows, counts):
                 opened.flush()
                 os.fsync(opened.fileno())
         self.done = done
         write_json(self.folder / METADATA, self.metadata())
 
-    def _append_part(self, logprobs: TeacherLogprobs, part: slice, rows: BinaryIO, counts: BinaryIO) -> None:
-        logp_PK, old = logprobs.logp_PK[part], self.totals
-        packed, counts_P = pack_rows(logprobs.ids_PK[part], logp_PK, self.layout)
-        kept_P = counts_P.astype(count_type(self.shape["top_k"]))
-        rows.write(packed.data)
+    def _append_part(self, part: PackedRows, rows: BinaryIO, counts: BinaryIO) -> None:
+        kept_P, old = part.counts_P.astype(count_type(self.shape["top_k"])), self.totals
+        rows.write(part.rows_B.data)
         counts.write(kept_P.data)
-        mass_P = np.minimum(np.exp(logp_PK.astype(np.float64)).sum(axis=1), 1.0)
-        lost_P = np.zeros(0) if logprobs.lost_P is None else logprobs.lost_P[part].astype(np.float64)
-        lost_P = lost_P[~np.isnan(lost_P)]
         self.totals = CacheTotals(
-            old.positions + len(counts_P),
-            old.kept + int(counts_P.sum()),
-            old.row_bytes + packed.nbytes,
+            old.positions + len(kept_P),
+            old.kept + int(part.counts_P.sum()),
+            old.row_bytes + part.rows_B.nbytes,
             old.count_bytes + kept_P.nbytes,
-            old.mass + float(mass_P.sum()),
-            old.lost + float(lost_P.sum()),
-            old.measured + len(lost_P),
+            old.mass + part.mass,
+            old.lost + part.lost,
+            old.measured + part.measured,
         )
 
     def metadata(self) -> dict[str, object]:

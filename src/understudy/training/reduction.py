@@ -1,4 +1,4 @@
-"""What the ranks of one training exchange: gradients, losses, and what rank 0 alone computes.
+"""What the ranks exchange in a stage that all make: gradients, losses, log-probabilities, what one rank computes.
 
 Each rank holds all weights and computes the gradient of its share of every micro-batch. The sum over the ranks is the
 gradient of the whole step, because each loss is divided by the positions of the whole step. All ranks then make the
@@ -86,6 +86,25 @@ def from_first(value: T, ranks: Ranks) -> T:
     return values[0]
 
 
+def from_all(value: T, ranks: Ranks) -> list[T]:
+    """The values of all ranks in their order, on every rank."""
+    values = [value] * ranks.size
+    with _other_ranks():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def to_first(value: T, sender: int, ranks: Ranks) -> T:
+    """The value of rank `sender` on that rank and on rank 0, and on every other rank its own."""
+    values = [value]
+    with _other_ranks():
+        if ranks.rank == sender:
+            dist.send_object_list(values, dst=0)
+        elif ranks.is_first:
+            dist.recv_object_list(values, src=sender)
+    return values[0]
+
+
 def wait_for_all(ranks: Ranks) -> None:
     """Returns when every rank has come this far."""
     if ranks.size > 1:
@@ -97,7 +116,7 @@ def wait_for_all(ranks: Ranks) -> None:
 def _other_ranks() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of gloo or NCCL: a connection that was closed
+    except RuntimeError as error:  # of gloo or NCCL: a connection that was closed; advice for programmers follows
         raise TrainingError(
-            f"another rank of this training has ended ({first_line(error)}); run the same command again to resume"
+            f"another rank has ended ({first_line(error).split('. ')[0]}); run the same command again to resume"
         ) from None

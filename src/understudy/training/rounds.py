@@ -117,7 +117,7 @@ def round_logprobs(
     sources = mixture.sources_for_teacher
     scorer = TeacherLogprobScorer(context.teacher, sources, loss.kept_tokens, pad, loss.top_p, other)
     by_round = {
-        number: known[number] if number in known else scorer.logprobs(items, samples.texts)
+        number: known[number] if number in known else scorer.logprobs(items, samples.texts, ranks=context.ranks)
         for number, items in samples.rounds.items()
     }
     return {**caches, "student": TeacherLogprobs.joined(list(by_round.values()))}, by_round

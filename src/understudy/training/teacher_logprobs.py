@@ -3,20 +3,23 @@
 Axes: N target positions of a batch, V vocabulary, K kept tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from understudy.objectives.truncation import lost_divergence, truncated
-from understudy.pool.logprob_cache import LogprobCacheFile, TeacherLogprobs
-from understudy.pool.token_arrays import TokenArrays
+from understudy.pool.logprob_cache import LogprobCacheFile, PackedRows, TeacherLogprobs, packed
+from understudy.pool.logprob_rows import row_format
+from understudy.pool.token_arrays import TokenArrays, ranges
 from understudy.progress import NO_PROGRESS, ProgressCallback
+from understudy.ranks import ALONE, Ranks, items_of_rank
 from understudy.records import TextGenerator
 from understudy.training.batches import collate, plan_batches
 from understudy.training.items import GENERATORS, TrainItem, TrainItems
 from understudy.training.other_tokenizer import OtherTokenizer
+from understudy.training.reduction import from_all, from_first, to_first
 from understudy.training.step import TargetLogits
 
 BATCH_TOKENS = 8192
@@ -55,6 +58,7 @@ class TeacherLogprobScorer:
         texts: TokenArrays,
         into: TeacherLogprobs | None = None,
         progress: ProgressCallback = NO_PROGRESS,
+        ranks: Ranks = ALONE,
     ) -> TeacherLogprobs:
         """The teacher's truncated log-probabilities at every position of the items' texts.
 
@@ -63,6 +67,7 @@ class TeacherLogprobScorer:
             texts: all target texts, in the student's tokens.
             into: arrays with the positions of these items, or of all `texts`; None: new arrays of the former kind.
             progress: is called with the number of items that are done.
+            ranks: each of them computes its share of the batches, and all have all values at the end.
 
         Returns:
             `into`, or the new arrays. The values do not depend on other calls before or after.
@@ -80,10 +85,17 @@ class TeacherLogprobScorer:
             max(self.teacher.vocab_size, self.student_vocab_size),
             (read, texts) if self.other else (read,),
         )
-        for batch in plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,)):
+        planned = plan_batches(items, self.sources, by_generator, batch_tokens=BATCH_TOKENS, seed=(0,))
+        own = items_of_rank(planned, ranks)
+        for batch in own:
             for part in _parts(batch, readings, max_positions=MAX_LOGITS // widest):
                 self._score(part, texts, by_generator, into, first)
             progress(len(batch))
+        if ranks.size > 1:
+            rows = TrainItems.joined(*map(TrainItems.of, own)).rows
+            own_N = ranges(texts.offsets[rows], texts.lengths[rows]) - first
+            for positions_N, logprobs in from_all((own_N, into.at(own_N)), ranks):
+                into.ids_PK[positions_N], into.logp_PK[positions_N] = logprobs.ids_PK, logprobs.logp_PK
         return into
 
     def measured_logprobs(
@@ -158,13 +170,34 @@ def cache_teacher_logprobs(
     scorer: TeacherLogprobScorer,
     items: Sequence[TrainItem],
     texts: TokenArrays,
-    file: LogprobCacheFile,
+    file: LogprobCacheFile | None,
     progress: ProgressCallback,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Computes the log-probabilities of all items, chunk by chunk, into a file; finished chunks are skipped."""
-    progress(file.done)
-    positions = min(CHUNK_POSITIONS, CHUNK_TOKENS // file.shape["top_k"])
+    """Computes the log-probabilities of all items, chunk by chunk, into a file; finished chunks are skipped.
+
+    Args:
+        scorer: the teacher.
+        items: together they contain each of `texts` once.
+        texts: all target texts, in the student's tokens.
+        file: of the cache; None on ranks other than 0.
+        progress: is called with the number of items that are done.
+        ranks: each of them computes and packs one of so many chunks; rank 0 writes them in order. Chunks, and so the
+            bytes of the file, do not depend on the ranks.
+    """
+    done = from_first(file.done if file else 0, ranks)
+    progress(done)
+    layout = row_format(scorer.student_vocab_size, np.float16)
+    positions = min(CHUNK_POSITIONS, CHUNK_TOKENS // min(scorer.top_k, scorer.student_vocab_size))
     chunk_items = max(1, min(CHUNK, positions * len(items) // max(1, len(texts.flat))))
-    for start in range(file.done, len(items), chunk_items):
-        chunk = items[start : start + chunk_items]
-        file.append(scorer.measured_logprobs(chunk, texts, progress), done=start + len(chunk))
+    for number, start in enumerate(range(done, len(items), chunk_items)):
+        chunk, rank = items[start : start + chunk_items], number % ranks.size
+        parts: Iterable[PackedRows] = ()
+        if rank == ranks.rank:
+            parts = packed(scorer.measured_logprobs(chunk, texts, progress), layout)
+        if rank:
+            parts = to_first(list(parts), rank, ranks)
+        if rank != ranks.rank:
+            progress(len(chunk))
+        if file:
+            file.append_packed(parts, done=start + len(chunk))

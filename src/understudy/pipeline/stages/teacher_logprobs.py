@@ -94,13 +94,18 @@ class TeacherLogprobsStage(LogprobsStage):
     """Probability mass after which no further token is kept; None: always `kept_tokens`."""
     name: ClassVar[str] = "teacher_logprobs"
     version: ClassVar[int] = 2
+    on_all_ranks: ClassVar[bool] = True
 
     def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
         """As in the base class."""
         return texts_key(self.teacher.key, sources, texts)
 
     def run(self, folder: Path, context: WorkerContext) -> LogprobsFacts:
-        """Scores all texts, chunk by chunk; an interrupted attempt resumes at the last chunk."""
+        """Scores all texts, chunk by chunk; an interrupted attempt resumes at the last chunk.
+
+        Ranks other than 0 score with it and write nothing; their facts are empty.
+        """
+        ranks = context.begin_on_all_ranks(folder)
         examples = source_examples(read_data(context.folder(self.examples)))
         tokenizers = TaskTokenizers(
             load_task_tokenizer(FromStage(self.teacher), self.teacher_limits or self.limits, context),
@@ -120,18 +125,18 @@ class TeacherLogprobsStage(LogprobsStage):
             self.top_p or 1.0,
             other,
         )
-        cache = LogprobCacheFile.open(
-            folder,
-            top_k=min(self.kept_tokens, scorer.student_vocab_size),
-            vocab_size=scorer.student_vocab_size,
-            fingerprint=self.content(sources, targets.texts),
-        )
+        cache = self._file(folder, scorer, self.content(sources, targets.texts)) if ranks.is_first else None
         items = TrainItems.of_all(self.generator, targets)
         of = "gold" if self.generator == "gold" else "pseudo-targets"
         with context.progress.track(f"teacher log-probabilities of {of}", len(items), "input") as progress:
-            cache_teacher_logprobs(scorer, items, targets.texts, cache, progress)
-        shares = other.shares(items, targets.texts, sources) if other else None
-        return logprobs_facts(self.generator, targets.texts, cache.totals, shares)
+            cache_teacher_logprobs(scorer, items, targets.texts, cache, progress, ranks)
+        shares = other.shares(items, targets.texts, sources) if other and cache else None
+        return logprobs_facts(self.generator, targets.texts, cache.totals if cache else CacheTotals(), shares)
+
+    def _file(self, folder: Path, scorer: TeacherLogprobScorer, content: str) -> LogprobCacheFile:
+        vocab_size = scorer.student_vocab_size
+        top_k = min(self.kept_tokens, vocab_size)
+        return LogprobCacheFile.open(folder, top_k=top_k, vocab_size=vocab_size, fingerprint=content)
 
     def _targets(self, examples: Sequence[Example], tokenizers: TaskTokenizers, context: WorkerContext) -> Targets:
         if self.pool is None:
