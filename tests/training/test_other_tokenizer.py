@@ -22,7 +22,7 @@ from understudy.pool.logprob_cache import TeacherLogprobs
 from understudy.pool.token_arrays import TokenArrays
 from understudy.training.byte_alignment import TokenReading
 from understudy.training.byte_prefix_mass import StudentPosition, student_mass
-from understudy.training.items import TrainItem, TrainItems
+from understudy.training.items import TrainItem
 from understudy.training.other_tokenizer import OtherTokenizer
 from understudy.training.step import TargetLogits
 from understudy.training.teacher_logprobs import TeacherLogprobScorer
@@ -281,35 +281,3 @@ def test_a_text_longer_than_the_teacher_can_read_is_read_as_far_as_it_can() -> N
     assert not certain[: (~certain).sum()].any()
     assert np.isneginf(sampled.logp_PK[certain]).all()
     assert (sampled.logp_PK[~certain] == own.logp_PK[~certain]).all()
-
-
-def test_texts_that_are_cut_are_counted() -> None:
-    """Those whose own tokens, counted one text at a time, are more than the positions after a source of one token."""
-    whole = OtherTokenizer(reads(letters()), reads(words()))
-    rows = TokenArrays.of(whole.student.encode_targets(TEXTS))
-    items = TrainItems.of([TrainItem(0, "student", (row,)) for row in (3, 0, 4, 2, 1)])
-    sources = TokenArrays.of([[5]])
-    lengths = [len(whole.teacher.encode_targets([text])[0]) for text in TEXTS]
-    counts = {
-        limit: OtherTokenizer(reads(letters(), positions=limit), whole.student).cut(items, rows, sources)
-        for limit in (1, 18, 1000)
-    }
-
-    assert whole.cut(items, rows, sources) == 0
-    assert counts == {limit: sum(length > limit for length in lengths) for limit in counts}
-    assert 0 < counts[18] < len(TEXTS)
-
-
-def test_the_shares_of_a_pair_add_up_to_one() -> None:
-    """Nearly the same tokens are mostly exact; letters against words are not."""
-
-    def shares(teacher: Make, student: Make) -> dict[str, float]:
-        pair = OtherTokenizer(reads(teacher()), reads(student()))
-        rows = TokenArrays.of(pair.student.encode_targets(TEXTS))
-        items = TrainItems.of([TrainItem(0, "gold", (row,)) for row in range(len(TEXTS))])
-        return pair.shares(items, rows, TokenArrays.of([[5]]))
-
-    near, far = shares(byte_words, byte_level), shares(words, fallback)
-    assert sum(near.values()) == pytest.approx(1) == sum(far.values())
-    assert near["exact"] > far["exact"] > 0
-    assert shares(words, words) == {"exact": 1.0, "merged": 0.0, "inside": 0.0, "text": 0.0}

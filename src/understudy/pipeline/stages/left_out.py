@@ -19,7 +19,7 @@ TEXTS: Mapping[TextGenerator, str] = {
     "student": "student samples",
     "api": "pseudo-targets",
 }
-REASONS: Mapping[LeftOutReason, tuple[str, str]] = {
+LEFT_OUT_REASONS: Mapping[LeftOutReason, tuple[str, str]] = {
     "source": (
         "belong to sources that are over the student's limits, and are left out",
         "raise task.max_source_tokens, or use a student with more positions",
@@ -67,7 +67,7 @@ def _of_stage(path: Path, manifest: Manifest) -> Iterator[LeftOutFacts]:
         yield from _if_any(TEXTS["api"], pool.too_long, pool.texts + pool.too_long, OVER_LIMITS)
     elif manifest.stage == StudentStage.name:
         for own in parse(TrainingFacts, manifest.facts, path).left_out:
-            yield from _if_any(TEXTS[own.generator], own.count, own.of, REASONS[own.reason])
+            yield from _if_any(TEXTS[own.generator], own.count, own.of, LEFT_OUT_REASONS[own.reason])
 
 
 def _if_any(what: str, count: int, of: int, why: tuple[str, str]) -> Iterator[LeftOutFacts]:
