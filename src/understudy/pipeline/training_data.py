@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,10 +177,13 @@ def pool_targets(
     kept = np.flatnonzero(exists & has_source & fits)
     counts = np.bincount(owners[kept], minlength=len(examples))
     order = kept[np.argsort(owners[kept], kind="stable")]
-    long = {"source": exists & ~has_source, "student_positions": exists & has_source & ~fits}
+    long: dict[LeftOutReason, NDArray[np.bool_]] = {
+        "source": exists & ~has_source,
+        "student_positions": exists & has_source & ~fits,
+    }
     left_out = tuple(
         LeftOut("teacher", reason, int(chosen.sum()), int(exists.sum()))
-        for reason, chosen in cast(Mapping[LeftOutReason, NDArray[np.bool_]], long).items()
+        for reason, chosen in long.items()
         if chosen.any()
     )
     return Targets(texts.take(order), offsets_of(counts), left_out)
