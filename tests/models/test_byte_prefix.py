@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from tests.models.special_tokenizers import byte_fallback, byte_level, unigram
 from tests.models.test_token_bytes import llama, own
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from understudy.models import byte_prefix
 from understudy.models.byte_prefix import BytePrefixMap, byte_prefix_map
 from understudy.models.token_bytes import TokenBytes
+from understudy.models.tokenizers import train_tokenizer
 
 TEXTS = ["In 2024, 1,250 people", "世界 is 世 and 界", "🙂🙃 and 🙂", "a café"]
 
@@ -83,6 +85,32 @@ def test_tokens_with_the_same_bytes_are_found_under_other_pieces() -> None:
         surface = surfaces.of(teacher_id)
         if surface is not None:
             assert surface.startswith(tokens.student[student_id] or b"?")
+
+
+def test_a_token_goes_where_the_student_begins_its_bytes() -> None:
+    """With merges that is not always the longest: the tokenizer itself is asked, by encoding the bytes as a text."""
+    texts = ["aetween " * 9, "be be be", "a bed between the two"]
+    teacher, student = (
+        train_tokenizer([*texts, *["between " * 9] * 9], vocab_size=170),
+        train_tokenizer(texts, vocab_size=150),
+    )
+    tokens = byte_prefix_map(teacher, student)
+    shorter = 0
+    for teacher_id, surface in enumerate(tokens.teacher):
+        if surface and surface.startswith(b" ") and surface != b" ":
+            ids = student.encode(surface[1:].decode(), add_special_tokens=False)  # it adds the space
+            assert b"".join(tokens.student[token_id] or b"" for token_id in ids) == surface
+            assert tokens.whole[teacher_id] == ids[0]
+            shorter += ids[0] != longest_prefix(surface, list(tokens.student), tokens.rest)
+            for place in np.cumsum([len(tokens.student[token_id] or b"") for token_id in ids])[:-1]:
+                within = tokens.within(surface[:place])
+                at = within.teacher_ids.tolist().index(teacher_id)
+                assert surface[place:].startswith(tokens.student[within.student_ids[at]] or b"?")
+        elif surface and (own := b" " + surface).decode(errors="ignore").encode() == own:
+            after = tokens.following(b" ")
+            ids = student.encode(surface.decode(), add_special_tokens=False)
+            assert after.student_ids[after.teacher_ids.tolist().index(teacher_id)] == ids[0]
+    assert shorter > 0
 
 
 def test_maps_that_take_too_much_memory_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

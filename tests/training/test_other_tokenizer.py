@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from understudy.models.byte_prefix import BytePrefixMap
 from understudy.models.scratch import build_network
 from understudy.models.task_tokenizer import TaskTokenizer
+from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import train_tokenizer
 from understudy.objectives.divergences import forward_kl, reverse_kl
 from understudy.objectives.sparse import bucketed
@@ -93,9 +94,10 @@ def reads(tokenizer: PreTrainedTokenizerBase, *, positions: int | None = None) -
 
 
 def naive(
-    probs: Sequence[Sequence[float]], own: Sequence[int], labels: Sequence[int], tokens: BytePrefixMap
+    probs: Sequence[Sequence[float]], own: Sequence[int], labels: Sequence[int], pair: OtherTokenizer
 ) -> list[dict[int, float]]:
     """The student's distributions by loops over all continuations and all tokens, one byte after the other."""
+    tokens, student = pair.tokens, TokenBytes(pair.student.tokenizer)
     surfaces = [tokens.teacher[token_id] or b"" for token_id in own]
     lead_t, lead_s = (
         b"".join(surfaces).startswith(b" "),
@@ -106,7 +108,10 @@ def naive(
     place, found = -int(lead_s), []
 
     @cache
-    def become(candidate: bytes) -> int:
+    def become(candidate: bytes, after: bytes) -> int:
+        begun = student.first_piece(candidate) if candidate and after in (b"", b" ") else None
+        if begun is not None:
+            return begun
         lengths = [length for length in range(1, len(candidate) + 1) if candidate[:length] in tokens.student]
         return tokens.student.index(candidate[: max(lengths)]) if lengths else tokens.rest
 
@@ -124,7 +129,7 @@ def naive(
             for token_id, token in row_tokens:
                 if token_id != own[row]:
                     rest = token[len(consumed) :]
-                    student_id = become(written + rest) if written or consumed else int(tokens.whole[token_id])
+                    student_id = become(written + rest, written) if written or consumed else int(tokens.whole[token_id])
                     masses[student_id] += scale * probs[row][token_id]
             scale *= probs[row][own[row]]
             written += surfaces[row][len(consumed) :]
@@ -158,7 +163,7 @@ def test_masses_are_those_of_a_loop_over_all_continuations(teacher: Make, studen
         labels, own, logits_NV = of_text(pair, text, seed=number)
         positions = positions_of(pair, labels, own)
         mass_PS = student_mass(logits_NV, np.array(own), positions, pair.tokens)
-        expected = naive(logits_NV.double().softmax(-1).tolist(), own, labels, pair.tokens)
+        expected = naive(logits_NV.double().softmax(-1).tolist(), own, labels, pair)
 
         assert "text" not in {position.reading.kind for position in positions}
         torch.testing.assert_close(mass_PS.sum(dim=1), torch.ones(len(labels)), atol=1e-5, rtol=0)

@@ -1,6 +1,9 @@
 """Where the probability of a teacher's token goes in the vocabulary of a student with another tokenizer.
 
-It goes to the longest student token whose bytes the teacher's token begins with, and to the rest where there is none.
+It goes to a student token whose bytes the teacher's token begins with, and to the rest where there is none: to the one
+with which the student's tokenizer begins these bytes, and to the longest where that is not known. The source has the
+longest everywhere. A tokenizer with merges does not always choose that: where it writes " between" as " b" and "etween"
+although it has " be", a student that learns " be" generates what it has never read.
 This module handles bytes and ids. Which of a text's positions are compared is in training/byte_alignment.py.
 
 Source: Byte-Prefix Marginalization (arXiv:2607.22334).
@@ -39,10 +42,17 @@ class BytePrefixMap:
         teacher: the bytes of the teacher's tokens.
         student: the bytes of the student's.
         same: teacher id -> student id of tokens that are the same by definition, such as the ends of a text.
+        begin: the student token that its tokenizer begins bytes with within a text; None if it is not known.
     """
 
-    def __init__(self, teacher: Surfaces, student: Surfaces, same: Mapping[int, int]) -> None:
-        self.teacher, self.student = teacher, student
+    def __init__(
+        self,
+        teacher: Surfaces,
+        student: Surfaces,
+        same: Mapping[int, int],
+        begin: Callable[[bytes], int | None] = lambda _: None,
+    ) -> None:
+        self.teacher, self.student, self._begin = teacher, student, begin
         self._ids: dict[bytes, int] = {}
         for token_id, surface in enumerate(student):
             if surface:
@@ -73,7 +83,9 @@ class BytePrefixMap:
     def following(self, written: bytes) -> Moves:
         """The map where the teacher's token comes after `written`, the first bytes of the student's token.
 
-        A teacher token is mapped by `written` followed by its own bytes, one without bytes by `written` alone.
+        A teacher token is mapped by `written` followed by its own bytes, one without bytes by `written` alone. To begin
+        all of them as the student's tokenizer does would take seconds for each `written` of a large vocabulary, so they
+        go to the longest token, except after the space before a text.
         """
         return self._remembered("following", written, self._following)
 
@@ -83,16 +95,23 @@ class BytePrefixMap:
         return Moves(np.array([token_id for _, token_id in found], np.int64), np.array(ids, np.int64), self.rest)
 
     def _following(self, written: bytes) -> Moves:
+        if written == b" ":
+            ids = np.array([self._first(written + (surface or b"")) for surface in self.teacher], np.int64)
+            return Moves(np.arange(len(ids)), ids, self.rest)
         longer = [(surface[len(written) :], token_id) for surface, token_id in _range(self._student_sorted, written)]
         ids = np.full(len(self.teacher), -1, np.int64)
         for surface, token_id in sorted(longer, key=lambda pair: len(pair[0])):  # the longest is the last to be written
             if surface:
                 ids[[teacher_id for _, teacher_id in _range(self._sorted, surface)]] = token_id
         chosen = np.flatnonzero(ids >= 0)
-        return Moves(chosen, ids[chosen], self._first(written))
+        return Moves(chosen, ids[chosen], self._longest_of(written))
 
     def _first(self, surface: bytes | None) -> int:
-        """The longest student token that these bytes begin with."""
+        """The student token that these bytes begin with: its tokenizer's if that is known, otherwise the longest."""
+        begun = self._begin(surface) if surface else None
+        return self._longest_of(surface) if begun is None else begun
+
+    def _longest_of(self, surface: bytes | None) -> int:
         for length in range(min(len(surface or b""), self._longest), 0, -1):
             token_id = self._ids.get((surface or b"")[:length])
             if token_id is not None:
@@ -118,7 +137,8 @@ def byte_prefix_map(teacher: PreTrainedTokenizerBase, student: PreTrainedTokeniz
     Raises:
         ModelError: if the bytes of a tokenizer's tokens are unknown (`TokenBytes`).
     """
-    surfaces, of_student, pieces = _surfaces(teacher), _surfaces(student), student.get_vocab()
+    tokens = TokenBytes(student)
+    surfaces, of_student, pieces = _surfaces(TokenBytes(teacher)), _surfaces(tokens), student.get_vocab()
     same = {
         teacher_id: pieces[piece]
         for piece, teacher_id in teacher.get_vocab().items()
@@ -128,12 +148,11 @@ def byte_prefix_map(teacher: PreTrainedTokenizerBase, student: PreTrainedTokeniz
     same = {own: others for own, others in same.items() if own != ends[0] and others != ends[1]}
     if None not in ends:
         same[ends[0]] = ends[1]
-    return BytePrefixMap(surfaces, of_student, same)
+    return BytePrefixMap(surfaces, of_student, same, tokens.first_piece)
 
 
-def _surfaces(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
-    own = TokenBytes(tokenizer)
-    return [own.of(token_id) for token_id in range(len(own))]
+def _surfaces(tokens: TokenBytes) -> list[bytes | None]:
+    return [tokens.of(token_id) for token_id in range(len(tokens))]
 
 
 def _range(ordered: Sequence[tuple[bytes, int]], prefix: bytes) -> Sequence[tuple[bytes, int]]:

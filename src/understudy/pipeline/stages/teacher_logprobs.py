@@ -93,7 +93,7 @@ class TeacherLogprobsStage(LogprobsStage):
     top_p: float | None = None
     """Probability mass after which no further token is kept; None: always `kept_tokens`."""
     name: ClassVar[str] = "teacher_logprobs"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     on_all_ranks: ClassVar[bool] = True
 
     def content(self, sources: TokenArrays, texts: TokenArrays) -> str:
