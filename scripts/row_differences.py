@@ -1,7 +1,7 @@
 """The paired difference of the scores of two rows of a study, seed by seed and over the seeds.
 
     understudy study benchmarks/cache_scores.yaml
-    python benchmarks/row_differences.py runs/cache_scores "14 tokens" "64 tokens"
+    python scripts/row_differences.py runs/cache_scores "14 tokens" "64 tokens"
 
 The resamples are those that the study saved with its cells: each draws the examples of both rows alike, then the seeds.
 Drawing S seeds understates their variance by (S - 1) / S; the last column, Student's t over the seeds' differences,
