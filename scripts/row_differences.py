@@ -66,7 +66,7 @@ def main() -> None:
     for seed, (first, second), own in zip(seeds, pairs, differences, strict=True):
         print(f"seed {seed}: {first.value:.2f} - {second.value:.2f} = {shown(own)}")
     whole = mean_over_seeds(differences, stream=0)
-    if whole is None or len(seeds) < 2:  # noqa: PLR2004 - one seed has no spread
+    if whole is None or len(seeds) < 2:
         return
     values = [own.value for own in differences]
     half = T_975[len(values) - 2] * stdev(values) / len(values) ** 0.5
