@@ -12,7 +12,7 @@ TextGenerator = Literal["gold", "teacher", "student", "api"]
 
 
 LeftOutReason = Literal["source", "student_positions", "teacher_positions"]
-"""Why a target text is not learned, or not completely: its source is over the student's limits; the text needs more
+"""Why a target text is not learned, or not completely: its input is over the student's limits; the text needs more
 positions than the student has, in its tokens; or more than the teacher has, in the teacher's."""
 
 

@@ -118,6 +118,13 @@ def test_an_endpoint_that_returns_few_tokens_is_not_refused() -> None:
     check_recipe(distilled(method="extreme_logits") | {"teacher": {"endpoint": {"model": "m", "top_logprobs": 2}}})
 
 
+def test_what_an_endpoint_returns_is_not_cut_to_half_of_its_mass() -> None:
+    """How many tokens come is the endpoint's choice, how many of them are kept is the recipe's."""
+    distil = {"method": "extreme_logits", "teacher_logprobs": {"kind": "sparse", "top_p": 0.5}}
+    with pytest.raises(ConfigError, match=r"set distil.teacher_logprobs.top_p to 0.9 or more"):
+        check_recipe(distilled() | {"distil": distil, "teacher": ENDPOINT})
+
+
 def test_an_endpoint_returns_no_more_tokens() -> None:
     """Its own tokens are counted, and the remedy is another objective."""
     recipe = distilled(method="extreme_logits", objective={"kind": "reverse_kl"}) | {"teacher": ENDPOINT}

@@ -113,6 +113,32 @@ def test_a_token_goes_where_the_student_begins_its_bytes() -> None:
     assert shorter > 0
 
 
+def test_tokens_that_were_added_are_found_before_the_text_is_split() -> None:
+    """The tokenizer itself is asked, by encoding the text."""
+    teacher, student = byte_level(), byte_level()
+    teacher.add_tokens(["covids", "covid"])
+    student.add_tokens(["covid"])
+    tokens = byte_prefix_map(teacher, student)
+    covid = student.convert_tokens_to_ids("covid")
+
+    assert student.encode("covids")[0] == covid
+    assert tokens.whole[teacher.convert_tokens_to_ids("covids")] == covid
+    assert tokens.whole[teacher.convert_tokens_to_ids("covid")] == covid
+
+
+def test_of_tokens_with_the_same_bytes_the_text_is_taken() -> None:
+    """A letter and the byte that it is: only the letter is written."""
+    student = llama()
+    letters = [piece for piece in student.get_vocab() if len(piece) == 1 and piece.isascii()]
+    twins = [letter for letter in letters if f"<0x{ord(letter):02X}>" in student.get_vocab()]
+    tokens = byte_prefix_map(byte_level(), student)
+
+    assert twins
+    for letter in twins:
+        after = tokens.following(letter.encode())
+        assert after.others == student.convert_tokens_to_ids(letter)
+
+
 def test_maps_that_take_too_much_memory_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same result."""
     tokens = BytePrefixMap(random_vocabulary(60, 0), random_vocabulary(25, 1), {})

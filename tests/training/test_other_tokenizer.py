@@ -113,7 +113,8 @@ def naive(
         if begun is not None:
             return begun
         lengths = [length for length in range(1, len(candidate) + 1) if candidate[:length] in tokens.student]
-        return tokens.student.index(candidate[: max(lengths)]) if lengths else tokens.rest
+        longest = student.id_of(candidate[: max(lengths)]) if lengths else None
+        return tokens.rest if longest is None else longest
 
     for label in labels:
         surface, masses = tokens.student[label], dict.fromkeys(range(tokens.rest + 1), 0.0)

@@ -89,7 +89,7 @@ def truncation_conflicts(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
     measured = measured_truncation(top, logprobs.top_p)
     if measured is None:
         return
-    if isinstance(teacher, EndpointTeacher):
+    if isinstance(teacher, EndpointTeacher) and logprobs.top_p >= LEAST_MASS:
         measured = max(measured, TOP_8)  # many return 5 tokens and never more: there is nothing to choose
     measured_top, measured_top_p = MEASURED[measured]
     for field in ("objective", "student_samples_objective"):
@@ -100,7 +100,7 @@ def truncation_conflicts(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
                 f"distil.{field} is {_described(objective)}, and distil.teacher_logprobs keeps top {top}, top_p "
                 f"{logprobs.top_p:g}: at top {measured_top}, top_p {measured_top_p:g} a gradient error of "
                 f"{errors[measured]:.0f} % was measured (limit {LIMIT:.0f} %); "
-                + _remedy(errors, is_endpoint=isinstance(teacher, EndpointTeacher))
+                + (_endpoint_remedy(logprobs.top_p) if isinstance(teacher, EndpointTeacher) else _remedy(errors))
             )
 
 
@@ -157,9 +157,13 @@ def _described(objective: AnyObjective) -> str:
     return objective.kind + "".join(f" with {name} {value:g}" for name, value in settings.items())
 
 
-def _remedy(errors: ErrorRow, *, is_endpoint: bool) -> str:
-    if is_endpoint:
-        return "an endpoint returns no more; use objective forward_kl, or method extreme_fine_tune"
+def _endpoint_remedy(top_p: float) -> str:
+    if top_p < LEAST_MASS:
+        return f"set distil.teacher_logprobs.top_p to {LEAST_MASS:g} or more"
+    return "an endpoint returns no more; use objective forward_kl, or method extreme_fine_tune"
+
+
+def _remedy(errors: ErrorRow) -> str:
     dense = "set teacher_logprobs={kind: dense}"
     enough = next((n for n, error in enumerate(errors) if error <= LIMIT), None)
     if enough is None:

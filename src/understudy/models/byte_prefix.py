@@ -43,6 +43,7 @@ class BytePrefixMap:
         student: the bytes of the student's.
         same: teacher id -> student id of tokens that are the same by definition, such as the ends of a text.
         begin: the student token that its tokenizer begins bytes with within a text; None if it is not known.
+        id_of: of several student tokens with these bytes the one that it writes; None for the first.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class BytePrefixMap:
         student: Surfaces,
         same: Mapping[int, int],
         begin: Callable[[bytes], int | None] = lambda _: None,
+        id_of: Callable[[bytes], int | None] = lambda _: None,
     ) -> None:
         self.teacher, self.student, self._begin = teacher, student, begin
         self._ids: dict[bytes, int] = {}
         for token_id, surface in enumerate(student):
-            if surface:
-                self._ids.setdefault(surface, token_id)
+            if surface and surface not in self._ids:
+                preferred = id_of(surface)
+                self._ids[surface] = token_id if preferred is None else preferred
         self._longest = max(map(len, self._ids), default=0)
         self._sorted = sorted((surface, token_id) for token_id, surface in enumerate(teacher) if surface)
         self._student_sorted = sorted(self._ids.items())
@@ -148,7 +151,7 @@ def byte_prefix_map(teacher: PreTrainedTokenizerBase, student: PreTrainedTokeniz
     same = {own: others for own, others in same.items() if own != ends[0] and others != ends[1]}
     if None not in ends:
         same[ends[0]] = ends[1]
-    return BytePrefixMap(surfaces, of_student, same, tokens.first_piece)
+    return BytePrefixMap(surfaces, of_student, same, tokens.first_piece, tokens.id_of)
 
 
 def _surfaces(tokens: TokenBytes) -> list[bytes | None]:

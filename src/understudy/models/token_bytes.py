@@ -47,6 +47,9 @@ class TokenBytes:
         self._spaces_first = self._kind == "metaspace" and not _splits_by_space(self._backend)
         self._bytes = _bytes_of(tokenizer, self._kind)
         self._ids = _ids_of(tokenizer, self._bytes)
+        self._added: dict[str, int] = {
+            own.content: added for added, own in tokenizer.added_tokens_decoder.items() if not own.special
+        }
         self._longest = max(map(len, self._ids), default=0)
         self._first: dict[bytes, int | None] = {}
 
@@ -86,6 +89,13 @@ class TokenBytes:
         except UnicodeDecodeError:
             lengths = range(min(len(surface), self._longest), 0, -1)
             return next((self._ids[surface[:length]] for length in lengths if surface[:length] in self._ids), None)
+        # Added tokens are found in a text before it is split, and the model does not know them.
+        found_at = [(text.find(content), -len(content), content) for content in self._added if content in text]
+        if found_at:
+            start, _, content = min(found_at)
+            if start == 0:
+                return self._added[content]
+            text = text[:start]
         pieces = self._backend.model.tokenize(self._first_word(text))
         found = self._bytes[pieces[0].id] if pieces else None
         return pieces[0].id if found and surface.startswith(found) else None

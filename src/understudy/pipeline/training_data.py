@@ -159,7 +159,7 @@ def pool_targets(
 
     A text that was truncated at the length limit has no end token, and gets none: the student would learn to stop in
     the middle of a sentence. A text that needs more positions than the student has, in its tokens, is left out and
-    counted, as is one whose source the student cannot read completely.
+    counted, as is one whose input (source or gold target) is over the student's limits.
     """
     pool.refuse_other_ids(tokenizers.teacher.tokenizer.get_vocab().values())
     texts = TokenArrays(pool.token_ids, pool.offsets)

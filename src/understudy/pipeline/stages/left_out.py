@@ -21,8 +21,8 @@ TEXTS: Mapping[TextGenerator, str] = {
 }
 LEFT_OUT_REASONS: Mapping[LeftOutReason, tuple[str, str]] = {
     "source": (
-        "belong to sources that are over the student's limits, and are left out",
-        "raise task.max_source_tokens, or use a student with more positions",
+        "belong to inputs that are over the student's limits, and are left out",
+        "raise task.max_source_tokens and task.max_target_tokens, or use a student with more positions",
     ),
     "student_positions": (
         "are longer in the student's tokens than it has positions, and are left out",

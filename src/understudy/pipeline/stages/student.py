@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,7 +113,7 @@ class StudentStage(Stage[TrainingFacts]):
     teacher_limits: TextLimits | None = None
     """How the teacher reads the task, where it has a prompt of its own."""
     name: ClassVar[str] = "student"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     on_all_ranks: ClassVar[bool] = True
 
     def run(self, folder: Path, context: WorkerContext) -> TrainingFacts:
@@ -157,12 +158,13 @@ class StudentStage(Stage[TrainingFacts]):
 
     def _cut(self, other: OtherTokenizer, mixture: Mixture, sampler: SampleStudent) -> Iterator[LeftOut]:
         """Texts for the end of which a teacher with another tokenizer has no positions, and so no distributions."""
+        if other.teacher.max_positions is None:
+            return iter(())
         targets = [(name, mixture.targets[name]) for name, _ in self.logprobs]
-        texts = [(TrainItems.of_all(name, own), own.texts) for name, own in targets]
-        if isinstance(sampler, StudentSampler) and self.loss.kept_tokens:
-            texts += sampler.generated()
+        texts = ((TrainItems.of_all(name, own), own.texts) for name, own in targets)
+        sampled = sampler.generated() if isinstance(sampler, StudentSampler) and self.loss.kept_tokens else ()
         counts, totals = Counter[TextGenerator](), Counter[TextGenerator]()
-        for items, own in texts:
+        for items, own in chain(texts, sampled):  # a round of samples at a time
             if len(items):
                 counts[items[0].generator] += other.cut(items, own, mixture.sources_for_teacher)
                 totals[items[0].generator] += len(own)
