@@ -84,7 +84,7 @@ def of_plain_type(kind: object, value: object) -> list[object]:
         bool: [not value],
         type(None): [None],
         int: [value + 1, value - 1, 2 * value] if isinstance(value, int) else [1, 2, 3, 30],
-        float: [value / 2, value + 0.25] if isinstance(value, float) else [0.5],
+        float: [value / 2, value + 0.25, 0.95 * value] if isinstance(value, float) else [0.5],
         str: [f"{value}x"] if value is not None else ["x"],
         Path: [f"{value}x"] if value is not None else ["x"],
     }
