@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from understudy.models.compilation import compiled_layers
 from understudy.models.forward import target_logits
 from understudy.models.recomputation import recomputed_layers
 
@@ -48,7 +49,7 @@ def network(args: argparse.Namespace, attention: str = "sdpa") -> PreTrainedMode
         attn_implementation=attention,
     )
     model: PreTrainedModel = LlamaForCausalLM(config).train()
-    return model
+    return model.requires_grad_(not args.scoring)
 
 
 def batch(args: argparse.Namespace) -> dict[str, Tensor]:
@@ -66,31 +67,30 @@ def batch(args: argparse.Namespace) -> dict[str, Tensor]:
     }
 
 
-def compiled(args: argparse.Namespace) -> PreTrainedModel:
-    """With torch.compile."""
-    model = network(args)
-    model.forward = torch.compile(model.forward, dynamic=True)
-    return model
-
-
 VARIANTS: dict[str, Callable[[argparse.Namespace], PreTrainedModel]] = {
     "default": network,
     "checkpointing": network,
     "eager": lambda args: network(args, "eager"),
     "autocast": network,
     "bf16_weights": lambda args: network(args).bfloat16(),
-    "compile": compiled,
+    "compiled": network,
 }
 
 
 def step(variant: str, model: PreTrainedModel, inputs: dict[str, Tensor]) -> float:
-    """Forward and backward pass; returns the loss per target token."""
+    """Forward and, with gradients, backward pass; returns the loss per target token."""
     autocast = torch.autocast("cpu", torch.bfloat16) if variant == "autocast" else nullcontext()
-    with recomputed_layers(model, enabled=variant == "checkpointing"):
+    layers = (
+        compiled_layers(model)
+        if variant == "compiled"
+        else recomputed_layers(model, enabled=variant == "checkpointing")
+    )
+    with layers:
         with autocast:
             logits_NV = target_logits(model, **inputs)
         loss = cross_entropy(logits_NV.float(), inputs["target_ids_BT"].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     return float(loss.detach())
 
 
@@ -127,6 +127,7 @@ def main() -> None:
     for name, default in (("layers", 8), ("width", 256), ("texts", 32), ("tokens", 128), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--scoring", action="store_true", help="forward passes of a frozen network, as of a teacher")
     parser.add_argument("--times-only", action="store_true")
     parser.add_argument("--one", action="store_true", help="the memory of one variant, in this process")
     args = parser.parse_args()
@@ -134,6 +135,7 @@ def main() -> None:
         measure_memory(args.variants[0], args)
         return
     sizes = [part for name in ("layers", "width", "texts", "tokens") for part in (f"--{name}", str(vars(args)[name]))]
+    sizes += ["--scoring"] * args.scoring
     for variant in () if args.times_only else args.variants:
         command = [sys.executable, __file__, "--one", "--variants", variant, *sizes]
         if subprocess.run(command, check=False).returncode:  # noqa: S603 - this file

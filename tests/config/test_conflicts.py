@@ -53,6 +53,10 @@ def test_an_endpoint_without_labels_is_supported(with_endpoint: dict[str, Any]) 
         ({"distil": {"targets": {"gold": 1}}}, ["distil.targets.teacher is 0", "extreme_fine_tune"]),
         ({"distil": {"final_finetune": {}}}, ["distil.final_finetune is not supported", "leave it out"]),
         ({"distil": {"teacher_logprobs": {"kind": "dense"}}}, ["teacher_logprobs is dense", "{kind: sparse}"]),
+        (
+            {"distil": {"teacher_logprobs": {"kind": "sparse", "weights": "bf16"}}},
+            ["weights is bf16", "leave weights out"],
+        ),
         ({"task": {"primary_metric": "nll"}}, ["task.primary_metric is nll", "bleu"]),
         (
             {"pseudo_targets": {"per_input": 1, "decoding": {"kind": "greedy"}}},

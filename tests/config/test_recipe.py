@@ -53,6 +53,13 @@ from understudy.errors import ConfigError
             r"distil: relations .*teacher_logprobs is sparse.*teacher_logprobs=\{kind: dense\}",
         ),
         (
+            {
+                "distil": {"relations": {"of": "hidden"}, "teacher_logprobs": {"kind": "dense"}},
+                "training": {"compile_layers": True},
+            },
+            r"distil\.relations .*compiled layers.*leave training\.compile_layers out",
+        ),
+        (
             {"training": {"targets_per_source": 4}, "distil": {"student_samples": {"decoding": {"kind": "beam"}}}},
             r"training\.targets_per_source is 4, .*student_samples\.decoding beam .*use kind sampling",
         ),

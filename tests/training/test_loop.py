@@ -75,6 +75,21 @@ def test_gradient_checkpointing_that_is_off_is_in_no_key() -> None:
     assert Training.model_validate({"gradient_checkpointing": False}) == Training()
 
 
+@pytest.mark.filterwarnings("default")  # torch warns of its own code while it compiles
+def test_compiled_layers_train_to_the_same_weights(build: Build, mixture: Mixture, tmp_path: Path) -> None:
+    """Up to the order of sums, in batches of several lengths and with layers that are computed twice."""
+    found = []
+    for enabled in (None, True):
+        network = build("gpt2")
+        settings = SETTINGS.model_copy(
+            update={"epochs": 1, "compile_layers": enabled, "gradient_checkpointing": enabled, "learning_rate": 1e-3}
+        )
+        train_on(network, mixture, GivenScores(1), tmp_path / str(enabled), settings=settings)
+        found.append(weights(network))
+
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["bart", "gpt2"])
 @pytest.mark.parametrize("with_teacher", [False, True])
 def test_the_loss_decreases(family: str, with_teacher: bool, build: Build, mixture: Mixture, tmp_path: Path) -> None:

@@ -91,6 +91,14 @@ def _student_samples_per_source(distil: Distil, training: Training) -> Iterator[
         )
 
 
+def _relations_need_the_states_of_layers(distil: Distil, training: Training) -> Iterator[str]:
+    if distil.relations and training.compile_layers:
+        yield (
+            "distil.relations compares states within layers, which compiled layers do not show; leave "
+            "training.compile_layers out, or remove relations"
+        )
+
+
 def _scratch_student_is_trained_whole(training: Training, student: AnyStudent) -> Iterator[str]:
     if isinstance(student, ScratchStudent):
         yield from lora_of_random_weights("training", training)
@@ -173,6 +181,8 @@ def _endpoint_logprobs(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
             "distil.teacher_logprobs is dense, but an endpoint returns log-probabilities of only a few tokens; set "
             "teacher_logprobs={kind: sparse}"
         )
+    if distil.bf16_teacher:
+        yield "distil.teacher_logprobs.weights is bf16, but an endpoint chooses its own type; leave weights out"
     if distil.needs_teacher_logits and isinstance(teacher, EndpointTeacher) and not teacher.endpoint.top_logprobs:
         yield (
             "distil.objective compares distributions, but teacher.endpoint.top_logprobs is 0, so none are requested; "
@@ -231,6 +241,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     name_conflicts,
     _primary_metric_is_computed,
     _student_samples_per_source,
+    _relations_need_the_states_of_layers,
     _scratch_student_is_trained_whole,
     engine_has_the_decodings,
     engine_has_the_compute_type,

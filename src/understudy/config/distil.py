@@ -9,7 +9,7 @@ from understudy.config.decoding import Decoding, Sampling
 from understudy.config.numbers import CountFromZero, Real, Rounds, ShareAboveZero, ShareBelowOne, TokenCount, Weight
 from understudy.config.objectives import AnyObjective, CrossEntropy
 from understudy.config.section import Section
-from understudy.config.training import Training
+from understudy.config.training import Training, WeightType
 
 
 class Shares(Section):
@@ -81,12 +81,16 @@ class SparseLogprobs(Section):
     """The most tokens kept at a position (the k of the top-k truncation)."""
     top_p: ShareAboveZero = 0.99
     """Probability mass after which no further token is kept; 1 keeps `top` tokens at every position."""
+    weights: WeightType = "float32"
+    """Type of the teacher's weights while it scores; bf16 takes half the memory (docs/language-models.md#memory)."""
 
 
 class DenseLogprobs(Section):
     """The teacher computes its whole distributions at every training step; nothing is cached."""
 
     kind: Literal["dense"] = "dense"
+    weights: WeightType = "float32"
+    """Type of the teacher's weights; bf16 takes half the memory (docs/language-models.md#memory)."""
 
 
 class Relations(Section):
@@ -154,6 +158,11 @@ class Distil(Section):
         return (
             logprobs.top_p if isinstance(logprobs, SparseLogprobs) and self.kept_tokens and logprobs.top_p < 1 else None
         )
+
+    @property
+    def bf16_teacher(self) -> bool | None:
+        """Whether a local teacher scores with weights in bfloat16; None instead of False, which is in no cache key."""
+        return (self.needs_teacher_logits and self.teacher_logprobs.weights == "bf16") or None
 
     @property
     def needed_at_every_step(self) -> tuple[str, ...]:

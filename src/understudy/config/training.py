@@ -20,6 +20,8 @@ from understudy.config.section import Section
 TargetsPerSource = TextsPerInput | Literal["auto"]
 Precision = Literal["auto", "float32", "bf16"]
 """Numeric precision of training."""
+WeightType = Literal["float32", "bf16"]
+"""Type of weights that are not trained."""
 
 
 class Lora(Section):
@@ -89,6 +91,9 @@ class Training(Section):
     gradient_checkpointing: Switch = None
     """Whether layers are computed again in the backward pass instead of kept: the same gradients with less memory, in
     more time (docs/language-models.md#memory)."""
+    compile_layers: Switch = None
+    """Whether layers are compiled by torch.compile: faster steps, after some minutes of compiling. An interrupted
+    training does not end with equal bytes (docs/language-models.md#memory)."""
 
     def conflicts(self) -> Iterator[str]:
         """Early stopping needs the best checkpoint."""

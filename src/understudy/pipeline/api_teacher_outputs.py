@@ -19,7 +19,7 @@ from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer
 from understudy.pipeline.context import RunContext
 from understudy.pipeline.metric_settings import references_by_teacher
-from understudy.pipeline.model_checks import check_adapters
+from understudy.pipeline.model_checks import check_trainings
 from understudy.pipeline.model_sources import (
     FromCheckpoint,
     FromScratch,
@@ -117,7 +117,7 @@ def before_requests(
         checkpoint = pretrained_checkpoint(recipe.student.model, context)
         path = checkpoint_path(checkpoint, context)
         refuse_unusable_checkpoint(path)
-        check_adapters(recipe, context)
+        check_trainings(recipe, context)
         chosen = choose_source_format(path, recipe.student.template, trained=True)
         readable = examples_stage(recipe, data, context, TokenizerSource(checkpoint, format=chosen))
         if recipe.distil.kept_tokens:

@@ -118,6 +118,7 @@ class LocalTeacher:
             default_device(),
             self.own_limits,
             top_p,
+            self.task.recipe.distil.bf16_teacher,
         )
 
     def system(self) -> System:

@@ -15,12 +15,13 @@ from understudy.config.model_sections import (
     Teacher,
 )
 from understudy.config.recipe import Recipe
-from understudy.config.training import Lora
+from understudy.config.training import Lora, Training
 from understudy.config.vocabulary_conflicts import how_to_map_tokens, trimmed_apart
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.adapters import adapted_layers, require_peft
 from understudy.models.checkpoint import config_of, without_weights
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
+from understudy.models.compilation import require_compiler
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
@@ -38,7 +39,7 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, relations
             compare networks of different kinds, an adapter is for layers that a network lacks, or the bytes of tokens
             that are mapped are unknown.
-        ConfigError: if peft is missing.
+        ConfigError: if peft or a C++ compiler is missing.
         VocabularyError: if the objective compares with live logits of the teacher and the tokens differ.
     """
     for source in (teacher, student):
@@ -47,7 +48,7 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         elif isinstance(source.tokens, Checkpoint):
             special_ids(load_tokenizer(checkpoint_path(source.tokens, context)))  # a network is built for it
     _check_pruning(recipe, context)
-    check_adapters(recipe, context)
+    check_trainings(recipe, context)
     apart = trimmed_apart(recipe.teacher, recipe.student)
     if recipe.distil.needs_teacher_logits and (apart or teacher.tokens != student.tokens):
         _check_tokens(recipe, teacher, student, context)
@@ -75,13 +76,15 @@ def has_encoder(source: TokenizerSource, context: WorkerContext) -> bool:
     return bool(config_of(checkpoint_path(source.tokens, context)).is_encoder_decoder)
 
 
-def check_adapters(recipe: Recipe, context: RunContext) -> None:
-    """Refuses LoRA adapters that cannot be trained, before any network is.
+def check_trainings(recipe: Recipe, context: RunContext) -> None:
+    """Refuses LoRA adapters that cannot be trained, and layers that cannot be compiled, before any network is trained.
 
     Raises:
         ModelError: if a checkpoint is missing, or a network has no layer with a name of `target_modules`.
-        ConfigError: if peft is missing.
+        ConfigError: if peft or a C++ compiler is missing.
     """
+    if any(training.compile_layers for _, training in _trainings(recipe)):
+        require_compiler()
     for model, lora in _adapters(recipe):
         require_peft()
         adapted_layers(without_weights(_config(model, recipe, context)), lora)
@@ -89,12 +92,17 @@ def check_adapters(recipe: Recipe, context: RunContext) -> None:
 
 def _adapters(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Lora]]:
     """The adapters of a recipe, each with the section of its network."""
+    return ((model, training.lora) for model, training in _trainings(recipe) if training.lora)
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Training]]:
+    """The trainings of a recipe, each with the section of its network."""
     student, teacher = recipe.student, recipe.teacher
-    if isinstance(teacher, Teacher) and teacher.finetune and teacher.finetune.lora:
-        yield teacher, teacher.finetune.lora
+    if isinstance(teacher, Teacher) and teacher.finetune:
+        yield teacher, teacher.finetune
     for training in (student.finetune, recipe.training, recipe.distil.final_finetune):
-        if training and training.lora:
-            yield (recipe.teacher if isinstance(student, PrunedStudent) else student), training.lora
+        if training:
+            yield (recipe.teacher if isinstance(student, PrunedStudent) else student), training
 
 
 def _config(model: AnyTeacher | AnyStudent, recipe: Recipe, context: RunContext) -> PretrainedConfig:

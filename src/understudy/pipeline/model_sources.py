@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from understudy.config.model_sections import Prune, Scratch, SourceFormat
@@ -190,9 +191,9 @@ def pruned_for_size(network: PreTrainedModel, settings: Prune) -> PreTrainedMode
     return narrowed(pruned, first_neurons(pruned, settings.feed_forward)) if settings.feed_forward else pruned
 
 
-def load_stage_network(stage: Stage[Any], context: WorkerContext) -> PreTrainedModel:
-    """The network that a finished stage holds, on the CPU in float32."""
-    return load_network(str(context.folder(stage) / NETWORK))
+def load_stage_network(stage: Stage[Any], context: WorkerContext, *, bf16: bool = False) -> PreTrainedModel:
+    """The network that a finished stage holds, on the CPU; weights in float32, or rounded to bfloat16."""
+    return load_network(str(context.folder(stage) / NETWORK), dtype=torch.bfloat16 if bf16 else torch.float32)
 
 
 def with_vocabulary(network: PreTrainedModel, vocabulary: Stage[Any] | None, context: WorkerContext) -> PreTrainedModel:

@@ -152,7 +152,7 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
     work = training_work(
         size, source_tokens=scored * source, target_tokens=scored * target, batches=batches, passes=1.0
     )
-    return seconds + planner.speed.seconds("train", work), float(size.bytes)
+    return seconds + planner.speed.seconds("train", work), size.bytes / (2 if stage.loss.bf16_teacher else 1)
 
 
 def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
@@ -219,13 +219,14 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
     # How many tokens top-p truncation keeps is not known before the teacher is: the bytes are the most there can be.
     row = float(row_format(vocabulary, np.float16).sizes(np.array(most)))
     disk = positions * (count_type(most).itemsize + row)
+    held = size.bytes / (2 if stage.bf16_teacher else 1)
     return Estimate(
         inputs=inputs,
         texts=texts,
         tokens=inputs * source + positions,
         seconds=STAGE_S + planner.speed.seconds("train", work) + 2 * disk / DISK_BYTES_PER_S,
         # The system also keeps pages of the written cache in memory, as long as nothing else needs it.
-        memory_bytes=PROCESS_BYTES + size.bytes + 4 * LOGITS_COPIES * min(MAX_LOGITS, BATCH_TOKENS * size.vocabulary),
+        memory_bytes=PROCESS_BYTES + held + 4 * LOGITS_COPIES * min(MAX_LOGITS, BATCH_TOKENS * size.vocabulary),
         disk_bytes=disk,
     )
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from understudy.config.training import Training
 from understudy.errors import TrainingError
+from understudy.models.compilation import compiled_layers
 from understudy.models.recomputation import recomputed_layers
 from understudy.progress import ProgressCallback
 from understudy.ranks import ALONE, Ranks, items_of_rank
@@ -100,7 +101,10 @@ def train(  # noqa: PLR0913 - each is a plain argument of one training, and all 
     progress(state.round + state.batch / max(1, state.batches))
     if spec.dev.evaluate_start and not state.history:
         _evaluate(context, state, mixture.student_share, folder)
-    with recomputed_layers(network, enabled=bool(settings.gradient_checkpointing)):
+    with (
+        recomputed_layers(network, enabled=bool(settings.gradient_checkpointing)),
+        compiled_layers(network, enabled=bool(settings.compile_layers)),
+    ):
         _train(context, mixture, state, seed=seed, folder=folder, sample_student=sample_student, progress=progress)
     wait_for_all(ranks)
     load_best(network, folder, state)

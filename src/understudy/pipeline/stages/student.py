@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
+from transformers import PreTrainedModel
+
 from understudy.config.distil import Distil, Relations
 from understudy.config.objectives import AnyObjective, Custom
 from understudy.models.task_tokenizer import TaskTokenizer, TextLimits
@@ -72,6 +74,8 @@ class DistillationLoss:
     """The most tokens of each teacher distribution that are kept; None: dense, or not needed."""
     top_p: float | None = None
     """Probability mass after which no further token is kept; None: always `kept_tokens`."""
+    bf16_teacher: bool | None = None
+    """Whether the weights of a teacher that scores texts during training are in bfloat16; None: in float32."""
 
 
 def distillation_loss(distil: Distil) -> DistillationLoss:
@@ -85,6 +89,7 @@ def distillation_loss(distil: Distil) -> DistillationLoss:
         distil.enable_student_dropout,
         distil.kept_tokens,
         distil.kept_mass,
+        distil.bf16_teacher,
     )
 
 
@@ -147,7 +152,7 @@ class StudentStage(Stage[TrainingFacts]):
             settings=self.settings,
             loss=self._loss(context, vocab_size=len(tokenizers.student.tokenizer)),
             teacher=TeacherSpec(
-                network=load_stage_network(self.teacher_network, context) if self.teacher_network else None,
+                network=self._teacher(context),
                 swapped_ends=tokenizers.swapped_ends,
                 logprob_caches={name: read_logprobs(stage, name, mixture, context) for name, stage in self.logprobs},
                 other=other if self.loss.kept_tokens else None,
@@ -155,6 +160,11 @@ class StudentStage(Stage[TrainingFacts]):
             sample_student=sampler,
             cut_for_teacher=lambda: tuple(self._cut(other, mixture, sampler)) if other else (),
         )
+
+    def _teacher(self, context: WorkerContext) -> PreTrainedModel | None:
+        if self.teacher_network is None:
+            return None
+        return load_stage_network(self.teacher_network, context, bf16=bool(self.loss.bf16_teacher))
 
     def _cut(self, other: OtherTokenizer, mixture: Mixture, sampler: SampleStudent) -> Iterator[LeftOut]:
         """Texts for the end of which a teacher with another tokenizer has no positions, and so no distributions."""

@@ -92,6 +92,8 @@ class TeacherLogprobsStage(LogprobsStage):
     """How the teacher reads the task, where it has a prompt of its own."""
     top_p: float | None = None
     """Probability mass after which no further token is kept; None: always `kept_tokens`."""
+    bf16_teacher: bool | None = None
+    """Whether its weights are in bfloat16; None: in float32."""
     name: ClassVar[str] = "teacher_logprobs"
     version: ClassVar[int] = 3
     on_all_ranks: ClassVar[bool] = True
@@ -116,9 +118,14 @@ class TeacherLogprobsStage(LogprobsStage):
         targets = self._targets(examples, tokenizers, context)
         other = tokenizers.other
         vocab_size = len(other.tokens.teacher) if other else len(tokenizers.teacher.tokenizer)
-        network = load_stage_network(self.teacher, context).requires_grad_(requires_grad=False)
+        network = load_stage_network(self.teacher, context, bf16=bool(self.bf16_teacher))
         scorer = TeacherLogprobScorer(
-            TargetLogits(network.to(self.device), vocab_size, self.precision, tokenizers.swapped_ends),
+            TargetLogits(
+                network.requires_grad_(requires_grad=False).to(self.device),
+                vocab_size,
+                self.precision,
+                tokenizers.swapped_ends,
+            ),
             sources,
             self.kept_tokens,
             tokenizers.teacher.pad_id,
