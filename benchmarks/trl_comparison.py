@@ -92,9 +92,15 @@ def recipe(system: str, rate: float, arguments: argparse.Namespace) -> dict[str,
             "max_target_tokens": 96,
         },
         "teacher": {
-            "scratch": llama | {"width": 192, "decoder_layers": 4, "feed_forward": 512},
+            "scratch": llama
+            | {
+                "width": arguments.teacher_width,
+                "decoder_layers": arguments.teacher_layers,
+                "feed_forward": arguments.teacher_width * 8 // 3,
+            },
             "vocab_size": 1000,
-            "finetune": tuned | {"learning_rate": 1.5e-3, "epochs": arguments.teacher_epochs},
+            "finetune": tuned
+            | {"learning_rate": 1.5e-3 * 192 / arguments.teacher_width, "epochs": arguments.teacher_epochs},
         },
         "student": {
             "scratch": llama | {"width": 96, "decoder_layers": 2, "feed_forward": 256},
@@ -177,6 +183,8 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--labeled", type=int, default=400)
     parser.add_argument("--teacher-labels", type=int, default=2400, help="labels that the teacher trains on")
     parser.add_argument("--teacher-epochs", type=int, default=3)
+    parser.add_argument("--teacher-width", type=int, default=192)
+    parser.add_argument("--teacher-layers", type=int, default=4)
     parser.add_argument("--start-epochs", type=int, default=6, help="of the fine-tuning that all start from")
     parser.add_argument("--epochs", type=int, default=3, help="each of two targets per input")
     parser.add_argument("--batch-tokens", type=int, default=1600)
