@@ -117,7 +117,7 @@ def recipe(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def run(name: str, arguments: argparse.Namespace, teacher: Path | None) -> tuple[Loop, Path]:
     """Runs one recipe; a teacher that is given is used as it is."""
     settings = recipe(name, arguments)
-    if teacher and not arguments.recipe:
+    if teacher:
         settings["teacher"] = {"model": str(teacher)}
     with understudy.rich_progress() as progress:
         done = understudy.run(understudy.check_recipe(settings), out=arguments.out, progress=progress)
