@@ -60,6 +60,19 @@ from understudy.errors import ConfigError
             r"distil\.relations .*compiled layers.*leave training\.compile_layers out",
         ),
         (
+            {"training": {"compile_layers": True, "targets_per_source": "auto"}},
+            r"training: targets_per_source is auto.*leave compile_layers out",
+        ),
+        (
+            {
+                "distil": {
+                    "objective": {"kind": "cross_entropy"},
+                    "teacher_logprobs": {"kind": "sparse", "weights": "bf16"},
+                }
+            },
+            r"distil: teacher_logprobs\.weights has no effect.*leave weights out",
+        ),
+        (
             {"training": {"targets_per_source": 4}, "distil": {"student_samples": {"decoding": {"kind": "beam"}}}},
             r"training\.targets_per_source is 4, .*student_samples\.decoding beam .*use kind sampling",
         ),

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from tests.models.test_compilation import TORCH_WARNS, Calls
 from tests.training.contexts import CPU, make_spec
 from tests.training.given_scores import SETTINGS, Build, GivenScores, RecordedProgress, train_on, weights
 from transformers import PreTrainedModel
@@ -75,19 +77,24 @@ def test_gradient_checkpointing_that_is_off_is_in_no_key() -> None:
     assert Training.model_validate({"gradient_checkpointing": False}) == Training()
 
 
-@pytest.mark.filterwarnings("default")  # torch warns of its own code while it compiles
-def test_compiled_layers_train_to_the_same_weights(build: Build, mixture: Mixture, tmp_path: Path) -> None:
-    """Up to the order of sums, in batches of several lengths and with layers that are computed twice."""
-    found = []
+@TORCH_WARNS
+def test_layers_are_compiled_where_that_is_set(
+    build: Build, mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches of several lengths and with layers that are computed twice; the weights are the same."""
+    found, calls = [], Calls(monkeypatch)
     for enabled in (None, True):
-        network = build("gpt2")
         settings = SETTINGS.model_copy(
             update={"epochs": 1, "compile_layers": enabled, "gradient_checkpointing": enabled, "learning_rate": 1e-3}
         )
-        train_on(network, mixture, GivenScores(1), tmp_path / str(enabled), settings=settings)
+        network = build("gpt2")
+        count = calls.during(
+            partial(train_on, network, mixture, GivenScores(1), tmp_path / str(enabled), settings=settings)
+        )
+        assert (count > 0) == bool(enabled)
         found.append(weights(network))
 
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bart", "gpt2"])

@@ -181,7 +181,7 @@ def _endpoint_logprobs(distil: Distil, teacher: AnyTeacher) -> Iterator[str]:
             "distil.teacher_logprobs is dense, but an endpoint returns log-probabilities of only a few tokens; set "
             "teacher_logprobs={kind: sparse}"
         )
-    if distil.bf16_teacher:
+    if distil.teacher_logprobs.weights == "bf16":
         yield "distil.teacher_logprobs.weights is bf16, but an endpoint chooses its own type; leave weights out"
     if distil.needs_teacher_logits and isinstance(teacher, EndpointTeacher) and not teacher.endpoint.top_logprobs:
         yield (

@@ -82,7 +82,8 @@ class SparseLogprobs(Section):
     top_p: ShareAboveZero = 0.99
     """Probability mass after which no further token is kept; 1 keeps `top` tokens at every position."""
     weights: WeightType = "float32"
-    """Type of the teacher's weights while it scores; bf16 takes half the memory (docs/language-models.md#memory)."""
+    """Type in which a local teacher scores; bf16 halves the memory of its weights, and logits have eight significant
+    bits (docs/language-models.md#memory)."""
 
 
 class DenseLogprobs(Section):
@@ -90,7 +91,7 @@ class DenseLogprobs(Section):
 
     kind: Literal["dense"] = "dense"
     weights: WeightType = "float32"
-    """Type of the teacher's weights; bf16 takes half the memory (docs/language-models.md#memory)."""
+    """As in sparse ones."""
 
 
 class Relations(Section):
@@ -203,6 +204,11 @@ class Distil(Section):
             yield (
                 "enable_teacher_dropout has no effect with objective cross_entropy, which does not use teacher logits; "
                 "use objective forward_kl, or set enable_teacher_dropout=false"
+            )
+        if self.teacher_logprobs.weights == "bf16" and not self.needs_teacher_logits:
+            yield (
+                "teacher_logprobs.weights has no effect with objective cross_entropy, which does not use teacher "
+                "logits; use objective forward_kl, or leave weights out"
             )
         if self.relations and not self.needs_teacher_logits:
             yield (

@@ -92,11 +92,16 @@ class Training(Section):
     """Whether layers are computed again in the backward pass instead of kept: the same gradients with less memory, in
     more time (docs/language-models.md#memory)."""
     compile_layers: Switch = None
-    """Whether layers are compiled by torch.compile: faster steps, after some minutes of compiling. An interrupted
-    training does not end with equal bytes (docs/language-models.md#memory)."""
+    """Whether layers are compiled by torch.compile: faster steps, after some minutes of compiling. Dropout is another
+    than without, and an interrupted training does not end with equal bytes (docs/language-models.md#memory)."""
 
     def conflicts(self) -> Iterator[str]:
-        """Early stopping needs the best checkpoint."""
+        """Early stopping needs the best checkpoint; prompts that are read once are read without compiled layers."""
+        if self.compile_layers and self.targets_per_source == "auto":
+            yield (
+                "targets_per_source is auto, which may read a prompt into a cache, and compile_layers compiles no "
+                "layers with one; leave compile_layers out, or set targets_per_source to a number"
+            )
         if self.keep_weights != "best" and self.patience is not None:
             yield (
                 f"patience is {self.patience}, so training stops some evaluations after the best dev score, and "

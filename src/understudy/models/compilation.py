@@ -1,59 +1,66 @@
-"""Compiled layers: torch.compile for each layer of a network, so that equal layers share their code.
+"""Compiled layers: torch.compile for each layer of a network, so that equal layers share their code."""
 
-Which modules are layers is transformers' choice, as for gradient checkpointing.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from understudy.errors import ConfigError, ModelError
+from understudy.errors import ConfigError, first_line
+from understudy.models.recomputation import marked_layers
 
-COMPILERS = ("g++", "clang++")
-"""The C++ compilers that torch looks for, where the variable CXX names none."""
+RECOMPILE_LIMIT = 64
+"""Versions of the code of all layers: encoder and decoder, batches of one text, with a mask and without. torch runs
+what comes after its limit, 8, without compiling it."""
 
 
-def require_compiler() -> None:
-    """Refuses compiled layers on a machine without a C++ compiler.
+def require_compiler(device: str) -> None:
+    """Refuses compiled layers where torch cannot compile; some seconds.
 
     Raises:
-        ConfigError: with what to install.
+        ConfigError: with what torch says.
     """
-    tried = [os.environ["CXX"]] if os.environ.get("CXX") else COMPILERS
-    if not any(map(shutil.which, tried)):
+    torch._dynamo.reset()  # noqa: SLF001 - documented in torch.compile's troubleshooting
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch warns of its own code
+            torch.compile(torch.nn.functional.gelu)(torch.ones(32, device=device))
+    except Exception as error:
         raise ConfigError(
-            f"compile_layers needs a C++ compiler, but there is no {' and no '.join(tried)}; install one (Debian: apt "
-            "install g++), or leave compile_layers out"
-        )
+            f"compile_layers needs what torch.compile needs, and that fails here: {first_line(error)}; install a "
+            "compiler and Python's headers (Debian: apt install g++ python3-dev), or leave compile_layers out"
+        ) from error
 
 
 @contextmanager
 def compiled_layers(model: PreTrainedModel, *, enabled: bool = True) -> Iterator[None]:
-    """Within the context, layers run compiled code, made at the first calls; weights and their names do not change.
+    """Within the context, layers run compiled code where there are gradients, made at the first calls.
 
-    Results are the same up to the order of float sums; that order may differ from process to process.
+    Weights and their names do not change. Results are the same up to the order of float sums, which may differ from
+    process to process, but dropout draws other random numbers.
 
     Raises:
         ModelError: if transformers marks no layers in the model.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if enabled and not layers:
-        raise ModelError(
-            f"training.compile_layers compiles layers, but transformers marks none in {type(model).__name__}; leave it "
-            "out"
-        )
-    replaced = [(layer, vars(layer).get("forward")) for layer in layers if enabled]
-    for layer, _ in replaced:
-        layer.forward = torch.compile(layer.forward, dynamic=True)
-    try:
+    if not enabled:
         yield
+        return
+    replaced = [(layer, vars(layer).get("forward")) for layer in marked_layers(model, "compile_layers")]
+    for layer, _ in replaced:
+        layer.forward = partial(_compiled, layer.forward, torch.compile(layer.forward, dynamic=True))
+    try:
+        with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):  # noqa: SLF001 - as above
+            yield
     finally:
         for layer, before in replaced:
             del layer.forward  # what is left is the method of its class
             if before is not None:  # gradient checkpointing
                 layer.forward = before
+        torch._dynamo.reset()  # noqa: SLF001 - the code of this network would count for the next one
+
+
+def _compiled(plain: Callable[..., Any], compiled: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of any layer
+    # Generation and scoring would compile versions of their own, one for each layer's cache.
+    return (compiled if torch.is_grad_enabled() else plain)(*args, **kwargs)

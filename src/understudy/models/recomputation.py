@@ -4,7 +4,7 @@ It is torch's own; which modules are layers is transformers' choice. transformer
 only, but a student may be trained without dropout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,22 +29,32 @@ def recomputed_layers(model: PreTrainedModel, *, enabled: bool = True) -> Iterat
 
     Source: Chen et al. 2016 (arXiv:1604.06174).
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if enabled and not layers:
-        raise ModelError(
-            f"training.gradient_checkpointing recomputes layers, but transformers marks none in "
-            f"{type(model).__name__}; leave it out, and lower batch_tokens to save memory"
-        )
-    for layer in layers if enabled else ():
+    layers = marked_layers(model, "gradient_checkpointing") if enabled else ()
+    for layer in layers:
         layer.forward = partial(_recomputed, layer.forward)
     try:
         yield
     finally:
-        for layer in layers if enabled else ():
+        for layer in layers:
             del layer.forward  # what is left is the method of its class
 
 
-def _recomputed(forward: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of any layer
+def marked_layers(model: PreTrainedModel, setting: str) -> Sequence[nn.Module]:
+    """The layers of a model, for a setting of a training that needs them.
+
+    Raises:
+        ModelError: if transformers marks none.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
+        raise ModelError(
+            f"{setting} is about the layers of a network, but transformers marks none in {type(model).__name__}; leave "
+            f"{setting} out, or use another model"
+        )
+    return layers
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of any layer
     if torch.is_grad_enabled():
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return forward(*args, **kwargs)

@@ -24,10 +24,11 @@ from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.compilation import require_compiler
 from understudy.models.feed_forward import narrower_config
 from understudy.models.prune import kept_layers
+from understudy.models.recomputation import marked_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
-from understudy.pipeline.context import RunContext
+from understudy.pipeline.context import RunContext, default_device
 from understudy.pipeline.model_sources import Checkpoint, TokenizerSource, checkpoint_path, pretrained_checkpoint
 from understudy.store import WorkerContext
 
@@ -39,7 +40,7 @@ def check_models(recipe: Recipe, teacher: TokenizerSource, student: TokenizerSou
         ModelError: if a checkpoint is missing, the teacher lacks layers that a pruned student keeps, relations
             compare networks of different kinds, an adapter is for layers that a network lacks, or the bytes of tokens
             that are mapped are unknown.
-        ConfigError: if peft or a C++ compiler is missing.
+        ConfigError: if peft is missing, or torch cannot compile layers.
         VocabularyError: if the objective compares with live logits of the teacher and the tokens differ.
     """
     for source in (teacher, student):
@@ -80,11 +81,16 @@ def check_trainings(recipe: Recipe, context: RunContext) -> None:
     """Refuses LoRA adapters that cannot be trained, and layers that cannot be compiled, before any network is trained.
 
     Raises:
-        ModelError: if a checkpoint is missing, or a network has no layer with a name of `target_modules`.
-        ConfigError: if peft or a C++ compiler is missing.
+        ModelError: if a checkpoint is missing, a network has no layer with a name of `target_modules`, or transformers
+            marks no layers in it.
+        ConfigError: if peft is missing, or torch cannot compile.
     """
     if any(training.compile_layers for _, training in _trainings(recipe)):
-        require_compiler()
+        require_compiler(default_device())
+    for model, training in _trainings(recipe):
+        for setting in ("gradient_checkpointing", "compile_layers"):
+            if getattr(training, setting):
+                marked_layers(without_weights(_config(model, recipe, context)), setting)
     for model, lora in _adapters(recipe):
         require_peft()
         adapted_layers(without_weights(_config(model, recipe, context)), lora)
