@@ -1,6 +1,7 @@
 import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ TORCH_WARNS = pytest.mark.filterwarnings("default")
 
 
 @TORCH_WARNS
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_compiled_layers_give_the_same_gradients(family: str) -> None:
     """Up to the order of sums; afterwards the model computes what it did, bit by bit."""
