@@ -102,11 +102,7 @@ def _base(arguments: argparse.Namespace) -> dict[str, Any]:
         },
         "distil": {"initial_weights": "fine_tuned"},
         "pseudo_targets": {"per_input": 4},
-        "training": {
-            "learning_rate": arguments.learning_rate,
-            "epochs": arguments.epochs,
-            "batch_tokens": arguments.batch_tokens,
-        },
+        "training": {"learning_rate": 3e-3, "epochs": arguments.epochs, "batch_tokens": 2500},
         "evaluation": {"repeats": 1, "latency_inputs": 4, "batch_inputs": 8},  # speed is not the question
     }
 
@@ -140,8 +136,6 @@ def main() -> None:
     parser.add_argument("--unlabeled", type=int, default=2000)
     parser.add_argument("--test", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=16, help="of joint_teaching; other rows train on as many targets")
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="of the distilled students")
-    parser.add_argument("--batch-tokens", type=int, default=2500, help="of the distilled students")
     parser.add_argument("--teacher-epochs", type=int, default=12)
     parser.add_argument("--teacher-tokens", type=int, default=1000)
     parser.add_argument("--student-tokens", type=int, default=400)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -70,51 +70,55 @@ def batch(args: argparse.Namespace) -> dict[str, Tensor]:
 VARIANTS: dict[str, Callable[[argparse.Namespace], PreTrainedModel]] = {
     "default": network,
     "checkpointing": network,
+    "compiled": network,
     "eager": lambda args: network(args, "eager"),
     "autocast": network,
     "bf16_weights": lambda args: network(args).bfloat16(),
-    "compiled": network,
 }
+LAYERS: dict[str, Callable[[PreTrainedModel], AbstractContextManager[object]]] = {
+    "checkpointing": recomputed_layers,
+    "compiled": compiled_layers,
+}
+"""Variant -> how its layers are called during all its steps."""
 
 
 def step(variant: str, model: PreTrainedModel, inputs: dict[str, Tensor]) -> float:
     """Forward and, with gradients, backward pass; returns the loss per target token."""
-    autocast = torch.autocast("cpu", torch.bfloat16) if variant == "autocast" else nullcontext()
-    layers = (
-        compiled_layers(model)
-        if variant == "compiled"
-        else recomputed_layers(model, enabled=variant == "checkpointing")
-    )
-    with layers:
-        with autocast:
-            logits_NV = target_logits(model, **inputs)
-        loss = cross_entropy(logits_NV.float(), inputs["target_ids_BT"].flatten())
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+    with torch.autocast("cpu", torch.bfloat16, enabled=variant == "autocast"):
+        logits_NV = target_logits(model, **inputs)
+    loss = cross_entropy(logits_NV.float(), inputs["target_ids_BT"].flatten())
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
     return float(loss.detach())
 
 
 def measure_memory(variant: str, args: argparse.Namespace) -> None:
     """Prints the growth by a second step, when gradients exist, in MiB."""
     model, inputs = VARIANTS[variant](args), batch(args)
-    step(variant, model, {name: each[:2] for name, each in inputs.items()})
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts from here
-    before = status("VmRSS")
-    loss = step(variant, model, inputs)
+    with LAYERS.get(variant, nullcontext)(model):
+        step(variant, model, {name: each[:2] for name, each in inputs.items()})
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts from here
+        before = status("VmRSS")
+        loss = step(variant, model, inputs)
     print(f"memory {variant:14} {(status('VmHWM') - before) / MIB:7.0f} MiB, loss {loss:.6f}", flush=True)
 
 
 def measure_times(variants: Sequence[str], args: argparse.Namespace) -> None:
-    """Prints median seconds and ratios to the first variant; the first, slow calls are not counted."""
+    """Prints median seconds and ratios to the first variant; the first calls, which also compile, are not counted."""
     inputs, models = batch(args), {variant: VARIANTS[variant](args) for variant in variants}
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
-    for repeat in range(args.repeats + 1):
+    with ExitStack() as layers:
         for variant, model in models.items():
-            model.zero_grad()
+            layers.enter_context(LAYERS.get(variant, nullcontext)(model))
             started = time.perf_counter()
             step(variant, model, inputs)
-            if repeat:
+            print(f"first  {variant:14} {time.perf_counter() - started:7.2f} s", flush=True)
+        for _ in range(args.repeats):
+            for variant, model in models.items():
+                model.zero_grad()
+                started = time.perf_counter()
+                step(variant, model, inputs)
                 seconds[variant].append(time.perf_counter() - started)
     for variant in variants:
         ratio = median(own / base for own, base in zip(seconds[variant], seconds[variants[0]], strict=True))

@@ -87,9 +87,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOME_KEY", "any")
         patch.setenv("OTHER_KEY", "any")
-        patch.setattr(
-            "understudy.pipeline.model_checks.require_compiler", lambda _device: None
-        )  # a machine may lack one
+        # A machine may have no compiler, and keys do not depend on it.
+        patch.setattr("understudy.pipeline.model_checks.require_compiler", lambda _device: None)
         yield World(tmp_path_factory.mktemp("keys"), f"http://127.0.0.1:{server.server_address[1]}/v1")
     server.shutdown()
     server.server_close()

@@ -92,8 +92,8 @@ class Training(Section):
     """Whether layers are computed again in the backward pass instead of kept: the same gradients with less memory, in
     more time (docs/language-models.md#memory)."""
     compile_layers: Switch = None
-    """Whether layers are compiled by torch.compile: faster steps, after some minutes of compiling. Dropout is another
-    than without, and an interrupted training does not end with equal bytes (docs/language-models.md#memory)."""
+    """Whether layers are compiled by torch.compile: faster steps, after seconds or minutes of compiling. Dropout is
+    another than without, and an interrupted training does not end with equal bytes (docs/language-models.md#memory)."""
 
     def conflicts(self) -> Iterator[str]:
         """Early stopping needs the best checkpoint; prompts that are read once are read without compiled layers."""

@@ -1,7 +1,7 @@
 """Compiled layers: torch.compile for each layer of a network, so that equal layers share their code."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from understudy.errors import ConfigError, first_line
-from understudy.models.recomputation import marked_layers
+from understudy.models.layers import Forward, layers_called
 
 RECOMPILE_LIMIT = 64
 """Versions of the code of all layers: encoder and decoder, batches of one text, with a mask and without. torch runs
@@ -47,20 +47,18 @@ def compiled_layers(model: PreTrainedModel, *, enabled: bool = True) -> Iterator
     if not enabled:
         yield
         return
-    replaced = [(layer, vars(layer).get("forward")) for layer in marked_layers(model, "compile_layers")]
-    for layer, _ in replaced:
-        layer.forward = partial(_compiled, layer.forward, torch.compile(layer.forward, dynamic=True))
     try:
-        with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):  # noqa: SLF001 - as above
+        with (
+            torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT),  # noqa: SLF001 - as above
+            layers_called(
+                model, "compile_layers", lambda own: partial(_compiled, own, torch.compile(own, dynamic=True))
+            ),
+        ):
             yield
     finally:
-        for layer, before in replaced:
-            del layer.forward  # what is left is the method of its class
-            if before is not None:  # gradient checkpointing
-                layer.forward = before
         torch._dynamo.reset()  # noqa: SLF001 - the code of this network would count for the next one
 
 
-def _compiled(plain: Callable[..., Any], compiled: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of any layer
+def _compiled(plain: Forward, compiled: Forward, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of any layer
     # Generation and scoring would compile versions of their own, one for each layer's cache.
     return (compiled if torch.is_grad_enabled() else plain)(*args, **kwargs)

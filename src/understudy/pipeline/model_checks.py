@@ -15,7 +15,7 @@ from understudy.config.model_sections import (
     Teacher,
 )
 from understudy.config.recipe import Recipe
-from understudy.config.training import Lora, Training
+from understudy.config.training import Training
 from understudy.config.vocabulary_conflicts import how_to_map_tokens, trimmed_apart
 from understudy.errors import ModelError, VocabularyError
 from understudy.models.adapters import adapted_layers, require_peft
@@ -23,8 +23,8 @@ from understudy.models.checkpoint import config_of, without_weights
 from understudy.models.checkpoint_checks import refuse_unusable_checkpoint
 from understudy.models.compilation import require_compiler
 from understudy.models.feed_forward import narrower_config
+from understudy.models.layers import marked_layers
 from understudy.models.prune import kept_layers
-from understudy.models.recomputation import marked_layers
 from understudy.models.scratch import ARCHITECTURES, special_ids
 from understudy.models.token_bytes import TokenBytes
 from understudy.models.tokenizers import load_tokenizer, refuse_different_tokens
@@ -85,20 +85,19 @@ def check_trainings(recipe: Recipe, context: RunContext) -> None:
             marks no layers in it.
         ConfigError: if peft is missing, or torch cannot compile.
     """
-    if any(training.compile_layers for _, training in _trainings(recipe)):
+    trainings = tuple(_trainings(recipe))
+    if any(training.compile_layers for _, training in trainings):
         require_compiler(default_device())
-    for model, training in _trainings(recipe):
-        for setting in ("gradient_checkpointing", "compile_layers"):
-            if getattr(training, setting):
-                marked_layers(without_weights(_config(model, recipe, context)), setting)
-    for model, lora in _adapters(recipe):
-        require_peft()
-        adapted_layers(without_weights(_config(model, recipe, context)), lora)
-
-
-def _adapters(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Lora]]:
-    """The adapters of a recipe, each with the section of its network."""
-    return ((model, training.lora) for model, training in _trainings(recipe) if training.lora)
+    for model, training in trainings:
+        needed = [name for name in ("gradient_checkpointing", "compile_layers") if getattr(training, name)]
+        if training.lora:
+            require_peft()
+        if training.lora or needed:
+            network = without_weights(_config(model, recipe, context))
+            for name in needed:
+                marked_layers(network, name)
+            if training.lora:
+                adapted_layers(network, training.lora)
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[AnyTeacher | AnyStudent, Training]]:

@@ -191,7 +191,7 @@ def pruned_for_size(network: PreTrainedModel, settings: Prune) -> PreTrainedMode
     return narrowed(pruned, first_neurons(pruned, settings.feed_forward)) if settings.feed_forward else pruned
 
 
-def load_stage_network(stage: Stage[Any], context: WorkerContext, *, bf16: bool = False) -> PreTrainedModel:
+def load_stage_network(stage: Stage[Any], context: WorkerContext, *, bf16: bool | None = None) -> PreTrainedModel:
     """The network that a finished stage holds, on the CPU; weights in float32, or rounded to bfloat16."""
     return load_network(str(context.folder(stage) / NETWORK), dtype=torch.bfloat16 if bf16 else torch.float32)
 

@@ -38,6 +38,10 @@ class NetworkSize:
         """Of its weights in float32."""
         return 4 * self.parameters
 
+    def scoring_bytes(self, *, bf16: bool | None) -> int:
+        """Of its weights while it scores texts, in bfloat16 or float32."""
+        return self.bytes // 2 if bf16 else self.bytes
+
 
 def network_size(start: Start, limits: TextLimits, context: WorkerContext) -> NetworkSize:
     """The size of a network before training.

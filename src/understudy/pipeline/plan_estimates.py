@@ -152,7 +152,7 @@ def _with_teacher(stage: StudentStage, planner: Planner, facts: StepsFacts, batc
     work = training_work(
         size, source_tokens=scored * source, target_tokens=scored * target, batches=batches, passes=1.0
     )
-    return seconds + planner.speed.seconds("train", work), size.bytes / (2 if stage.loss.bf16_teacher else 1)
+    return seconds + planner.speed.seconds("train", work), size.scoring_bytes(bf16=stage.loss.bf16_teacher)
 
 
 def conversion(stage: ConversionStage, planner: Planner) -> Estimate:
@@ -219,7 +219,7 @@ def logprobs(stage: TeacherLogprobsStage, planner: Planner) -> Estimate:
     # How many tokens top-p truncation keeps is not known before the teacher is: the bytes are the most there can be.
     row = float(row_format(vocabulary, np.float16).sizes(np.array(most)))
     disk = positions * (count_type(most).itemsize + row)
-    held = size.bytes / (2 if stage.bf16_teacher else 1)
+    held = size.scoring_bytes(bf16=stage.bf16_teacher)
     return Estimate(
         inputs=inputs,
         texts=texts,

@@ -66,8 +66,8 @@ def train(  # noqa: PLR0913 - each is a plain argument of one training, and all 
     """Trains the network in place; on return it holds the weights that `settings.keep_weights` selects.
 
     Interrupted anywhere and called again with the same folder, it ends with the same weights (float32, one device, no
-    compiled layers).
-    With several ranks, all of them call it with equal arguments; each computes its share of every micro-batch.
+    compiled layers). With several ranks, all of them call it with equal arguments; each computes its share of every
+    micro-batch.
 
     Args:
         network: trained in place; moved to `device`.

@@ -164,7 +164,7 @@ class StudentStage(Stage[TrainingFacts]):
     def _teacher(self, context: WorkerContext) -> PreTrainedModel | None:
         if self.teacher_network is None:
             return None
-        return load_stage_network(self.teacher_network, context, bf16=bool(self.loss.bf16_teacher))
+        return load_stage_network(self.teacher_network, context, bf16=self.loss.bf16_teacher)
 
     def _cut(self, other: OtherTokenizer, mixture: Mixture, sampler: SampleStudent) -> Iterator[LeftOut]:
         """Texts for the end of which a teacher with another tokenizer has no positions, and so no distributions."""

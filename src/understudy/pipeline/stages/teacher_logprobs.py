@@ -118,14 +118,9 @@ class TeacherLogprobsStage(LogprobsStage):
         targets = self._targets(examples, tokenizers, context)
         other = tokenizers.other
         vocab_size = len(other.tokens.teacher) if other else len(tokenizers.teacher.tokenizer)
-        network = load_stage_network(self.teacher, context, bf16=bool(self.bf16_teacher))
+        network = load_stage_network(self.teacher, context, bf16=self.bf16_teacher).requires_grad_(requires_grad=False)
         scorer = TeacherLogprobScorer(
-            TargetLogits(
-                network.requires_grad_(requires_grad=False).to(self.device),
-                vocab_size,
-                self.precision,
-                tokenizers.swapped_ends,
-            ),
+            TargetLogits(network.to(self.device), vocab_size, self.precision, tokenizers.swapped_ends),
             sources,
             self.kept_tokens,
             tokenizers.teacher.pad_id,
